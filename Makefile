@@ -1,0 +1,60 @@
+# make demo   find a lottery ticket in LeNet-300-100
+# make test   lint and tests
+# make bench  the benchmarks
+# make clean  remove the virtual environment and what tools left behind
+#
+# With another interpreter: make demo PYTHON=python3.12
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/installed
+	$(BIN)/tf-lottery run lenet-digits --output-dir runs/lenet-digits
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev
+	$(BIN)/flake8
+	$(BIN)/lint-imports --config setup.cfg
+
+bench: $(VENV)/installed
+	@for script in benchmarks/*.py; do \
+		$(BIN)/python $$script || exit 1; \
+	done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+	rm -rf .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/created:
+	@command -v $(PYTHON) > /dev/null || { \
+		echo "There is no $(PYTHON). Name one: make PYTHON=python3.12"; \
+		exit 1; }
+	@$(PYTHON) -c "import sys; v = sys.version_info; \
+		sys.exit(not (3, 10) <= v[:2] <= (3, 13))" || { \
+		echo "tf_lottery needs Python 3.10 to 3.13, and $(PYTHON) is" \
+			"`$(PYTHON) --version`. Name another: make PYTHON=python3.12"; \
+		exit 1; }
+	@$(PYTHON) -c "import ensurepip, venv" 2> /dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments. Install its venv" \
+			"module (on Debian and Ubuntu: apt install python3-venv)."; \
+		exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/installed: $(VENV)/created setup.cfg pyproject.toml
+	@echo "Installing tf_lottery and TensorFlow into $(VENV) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/created setup.cfg pyproject.toml
+	@echo "Installing tf_lottery, TensorFlow and test tools into $(VENV) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check \
+		--editable ".[dev]"
+	@touch $@

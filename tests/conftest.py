@@ -1,0 +1,126 @@
+"""Small models and data that the tests share."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import pytest
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.hidden = keras.layers.Dense(12, "relu", name="hidden")
+        self.norm = keras.layers.BatchNormalization(name="norm")
+        self.heads = [keras.layers.Dense(4, name="logits")]
+
+    def call(self, inputs):
+        return self.heads[0](self.norm(self.hidden(inputs)))
+
+
+def sequential():
+    return keras.Sequential(
+        [
+            keras.Input((10,)),
+            keras.layers.Dense(16, "relu", name="fc1"),
+            keras.layers.Dense(4, name="logits"),
+        ]
+    )
+
+
+def functional():
+    inputs = keras.Input((10,))
+    x = keras.layers.Dense(12, "relu", name="fc1")(inputs)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.Dropout(0.2, seed=3, name="drop")(x)
+    x = keras.layers.Add(name="skip")(
+        [x, keras.layers.Dense(12, "relu", name="fc2")(x)]
+    )
+    return keras.Model(inputs, keras.layers.Dense(4, name="logits")(x))
+
+
+def subclassed():
+    model = Subclassed()
+    model.build((None, 10))
+    return model
+
+
+MODELS = {
+    "sequential": sequential,
+    "functional": functional,
+    "subclassed": subclassed,
+}
+
+
+def loss():
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(0)
+    policy = keras.config.dtype_policy()
+    yield
+    keras.config.set_dtype_policy(policy)
+
+
+@pytest.fixture(params=MODELS)
+def any_model(request):
+    return MODELS[request.param]()
+
+
+@pytest.fixture
+def data():
+    """96 samples of 10 features and 4 classes that can be learned."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(96, 10)).astype("float32")
+    y = np.argmax(x @ rng.normal(size=(10, 4)), axis=1)
+    return x, y
+
+
+@pytest.fixture
+def compiled():
+    model = functional()
+    model.compile("adam", loss(), metrics=["accuracy"])
+    return model
+
+
+def random_masks(model, density=0.3, seed=0):
+    """Masks of a model's prunable weights, with at least one weight kept."""
+    import tf_lottery as tfl
+
+    rng = np.random.default_rng(seed)
+    masks = {}
+    for key, variable in tfl.weights.prunable(model).items():
+        mask = rng.random(tuple(variable.shape)) < density
+        mask.flat[0] = True
+        masks[key] = mask
+    return masks
+
+
+class BatchEnds(keras.callbacks.Callback):
+    """Counts weights that are not zero where they must be, at batch ends."""
+
+    def __init__(self, keys=None):
+        super().__init__()
+        self.revived = self.seen = 0
+        self.densities = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        import tf_lottery as tfl
+
+        variables = tfl.weights.variables(self.model)
+        masks = tfl.masks_of(self.model)
+        for key, mask in masks.items():
+            value = np.asarray(
+                keras.ops.convert_to_numpy(variables[key]), "float32"
+            )
+            self.revived += int(np.count_nonzero(value[~mask]))
+            self.seen += int((~mask).sum())
+        self.densities.append(
+            sum(m.sum() for m in masks.values())
+            / sum(m.size for m in masks.values())
+        )

@@ -1,0 +1,21 @@
+"""Pruning and lottery tickets for Keras 3."""
+
+__version__ = "0.1.0"
+
+from tf_lottery import callbacks as callbacks
+from tf_lottery import constraints as constraints
+from tf_lottery import controls as controls
+from tf_lottery import criteria as criteria
+from tf_lottery import layers as layers
+from tf_lottery import masks as masks
+from tf_lottery import optimizers as optimizers
+from tf_lottery import schedules as schedules
+from tf_lottery import weights as weights
+from tf_lottery.callbacks import (
+    IterativeMagnitudePruning as IterativeMagnitudePruning,
+)
+from tf_lottery.pruning import hold as hold
+from tf_lottery.pruning import masks_of as masks_of
+from tf_lottery.pruning import prune as prune
+from tf_lottery.pruning import strip as strip
+from tf_lottery.ticket import Ticket as Ticket

@@ -1,0 +1,499 @@
+"""Iterative magnitude pruning with rewinding, inside one `fit`."""
+
+import dataclasses
+import sys
+import time
+import warnings
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_lottery import criteria
+from tf_lottery import masks as masks_lib
+from tf_lottery import optimizers
+from tf_lottery import pruning
+from tf_lottery import results as results_lib
+from tf_lottery import rounds as rounds_lib
+from tf_lottery import run_directory
+from tf_lottery import schedules
+from tf_lottery import ticket as ticket_lib
+from tf_lottery import weights as weights_lib
+from tf_lottery.callbacks import round_callbacks as round_callbacks_lib
+
+
+class _EndOfEpoch:
+    """What `stop_training` is set to where only an epoch shall end.
+
+    Any other callback that stops training overwrites it, so a stop of
+    theirs is never mistaken for ours.
+    """
+
+
+_END_OF_EPOCH = _EndOfEpoch()
+
+
+class IterativeMagnitudePruning(keras.callbacks.Callback):
+    """Finds lottery tickets: train, prune, rewind, repeat, in one `fit`.
+
+    Round 0 is dense training. After each round the weights that the
+    criterion values least are removed, the others are set back to where they
+    were at the rewinding point, and training starts again from there. Masks
+    are held on the model by `tf_lottery.hold`: pruned weights are exactly 0.0
+    at every moment, also after `fit`.
+
+    The epochs of all rounds are one `fit`: pass `epochs=imp.epochs`. Each
+    epoch's logs name its `round`, `density` and `sparsity`. Place the
+    callback first in the list, so that the others see them.
+
+    Args:
+        rounds: Integer, the number of times to prune. Defaults to 10.
+        epochs_per_round: Integer, the epochs of dense training. A later round
+            trains as many steps, less those before the rewinding point.
+            Defaults to 5.
+        rate: Float in (0, 1), the fraction of the surviving weights that each
+            round removes, or a dict from layer name or pattern to it, such as
+            `{"*": 0.2, "logits": 0.1}`. Defaults to 0.2.
+        rewind: `"weights"` sets weights, statistics, seeds and the whole
+            optimizer back to the rewinding point; `"learning_rate"` keeps the
+            weights and sets the optimizer back, with fresh slots;
+            `"none"` keeps both (fine-tuning). Defaults to `"weights"`.
+        rewind_to: The rewinding point: 0 for initialisation, `"500it"` for
+            a step, `"2ep"` for an epoch, or a fraction of one round such as
+            0.02. Defaults to 0.
+        scope: `"global"` ranks all weights together, `"layer"` each weight by
+            itself. Defaults to `"global"`.
+        criterion: See `tf_lottery.criteria.get`. Defaults to `"magnitude"`.
+        pattern: Defaults to `"unstructured"`.
+        exclude: Layer names or patterns that are never pruned. Defaults to
+            none.
+        include: Embeddings that are pruned too. Defaults to none.
+        target_density: Float, stop after the first round at or below this
+            density. Defaults to `None`: all rounds.
+        tolerance: Float, stop after the first round whose `monitor` is worse
+            than the dense round's by more than this. Defaults to `None`.
+        round_callbacks: Callable that returns a list of callbacks, made anew
+            for every round, which each see their round as a `fit` of its own.
+            A stop ends the round. Defaults to `None`.
+        monitor: String, the log by which rounds are compared. Defaults to
+            `"val_accuracy"`.
+        mode: `"auto"`, `"min"` or `"max"`, what is better. Defaults to
+            `"auto"`.
+        directory: Path to write configuration, results, snapshot and masks
+            to. Defaults to `None`: nothing is written.
+        seed: Integer, written to the provenance of tickets; it seeds nothing
+            by itself (`keras.utils.set_random_seed` does). Defaults to 0.
+        verbose: 0 is silent, 1 prints one line for each round. Defaults to 1.
+
+    Attributes:
+        results: List of `tf_lottery.results.RoundResult`, one for each round.
+
+    Raises:
+        ValueError: For an invalid argument at construction; when training
+            begins, if the model or `fit`'s arguments do not fit the plan.
+
+    References: Frankle and Carbin 2019, https://arxiv.org/abs/1803.03635;
+    rewinding: Frankle et al. 2019, https://arxiv.org/abs/1903.01611; learning
+    rate rewinding: Renda et al. 2020, https://arxiv.org/abs/2003.02389.
+
+    Example:
+
+    >>> import keras, numpy as np, tf_lottery as tfl
+    >>> model = keras.Sequential(
+    ...     [keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(1)])
+    >>> model.compile("adam", "mse")
+    >>> imp = tfl.IterativeMagnitudePruning(
+    ...     rounds=2, epochs_per_round=1, monitor="loss", verbose=0)
+    >>> x = np.ones((16, 4))
+    >>> _ = model.fit(x, x[:, :1], epochs=imp.epochs, callbacks=[imp],
+    ...               verbose=0)
+    >>> [round(result.density, 3) for result in imp.results]
+    [1.0, 0.8, 0.65]
+    """
+
+    def __init__(
+        self,
+        rounds=10,
+        epochs_per_round=5,
+        rate=0.2,
+        rewind="weights",
+        rewind_to=0,
+        scope="global",
+        criterion="magnitude",
+        pattern="unstructured",
+        exclude=(),
+        include=(),
+        target_density=None,
+        tolerance=None,
+        round_callbacks=None,
+        monitor="val_accuracy",
+        mode="auto",
+        directory=None,
+        seed=0,
+        verbose=1,
+    ):
+        super().__init__()
+        _check_count("rounds", rounds)
+        _check_count("epochs_per_round", epochs_per_round)
+        schedules.validate_rate(rate, "rate")
+        if target_density is not None:
+            schedules.validate_rate(target_density, "target_density")
+        if tolerance is not None and not tolerance >= 0:
+            raise ValueError(
+                "Argument `tolerance` must be at least 0. "
+                f"Received: tolerance={tolerance!r}"
+            )
+        if rewind not in ("weights", "learning_rate", "none"):
+            raise ValueError(
+                "Argument `rewind` must be 'weights', 'learning_rate' or "
+                f"'none'. Received: rewind={rewind!r}"
+            )
+        pruning.group({}, scope)
+        masks_lib.get_pattern(pattern)
+        self.rate = rate
+        self.rewind = rewind
+        self.scope = scope
+        self.criterion = criteria.get(criterion)
+        self.pattern = pattern
+        self.exclude = exclude
+        self.include = include
+        self.target_density = target_density
+        self.tolerance = tolerance
+        self.monitor = results_lib.Monitor(monitor, mode)
+        self.directory = directory
+        self.seed = seed
+        self.verbose = verbose
+        self.results = []
+        self._round_callbacks = round_callbacks_lib.RoundCallbacks(
+            round_callbacks
+        )
+        self._plan = rounds_lib.RoundPlan(
+            rounds, epochs_per_round, schedules.Point.parse(rewind_to)
+        )
+        self._masks, self._starts = [], {}
+
+    @property
+    def epochs(self):
+        """Integer, the epochs of all rounds, to pass to `fit`.
+
+        Where the rewinding point is a number of steps, later rounds may be
+        shorter; `fit` then ends earlier by itself.
+        """
+        return self._plan.epochs
+
+    def ticket(self, round):
+        """Returns the ticket that a round trained.
+
+        Args:
+            round: Integer, the round; it must have begun.
+
+        Returns:
+            A `tf_lottery.Ticket`: the round's masks and the weights it
+            started from.
+        """
+        if not 0 <= round < len(self._masks) or not self._starts:
+            raise ValueError(
+                "Argument `round` must be a round that was trained. "
+                f"Received: round={round}. "
+                f"Expected: 0 to {len(self._masks) - 1}."
+            )
+        metrics = {}
+        if round < len(self.results):
+            metrics = self.results[round].metrics
+        return ticket_lib.Ticket(
+            self._unpacked(round),
+            self._starts.get(round, self._starts[None]),
+            round=round,
+            metrics=dict(metrics),
+            pattern=self.pattern,
+            provenance={**ticket_lib.versions(), **self._config()},
+        )
+
+    def winning_ticket(self):
+        """Returns the sparsest ticket that still matches the dense round.
+
+        Returns:
+            The `tf_lottery.Ticket` of the smallest density whose `monitor`
+            is, at the end of its round, at least as good as the dense
+            round's, in at most its number of steps; `None` if there is none.
+        """
+        result = results_lib.winner(self.results, self.monitor)
+        return None if result is None else self.ticket(result.round)
+
+    def on_train_begin(self, logs=None):
+        model = self.model
+        optimizers.check_compiled(model)
+        self.results, self._masks, self._starts = [], [], {}
+        self._variables = weights_lib.prunable(
+            model, self.exclude, self.include
+        )
+        self._rates = pruning.rates_of(
+            weights_lib.inspect(model, self.exclude, self.include),
+            self._variables,
+            self.rate,
+        )
+        self._plan = dataclasses.replace(
+            self._plan, steps_per_epoch=self.params.get("steps")
+        )
+        self._check_plan()
+        self._round, self._round_over, self._done = 0, False, False
+        self._files = None
+        if self.directory is not None:
+            self._files = run_directory.RunDirectory(self.directory)
+            self._files.create(self._config())
+        masks = pruning.current_masks(self._variables)
+        pruning.hold(model, masks)
+        self._begin_round(masks)
+        self._take_snapshot()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._round_over:
+            self._prune_and_rewind()
+        self._steps_in_epoch = 0
+        self._call("on_epoch_begin", self._epoch, logs)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._call("on_train_batch_begin", batch, logs)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._steps_in_epoch = batch + 1
+        if self._plan.steps_per_epoch is not None:
+            # With `steps_per_execution` Keras counts past the end of data.
+            self._steps_in_epoch = min(batch + 1, self._plan.steps_per_epoch)
+        self._take_snapshot()
+        stop = self._call("on_train_batch_end", batch, logs)
+        if stop or self._steps_in_epoch == self._short_epoch():
+            if not self.model.stop_training:
+                self.model.stop_training = _END_OF_EPOCH
+
+    def on_test_begin(self, logs=None):
+        self._call("on_test_begin", logs)
+
+    def on_test_batch_begin(self, batch, logs=None):
+        self._call("on_test_batch_begin", batch, logs)
+
+    def on_test_batch_end(self, batch, logs=None):
+        self._call("on_test_batch_end", batch, logs)
+
+    def on_test_end(self, logs=None):
+        self._call("on_test_end", logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = {} if logs is None else logs
+        if self.model.stop_training is _END_OF_EPOCH:
+            self.model.stop_training = False
+        self._step += self._steps_in_epoch
+        if self._plan.steps_per_epoch is None:
+            self._plan = dataclasses.replace(
+                self._plan, steps_per_epoch=self._steps_in_epoch
+            )
+        self._steps_in_epoch = 0
+        self._take_snapshot()
+        density = masks_lib.density(self._masks_now)
+        logs |= {
+            "round": self._round, "density": density, "sparsity": 1 - density,
+        }
+        self._note_early_stop(logs)
+        self._call("on_epoch_end", self._epoch, logs)
+        self._epoch += 1
+        stopped = self._round_callbacks.clear_stop()
+        if stopped or self._epoch == self._plan.epochs_of(self._round):
+            self._end_round(logs)
+
+    def on_train_end(self, logs=None):
+        if not self._done and not self._round_over:
+            self._round_callbacks.end(logs)
+
+    def _begin_round(self, masks):
+        self._masks_now = masks
+        self._masks.append({k: masks_lib.pack(m) for k, m in masks.items()})
+        self._step = self._plan.first_step(self._round)
+        self._epoch, self._steps_in_epoch = 0, 0
+        self._early_stop = None
+        self._began = time.perf_counter()
+        if self._files is not None:
+            self._files.save_masks(self._round, masks)
+        params = {**self.params, "epochs": self._plan.epochs_of(self._round)}
+        self._round_callbacks.begin(self.model, params)
+        self._call("on_train_begin", None)
+
+    def _end_round(self, logs):
+        self._call("on_train_end", logs)
+        self._round_callbacks.end()
+        self.monitor.check(logs)
+        if not self._is_finite(logs):
+            self._keep_last_good_round()
+            return
+        result = results_lib.RoundResult(
+            round=self._round,
+            density=masks_lib.density(self._masks_now),
+            densities=masks_lib.densities(self._masks_now),
+            metrics={k: float(v) for k, v in logs.items() if k != "round"},
+            steps=self._step,
+            early_stop_step=self._early_stop and self._early_stop[1],
+            seconds=time.perf_counter() - self._began,
+        )
+        self.results.append(result)
+        if self._files is not None:
+            self._files.save_results(self.results)
+        self._say(result)
+        self._round_over = True
+        if self._is_last(result):
+            self._done = self.model.stop_training = True
+
+    def _prune_and_rewind(self):
+        model = self.model
+        scores = self.criterion(model, self._variables)
+        masks = pruning.next_masks(
+            scores, self._masks_now, self._rates, self.scope, self.pattern
+        )
+        del scores
+        snapshot = self._starts[None]
+        if self.rewind == "weights":
+            pruning.rewind(model, snapshot, masks)
+        elif self.rewind == "learning_rate":
+            optimizers.rewind_schedule(model, snapshot)
+        if self.rewind != "weights":
+            pruning.hold(model, masks)
+        self._round, self._round_over = self._round + 1, False
+        if self.rewind != "weights":
+            start = pruning.capture(model, snapshot.step)
+            self._starts[self._round] = start
+        self._begin_round(masks)
+
+    def _take_snapshot(self):
+        """Captures the rewinding point when training stands there."""
+        if None in self._starts or not self._plan.is_known:
+            return
+        now = self._step + self._steps_in_epoch
+        if now < self._plan.rewind_step:
+            return
+        if now > self._plan.rewind_step:
+            raise ValueError(
+                f"The rewinding point, step {self._plan.rewind_step}, was "
+                f"passed unseen: step {now} was the first that ended after "
+                "it. Choose a multiple of `steps_per_execution` for "
+                "`rewind_to`, or the end of an epoch."
+            )
+        self._starts[None] = pruning.capture(self.model, now)
+        if self._files is not None:
+            self._files.save_snapshot(self._starts[None])
+
+    def _keep_last_good_round(self):
+        """Ends training after a round that diverged."""
+        good = self._round - 1
+        self._masks.pop()
+        self._done = self.model.stop_training = True
+        if None in self._starts:
+            masks = self._unpacked(good) if good >= 0 else None
+            pruning.rewind(self.model, self._starts[None], masks)
+        kept = (
+            f"The model holds the ticket of round {good}, ready to train; "
+            "`results` ends with that round."
+            if good >= 0 else "The model is back at the rewinding point."
+        )
+        warnings.warn(
+            f"Round {self._round} diverged: its loss or weights are not "
+            f"finite. Training was stopped. {kept} A smaller learning rate "
+            "or gradient clipping may help.",
+            stacklevel=2,
+        )
+
+    def _is_finite(self, logs):
+        weights = self.model.trainable_variables
+        return np.isfinite(float(logs.get("loss", 0.0))) and all(
+            bool(ops.all(ops.isfinite(variable))) for variable in weights
+        )
+
+    def _is_last(self, result):
+        if result.round == self._plan.rounds:
+            return True
+        if self.target_density and result.density <= self.target_density:
+            return True
+        name = self.monitor.name
+        return self.tolerance is not None and (
+            self.monitor.worse_by(
+                result.metrics[name], self.results[0].metrics[name]
+            )
+            > self.tolerance
+        )
+
+    def _note_early_stop(self, logs):
+        loss = logs.get("val_loss")
+        if loss is None:
+            return
+        if self._early_stop is None or loss < self._early_stop[0]:
+            self._early_stop = (loss, self._step)
+
+    def _check_plan(self):
+        plan = self._plan
+        if plan.steps_per_epoch is None and plan.rewind_to.fraction:
+            raise ValueError(
+                "Argument `rewind_to` is a fraction of a round, but the "
+                "length of an epoch is not known. Pass `steps_per_epoch` to "
+                "`fit`, or give `rewind_to` in steps ('500it') or epochs "
+                f"('2ep'). Received: rewind_to={str(plan.rewind_to)!r}"
+            )
+        if plan.is_known:
+            plan.check_steps_per_execution(self.model.steps_per_execution)
+        epochs = self.params.get("epochs")
+        if epochs is not None and epochs < plan.epochs:
+            raise ValueError(
+                f"`fit` was given epochs={epochs}, but {plan.rounds} rounds "
+                f"of pruning need {plan.epochs}. Pass `epochs=imp.epochs`."
+            )
+
+    def _short_epoch(self):
+        if self._epoch:
+            return None
+        return self._plan.steps_of_first_epoch(self._round)
+
+    def _call(self, hook, *args):
+        return self._round_callbacks.call(hook, *args)
+
+    def _unpacked(self, round):
+        return {
+            key: masks_lib.unpack(bits, tuple(self._variables[key].shape))
+            for key, bits in self._masks[round].items()
+        }
+
+    def _config(self):
+        return {
+            "rounds": self._plan.rounds,
+            "epochs_per_round": self._plan.epochs_per_round,
+            "rate": self.rate,
+            "rewind": self.rewind,
+            "rewind_to": str(self._plan.rewind_to),
+            "scope": self.scope,
+            "criterion": getattr(
+                self.criterion, "name", repr(self.criterion)
+            ),
+            "pattern": self.pattern,
+            "exclude": list(self.exclude),
+            "include": list(self.include),
+            "monitor": self.monitor.name,
+            "seed": self.seed,
+        }
+
+    def _say(self, result):
+        if not self.verbose:
+            return
+        name = self.monitor.name
+        dense = self.results[0].metrics[name]
+        early = ""
+        if result.early_stop_step is not None:
+            early = f", early stop at step {result.early_stop_step}"
+        sys.stdout.write(
+            f"Round {result.round}/{self._plan.rounds}: "
+            f"density {result.density:.1%}, "
+            f"{name} {result.metrics[name]:.4f} (dense {dense:.4f}){early}, "
+            f"{result.seconds:.1f} s\n"
+        )
+
+
+def _check_count(name, value):
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(
+            f"Argument `{name}` must be an integer of at least 1. "
+            f"Received: {name}={value!r}"
+        )

@@ -1,0 +1,172 @@
+"""Images to train on, split and standardised as in the papers."""
+
+import contextlib
+import dataclasses
+import importlib.resources
+import logging
+import os
+import urllib.error
+import urllib.request
+
+import numpy as np
+
+# Where tensorflow_datasets downloads from.
+_HOSTS = {
+    "mnist": "https://storage.googleapis.com",
+    "fashion_mnist": (
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
+    ),
+}
+
+
+class DatasetUnavailableError(RuntimeError):
+    """A data set is not on this machine and cannot be downloaded."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Data:
+    """One data set in three parts.
+
+    Images are float32 of shape `(n, height, width, channels)`, standardised
+    with the mean and the standard deviation of the training part alone, so
+    that nothing of the other two leaks into it. Labels are int32.
+    """
+
+    name: str
+    classes: int
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_val: np.ndarray
+    y_val: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+
+    @property
+    def image_shape(self):
+        """Tuple of integers, the shape of one image."""
+        return self.x_train.shape[1:]
+
+
+def load(name, split_seed=0):
+    """Loads a data set by its name.
+
+    Args:
+        name: `"digits"` (8x8 images that come with tf_lottery), `"mnist"` or
+            `"fashion_mnist"` (through `tensorflow_datasets`, which honours
+            the environment variable `TFDS_DATA_DIR` and downloads what it
+            does not find).
+        split_seed: Integer, seed of the split into training and validation
+            part. Defaults to 0.
+
+    Returns:
+        `Data`: 1,000 / 350 / 447 images of `"digits"`, 55,000 / 5,000 /
+        10,000 of the others.
+
+    Raises:
+        ValueError: If there is no data set of that name.
+        DatasetUnavailableError: If it is not there and cannot be downloaded.
+
+    Example:
+
+    >>> from tf_lottery import experiments
+    >>> data = experiments.load("digits")
+    >>> data.x_train.shape, data.x_val.shape, data.x_test.shape
+    ((1000, 8, 8, 1), (350, 8, 8, 1), (447, 8, 8, 1))
+    """
+    if name not in LOADERS:
+        raise ValueError(
+            f"Argument `name` must be one of {sorted(LOADERS)}. "
+            f"Received: name={name!r}"
+        )
+    train, val, test = LOADERS[name](name, np.random.default_rng(split_seed))
+    mean, std = train[0].mean(dtype="float64"), train[0].std(dtype="float64")
+    arrays = []
+    for images, labels in (train, val, test):
+        images = images.astype("float32")
+        images -= np.float32(mean)
+        images /= np.float32(std)
+        arrays += [images, labels.astype("int32")]
+    return Data(name, int(train[1].max()) + 1, *arrays)
+
+
+def _digits(name, rng):
+    resource = importlib.resources.files(__package__) / "data" / "digits.npz"
+    with resource.open("rb") as file:
+        with np.load(file, allow_pickle=False) as content:
+            images, labels = content["images"][..., None], content["labels"]
+    return _cut(images, labels, rng, (1000, 350, 447))
+
+
+def _from_tfds(name, rng):
+    whole = _read_tfds(name)
+    images, labels = whole["train"]
+    train, val = _cut(images, labels, rng, (len(images) - 5000, 5000))
+    return train, val, whole["test"]
+
+
+LOADERS = {
+    "digits": _digits,
+    "mnist": _from_tfds,
+    "fashion_mnist": _from_tfds,
+}
+
+
+def _cut(images, labels, rng, sizes):
+    order = rng.permutation(len(images))
+    parts = np.split(order, np.cumsum(sizes)[:-1])
+    return [(images[part], labels[part]) for part in parts]
+
+
+def _read_tfds(name):
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise ImportError(
+            f"Data set {name!r} needs tensorflow-datasets: "
+            "`pip install tensorflow-datasets importlib_resources`."
+        ) from error
+    try:
+        with _quiet_absl():
+            builder = tfds.builder(name)
+            if not builder.is_prepared():
+                _check_network(_HOSTS[name])
+                builder.download_and_prepare()
+            whole = builder.as_dataset(batch_size=-1, as_supervised=True)
+    # Whatever goes wrong here (connection, disk, checksum, a damaged file),
+    # the user needs to know the same thing.
+    except Exception as error:
+        raise _unavailable(name, error) from error
+    return {
+        split: tuple(tensor.numpy() for tensor in whole[split])
+        for split in ("train", "test")
+    }
+
+
+@contextlib.contextmanager
+def _quiet_absl():
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _check_network(host):
+    """Fails within seconds; the download itself retries for minutes."""
+    try:
+        urllib.request.urlopen(host, timeout=10).close()
+    except urllib.error.HTTPError:
+        # It answered, whatever it thinks of the question.
+        return
+
+
+def _unavailable(name, error):
+    place = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+    return DatasetUnavailableError(
+        f"Data set {name!r} is not in '{place}' and could not be downloaded "
+        f"({type(error).__name__}: {str(error)[:200]}). Set TFDS_DATA_DIR to "
+        "the directory of a prepared copy, or run again with a network, or "
+        "use `lenet-digits`, whose data comes with tf_lottery."
+    )

@@ -1,0 +1,110 @@
+"""The files of an experiment: the only place that knows their names."""
+
+import csv
+import io
+import json
+import pathlib
+import shutil
+
+from tf_lottery import files
+
+
+class OutputDirectory:
+    """A directory that holds one experiment and describes itself.
+
+    `config.json` is the preset, `results.csv` has a row for each round,
+    `controls.csv` one for each control, `results.json` all of it, and
+    `trial-N/` the run directory of `IterativeMagnitudePruning` with
+    `history.csv` and, if there is one, `winning.ticket`.
+
+    Args:
+        path: Path of the directory; it is made if it does not exist.
+    """
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+
+    def create(self, preset):
+        """Makes the directory; an earlier run of the preset is replaced.
+
+        Raises:
+            ValueError: If the directory holds anything else.
+            OSError: If it cannot be written.
+        """
+        self._check_replaceable(preset)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for name in ("results.csv", "results.json", "controls.csv"):
+                (self.path / name).unlink(missing_ok=True)
+            for trial in self.path.glob("trial-*"):
+                shutil.rmtree(trial)
+            files.write_text(self._config, _json(preset.to_dict()))
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"Output directory '{self.path}' cannot be written: "
+                f"{error.strerror}",
+            ) from error
+
+    def trial(self, number):
+        """Returns the path of a trial's directory."""
+        return self.path / f"trial-{number}"
+
+    def save_history(self, number, rows):
+        """Writes the logs of all epochs of a trial."""
+        files.write_text(self.trial(number) / "history.csv", _csv(rows))
+
+    def save_winning_ticket(self, number, ticket):
+        """Writes the winning ticket of a trial."""
+        ticket.save(self.trial(number) / "winning.ticket")
+
+    def save(self, report):
+        """Writes the results so far."""
+        files.write_text(
+            self.path / "results.json", _json(report.to_dict())
+        )
+        files.write_text(self.path / "results.csv", _csv(report.rows()))
+        controls = report.control_rows()
+        if controls:
+            files.write_text(self.path / "controls.csv", _csv(controls))
+
+    def list(self):
+        """Returns what is there, files first, as a list of strings."""
+        top = sorted(p for p in self.path.iterdir() if p.is_file())
+        trials = sorted(self.path.glob("trial-*"))
+        tickets = sorted(self.path.glob("trial-*/winning.ticket"))
+        return [str(path) for path in top + tickets + trials]
+
+    def _check_replaceable(self, preset):
+        if self.path.is_dir() and any(self.path.iterdir()):
+            found = self._read_config()
+            if found.get("name") != preset.name:
+                what = "another preset" if found else "other files"
+                raise ValueError(
+                    f"Output directory '{self.path}' holds {what}. Choose "
+                    "another one, or empty it."
+                )
+
+    def _read_config(self):
+        try:
+            found = json.loads(self._config.read_text())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def _config(self):
+        return self.path / "config.json"
+
+
+def _json(values):
+    return json.dumps(values, indent=2) + "\n"
+
+
+def _csv(rows):
+    text = io.StringIO()
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,163 @@
+"""Training batches and test accuracy at the least cost.
+
+The whole data set stays in memory, a batch is gathered by index inside
+`tf.data`, and the order of the examples follows from the optimizer's step
+alone: every round, every control and a run that was interrupted see the same
+batch at the same step.
+"""
+
+import keras
+import numpy as np
+
+_CHUNK = 5000
+
+
+def order(seed, step, steps, batch_size, examples):
+    """Returns which examples some training steps use.
+
+    The stream of examples is an endless chain of permutations, a new one for
+    each pass over the data; a batch may straddle two of them, so that all
+    batches are full and no example is left out.
+
+    Args:
+        seed: Integer.
+        step: Integer, the first step.
+        steps: Integer, number of steps.
+        batch_size: Integer.
+        examples: Integer, number of training examples.
+
+    Returns:
+        Array of integers of shape `(steps, batch_size)`.
+
+    Example:
+
+    >>> from tf_lottery.experiments import pipeline
+    >>> later = pipeline.order(0, 2, 1, batch_size=4, examples=10)
+    >>> bool((later == pipeline.order(0, 0, 3, 4, 10)[2:]).all())
+    True
+    """
+    start, count = step * batch_size, steps * batch_size
+    first, last = start // examples, (start + count - 1) // examples
+    chain = np.concatenate([
+        np.random.default_rng((seed, i)).permutation(examples)
+        for i in range(first, last + 1)
+    ])
+    start -= first * examples
+    return chain[start:start + count].reshape(steps, batch_size)
+
+
+class Batches(keras.callbacks.Callback):
+    """A data set for `fit` whose batches depend on the optimizer's step.
+
+    Give `dataset` to `fit` and the object itself to its callbacks. At the
+    beginning of an epoch it looks up the optimizer's step, so that a rewound
+    model gets the data of the step it was rewound to.
+
+    Args:
+        x: Array, the training inputs.
+        y: Array, the labels.
+        batch_size: Integer.
+        steps: Integer, the steps of one epoch of `fit`; an epoch ends where
+            the model is evaluated, it need not be a pass over the data.
+        seed: Integer, seed of the order. Defaults to 0.
+
+    Attributes:
+        dataset: The `tf.data.Dataset`, one epoch.
+    """
+
+    def __init__(self, x, y, batch_size, steps, seed=0):
+        super().__init__()
+        import tensorflow as tf
+
+        self.batch_size = batch_size
+        self.steps = steps
+        self.seed = seed
+        self.examples = len(x)
+        self._indices = tf.Variable(self.order(0), dtype="int32")
+        x, y = tf.constant(x), tf.constant(y)
+
+        def gather(step):
+            batch = self._indices[step]
+            return tf.gather(x, batch), tf.gather(y, batch)
+
+        self.dataset = _plain(tf.data.Dataset.range(steps).map(gather))
+
+    def order(self, step):
+        """Returns the indices of one epoch that begins at `step`."""
+        return order(
+            self.seed, step, self.steps, self.batch_size, self.examples
+        )
+
+    def on_epoch_begin(self, epoch, logs=None):
+        step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+        self._indices.assign(self.order(step))
+
+
+class TestAccuracy(keras.callbacks.Callback):
+    """Writes `test_accuracy` into the logs of every epoch.
+
+    Put it before `IterativeMagnitudePruning`, which rewinds the model at the
+    end of a round. It only measures: nothing is chosen by it.
+
+    Args:
+        x: Array, the test inputs.
+        y: Array, the labels.
+    """
+
+    __test__ = False
+
+    def __init__(self, x, y):
+        super().__init__()
+        import tensorflow as tf
+
+        self._chunks = [
+            (tf.constant(x[i:i + _CHUNK]), tf.constant(y[i:i + _CHUNK]))
+            for i in range(0, len(x), _CHUNK)
+        ]
+        self._examples = len(x)
+
+    def set_model(self, model):
+        import tensorflow as tf
+
+        # Later fits of the same model use the function traced before.
+        if model is self._model:
+            return
+        super().set_model(model)
+
+        @tf.function
+        def hits(x, y):
+            found = tf.argmax(model(x, training=False), -1, y.dtype)
+            return tf.math.count_nonzero(found == y)
+
+        self._hits = hits
+
+    def on_epoch_end(self, epoch, logs=None):
+        hits = sum(int(self._hits(x, y)) for x, y in self._chunks)
+        logs["test_accuracy"] = hits / self._examples
+
+
+def evaluation(x, y):
+    """Returns a `tf.data.Dataset` in few large batches, for `evaluate`.
+
+    Args:
+        x: Array, the inputs.
+        y: Array, the labels.
+    """
+    import tensorflow as tf
+
+    size = len(x)
+    x, y = tf.constant(x), tf.constant(y)
+    starts = tf.data.Dataset.range(0, size, _CHUNK)
+    return _plain(
+        starts.map(lambda i: (x[i:i + _CHUNK], y[i:i + _CHUNK]))
+    )
+
+
+def _plain(dataset):
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.deterministic = True
+    # The batches are ready in memory: tuning costs more than it brings.
+    options.autotune.enabled = False
+    return dataset.with_options(options)

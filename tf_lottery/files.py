@@ -1,0 +1,194 @@
+"""Files that are either whole or not there, and arrays in them.
+
+The array file follows the layout of safetensors (eight bytes with the length
+of a JSON header, the header, the raw arrays), so that any of its readers
+opens it; a checksum in the header covers every byte. There is no pickle.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import struct
+
+import ml_dtypes
+import numpy as np
+
+_DTYPES = {
+    "bool": "BOOL",
+    "uint8": "U8",
+    "int8": "I8",
+    "uint16": "U16",
+    "int16": "I16",
+    "uint32": "U32",
+    "int32": "I32",
+    "uint64": "U64",
+    "int64": "I64",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float32": "F32",
+    "float64": "F64",
+}
+_NAMES = {code: name for name, code in _DTYPES.items()}
+_NO_CHECKSUM = "0" * 64
+
+
+class DamagedFileError(ValueError):
+    """A file is not what was written: truncated, altered or of another kind."""
+
+
+def write_atomic(path, chunks):
+    """Writes a file under a temporary name, syncs it and renames it.
+
+    Args:
+        path: Path of the file.
+        chunks: Iterable of bytes-like objects.
+
+    Raises:
+        OSError: If the file cannot be written. No half-written file is left
+            and a file that was there before is untouched.
+    """
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_directory(path.parent)
+
+
+def write_text(path, text):
+    """Writes a text file as `write_atomic` does."""
+    write_atomic(path, [text.encode()])
+
+
+def write_arrays(path, arrays, metadata):
+    """Writes arrays and metadata to one file, atomically.
+
+    Args:
+        path: Path of the file.
+        arrays: Dict from name to NumPy array. An array that repeats a single
+            value (zero strides) is stored as that value.
+        metadata: JSON-serialisable dict.
+    """
+    header, chunks, fills, offset = {}, [], {}, 0
+    for name, array in arrays.items():
+        array = np.asarray(array)
+        if array.size > 1 and not any(array.strides):
+            fills[name] = list(array.shape)
+            array = array.reshape(-1)[:1]
+        chunk = np.ascontiguousarray(array).reshape(array.shape).tobytes()
+        header[name] = {
+            "dtype": _DTYPES[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": [offset, offset + len(chunk)],
+        }
+        chunks.append(chunk)
+        offset += len(chunk)
+    metadata = {**metadata, "fills": fills}
+    header["__metadata__"] = {
+        "sha256": _NO_CHECKSUM,
+        "tf_lottery": json.dumps(metadata, separators=(",", ":")),
+    }
+    unsigned = _encode(header)
+    header["__metadata__"]["sha256"] = _digest([unsigned, *chunks])
+    write_atomic(path, [_encode(header), *chunks])
+
+
+def read_arrays(path):
+    """Reads a file of `write_arrays` and checks every byte of it.
+
+    Args:
+        path: Path of the file.
+
+    Returns:
+        Tuple of the dict of arrays and the metadata.
+
+    Raises:
+        DamagedFileError: If the file is truncated, altered or of another
+            kind; the message names it and says what was found.
+    """
+    data = pathlib.Path(path).read_bytes()
+    header, start = _header(path, data)
+    try:
+        metadata = header.pop("__metadata__")
+        checksum = metadata["sha256"]
+        content = json.loads(metadata["tf_lottery"])
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise _damaged(path, "its header is not one of tf_lottery") from None
+    unsigned = data[:start].replace(
+        checksum.encode(), _NO_CHECKSUM.encode(), 1
+    )
+    found = _digest([unsigned, memoryview(data)[start:]])
+    if found != checksum:
+        raise _damaged(
+            path,
+            f"its checksum does not match: {found[:12]}... instead of "
+            f"{checksum[:12]}... ({len(data)} bytes)",
+        )
+    body = memoryview(data)[start:]
+    arrays = {name: _array(body, entry) for name, entry in header.items()}
+    for name, shape in content.pop("fills").items():
+        arrays[name] = np.broadcast_to(arrays[name].reshape(()), shape)
+    return arrays, content
+
+
+def _header(path, data):
+    if len(data) < 8:
+        raise _damaged(path, f"it is truncated to {len(data)} bytes")
+    (length,) = struct.unpack("<Q", data[:8])
+    if length > len(data) - 8:
+        raise _damaged(
+            path,
+            f"it is truncated or of another kind: {len(data)} bytes, and a "
+            f"header of {length} bytes is announced",
+        )
+    try:
+        header = json.loads(data[8:8 + length])
+    except ValueError:
+        raise _damaged(path, "its header is not JSON") from None
+    if not isinstance(header, dict):
+        raise _damaged(path, "its header is not a JSON object")
+    return header, 8 + length
+
+
+def _array(body, entry):
+    begin, end = entry["data_offsets"]
+    name = _NAMES[entry["dtype"]]
+    dtype = np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
+    return np.frombuffer(body[begin:end], dtype).reshape(entry["shape"])
+
+
+def _encode(header):
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text
+
+
+def _digest(chunks):
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _damaged(path, what):
+    return DamagedFileError(
+        f"File '{path}' is damaged or not a tf_lottery file: {what}. "
+        "It was left as it is."
+    )
+
+
+def _sync_directory(path):
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

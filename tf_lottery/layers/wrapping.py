@@ -1,0 +1,97 @@
+"""Puts `Masked` around the layers of a whole model, and takes it off."""
+
+import keras
+
+from tf_lottery import constraints
+from tf_lottery import weights
+from tf_lottery.layers.masked import Masked
+
+
+def wrap(model, exclude=(), include=(), snapshot=False):
+    """Returns a copy of a model whose prunable layers hold their masks.
+
+    For training loops of your own: whatever optimizer steps the copy, pruned
+    weights stay zero. Weight keys are those of the original, which is left
+    untouched; masks held there are held by the copy.
+
+    Args:
+        model: A built Sequential or Functional `keras.Model`. In a subclassed
+            model put `Masked` around the layers in its constructor.
+        exclude: Layer names or patterns not to wrap. Defaults to none.
+        include: Embeddings to wrap. Defaults to none.
+        snapshot: Boolean, see `Masked`. Defaults to `False`.
+
+    Returns:
+        A `keras.Model` with the same weights, not compiled.
+
+    Raises:
+        ValueError: If the model is subclassed, not built, or has nothing to
+            prune.
+    """
+    prunable = weights.prunable(model, exclude, include)
+    wanted = {id(variable) for variable in prunable.values()}
+
+    def wrap_layer(layer):
+        copy = type(layer).from_config(layer.get_config())
+        if isinstance(layer, Masked):
+            return copy
+        if any(id(v) in wanted for v in layer.variables):
+            return Masked(copy, snapshot=snapshot)
+        return copy
+
+    wrapped = _clone(model, wrap_layer, "wrapped")
+    if snapshot:
+        for layer in wrapped._flatten_layers():
+            if isinstance(layer, Masked):
+                layer.take_snapshot()
+    return wrapped
+
+
+def unwrap(model):
+    """Returns a copy of a model without `Masked` layers, zeros baked in.
+
+    Args:
+        model: A built Sequential or Functional `keras.Model`.
+
+    Returns:
+        A `keras.Model` of plain layers, not compiled.
+    """
+
+    def unwrap_layer(layer):
+        if isinstance(layer, Masked):
+            layer = layer.layer
+        return type(layer).from_config(layer.get_config())
+
+    return _clone(model, unwrap_layer, "copied")
+
+
+def can_clone(model):
+    """Whether a model is Sequential or Functional, so layers are all of it."""
+    return isinstance(model, keras.Sequential) or hasattr(model, "operations")
+
+
+def _clone(model, clone_layer, verb):
+    if not can_clone(model):
+        raise ValueError(
+            f"A subclassed model cannot be {verb} layer by layer. Put "
+            "`tf_lottery.layers.Masked` around its layers in the constructor, "
+            f"or hold masks by `tf_lottery.hold`. Received: model={model}"
+        )
+    # Keras would compile the clone with a copy of the optimizer that holds
+    # the masks of the original.
+    compiled, model.compiled = model.compiled, False
+    try:
+        clone = keras.models.clone_model(
+            model, clone_function=clone_layer, recursive=True
+        )
+    finally:
+        model.compiled = compiled
+    source = weights.variables(model)
+    target = weights.variables(clone)
+    for key, variable in source.items():
+        mask = constraints.mask_of(variable)
+        keep = constraints.keep_of(target[key])
+        target[key].assign(variable)
+        if mask is not None and keep is not None:
+            keep.mask.assign(mask)
+    return clone

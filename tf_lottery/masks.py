@@ -1,0 +1,325 @@
+"""Masks as arrays of booleans, True where the weight is kept.
+
+Selection is exact: keeping k of n weights keeps k, ties go to the lower
+index, and what is already pruned stays pruned. This module knows arrays
+only; which weights a model has, and what their scores mean, is decided
+elsewhere.
+"""
+
+import dataclasses
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tf_lottery import selection
+
+
+@dataclasses.dataclass(frozen=True)
+class Unstructured:
+    """Every weight is kept or pruned on its own."""
+
+    name = "unstructured"
+
+    def select(self, scores, masks, keep, allow_collapse=False):
+        """Keeps the `keep` best survivors of all `scores` together.
+
+        Args:
+            scores: Dict of key to array, ranked together.
+            masks: Dict of key to boolean array, same keys and shapes.
+            keep: Integer, number of weights to keep.
+            allow_collapse: Boolean, whether a key may lose all its weights.
+                Defaults to `False`.
+
+        Returns:
+            Dict of new boolean arrays, subsets of `masks`.
+        """
+        kept = selection.keep_best(scores, masks, keep)
+        alive = [key for key in scores if masks[key].any()]
+        if allow_collapse or all(kept[key].any() for key in alive):
+            return kept
+        _check_room(keep, alive)
+        best = {key: selection.best(scores[key], masks[key]) for key in alive}
+        for key in scores:
+            kept[key][...] = masks[key]
+        for key, index in best.items():
+            kept[key].flat[index] = False
+        selection.keep_best(scores, kept, keep - len(best), out=kept)
+        for key, index in best.items():
+            kept[key].flat[index] = True
+        return kept
+
+
+_PATTERNS = {pattern.name: pattern for pattern in (Unstructured,)}
+
+
+def get_pattern(identifier: str | Unstructured) -> Unstructured:
+    """Returns the pattern named by `identifier`, or `identifier` itself.
+
+    Args:
+        identifier: String such as `"unstructured"`, or a pattern.
+
+    Raises:
+        ValueError: If there is no such pattern.
+    """
+    if isinstance(identifier, tuple(_PATTERNS.values())):
+        return identifier
+    if isinstance(identifier, str) and identifier in _PATTERNS:
+        return _PATTERNS[identifier]()
+    raise ValueError(
+        f"Argument `pattern` must be one of {sorted(_PATTERNS)} or an "
+        f"instance of a pattern. Received: pattern={identifier!r}"
+    )
+
+
+def select(
+    scores: Mapping[str, np.ndarray],
+    keep: int | Sequence[int],
+    masks: Mapping[str, np.ndarray] | None = None,
+    groups: Sequence[Sequence[str]] | None = None,
+    pattern: str | Unstructured = "unstructured",
+    allow_collapse: bool = False,
+) -> dict[str, np.ndarray]:
+    """Keeps the weights with the highest scores, exactly `keep` of them.
+
+    Equal scores are kept in order: keys as in `scores`, then the flat index.
+    Integer scores are compared as float64.
+
+    Args:
+        scores: Dict of key to array of any shape, higher = keep. May be
+            negative.
+        keep: Integer, number of weights to keep; with several groups a
+            sequence of integers, one for each group.
+        masks: Dict of key to boolean array with the shapes of `scores`, the
+            masks so far. Only what they keep can be kept. Defaults to
+            `None`: nothing is pruned yet.
+        groups: List of lists of keys, each ranked together. Keys in no group
+            keep their masks. Defaults to `None`: one group of all keys.
+        pattern: String or pattern. Defaults to `"unstructured"`.
+        allow_collapse: Boolean, whether a key may lose all its weights. If
+            not, the best survivor of every key stays. Defaults to `False`.
+
+    Returns:
+        Dict of key to new boolean array, True = kept.
+
+    Raises:
+        ValueError: If a survivor's score is NaN or infinite, or `keep`,
+            `masks` or `groups` do not fit `scores`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> kept = select({"fc/kernel": np.array([0.3, -2.0, 0.9])}, keep=2)
+    >>> kept["fc/kernel"].tolist()
+    [True, False, True]
+    """
+    pattern = get_pattern(pattern)
+    scores = {key: np.asarray(score) for key, score in scores.items()}
+    masks = _check_masks(scores, masks)
+    groups = _check_groups(scores, groups)
+    keep = _check_keep(keep, groups, masks)
+    kept = {}
+    for group, number in zip(groups, keep):
+        inside = {key: scores[key] for key in scores if key in group}
+        _check_scores(inside, masks)
+        kept |= pattern.select(
+            inside, {key: masks[key] for key in inside}, number, allow_collapse
+        )
+    return {
+        key: kept[key] if key in kept else np.array(masks[key])
+        for key in scores
+    }
+
+
+def ones(shapes: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:
+    """Returns masks that keep everything, for a dict of key to shape."""
+    return {key: np.ones(tuple(shape), bool) for key, shape in shapes.items()}
+
+
+def count(masks: Mapping[str, np.ndarray]) -> int:
+    """Returns the number of weights kept."""
+    return sum(int(np.count_nonzero(mask)) for mask in masks.values())
+
+
+def size(masks: Mapping[str, np.ndarray]) -> int:
+    """Returns the number of weights, kept or not."""
+    return sum(int(np.size(mask)) for mask in masks.values())
+
+
+def density(masks: Mapping[str, np.ndarray]) -> float:
+    """Returns the fraction of all weights kept; 1.0 if there are none."""
+    return count(masks) / size(masks) if size(masks) else 1.0
+
+
+def densities(masks: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Returns the fraction of weights kept, for each key."""
+    return {key: density({key: mask}) for key, mask in masks.items()}
+
+
+def overlap(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> float:
+    """Returns the Jaccard index: kept by both / kept by either.
+
+    Two masks that keep nothing are equal, their overlap is 1.0.
+
+    Raises:
+        ValueError: If keys or shapes differ.
+    """
+    _check_alike(a, b)
+    either = sum(int(np.count_nonzero(a[key] | b[key])) for key in a)
+    both = sum(int(np.count_nonzero(a[key] & b[key])) for key in a)
+    return both / either if either else 1.0
+
+
+def nested(
+    inner: Mapping[str, np.ndarray], outer: Mapping[str, np.ndarray]
+) -> bool:
+    """Returns whether `outer` keeps everything that `inner` keeps.
+
+    Raises:
+        ValueError: If keys or shapes differ.
+    """
+    _check_alike(inner, outer)
+    return all(bool((inner[key] <= outer[key]).all()) for key in inner)
+
+
+def pack(mask: np.ndarray) -> bytes:
+    """Returns the mask in flat order with eight weights in a byte.
+
+    The first weight is the lowest bit; the last byte is filled with zeros.
+    """
+    return np.packbits(np.asarray(mask, bool), bitorder="little").tobytes()
+
+
+def unpack(data: bytes, shape: Sequence[int]) -> np.ndarray:
+    """Returns the mask of `shape` that `pack()` made `data` of.
+
+    Raises:
+        ValueError: If `data` does not have the length of such a mask, or
+            bits are set behind its end.
+    """
+    number = math.prod(shape)
+    expected = (number + 7) // 8
+    if len(data) != expected:
+        raise ValueError(
+            f"Argument `data` must have {expected} bytes for a mask of shape "
+            f"{tuple(shape)}. Received: {len(data)} bytes"
+        )
+    bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+    if bits[number:].any():
+        raise ValueError(
+            f"Argument `data` must have no bit set behind the {number} "
+            f"weights of a mask of shape {tuple(shape)}. Received: last byte "
+            f"{data[-1]:#04x}"
+        )
+    return bits[:number].reshape(tuple(shape)).astype(bool)
+
+
+def shuffle(
+    masks: Mapping[str, np.ndarray], seed: int
+) -> dict[str, np.ndarray]:
+    """Returns random masks that keep as many weights of each key.
+
+    Args:
+        masks: Dict of key to boolean array.
+        seed: Non-negative integer. A key's new mask depends on `seed`, the
+            key and its own mask's shape and count, not on the other keys.
+    """
+    shuffled = {}
+    for key, mask in masks.items():
+        rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
+        chosen = np.arange(np.size(mask)) < np.count_nonzero(mask)
+        rng.shuffle(chosen)
+        shuffled[key] = chosen.reshape(np.shape(mask))
+    return shuffled
+
+
+def _check_scores(scores, masks):
+    for key, score in scores.items():
+        if not np.can_cast(score.dtype, np.float64):
+            raise ValueError(
+                "Argument `scores` must hold real numbers. Received: dtype "
+                f"{score.dtype} for {key!r}"
+            )
+        for values, alive in selection.chunks({key: score}, masks):
+            wrong = ~np.isfinite(values) & alive
+            if wrong.any():
+                raise ValueError(
+                    "Argument `scores` must be finite. Received: "
+                    f"{values[wrong][0]} among the scores of {key!r}"
+                )
+
+
+def _check_masks(scores, masks):
+    if masks is None:
+        # One array serves all the keys.
+        kept = np.ones(max((s.size for s in scores.values()), default=0), bool)
+        return {k: kept[: s.size].reshape(s.shape) for k, s in scores.items()}
+    _check_alike(scores, masks, "scores", "masks")
+    return {key: np.asarray(masks[key], bool) for key in scores}
+
+
+def _check_alike(a, b, first="a", second="b"):
+    if a.keys() != b.keys():
+        raise ValueError(
+            f"Arguments `{first}` and `{second}` must have the same keys. "
+            f"Received: only one has {sorted(a.keys() ^ b.keys())}"
+        )
+    for key in a:
+        if np.shape(a[key]) != np.shape(b[key]):
+            raise ValueError(
+                f"Arguments `{first}` and `{second}` must have the same "
+                f"shapes. Received: {np.shape(a[key])} and "
+                f"{np.shape(b[key])} for {key!r}"
+            )
+
+
+def _check_groups(scores, groups):
+    groups = [list(scores)] if groups is None else [list(g) for g in groups]
+    seen = set()
+    for key in (key for group in groups for key in group):
+        if key not in scores or key in seen:
+            problem = "twice" if key in seen else "which has no scores"
+            raise ValueError(
+                "Argument `groups` must name keys of `scores`, each at most "
+                f"once. Received: {key!r} {problem}; the keys are "
+                f"{sorted(scores)}"
+            )
+        seen.add(key)
+    return groups
+
+
+def _check_keep(keep, groups, masks):
+    numbers = list(keep) if np.iterable(keep) else [keep]
+    if len(numbers) != len(groups):
+        raise ValueError(
+            f"Argument `keep` must have one number for each of {len(groups)} "
+            f"groups. Received: keep={keep}"
+        )
+    for number, group in zip(numbers, groups):
+        survivors = count({key: masks[key] for key in group})
+        whole = isinstance(number, (int, np.integer))
+        if not whole or isinstance(number, bool) or not (
+            0 <= number <= survivors
+        ):
+            raise ValueError(
+                f"Argument `keep` must be an integer in [0, {survivors}], the "
+                f"number of survivors of {_brief(group)}. Received: "
+                f"keep={keep}"
+            )
+    return [int(number) for number in numbers]
+
+
+def _check_room(keep, keys):
+    if keep < len(keys):
+        raise ValueError(
+            f"Argument `keep` must be at least {len(keys)}, one weight for "
+            f"each of {_brief(keys)}, unless `allow_collapse=True`. "
+            f"Received: keep={keep}"
+        )
+
+
+def _brief(keys, most=8):
+    names = ", ".join(map(repr, keys[:most]))
+    more = len(keys) - most
+    return f"{names} and {more} more" if more > 0 else names

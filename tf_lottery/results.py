@@ -1,0 +1,141 @@
+"""What each round of a run came to."""
+
+import csv
+import dataclasses
+import io
+import math
+
+
+@dataclasses.dataclass(frozen=True)
+class RoundResult:
+    """The record of one round.
+
+    Attributes:
+        round: Integer, 0 is dense training.
+        density: Float, the fraction of prunable weights kept.
+        densities: Dict from weight key to its density.
+        metrics: Dict of floats, the logs of the round's last epoch.
+        steps: Integer, the training step the round ended at, counted from
+            initialisation.
+        early_stop_step: Integer, the step of the smallest validation loss
+            among the ends of epochs, or `None` without validation.
+        seconds: Float, the time the round took, pruning included.
+    """
+
+    round: int
+    density: float
+    densities: dict
+    metrics: dict
+    steps: int
+    early_stop_step: int | None
+    seconds: float
+
+    @property
+    def sparsity(self):
+        """Float, the fraction of prunable weights removed."""
+        return 1.0 - self.density
+
+    def to_dict(self):
+        """Returns the record as a dict of plain values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values):
+        """Makes a record of what `to_dict` returned."""
+        return cls(**values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Monitor:
+    """The metric by which rounds are compared.
+
+    Args:
+        name: String, a key of the logs.
+        mode: `"max"`, `"min"`, or `"auto"`, which takes losses and errors as
+            smaller is better and everything else as larger is better.
+    """
+
+    name: str
+    mode: str = "auto"
+
+    def __post_init__(self):
+        if self.mode not in ("auto", "min", "max"):
+            raise ValueError(
+                "Argument `mode` must be 'auto', 'min' or 'max'. "
+                f"Received: mode={self.mode!r}"
+            )
+
+    def worse_by(self, value, reference):
+        """Returns how much worse a value is; negative where it is better."""
+        if math.isnan(value):
+            return math.inf
+        return value - reference if self.smaller else reference - value
+
+    @property
+    def smaller(self):
+        """Boolean, whether smaller is better."""
+        if self.mode != "auto":
+            return self.mode == "min"
+        name = self.name.lower()
+        return any(word in name for word in ("loss", "error", "mse", "mae"))
+
+    def check(self, logs):
+        """Raises a `ValueError` that lists the logs if the name is absent."""
+        if self.name not in logs:
+            raise ValueError(
+                "Argument `monitor` must name one of the logs of the round's "
+                f"last epoch. Received: monitor={self.name!r}. "
+                f"Expected one of: {sorted(logs)}. Metrics are named in "
+                "`model.compile(metrics=...)`; names with 'val_' need "
+                "`validation_data` in `fit`."
+            )
+
+
+def winner(results, monitor):
+    """Returns the sparsest result that is a winning ticket, or `None`.
+
+    A winning ticket trains to at least the metric of the dense round in at
+    most its number of steps (https://arxiv.org/abs/1803.03635).
+
+    Args:
+        results: List of `RoundResult`, round 0 first.
+        monitor: `Monitor`.
+    """
+    if not results:
+        return None
+    dense = results[0]
+    reference = dense.metrics[monitor.name]
+    winners = [
+        result
+        for result in results[1:]
+        if result.density < dense.density
+        and result.steps <= dense.steps
+        and monitor.worse_by(result.metrics[monitor.name], reference) <= 0
+    ]
+    return min(winners, key=lambda result: result.density, default=None)
+
+
+def to_csv(results):
+    """Returns results as the text of a CSV table, a row for each round."""
+    metrics = sorted({name for result in results for name in result.metrics})
+    keys = sorted({key for result in results for key in result.densities})
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["round", "density", "steps", "early_stop_step", "seconds"]
+        + metrics
+        + [f"density/{key}" for key in keys]
+    )
+    for result in results:
+        writer.writerow(
+            [
+                result.round,
+                result.density,
+                result.steps,
+                result.early_stop_step,
+                result.seconds,
+            ]
+            + [result.metrics.get(name) for name in metrics]
+            + [result.densities.get(key) for key in keys]
+        )
+    return text.getvalue()

@@ -1,0 +1,136 @@
+"""Exact selection: the best k of the scores in many arrays.
+
+A radix search on the bits of the scores, which never joins or copies the
+arrays: sorting or partitioning them takes several times their memory and
+still does not say which of many equal scores to keep.
+"""
+
+import math
+
+import numpy as np
+
+# Working in chunks keeps temporaries in the processor's cache, and their size
+# independent of the arrays'.
+_CHUNK = 1 << 17
+_SAMPLE = 1 << 17
+
+
+def keep_best(scores, masks, keep, out=None):
+    """Returns masks of exactly the `keep` best survivors of all arrays.
+
+    Args:
+        scores: Dict of key to finite real array, higher = keep. Equal scores
+            are kept in the order of the keys, then of the flat index.
+        masks: Dict of key to boolean array, True = survivor.
+        keep: Integer in [0, number of survivors].
+        out: Dict of C-contiguous boolean arrays to write to; may be `masks`.
+            Defaults to `None`: new arrays.
+    """
+    out = out or {key: np.empty(np.shape(masks[key]), bool) for key in scores}
+    threshold, ties = _threshold(scores, masks, keep)
+    for values, alive, kept in chunks(scores, masks, out):
+        equal = np.flatnonzero((values == threshold) & alive)[:ties]
+        np.logical_and(values > threshold, alive, out=kept)
+        kept[equal] = True
+        ties -= len(equal)
+    return out
+
+
+def best(score, mask):
+    """Flat index of the best survivor, the first among equals."""
+    highest, index, start = -math.inf, None, 0
+    for values, alive in chunks({"": score}, {"": mask}):
+        place = int(np.where(alive, values, -math.inf).argmax())
+        if alive[place] and values[place] > highest:
+            highest, index = values[place], start + place
+        start += len(values)
+    return index
+
+
+def chunks(scores, *masks):
+    """Yields flat pieces of every score, in one dtype, and of its masks."""
+    dtype = _common_dtype(scores)
+    for key, score in scores.items():
+        flat = [a.reshape(-1) for a in (score, *(m[key] for m in masks))]
+        for start in range(0, score.size, _CHUNK):
+            values, *pieces = (a[start : start + _CHUNK] for a in flat)
+            yield values.astype(dtype, copy=False), *pieces
+
+
+def _threshold(scores, masks, keep):
+    """The `keep`-th best score, and how many scores equal to it to keep."""
+    if not keep:
+        return math.inf, 0
+    low, high = _bracket(scores, masks, keep)
+    above = _count(scores, masks, np.greater, high)
+    if not above < keep <= _count(scores, masks, np.greater_equal, low):
+        low, high, above = -math.inf, math.inf, 0
+    if low == high:
+        return low, keep - above
+    return _radix_search(scores, masks, keep - above, low, high)
+
+
+def _count(scores, masks, compare, bound):
+    return sum(
+        np.count_nonzero(compare(values, bound) & alive)
+        for values, alive in chunks(scores, masks)
+    )
+
+
+def _radix_search(scores, masks, rank, low, high):
+    """Fixes the score of `rank` inside [low, high], 16 bits at a time."""
+    dtype = _common_dtype(scores)
+    found = 0
+    for shift in range(8 * dtype.itemsize - 16, -1, -16):
+        histogram = np.zeros(1 << 16, np.int64)
+        for values, alive in chunks(scores, masks):
+            inside = (values >= low) & (values <= high) & alive
+            bits = _to_bits(values[inside]) >> shift
+            digits = bits[(bits >> 16) == found].astype(np.uint16)
+            histogram += np.bincount(digits, minlength=1 << 16)
+        from_top = np.cumsum(histogram[::-1])
+        place = int(np.searchsorted(from_top, rank))
+        digit = len(histogram) - 1 - place
+        rank -= int(from_top[place] - histogram[digit])
+        found = found << 16 | digit
+    return _from_bits(found, dtype), rank
+
+
+def _bracket(scores, masks, keep):
+    """Two scores that probably enclose the `keep`-th best, from a sample.
+
+    A wrong guess costs time only. The stride is odd so that it visits every
+    channel: there is mostly an even number of them.
+    """
+    stride = sum(score.size for score in scores.values()) // _SAMPLE | 1
+    pieces = chunks(scores, masks)
+    sample = [values[::stride][alive[::stride]] for values, alive in pieces]
+    sample = np.sort(np.concatenate(sample))
+    if stride == 1 or not len(sample):
+        return -math.inf, math.inf
+    survivors = sum(np.count_nonzero(masks[key]) for key in scores)
+    place = len(sample) * (1 - keep / survivors)
+    margin = 2 * math.sqrt(len(sample))  # at least four standard deviations
+    low, high = math.floor(place - margin), math.ceil(place + margin)
+    return (
+        sample[low] if low >= 0 else -math.inf,
+        sample[high] if high < len(sample) else math.inf,
+    )
+
+
+def _common_dtype(scores):
+    single = all(np.can_cast(s.dtype, np.float32) for s in scores.values())
+    return np.dtype(np.float32 if single else np.float64)
+
+
+def _to_bits(values):
+    """Unsigned integers in the order of the floats; -0.0 equals 0.0."""
+    bits = values.view(f"u{values.itemsize}")
+    top = bits.dtype.type(1 << (8 * values.itemsize - 1))
+    return np.where(values < 0, ~bits, bits | top)
+
+
+def _from_bits(bits, dtype):
+    top = 1 << (8 * dtype.itemsize - 1)
+    bits = bits ^ top if bits & top else bits ^ (2 * top - 1)
+    return np.array(bits, f"u{dtype.itemsize}").view(dtype)[()]

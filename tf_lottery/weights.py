@@ -1,0 +1,290 @@
+"""Which weights a model has, what they are called, and which can be pruned.
+
+A *weight key* is the path of a layer inside the model and the name of its
+variable, such as `"fc1/kernel"` or `"block/conv/kernel"`. Keys carry over to
+another instance of the model and to another process: where Keras made up a
+layer's name from a counter of the process (`dense_7`), the key counts the
+layers of that class beside it instead (`dense`, `dense_1`, ...).
+"""
+
+import collections
+import dataclasses
+import re
+
+import keras
+
+from tf_lottery import schedules
+
+SEED_NAME = "seed_generator_state"
+_KERNEL_LAYERS = (
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+)
+_SEPARABLE_LAYERS = (
+    keras.layers.SeparableConv1D,
+    keras.layers.SeparableConv2D,
+)
+_NORMALIZATION_LAYERS = (
+    keras.layers.BatchNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.SpectralNormalization,
+    keras.layers.Normalization,
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Weight:
+    """One weight of a model.
+
+    Attributes:
+        key: String, the weight key.
+        path: String, as `key`, with the layer names the model shows.
+        variable: `keras.Variable`.
+        layer: The `keras.layers.Layer` that owns the variable.
+        reason: `None` if the weight can be pruned, else a string that says
+            why it is not.
+    """
+
+    key: str
+    path: str
+    variable: keras.Variable
+    layer: keras.layers.Layer
+    reason: str | None = None
+
+
+def variables(model):
+    """Returns every variable of a model by its key.
+
+    Unlike `prunable` this includes biases, statistics of normalisation and
+    the states of random seeds: all that a snapshot must hold.
+
+    Args:
+        model: A built `keras.Model`.
+
+    Returns:
+        Dict from weight key to `keras.Variable`; a variable that several
+        layers share appears once.
+    """
+    return {key: variable for key, _, variable, _ in _walk(model)}
+
+
+def inspect(model, exclude=(), include=()):
+    """Returns every weight of a model and whether it can be pruned.
+
+    Prunable are the kernels of dense, convolution, attention and recurrent
+    layers. A layer of your own joins by a method `get_prunable_weights`
+    that returns a list of its variables.
+
+    Args:
+        model: A built `keras.Model`.
+        exclude: Layer names or patterns (`"logits"`, `"block*/conv"`) that
+            are left alone. Defaults to none.
+        include: Layer names or patterns of embeddings to prune, which are
+            left alone otherwise. Defaults to none.
+
+    Returns:
+        List of `Weight`, in the order of the model's layers.
+
+    Raises:
+        ValueError: If the model is not built or a pattern matches no layer.
+
+    Example:
+
+    >>> import keras
+    >>> from tf_lottery import weights
+    >>> model = keras.Sequential(
+    ...     [keras.Input((4,)), keras.layers.Dense(2, name="fc")])
+    >>> [(w.key, w.reason) for w in weights.inspect(model)]
+    [('fc/kernel', None), ('fc/bias', 'bias or vector')]
+    """
+    check_built(model)
+    found = [
+        Weight(key, path, variable, layer, _reason(layer, variable))
+        for key, path, variable, layer in _walk(model)
+        if not is_seed(variable)
+    ]
+    excluded = resolve(found, exclude, name="exclude")
+    included = resolve(found, include, name="include")
+    return [
+        _decide(weight, excluded.get(weight.key), included.get(weight.key))
+        for weight in found
+    ]
+
+
+def prunable(model, exclude=(), include=()):
+    """Returns the prunable variables of a model by weight key.
+
+    Args:
+        model: A built `keras.Model`.
+        exclude: See `inspect`.
+        include: See `inspect`.
+
+    Returns:
+        Dict from weight key to `keras.Variable`, never empty.
+
+    Raises:
+        ValueError: If the model is not built, a pattern matches no layer, or
+            nothing can be pruned (the message lists every reason).
+    """
+    weights = inspect(model, exclude, include)
+    found = {w.key: w.variable for w in weights if w.reason is None}
+    if not found:
+        reasons = "\n".join(f"  {w.key}: {w.reason}" for w in weights)
+        raise ValueError(
+            f"Model '{model.name}' has no prunable weight. A layer of your own "
+            "can name its weights by a method `get_prunable_weights`. "
+            f"Found:\n{reasons or '  no weights at all'}"
+        )
+    return found
+
+
+def resolve(weights, patterns, name):
+    """Returns which pattern each weight matches.
+
+    A name that the model shows (`model.summary()`) comes before a key, so
+    that what a user reads there is what is meant.
+
+    Args:
+        weights: List of `Weight`.
+        patterns: Iterable of patterns, or a dict from pattern to value.
+        name: String, the argument's name for the error message.
+
+    Returns:
+        Dict from weight key to the pattern, or to its value for a dict;
+        weights that match none are absent.
+
+    Raises:
+        ValueError: If a pattern matches no weight.
+    """
+    if isinstance(patterns, str):
+        patterns = (patterns,)
+    if not isinstance(patterns, dict):
+        patterns = {pattern: pattern for pattern in patterns}
+    if not patterns:
+        return {}
+    by_path = {w.path: w.key for w in weights}
+    every_name_shown = all(
+        any(schedules.matches(pattern, path) for path in by_path)
+        for pattern in patterns
+    )
+    if every_name_shown and len(by_path) == len(weights):
+        names = by_path
+    else:
+        names = {w.key: w.key for w in weights}
+    matched = schedules.match(patterns, names, default=None, name=name)
+    return {names[n]: v for n, v in matched.items() if v is not None}
+
+
+def check_built(model):
+    """Raises a `ValueError` unless `model` is a built Keras model."""
+    if not isinstance(model, keras.layers.Layer):
+        raise ValueError(
+            "Argument `model` must be a `keras.Model`. "
+            f"Received: model={model!r} (of type {type(model)})"
+        )
+    if not model.built:
+        raise ValueError(
+            f"Model '{model.name}' is not built, so its weights do not exist "
+            "yet. Give it an input shape (`keras.Input`), call "
+            "`model.build(input_shape)`, or call it on a batch of data."
+        )
+
+
+def _walk(model):
+    """Yields (key, path, variable, layer), every variable once."""
+    seen, taken = set(), collections.Counter()
+    for layer, key, path in _layers(model, (), ()):
+        children = _children(layer)
+        below = {id(v) for child in children for v in child.variables}
+        for variable in layer.variables:
+            if id(variable) in below or id(variable) in seen:
+                continue
+            seen.add(id(variable))
+            name = "/".join((*key, variable.name))
+            taken[name] += 1
+            suffix = f"_{taken[name] - 1}" if taken[name] > 1 else ""
+            yield (
+                name + suffix,
+                "/".join((*path, variable.name)) + suffix,
+                variable,
+                layer,
+            )
+
+
+def _layers(layer, key, path):
+    yield layer, key, path
+    children = _children(layer)
+    for child, name in zip(children, _sibling_names(children)):
+        if getattr(child, "transparent", False):
+            yield from _layers(child, key, path)
+        else:
+            yield from _layers(child, (*key, name), (*path, child.name))
+
+
+def _children(layer):
+    return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
+def _sibling_names(layers):
+    """Names of layers side by side, without Keras' process-wide counters."""
+    names, counts = [], collections.Counter()
+    for layer in layers:
+        stem = re.sub(r"_\d+$", "", layer.name)
+        made_up = re.sub(r"^(forward|backward)_|_", "", stem)
+        if made_up != type(layer).__name__.lower():
+            names.append(layer.name)
+            continue
+        names.append(f"{stem}_{counts[stem]}" if counts[stem] else stem)
+        counts[stem] += 1
+    return names
+
+
+def is_seed(variable):
+    """Whether a variable is the state of a random seed."""
+    return variable.name.startswith(SEED_NAME)
+
+
+def _own_prunable(layer):
+    if hasattr(layer, "get_prunable_weights"):
+        return list(layer.get_prunable_weights())
+    if isinstance(layer, _SEPARABLE_LAYERS):
+        return [layer.depthwise_kernel, layer.pointwise_kernel]
+    if isinstance(layer, keras.layers.Embedding):
+        return [layer.embeddings]
+    if hasattr(layer, "recurrent_kernel"):
+        return [layer.kernel, layer.recurrent_kernel]
+    if isinstance(layer, _KERNEL_LAYERS):
+        return [layer.kernel]
+    return []
+
+
+def _reason(layer, variable):
+    if not any(variable is v for v in _own_prunable(layer)):
+        if isinstance(layer, _NORMALIZATION_LAYERS):
+            return "normalisation"
+        if len(variable.shape) < 2:
+            return "bias or vector"
+        return f"no rule for {type(layer).__name__}.{variable.name}"
+    if not variable.trainable:
+        return "frozen"
+    if isinstance(layer, keras.layers.Embedding):
+        return "embedding, pruned only on request"
+    return None
+
+
+def _decide(weight, excluded, included):
+    reason = weight.reason
+    if reason is None and excluded is not None:
+        reason = f"excluded by {excluded!r}"
+    elif included is not None and str(reason).startswith("embedding"):
+        reason = None
+    return dataclasses.replace(weight, reason=reason)
