@@ -7,6 +7,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.python.framework import config as tensorflow_config
 
 
 class Subclassed(keras.Model):
@@ -43,7 +45,7 @@ def functional():
 
 def subclassed():
     model = Subclassed()
-    model.build((None, 10))
+    model(np.zeros((1, 10), "float32"))
     return model
 
 
@@ -65,6 +67,17 @@ def seeded():
     policy = keras.config.dtype_policy()
     yield
     keras.config.set_dtype_policy(policy)
+
+
+@pytest.fixture
+def deterministic():
+    """Makes every op deterministic, for comparisons bit for bit.
+
+    Keras refuses `jit_compile` meanwhile.
+    """
+    tf.config.experimental.enable_op_determinism()
+    yield
+    tensorflow_config.disable_op_determinism()
 
 
 @pytest.fixture(params=MODELS)

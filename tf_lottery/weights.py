@@ -202,9 +202,10 @@ def check_built(model):
 def _walk(model):
     """Yields (key, path, variable, layer), every variable once."""
     seen, taken = set(), collections.Counter()
-    for layer, key, path in _layers(model, (), ()):
-        children = _children(layer)
-        below = {id(v) for child in children for v in child.variables}
+    for layer, key, path in _layers(_unwrapped(model), (), ()):
+        below = {
+            id(v) for child in _flatten(layer) for v in child.variables
+        }
         for variable in layer.variables:
             if id(variable) in below or id(variable) in seen:
                 continue
@@ -222,16 +223,18 @@ def _walk(model):
 
 def _layers(layer, key, path):
     yield layer, key, path
-    children = _children(layer)
+    children = [_unwrapped(child) for child in _flatten(layer)]
     for child, name in zip(children, _sibling_names(children)):
-        if getattr(child, "transparent", False):
-            yield from _layers(child, key, path)
-        else:
-            yield from _layers(child, (*key, name), (*path, child.name))
+        yield from _layers(child, (*key, name), (*path, child.name))
 
 
-def _children(layer):
-    return list(layer._flatten_layers(include_self=False, recursive=False))
+def _flatten(layer):
+    return layer._flatten_layers(include_self=False, recursive=False)
+
+
+def _unwrapped(layer):
+    """The layer inside a wrapper that weight keys say nothing of."""
+    return layer.layer if getattr(layer, "transparent", False) else layer
 
 
 def _sibling_names(layers):

@@ -1,5 +1,6 @@
 """Iterative magnitude pruning with rewinding, inside one `fit`."""
 
+import contextlib
 import dataclasses
 import sys
 import time
@@ -20,17 +21,6 @@ from tf_lottery import schedules
 from tf_lottery import ticket as ticket_lib
 from tf_lottery import weights as weights_lib
 from tf_lottery.callbacks import round_callbacks as round_callbacks_lib
-
-
-class _EndOfEpoch:
-    """What `stop_training` is set to where only an epoch shall end.
-
-    Any other callback that stops training overwrites it, so a stop of
-    theirs is never mistaken for ours.
-    """
-
-
-_END_OF_EPOCH = _EndOfEpoch()
 
 
 class IterativeMagnitudePruning(keras.callbacks.Callback):
@@ -171,6 +161,17 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
             rounds, epochs_per_round, schedules.Point.parse(rewind_to)
         )
         self._masks, self._starts = [], {}
+        self._round = self._epoch = 0
+
+    @property
+    def round(self):
+        """Integer, the round in training."""
+        return self._round
+
+    @property
+    def epoch(self):
+        """Integer, the epoch in training, counted from 0 in every round."""
+        return self._epoch
 
     @property
     def epochs(self):
@@ -237,6 +238,7 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         )
         self._check_plan()
         self._round, self._round_over, self._done = 0, False, False
+        self._quiet = contextlib.ExitStack()
         self._files = None
         if self.directory is not None:
             self._files = run_directory.RunDirectory(self.directory)
@@ -253,6 +255,8 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         self._call("on_epoch_begin", self._epoch, logs)
 
     def on_train_batch_begin(self, batch, logs=None):
+        if self._epoch_over:
+            self._end_epoch()
         self._call("on_train_batch_begin", batch, logs)
 
     def on_train_batch_end(self, batch, logs=None):
@@ -262,9 +266,7 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
             self._steps_in_epoch = min(batch + 1, self._plan.steps_per_epoch)
         self._take_snapshot()
         stop = self._call("on_train_batch_end", batch, logs)
-        if stop or self._steps_in_epoch == self._short_epoch():
-            if not self.model.stop_training:
-                self.model.stop_training = _END_OF_EPOCH
+        self._epoch_over = stop or self._steps_in_epoch == self._short_epoch()
 
     def on_test_begin(self, logs=None):
         self._call("on_test_begin", logs)
@@ -280,8 +282,8 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
-        if self.model.stop_training is _END_OF_EPOCH:
-            self.model.stop_training = False
+        self._quiet.close()
+        self._epoch_over = False
         self._step += self._steps_in_epoch
         if self._plan.steps_per_epoch is None:
             self._plan = dataclasses.replace(
@@ -301,6 +303,7 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
             self._end_round(logs)
 
     def on_train_end(self, logs=None):
+        self._quiet.close()
         if not self._done and not self._round_over:
             self._round_callbacks.end(logs)
 
@@ -309,17 +312,15 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         self._masks.append({k: masks_lib.pack(m) for k, m in masks.items()})
         self._step = self._plan.first_step(self._round)
         self._epoch, self._steps_in_epoch = 0, 0
-        self._early_stop = None
+        self._early_stop, self._epoch_over = None, False
         self._began = time.perf_counter()
         if self._files is not None:
             self._files.save_masks(self._round, masks)
         params = {**self.params, "epochs": self._plan.epochs_of(self._round)}
         self._round_callbacks.begin(self.model, params)
-        self._call("on_train_begin", None)
 
     def _end_round(self, logs):
-        self._call("on_train_end", logs)
-        self._round_callbacks.end()
+        self._round_callbacks.end(logs)
         self.monitor.check(logs)
         if not self._is_finite(logs):
             self._keep_last_good_round()
@@ -340,6 +341,17 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         self._round_over = True
         if self._is_last(result):
             self._done = self.model.stop_training = True
+
+    def _end_epoch(self):
+        """Ends an epoch before its data does, whatever feeds it.
+
+        To Keras this is the end of the data, the only end of an epoch that
+        leaves every kind of input ready for the next one. Its warning that
+        data ran out would be wrong here.
+        """
+        self._quiet.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", "Your input ran out of data")
+        raise StopIteration
 
     def _prune_and_rewind(self):
         model = self.model

@@ -79,14 +79,22 @@ def load(name, split_seed=0):
             f"Received: name={name!r}"
         )
     train, val, test = LOADERS[name](name, np.random.default_rng(split_seed))
-    mean, std = train[0].mean(dtype="float64"), train[0].std(dtype="float64")
+    standardise = _standardiser(train[0])
     arrays = []
     for images, labels in (train, val, test):
-        images = images.astype("float32")
-        images -= np.float32(mean)
-        images /= np.float32(std)
-        arrays += [images, labels.astype("int32")]
+        arrays += [standardise[images], labels.astype("int32")]
     return Data(name, int(train[1].max()) + 1, *arrays)
+
+
+def _standardiser(images):
+    """Returns a table from grey value to standardised value."""
+    counts = np.zeros(256, "int64")
+    for chunk in np.array_split(images, 50):
+        counts += np.bincount(chunk.ravel(), minlength=256)
+    values = np.arange(256)
+    mean = np.average(values, weights=counts)
+    std = np.sqrt(np.average((values - mean) ** 2, weights=counts))
+    return ((values - mean) / std).astype("float32")
 
 
 def _digits(name, rng):
@@ -131,15 +139,48 @@ def _read_tfds(name):
             if not builder.is_prepared():
                 _check_network(_HOSTS[name])
                 builder.download_and_prepare()
-            whole = builder.as_dataset(batch_size=-1, as_supervised=True)
+            return {
+                split: _read_split(builder, split)
+                for split in ("train", "test")
+            }
     # Whatever goes wrong here (connection, disk, checksum, a damaged file),
     # the user needs to know the same thing.
     except Exception as error:
         raise _unavailable(name, error) from error
-    return {
-        split: tuple(tensor.numpy() for tensor in whole[split])
-        for split in ("train", "test")
-    }
+
+
+def _read_split(builder, split):
+    """Returns the images and labels of a whole split.
+
+    Many records are parsed at a time, which takes a third of the time of
+    `builder.as_dataset`; that one reads every format.
+    """
+    import tensorflow as tf
+
+    if builder.info.file_format.value != "tfrecord":
+        whole = builder.as_dataset(split, batch_size=-1, as_supervised=True)
+        return tuple(tensor.numpy() for tensor in whole)
+
+    @tf.function
+    def parse(records):
+        found = tf.io.parse_example(
+            records,
+            {
+                "image": tf.io.FixedLenFeature((), tf.string),
+                "label": tf.io.FixedLenFeature((), tf.int64),
+            },
+        )
+        images = tf.map_fn(
+            lambda image: tf.io.decode_png(image, channels=1),
+            found["image"],
+            fn_output_signature=tf.uint8,
+        )
+        return images, found["label"]
+
+    paths = [str(path) for path in builder.info.splits[split].filepaths]
+    records = tf.data.TFRecordDataset(paths).batch(5000)
+    batches = [parse(batch) for batch in records]
+    return tuple(np.concatenate(parts) for parts in zip(*batches))
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ alone: every round, every control and a run that was interrupted see the same
 batch at the same step.
 """
 
+import functools
+
 import keras
 import numpy as np
 
@@ -49,9 +51,9 @@ def order(seed, step, steps, batch_size, examples):
 class Batches(keras.callbacks.Callback):
     """A data set for `fit` whose batches depend on the optimizer's step.
 
-    Give `dataset` to `fit` and the object itself to its callbacks. At the
-    beginning of an epoch it looks up the optimizer's step, so that a rewound
-    model gets the data of the step it was rewound to.
+    At the beginning of an epoch it looks up the optimizer's step, so that a
+    rewound model gets the data of the step it was rewound to. Place it after
+    `IterativeMagnitudePruning` in the list of callbacks.
 
     Args:
         x: Array, the training inputs.
@@ -62,7 +64,19 @@ class Batches(keras.callbacks.Callback):
         seed: Integer, seed of the order. Defaults to 0.
 
     Attributes:
-        dataset: The `tf.data.Dataset`, one epoch.
+        dataset: The `tf.data.Dataset`. It is endless, so that one iterator
+            serves the whole of `fit`: pass `steps_per_epoch=steps` with it.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> from tf_lottery.experiments import pipeline
+    >>> batches = pipeline.Batches(
+    ...     np.ones((8, 4)), np.ones((8, 1)), batch_size=2, steps=3)
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    >>> model.compile("sgd", "mse")
+    >>> _ = model.fit(batches.dataset, steps_per_epoch=batches.steps,
+    ...               epochs=2, callbacks=[batches], verbose=0)
     """
 
     def __init__(self, x, y, batch_size, steps, seed=0):
@@ -74,13 +88,16 @@ class Batches(keras.callbacks.Callback):
         self.seed = seed
         self.examples = len(x)
         self._indices = tf.Variable(self.order(0), dtype="int32")
+        self._position = tf.Variable(0)
         x, y = tf.constant(x), tf.constant(y)
 
-        def gather(step):
-            batch = self._indices[step]
+        def gather(_):
+            # The batch is found when it is asked for, never ahead of time.
+            after = self._position.assign_add(1)
+            batch = self._indices[(after - 1) % steps]
             return tf.gather(x, batch), tf.gather(y, batch)
 
-        self.dataset = _plain(tf.data.Dataset.range(steps).map(gather))
+        self.dataset = _plain(tf.data.Dataset.counter().map(gather))
 
     def order(self, step):
         """Returns the indices of one epoch that begins at `step`."""
@@ -91,6 +108,7 @@ class Batches(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
         self._indices.assign(self.order(step))
+        self._position.assign(0)
 
 
 class TestAccuracy(keras.callbacks.Callback):
@@ -137,7 +155,7 @@ class TestAccuracy(keras.callbacks.Callback):
 
 
 def evaluation(x, y):
-    """Returns a `tf.data.Dataset` in few large batches, for `evaluate`.
+    """Returns a `tf.data.Dataset` of few large batches, for `evaluate`.
 
     Args:
         x: Array, the inputs.
@@ -145,19 +163,20 @@ def evaluation(x, y):
     """
     import tensorflow as tf
 
-    size = len(x)
-    x, y = tf.constant(x), tf.constant(y)
-    starts = tf.data.Dataset.range(0, size, _CHUNK)
-    return _plain(
-        starts.map(lambda i: (x[i:i + _CHUNK], y[i:i + _CHUNK]))
-    )
+    parts = [
+        tf.data.Dataset.from_tensors((x[i:i + _CHUNK], y[i:i + _CHUNK]))
+        for i in range(0, len(x), _CHUNK)
+    ]
+    return _plain(functools.reduce(tf.data.Dataset.concatenate, parts))
 
 
 def _plain(dataset):
+    """Switches off what costs more than it brings to batches in memory."""
     import tensorflow as tf
 
     options = tf.data.Options()
     options.deterministic = True
-    # The batches are ready in memory: tuning costs more than it brings.
     options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False
+    options.experimental_optimization.inject_prefetch = False
     return dataset.with_options(options)

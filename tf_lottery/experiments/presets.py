@@ -88,6 +88,15 @@ class Preset:
         return point.to_step(self.evaluate_every, self.epochs_per_round)
 
     @property
+    def total_epochs(self):
+        """Integer, the epochs of all trainings, controls included."""
+        first = self.epochs_per_round
+        later = first - self.rewind_step // self.evaluate_every
+        tickets = self.rounds // self.control_every
+        controls = tickets * self.control_trials * (first + later)
+        return self.trials * (first + self.rounds * later + controls)
+
+    @property
     def steps_per_execution(self):
         """Integer, how many steps run without coming back to Python."""
         divisors = range(min(100, self.evaluate_every), 0, -1)

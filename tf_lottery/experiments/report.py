@@ -156,14 +156,16 @@ class Report:
         if trial.winner is None:
             return f"{prefix}winning ticket: none found"
         dense, ticket = trial.rounds[0], trial.rounds[trial.winner]
+        compared = ", ".join(
+            f"{word} accuracy {percent([ticket.outcome], name)} % "
+            f"(dense {percent([dense.outcome], name)} %)"
+            for word, name in (
+                ("validation", "val_accuracy"), ("test", "test_accuracy")
+            )
+        )
         return (
             f"{prefix}winning ticket at {100 * ticket.density:.1f} % density "
-            f"(round {ticket.round}): validation accuracy "
-            f"{_percent([ticket.outcome.val_accuracy])} % (dense "
-            f"{_percent([dense.outcome.val_accuracy])} %), test accuracy "
-            f"{_percent([ticket.outcome.test_accuracy])} % (dense "
-            f"{_percent([dense.outcome.test_accuracy])} %)"
-            f"{_against_controls(ticket)}"
+            f"(round {ticket.round}): {compared}{_against_controls(ticket)}"
         )
 
     def _table(self):
@@ -174,6 +176,7 @@ class Report:
             title=f"{self.preset.name}, trials: {len(self.trials)}",
             caption=_CAPTION,
             box=rich.box.SIMPLE,
+            pad_edge=False,
         )
         for name in _COLUMNS:
             table.add_column(name, justify="right", no_wrap=True)
@@ -186,13 +189,13 @@ class Report:
 
 
 _COLUMNS = (
-    "round", "density", "validation", "test", "early\nstop", "seconds",
+    "round", "density", "val.", "test", "early\nstop", "seconds",
     "random\nre-init", "random\nmasks",
 )
 _CAPTION = (
-    "Density and accuracies in %, accuracies at the end of training. Early "
-    "stop: step of the smallest validation loss. Random re-init and random "
-    "masks: test accuracy of the controls, mean ± standard deviation."
+    "Density, validation and test accuracy in %, at the end of training. "
+    "Early stop: step of the smallest validation loss. Random re-init and "
+    "random masks: test accuracy of the controls, mean ± standard deviation."
 )
 
 
@@ -212,32 +215,37 @@ def _across(trials):
 def _cells(rounds):
     outcomes = [round_.outcome for round_ in rounds]
     controls = [
-        [o.test_accuracy for r in rounds for o in r.controls.get(name, ())]
+        [outcome for r in rounds for outcome in r.controls.get(name, ())]
         for name in CONTROLS
     ]
     return [
         str(rounds[0].round),
         f"{100 * statistics.mean(r.density for r in rounds):.1f}",
-        _percent([outcome.val_accuracy for outcome in outcomes]),
-        _percent([outcome.test_accuracy for outcome in outcomes]),
+        percent(outcomes, "val_accuracy"),
+        percent(outcomes),
         f"{statistics.mean(o.early_stop_step for o in outcomes):.0f}",
         f"{statistics.mean(r.seconds for r in rounds):.1f}",
-        *(_percent(values) if values else "" for values in controls),
+        *(percent(found) if found else "" for found in controls),
     ]
 
 
-def _percent(values):
+def percent(outcomes, name="test_accuracy"):
+    """Returns the mean of a metric over outcomes in %, with its spread.
+
+    Args:
+        outcomes: List of `Outcome`.
+        name: String, the attribute. Defaults to `"test_accuracy"`.
+    """
+    values = [100 * getattr(outcome, name) for outcome in outcomes]
     mean, spread = mean_and_spread(values)
-    text = f"{100 * mean:.1f}"
-    return text + (f" ± {100 * spread:.1f}" if len(values) > 1 else "")
+    return f"{mean:.1f}" + (f" ± {spread:.1f}" if len(values) > 1 else "")
 
 
 def _against_controls(ticket):
     if not ticket.controls:
         return ""
     parts = [
-        f"{CONTROLS[name]} "
-        f"{_percent([outcome.test_accuracy for outcome in outcomes])} %"
+        f"{CONTROLS[name]} {percent(outcomes)} %"
         for name, outcomes in ticket.controls.items()
     ]
     beaten = [CONTROLS[n] for n in ticket.controls if ticket.beats(n)]

@@ -146,6 +146,7 @@ class _Bench:
         # are chosen after it.
         history = self.model.fit(
             self.batches.dataset,
+            steps_per_epoch=self.batches.steps,
             validation_data=self.validation,
             epochs=epochs,
             callbacks=[

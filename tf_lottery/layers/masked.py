@@ -1,5 +1,7 @@
 """The wrapper layer that holds masks in the forward pass."""
 
+import functools
+
 import keras
 import numpy as np
 from keras import ops
@@ -20,9 +22,17 @@ class Masked(keras.layers.Wrapper):
     optimizer sets the weight itself to 0.0. Masks, and the snapshot if asked
     for, are saved with the model.
 
+    The wrapper is called and built as `layer` is, and leaves the precision to
+    it. Weight keys say nothing of the wrapper: masks and tickets carry over
+    between a model and its wrapped twin.
+
     Args:
         layer: The `keras.layers.Layer` to hold masks for, with at least one
             prunable weight.
+        exclude: Names or patterns of parts of `layer` that get no mask.
+            Defaults to none.
+        include: Names or patterns of embeddings that get one, as
+            `"embeddings"` for a `keras.layers.Embedding`. Defaults to none.
         snapshot: Boolean, whether to keep a copy of the layer's weights to
             rewind to, taken when the layer is built. Defaults to `False`.
         name: String, defaults to the name of `layer`.
@@ -40,45 +50,80 @@ class Masked(keras.layers.Wrapper):
     2
     """
 
-    # A weight key says nothing of the wrapper: masks and tickets carry over
-    # between a model and its wrapped twin.
     transparent = True
 
-    def __init__(self, layer, snapshot=False, name=None, **kwargs):
+    def __init__(
+        self,
+        layer,
+        exclude=(),
+        include=(),
+        snapshot=False,
+        name=None,
+        **kwargs,
+    ):
+        if not isinstance(layer, keras.layers.Layer):
+            raise ValueError(
+                "Argument `layer` must be a `keras.layers.Layer`. "
+                f"Received: layer={layer!r} (of type {type(layer)})"
+            )
         if isinstance(layer, Masked):
             raise ValueError(
                 "Argument `layer` already is a `Masked` layer. "
                 f"Received: layer={layer}"
             )
-        super().__init__(layer, name=name or getattr(layer, "name", None),
-                         **kwargs)
+        # Keras reads from the signature which arguments are tensors, and
+        # whether the layer takes masks and the training flag.
+        self.call = _with_signature(self._call, layer.call)
+        # Without a precision of its own, so that weights are never rounded
+        # on the way to the layer.
+        kwargs |= {"dtype": layer.variable_dtype, "autocast": False}
+        super().__init__(layer, name=name or layer.name, **kwargs)
+        self.exclude = _as_list(exclude)
+        self.include = _as_list(include)
         self.snapshot = snapshot
+        self.supports_masking = layer.supports_masking
         self._copies = []
 
-    def build(self, input_shape=None):
-        super().build(input_shape)
-        prunable = weights.prunable(self.layer)
+    def __call__(self, *args, **kwargs):
+        if not self.layer.built:
+            # A layer may find its shapes by being called only.
+            symbols = keras.tree.map_structure(_symbol, (args, kwargs))
+            self.layer(*symbols[0], **symbols[1])
+        if not self.built:
+            self.build()
+        return super().__call__(*args, **kwargs)
+
+    def build(self, *args, **kwargs):
+        if not self.layer.built:
+            self.layer.build(*args, **kwargs)
+        prunable = weights.prunable(self.layer, self.exclude, self.include)
         for key, variable in prunable.items():
             mask = self.add_weight(
-                name=f"{key.replace('/', '_')}_mask",
+                name=f"{key.replace('/', '.')}_mask",
                 shape=variable.shape,
                 dtype=variable.dtype,
                 initializer="ones",
                 trainable=False,
             )
             constraints.attach(variable, mask, in_layer=True)
-        if self.snapshot:
-            for key, variable in weights.variables(self.layer).items():
-                self._copies.append(
-                    self.add_weight(
-                        name=f"{key.replace('/', '_')}_snapshot",
-                        shape=variable.shape,
-                        dtype=variable.dtype,
-                        initializer="zeros",
-                        trainable=False,
-                    )
-                )
-            self.take_snapshot()
+        for key, variable in self._rewound().items():
+            copy = self.add_weight(
+                name=f"{key.replace('/', '.')}_snapshot",
+                shape=variable.shape,
+                dtype=variable.dtype,
+                initializer=_Copy(variable),
+                trainable=False,
+            )
+            self._copies.append(copy)
+
+    def get_build_config(self):
+        return self.layer.get_build_config()
+
+    def build_from_config(self, config):
+        if not self.layer.built:
+            self.layer.build_from_config(config)
+        if self.layer.built:
+            self.build()
 
     @property
     def masks(self):
@@ -95,54 +140,67 @@ class Masked(keras.layers.Wrapper):
             masks: Dict from weight name (`"kernel"`) to boolean array.
 
         Raises:
-            ValueError: If a name or a shape does not fit.
+            ValueError: If the layer is not built, or a name, a shape or a
+                dtype does not fit.
         """
+        weights.check_built(self)
         held = self._held()
         for key, mask in masks.items():
-            if key not in held or np.shape(mask) != tuple(held[key].shape):
+            mask = np.asarray(mask)
+            if (
+                key not in held
+                or mask.shape != tuple(held[key].shape)
+                or mask.dtype != bool
+            ):
+                shapes = {k: tuple(v.shape) for k, v in held.items()}
                 raise ValueError(
                     f"Layer '{self.name}' holds no such mask. Received: "
-                    f"'{key}' of shape {np.shape(mask)}. Expected one of: "
-                    f"{ {k: tuple(v.shape) for k, v in held.items()} }"
+                    f"'{key}', {mask.dtype} of shape {mask.shape}. Expected "
+                    f"boolean arrays of these names and shapes: {shapes}"
                 )
+        for key, mask in masks.items():
             constraints.keep_of(held[key]).mask.assign(np.asarray(mask))
             constraints.project(held[key])
 
     def take_snapshot(self):
         """Copies the layer's weights as they are now, to rewind to."""
         self._check_snapshot()
-        variables = weights.variables(self.layer).values()
-        for copy, variable in zip(self._copies, variables):
+        for copy, variable in zip(self._copies, self._rewound().values()):
             copy.assign(variable)
 
     def rewind(self):
         """Sets the layer's surviving weights back to the snapshot."""
         self._check_snapshot()
-        variables = weights.variables(self.layer).values()
-        for copy, variable in zip(self._copies, variables):
+        for copy, variable in zip(self._copies, self._rewound().values()):
             variable.assign(copy)
             constraints.project(variable)
 
-    def call(self, *args, **kwargs):
+    def _call(self, *args, **kwargs):
         # The scope hides an outer one (JAX traces in one), so it must know
         # every variable of the layer, not only the masked ones.
-        values = {}
-        for variable in self.layer.variables:
-            keep = constraints.keep_of(variable)
-            value = ops.convert_to_tensor(variable)
-            if keep is not None:
-                value = constraints.masked(keep.mask, value)
-            values[id(variable)] = (variable, value)
-        with keras.StatelessScope(state_mapping=values.values()) as scope:
+        variables = [*self.layer.variables, *self.layer.metrics_variables]
+        values = [_masked_value(variable) for variable in variables]
+        with keras.StatelessScope(
+            zip(variables, values), collect_losses=True
+        ) as scope:
+            values = [scope.get_current_value(v) for v in variables]
             outputs = self.layer(*args, **kwargs)
-        for variable in self.layer.non_trainable_variables:
+        for variable, value in zip(variables, values):
             new = scope.get_current_value(variable)
-            if new is not None and new is not values[id(variable)][1]:
+            if new is not value:
                 variable.assign(new)
+        for loss in scope.losses:
+            self.add_loss(loss)
         return outputs
+
+    def compute_mask(self, *args, **kwargs):
+        return self.layer.compute_mask(*args, **kwargs)
 
     def compute_output_shape(self, *args, **kwargs):
         return self.layer.compute_output_shape(*args, **kwargs)
+
+    def compute_output_spec(self, *args, **kwargs):
+        return self.layer.compute_output_spec(*args, **kwargs)
 
     def save_own_variables(self, store):
         for variable in self._own_variables():
@@ -152,34 +210,89 @@ class Masked(keras.layers.Wrapper):
             store[variable.name] = value
 
     def load_own_variables(self, store):
-        for variable in self._own_variables():
-            if variable.name not in store.keys():
-                raise ValueError(
-                    f"Layer '{self.name}' finds no '{variable.name}' in the "
-                    f"file. Received: {sorted(store.keys())}"
-                )
+        own = self._own_variables()
+        expected = sorted(variable.name for variable in own)
+        if sorted(store.keys()) != expected:
+            raise ValueError(
+                f"Layer '{self.name}' cannot load these masks: the file and "
+                "the layer differ in which weights are masked or in "
+                f"`snapshot`. Received: {sorted(store.keys())}. "
+                f"Expected: {expected}."
+            )
+        for variable in own:
             value = np.asarray(store[variable.name])
             if variable.name.endswith("_mask"):
                 value = masks_lib.unpack(value.tobytes(), variable.shape)
             variable.assign(value)
 
     def get_config(self):
-        return {**super().get_config(), "snapshot": self.snapshot}
+        config = super().get_config()
+        del config["dtype"]
+        return {
+            **config,
+            "exclude": list(self.exclude),
+            "include": list(self.include),
+            "snapshot": self.snapshot,
+        }
 
     def _held(self):
         return {
             key: variable
             for key, variable in weights.variables(self.layer).items()
-            if constraints.keep_of(variable) is not None
+            if (keep := constraints.keep_of(variable)) and keep.in_layer
         }
+
+    def _rewound(self):
+        return weights.variables(self.layer) if self.snapshot else {}
 
     def _own_variables(self):
         inner = {id(v) for v in self.layer.variables}
         return [v for v in self.variables if id(v) not in inner]
 
     def _check_snapshot(self):
+        weights.check_built(self)
         if not self.snapshot:
             raise ValueError(
                 f"Layer '{self.name}' keeps no snapshot. Construct it with "
                 "`Masked(layer, snapshot=True)`."
             )
+
+
+class _Copy(keras.initializers.Initializer):
+    """The value of a variable, where both are made but not yet filled."""
+
+    def __init__(self, variable):
+        self.variable = variable
+
+    def __call__(self, shape, dtype=None):
+        return ops.copy(self.variable)
+
+
+def _with_signature(call, like):
+    """Returns `call` with the signature of `like`."""
+
+    @functools.wraps(like)
+    def function(*args, **kwargs):
+        return call(*args, **kwargs)
+
+    return function
+
+
+def _symbol(value):
+    """Stands for a tensor while a layer is built."""
+    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        return value
+    return keras.KerasTensor(
+        value.shape, keras.backend.standardize_dtype(value.dtype)
+    )
+
+
+def _masked_value(variable):
+    keep = constraints.keep_of(variable)
+    if keep is None:
+        return ops.convert_to_tensor(variable)
+    return constraints.masked(keep.mask, variable)
+
+
+def _as_list(patterns):
+    return [patterns] if isinstance(patterns, str) else list(patterns)

@@ -1,0 +1,1 @@
+"""Benchmarks of tf_lottery: `python -m benchmarks --help`."""

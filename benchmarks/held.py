@@ -1,0 +1,135 @@
+"""What holding masks costs in training: CPU time against dense `fit`.
+
+    python -m benchmarks.held [--quick] [--json PATH] [--tfmot-python PATH]
+
+Every figure is the median of paired ratios of the process' CPU time over
+whole `fit` calls, all variants in turn in one process. `dense again` is the
+same as `dense`: what it differs from 1 is noise. TensorFlow Model
+Optimization is measured against dense tf_keras in a process of its own, as
+it needs the retired Keras 2; give the Python that has it.
+"""
+
+import functools
+import json
+import sys
+
+import keras
+import numpy as np
+
+import tf_lottery as tfl
+from benchmarks import harness
+from benchmarks import models
+
+
+def main():
+    parser = harness.parser(__doc__)
+    parser.add_argument(
+        "--tfmot-python", default=sys.executable, metavar="PATH",
+        help="a Python with tensorflow-model-optimization and tf-keras",
+    )
+    parser.add_argument(
+        "--only", choices=("lenet", "conv", "tfmot"), help="a part of it"
+    )
+    args = parser.parse_args()
+    rows = []
+    if args.only in (None, "lenet"):
+        rows += lenet(args.quick)
+    if args.only in (None, "conv"):
+        rows += conv(args.quick)
+    if args.only in (None, "tfmot"):
+        rows += tfmot(args.tfmot_python, args.quick)
+    harness.report("Training with masks held, CPU time", rows, args.json)
+
+
+def lenet(quick):
+    """LeNet-300-100, Adam, batch 128, `fit` of 400 steps."""
+    x, y = models.random_data((784,), 40 * 128)
+    data = models.cached(x, y, 128, 400)
+    rows = []
+    for jit, target in ((False, 1.05), (True, 1.02)):
+        rows += _rows(
+            f"LeNet-300-100{', jit' if jit else ''}",
+            models.lenet, data, jit, target,
+            (2, 2) if quick else (9, 3),
+        )
+    return rows
+
+
+def conv(quick):
+    """Convolutional nets, Adam, few steps."""
+    rows = []
+    for name, widths, batch_size, steps in (
+        ("Conv-2, batch 32", (64,), 32, 12),
+        ("Conv-6, batch 64", (64, 128, 256), 64, 3),
+    ):
+        x, y = models.random_data((32, 32, 3), 3 * batch_size)
+        data = models.cached(x, y, batch_size, steps)
+        rows += _rows(
+            name, functools.partial(models.conv, *widths), data, False, 1.01,
+            (1, 3) if quick else (5, 3), with_ones=False,
+        )
+    return rows
+
+
+def tfmot(python, quick):
+    """The peer, in a process of its own."""
+    check = "import tensorflow_model_optimization, tf_keras"
+    try:
+        harness.child_cpu([python, "-c", check])
+    except (RuntimeError, OSError):
+        reason = "skipped: no tensorflow-model-optimization and tf-keras"
+        return [harness.Row(f"TFMOT with {python}", reason)]
+    sizes = ("1", "3") if quick else ("5", "3")
+    command = [python, "-m", "benchmarks.tfmot_peer", *sizes]
+    times = json.loads(harness.child_cpu(command)[1].splitlines()[-1])
+    return [
+        harness.ratio_row(times, name, "dense", what=f"{name} / tf_keras")
+        for name in times if name != "dense"
+    ]
+
+
+def _rows(name, make, data, jit, target, sizes, with_ones=True):
+    held = {"dense": None, "dense again": None, "20 % kept": 0.2}
+    if with_ones:
+        held["all kept"] = 1.0
+    times = harness.interleaved(
+        {
+            variant: functools.partial(_fit, make, data, jit, density)
+            for variant, density in held.items()
+        },
+        *sizes,
+    )
+    targets = {"20 % kept": target}
+    return [
+        harness.ratio_row(
+            times, variant, "dense", targets.get(variant),
+            what=f"{name}: {variant} / dense",
+        )
+        for variant in held if variant != "dense"
+    ]
+
+
+def _fit(make, data, jit, density):
+    """Returns a function that trains a new model for one epoch."""
+    model = make()
+    model.compile(
+        keras.optimizers.Adam(1e-3),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=jit,
+    )
+    if density is not None:
+        _hold(model, density)
+    return lambda: model.fit(data, verbose=0, shuffle=False)
+
+
+def _hold(model, density):
+    if density < 1:
+        tfl.prune(model, sparsity=1 - density)
+        return
+    kernels = tfl.criteria.score(model)
+    tfl.hold(model, {k: np.ones(s.shape, bool) for k, s in kernels.items()})
+
+
+if __name__ == "__main__":
+    main()
