@@ -46,15 +46,17 @@ $(VENV)/created:
 			"module (on Debian and Ubuntu: apt install python3-venv)."; \
 		exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	@# The pip of Python 3.10 resolves TensorFlow's dependencies for minutes.
+	@$(BIN)/pip install -qq --disable-pip-version-check --upgrade pip
 	@touch $@
 
 $(VENV)/installed: $(VENV)/created setup.cfg pyproject.toml
 	@echo "Installing tf_lottery and TensorFlow into $(VENV) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@$(BIN)/pip install -qq --disable-pip-version-check --editable .
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/created setup.cfg pyproject.toml
 	@echo "Installing tf_lottery, TensorFlow and test tools into $(VENV) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check \
+	@$(BIN)/pip install -qq --disable-pip-version-check \
 		--editable ".[dev]"
 	@touch $@

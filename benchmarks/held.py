@@ -50,7 +50,7 @@ def lenet(quick):
         rows += _rows(
             f"LeNet-300-100{', jit' if jit else ''}",
             models.lenet, data, jit, target,
-            (2, 2) if quick else (9, 3),
+            (2, 2) if quick else (6, 2),
         )
     return rows
 
@@ -66,7 +66,7 @@ def conv(quick):
         data = models.cached(x, y, batch_size, steps)
         rows += _rows(
             name, functools.partial(models.conv, *widths), data, False, 1.01,
-            (1, 3) if quick else (5, 3), with_ones=False,
+            (1, 3) if quick else (3, 3), with_ones=False,
         )
     return rows
 
@@ -79,7 +79,7 @@ def tfmot(python, quick):
     except (RuntimeError, OSError):
         reason = "skipped: no tensorflow-model-optimization and tf-keras"
         return [harness.Row(f"TFMOT with {python}", reason)]
-    sizes = ("1", "3") if quick else ("5", "3")
+    sizes = ("1", "3") if quick else ("4", "3")
     command = [python, "-m", "benchmarks.tfmot_peer", *sizes]
     times = json.loads(harness.child_cpu(command)[1].splitlines()[-1])
     return [

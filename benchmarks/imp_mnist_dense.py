@@ -7,7 +7,7 @@ import numpy as np
 
 with np.load(sys.argv[1]) as data:
     x, x_test = (
-        data[name].reshape(-1, 784).astype("float32") / 255
+        (data[name].reshape(-1, 784).astype("float32") / 255 - 0.1307) / 0.3081
         for name in ("x_train", "x_test")
     )
     y, y_test = data["y_train"], data["y_test"]

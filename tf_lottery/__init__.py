@@ -18,4 +18,5 @@ from tf_lottery.pruning import hold as hold
 from tf_lottery.pruning import masks_of as masks_of
 from tf_lottery.pruning import prune as prune
 from tf_lottery.pruning import strip as strip
+from tf_lottery.summaries import summary as summary
 from tf_lottery.ticket import Ticket as Ticket

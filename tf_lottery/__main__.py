@@ -14,7 +14,7 @@ import rich.table
 import tf_lottery
 from tf_lottery import experiments
 from tf_lottery.experiments import progress
-from tf_lottery.experiments import report
+from tf_lottery.experiments import records
 
 _EXPECTED_ERRORS = (
     ValueError, OSError, ImportError, experiments.DatasetUnavailableError,
@@ -125,7 +125,7 @@ class _Shown(progress.Progress):
 
     def controls_end(self, trial, round_):
         found = ", ".join(
-            f"{report.CONTROLS[name]} {report.percent(outcomes)} %"
+            f"{records.CONTROLS[name]} {records.percent(outcomes)} %"
             for name, outcomes in round_.controls.items()
         )
         self._console.print(

@@ -31,12 +31,15 @@ def random_reinitialize(ticket, model, seed=0):
         A `tf_lottery.Ticket` at step 0 with a fresh optimizer.
 
     Raises:
-        ValueError: If a layer's initializer is not known.
+        ValueError: If the ticket does not fit the model, or the initializer
+            of a trainable weight is not known.
     """
+    ticket.check_fits(model)
     weights = dict(ticket.snapshot.weights)
     for weight in weights_lib.inspect(model):
-        if weight.layer.trainable:
-            weights[weight.key] = _draw(weight, seed)
+        initializer = _initializer(weight)
+        if weight.layer.trainable and initializer is not None:
+            weights[weight.key] = _draw(weight, initializer, seed)
     return _derive(
         ticket, "random_reinitialize", seed,
         snapshot=dataclasses.replace(
@@ -72,9 +75,8 @@ def _derive(ticket, control, seed, **changes):
     )
 
 
-def _draw(weight, seed):
+def _draw(weight, initializer, seed):
     """Draws a weight from its layer's own initializer."""
-    initializer = _initializer(weight)
     config = initializer.get_config()
     if "seed" in config:
         stream = (seed, zlib.crc32(weight.key.encode()))
@@ -85,12 +87,13 @@ def _draw(weight, seed):
     if weight.variable.name == "bias" and getattr(
         weight.layer, "unit_forget_bias", False
     ):
-        units = weight.layer.units
+        units = len(value) // 4
         value[units:2 * units] = 1.0
     return value
 
 
 def _initializer(weight):
+    """Returns a weight's initializer; `None` where a state shall stay."""
     name, layer = weight.variable.name, weight.layer
     stems = [name, name.removesuffix("_kernel")]
     if name == "kernel":
@@ -99,8 +102,11 @@ def _initializer(weight):
         found = getattr(layer, f"{stem}_initializer", None)
         if found is not None:
             return keras.initializers.get(found)
+    if not weight.variable.trainable:
+        return None
     raise ValueError(
         f"The initializer of '{weight.key}' is not known: layer "
         f"'{layer.name}' ({type(layer).__name__}) has no attribute "
-        f"'{name}_initializer'."
+        f"'{name}_initializer'. Keep the initializer that the layer's "
+        "`build` uses in an attribute of this name."
     )

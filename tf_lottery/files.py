@@ -7,6 +7,7 @@ opens it; a checksum in the header covers every byte. There is no pickle.
 
 import hashlib
 import json
+import operator
 import os
 import pathlib
 import struct
@@ -24,6 +25,8 @@ _DTYPES = {
     "int32": "I32",
     "uint64": "U64",
     "int64": "I64",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
     "float16": "F16",
     "bfloat16": "BF16",
     "float32": "F32",
@@ -31,6 +34,15 @@ _DTYPES = {
 }
 _NAMES = {code: name for name, code in _DTYPES.items()}
 _NO_CHECKSUM = "0" * 64
+# What reading a header of any content may raise.
+_WRONG = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 
 
 class DamagedFileError(ValueError):
@@ -74,15 +86,23 @@ def write_arrays(path, arrays, metadata):
         path: Path of the file.
         arrays: Dict from name to NumPy array. An array that repeats a single
             value (zero strides) is stored as that value.
-        metadata: JSON-serialisable dict.
+        metadata: JSON-serialisable dict; numbers may be NumPy's.
+
+    Raises:
+        ValueError: If an array is of a dtype that cannot be stored.
     """
     header, chunks, fills, offset = {}, [], {}, 0
     for name, array in arrays.items():
         array = np.asarray(array)
+        if array.dtype.name not in _DTYPES:
+            raise ValueError(
+                f"Array '{name}' cannot be stored. Received: dtype "
+                f"{array.dtype}. Expected one of: {list(_DTYPES)}."
+            )
         if array.size > 1 and not any(array.strides):
             fills[name] = list(array.shape)
             array = array.reshape(-1)[:1]
-        chunk = np.ascontiguousarray(array).reshape(array.shape).tobytes()
+        chunk = array.astype(array.dtype.newbyteorder("<")).tobytes()
         header[name] = {
             "dtype": _DTYPES[array.dtype.name],
             "shape": list(array.shape),
@@ -93,7 +113,9 @@ def write_arrays(path, arrays, metadata):
     metadata = {**metadata, "fills": fills}
     header["__metadata__"] = {
         "sha256": _NO_CHECKSUM,
-        "tf_lottery": json.dumps(metadata, separators=(",", ":")),
+        "tf_lottery": json.dumps(
+            metadata, separators=(",", ":"), default=_number
+        ),
     }
     unsigned = _encode(header)
     header["__metadata__"]["sha256"] = _digest([unsigned, *chunks])
@@ -118,12 +140,11 @@ def read_arrays(path):
     try:
         metadata = header.pop("__metadata__")
         checksum = metadata["sha256"]
+        signature = checksum.encode()
         content = json.loads(metadata["tf_lottery"])
-    except (KeyError, TypeError, AttributeError, ValueError):
+    except _WRONG:
         raise _damaged(path, "its header is not one of tf_lottery") from None
-    unsigned = data[:start].replace(
-        checksum.encode(), _NO_CHECKSUM.encode(), 1
-    )
+    unsigned = data[:start].replace(signature, _NO_CHECKSUM.encode(), 1)
     found = _digest([unsigned, memoryview(data)[start:]])
     if found != checksum:
         raise _damaged(
@@ -132,9 +153,12 @@ def read_arrays(path):
             f"{checksum[:12]}... ({len(data)} bytes)",
         )
     body = memoryview(data)[start:]
-    arrays = {name: _array(body, entry) for name, entry in header.items()}
-    for name, shape in content.pop("fills").items():
-        arrays[name] = np.broadcast_to(arrays[name].reshape(()), shape)
+    try:
+        arrays = {name: _array(body, entry) for name, entry in header.items()}
+        for name, shape in content.pop("fills").items():
+            arrays[name] = np.broadcast_to(arrays[name].reshape(()), shape)
+    except _WRONG:
+        raise _damaged(path, "its header does not fit its data") from None
     return arrays, content
 
 
@@ -150,7 +174,7 @@ def _header(path, data):
         )
     try:
         header = json.loads(data[8:8 + length])
-    except ValueError:
+    except _WRONG:
         raise _damaged(path, "its header is not JSON") from None
     if not isinstance(header, dict):
         raise _damaged(path, "its header is not a JSON object")
@@ -159,9 +183,24 @@ def _header(path, data):
 
 def _array(body, entry):
     begin, end = entry["data_offsets"]
+    if not 0 <= begin <= end <= len(body):
+        raise ValueError("The offsets are outside of the data.")
     name = _NAMES[entry["dtype"]]
-    dtype = np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
-    return np.frombuffer(body[begin:end], dtype).reshape(entry["shape"])
+    dtype = np.dtype(getattr(ml_dtypes, name, name))
+    shape = [operator.index(length) for length in entry["shape"]]
+    if min(shape, default=0) < 0:
+        raise ValueError("A shape is negative.")
+    return np.frombuffer(body[begin:end], dtype).reshape(shape)
+
+
+def _number(value):
+    """What JSON shall write for a number of NumPy's."""
+    if not isinstance(value, np.generic):
+        raise TypeError(
+            f"Metadata must be JSON-serialisable. Received: {value!r} "
+            f"(of type {type(value)})"
+        )
+    return value.item()
 
 
 def _encode(header):

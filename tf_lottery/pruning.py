@@ -1,6 +1,7 @@
 """Pruning in one sentence: score, select, hold."""
 
 import collections
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -23,10 +24,10 @@ def prune(
     exclude=(),
     include=(),
 ):
-    """Prunes a compiled model once and holds the masks from then on.
+    """Prunes a model once and holds the masks from then on.
 
     Args:
-        model: A built and compiled `keras.Model`.
+        model: A built `keras.Model`, compiled unless its layers are wrapped.
         sparsity: Float in (0, 1), the fraction of all prunable weights that
             is removed afterwards, or a dict from layer name or pattern to
             such a fraction (`{"*": 0.9, "logits": 0.5}`). What is pruned
@@ -56,14 +57,13 @@ def prune(
     >>> int(masks["fc/kernel"].sum())
     10
     """
-    optimizers.check_compiled(model)
     found = weights_lib.inspect(model, exclude, include)
     variables = weights_lib.prunable(model, exclude, include)
+    _check_holders(model, variables.values())
     rates = rates_of(found, variables, sparsity, name="sparsity")
-    groups = group(rates, scope)
+    groups = group({k: rate for k, rate in rates.items() if rate}, scope)
     masks = current_masks(variables)
-    sizes = [sum(masks[key].size for key in keys) for keys in groups]
-    keep = [n - round(rates[keys[0]] * n) for n, keys in zip(sizes, groups)]
+    keep = [_number_to_keep(keys, rates[keys[0]], masks) for keys in groups]
     scores = criteria.get(criterion)(model, variables)
     masks = masks_lib.select(scores, keep, masks, groups, pattern)
     hold(model, masks)
@@ -94,6 +94,21 @@ def next_masks(scores, masks, rates, scope="global", pattern="unstructured"):
     ]
     keep = [max(n, len(keys)) for n, keys in zip(keep, groups)]
     return masks_lib.select(scores, keep, masks, groups, pattern)
+
+
+def _number_to_keep(keys, sparsity, masks):
+    """How many weights of `keys` are left at a sparsity."""
+    masks = {key: masks[key] for key in keys}
+    size, survivors = masks_lib.size(masks), masks_lib.count(masks)
+    keep = size - round(sparsity * size)
+    if not len(keys) <= keep <= survivors:
+        raise ValueError(
+            f"Argument `sparsity` must leave {len(keys)} to {survivors} of "
+            f"the {size} weights of {', '.join(map(repr, keys))}: at least "
+            "one of each, and what is pruned already stays pruned. "
+            f"Received: sparsity={sparsity}, which leaves {keep}."
+        )
+    return keep
 
 
 def group(rates, scope):
@@ -135,28 +150,46 @@ def hold(model, masks):
             shape or a frozen weight does not fit.
     """
     variables = check_masks(model, masks)
-    in_layers = [
-        key for key in masks
-        if (keep := constraints.keep_of(variables[key])) and keep.in_layer
-    ]
+    _check_holders(model, [variables[key] for key in masks])
+    in_layers = {key for key in masks if _held_in_layer(variables[key])}
     for key in in_layers:
         constraints.keep_of(variables[key]).mask.assign(np.asarray(masks[key]))
-    held = [variables[key] for key in in_layers]
-    if held:
+    if in_layers:
         optimizers.project(
-            model.optimizer if model.compiled else None, held
+            model.optimizer if _is_compiled(model) else None,
+            [variables[key] for key in in_layers],
         )
     rest = [
         (variables[key], mask)
-        for key, mask in masks.items() if key not in set(in_layers)
+        for key, mask in masks.items() if key not in in_layers
     ]
     if rest:
         optimizers.set_masks(model, optimizers.attach(model), rest)
 
 
+def _held_in_layer(variable):
+    keep = constraints.keep_of(variable)
+    return keep is not None and keep.in_layer
+
+
+def _is_compiled(model):
+    return model.compiled and getattr(model, "optimizer", None) is not None
+
+
+def _check_holders(model, variables):
+    """Raises unless layers or an optimizer can hold masks of `variables`."""
+    if not all(map(_held_in_layer, variables)):
+        optimizers.check_compiled(model)
+
+
 def check_masks(model, masks):
     """Returns the model's variables; raises if masks do not fit them."""
     weights_lib.check_built(model)
+    if not isinstance(masks, Mapping):
+        raise ValueError(
+            "Argument `masks` must be a dict from weight key to boolean "
+            f"array. Received: {masks!r} (of type {type(masks)})"
+        )
     variables = weights_lib.variables(model)
     for key, mask in masks.items():
         if key not in variables:
@@ -211,14 +244,16 @@ def capture(model, step):
     """Returns a `Snapshot` of all that training changes, but the masks.
 
     Args:
-        model: A built and compiled `keras.Model`.
+        model: A built `keras.Model`. If it is not compiled there is no state
+            of an optimizer.
         step: Integer, the number of training steps done so far.
     """
     variables = weights_lib.variables(model)
+    state = optimizers.state(model.optimizer) if _is_compiled(model) else []
     return snapshots.Snapshot(
         step,
         dict(zip(variables, snapshots.capture(variables.values()))),
-        snapshots.capture(optimizers.state(model.optimizer)),
+        snapshots.capture(state),
     )
 
 
@@ -251,13 +286,18 @@ def strip(model):
     Returns:
         A `keras.Model` without any object of tf_lottery, compiled if `model`
         is; it loads where tf_lottery is not installed.
+
+    Raises:
+        ValueError: If the model is not built, or its own code puts
+            `tf_lottery.layers.Masked` around layers.
     """
     weights_lib.check_built(model)
     if not layers.can_clone(model):
+        layers.check_unwrapped(model)
         _let_go(model)
         return model
     plain = layers.unwrap(model)
-    if model.compiled and getattr(model, "optimizer", None) is not None:
+    if _is_compiled(model):
         optimizers.compile_like(plain, model)
     return plain
 
@@ -266,5 +306,5 @@ def _let_go(model):
     for variable in weights_lib.variables(model).values():
         constraints.project(variable)
         constraints.detach(variable)
-    if model.compiled and getattr(model, "optimizer", None) is not None:
+    if _is_compiled(model):
         optimizers.detach(model)

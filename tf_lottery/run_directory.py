@@ -48,36 +48,28 @@ class RunDirectory:
                 f"Directory '{self.path}' cannot be written: {error.strerror}",
             ) from error
 
-    def save_snapshot(self, snapshot, name="snapshot"):
-        """Writes a snapshot."""
-        arrays = {f"weight/{k}": v for k, v in snapshot.weights.items()}
-        arrays |= {
-            f"optimizer/{i}": v for i, v in enumerate(snapshot.optimizer)
-        }
-        files.write_arrays(
-            self.path / f"{name}.safetensors", arrays, {"step": snapshot.step}
-        )
+    def save_snapshot(self, snapshot):
+        """Writes the rewinding point."""
+        _save_snapshot(self.path / "snapshot.safetensors", snapshot)
 
-    def load_snapshot(self, name="snapshot"):
-        """Reads a snapshot."""
-        arrays, header = files.read_arrays(self.path / f"{name}.safetensors")
-        weights = {
-            name.removeprefix("weight/"): array
-            for name, array in arrays.items() if name.startswith("weight/")
-        }
-        count = len(arrays) - len(weights)
-        return snapshots.Snapshot(
-            header["step"],
-            weights,
-            [arrays[f"optimizer/{i}"] for i in range(count)],
-        )
+    def load_snapshot(self):
+        """Reads the rewinding point."""
+        return _load_snapshot(self.path / "snapshot.safetensors")
+
+    def save_start(self, round, snapshot):
+        """Writes the starting point of a round that has one of its own."""
+        _save_snapshot(self._round(round) / "start.safetensors", snapshot)
+
+    def load_start(self, round):
+        """Reads the starting point of a round, `None` if it has no own."""
+        path = self._round(round) / "start.safetensors"
+        return _load_snapshot(path) if path.exists() else None
 
     def save_masks(self, round, masks):
         """Writes the masks of a round."""
-        directory = self.path / "rounds" / f"{round:02d}"
-        directory.mkdir(exist_ok=True)
+        self._round(round).mkdir(exist_ok=True)
         files.write_arrays(
-            directory / "masks.safetensors",
+            self._round(round) / "masks.safetensors",
             {
                 key: np.frombuffer(masks_lib.pack(mask), "uint8")
                 for key, mask in masks.items()
@@ -92,7 +84,7 @@ class RunDirectory:
     def load_masks(self, round):
         """Reads the masks of a round."""
         arrays, header = files.read_arrays(
-            self.path / "rounds" / f"{round:02d}" / "masks.safetensors"
+            self._round(round) / "masks.safetensors"
         )
         return {
             key: masks_lib.unpack(array.tobytes(), header["shapes"][key])
@@ -115,6 +107,29 @@ class RunDirectory:
     @property
     def _config(self):
         return self.path / "config.json"
+
+    def _round(self, round):
+        return self.path / "rounds" / f"{round:02d}"
+
+
+def _save_snapshot(path, snapshot):
+    arrays = {f"weight/{k}": v for k, v in snapshot.weights.items()}
+    arrays |= {f"optimizer/{i}": v for i, v in enumerate(snapshot.optimizer)}
+    files.write_arrays(path, arrays, {"step": snapshot.step})
+
+
+def _load_snapshot(path):
+    arrays, header = files.read_arrays(path)
+    weights = {
+        name.removeprefix("weight/"): array
+        for name, array in arrays.items() if name.startswith("weight/")
+    }
+    count = len(arrays) - len(weights)
+    return snapshots.Snapshot(
+        header["step"],
+        weights,
+        [arrays[f"optimizer/{i}"] for i in range(count)],
+    )
 
 
 def _json(values):

@@ -52,8 +52,11 @@ class Ticket:
         """Makes a ticket of a model's weights as they are now.
 
         Args:
-            model: A built and compiled `keras.Model`.
+            model: A built `keras.Model`.
             masks: Dict of masks. Defaults to those held on the model.
+
+        Raises:
+            ValueError: If the model is not built or the masks do not fit it.
         """
         masks = pruning.masks_of(model) if masks is None else masks
         pruning.check_masks(model, masks)
@@ -77,20 +80,24 @@ class Ticket:
     def apply(self, model):
         """Rewinds a model to this ticket; its masks are held from now on.
 
-        The optimizer gets the state of the rewinding point where the ticket
+        Weights that the ticket has no mask for lose the one they had. The
+        optimizer gets the state of the rewinding point where the ticket
         has one that fits it; otherwise it starts afresh at that step, so that
         a learning-rate schedule goes on from there.
 
         Args:
-            model: A built and compiled `keras.Model` of the same architecture.
+            model: A built `keras.Model` of the same architecture, compiled
+                unless its layers are wrapped.
 
         Raises:
             ValueError: If the model is not built or not compiled, or is of
                 another architecture; the message lists the differences. The
                 model is untouched then.
         """
-        self._check_fits(model)
-        pruning.hold(model, self.masks)
+        self.check_fits(model)
+        held = pruning.masks_of(model)
+        masks = {k: np.ones_like(m) for k, m in held.items()} | self.masks
+        pruning.hold(model, masks)
         variables = weights_lib.variables(model)
         known = [key for key in self.snapshot.weights if key in variables]
         snapshots.restore(
@@ -99,7 +106,7 @@ class Ticket:
         )
         if model.compiled:
             self._restore_optimizer(model)
-        pruning.hold(model, self.masks)
+        pruning.hold(model, masks)
 
     def save(self, path):
         """Writes the ticket to one file, atomically.
@@ -157,12 +164,23 @@ class Ticket:
                 f"format={header.get('format')!r}. "
                 "Expected: 'tf_lottery.ticket'."
             )
-        if header["version"] > FORMAT_VERSION:
+        version = header.get("version")
+        if isinstance(version, int) and version > FORMAT_VERSION:
             raise ValueError(
-                f"Ticket '{path}' has format version {header['version']}, "
+                f"Ticket '{path}' has format version {version}, "
                 f"this tf_lottery reads up to {FORMAT_VERSION}. "
                 "Install a newer tf_lottery."
             )
+        try:
+            return cls._of_file(arrays, header)
+        except (KeyError, TypeError, ValueError) as error:
+            raise files.DamagedFileError(
+                f"Ticket '{path}' is damaged: its parts do not fit together "
+                f"({error!r})."
+            ) from None
+
+    @classmethod
+    def _of_file(cls, arrays, header):
         parts = {"mask": {}, "weight": {}, "optimizer": {}}
         for name, array in arrays.items():
             part, _, key = name.partition("/")
@@ -184,7 +202,12 @@ class Ticket:
             provenance=header["provenance"],
         )
 
-    def _check_fits(self, model):
+    def check_fits(self, model):
+        """Raises a `ValueError` unless the ticket fits a model.
+
+        Args:
+            model: A built `keras.Model`.
+        """
         weights_lib.check_built(model)
         found = {
             key: tuple(variable.shape)

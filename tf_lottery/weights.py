@@ -140,9 +140,10 @@ def prunable(model, exclude=(), include=()):
     if not found:
         reasons = "\n".join(f"  {w.key}: {w.reason}" for w in weights)
         raise ValueError(
-            f"Model '{model.name}' has no prunable weight. A layer of your own "
-            "can name its weights by a method `get_prunable_weights`. "
-            f"Found:\n{reasons or '  no weights at all'}"
+            f"{_kind(model)} '{model.name}' has no prunable weight. A layer of "
+            "your own can name its weights by a method "
+            f"`get_prunable_weights`. Found:\n"
+            f"{reasons or '  no weights at all'}"
         )
     return found
 
@@ -193,10 +194,14 @@ def check_built(model):
         )
     if not model.built:
         raise ValueError(
-            f"Model '{model.name}' is not built, so its weights do not exist "
-            "yet. Give it an input shape (`keras.Input`), call "
-            "`model.build(input_shape)`, or call it on a batch of data."
+            f"{_kind(model)} '{model.name}' is not built, so its weights do "
+            "not exist yet. Give it an input shape (`keras.Input`), call its "
+            "`build(input_shape)`, or call it on a batch of data."
         )
+
+
+def _kind(model):
+    return "Model" if isinstance(model, keras.Model) else "Layer"
 
 
 def _walk(model):
@@ -274,8 +279,10 @@ def _reason(layer, variable):
     if not any(variable is v for v in _own_prunable(layer)):
         if isinstance(layer, _NORMALIZATION_LAYERS):
             return "normalisation"
-        if len(variable.shape) < 2:
+        if len(variable.shape) < 2 or variable.name == "bias":
             return "bias or vector"
+        if not variable.trainable:
+            return "frozen"
         return f"no rule for {type(layer).__name__}.{variable.name}"
     if not variable.trainable:
         return "frozen"

@@ -18,9 +18,9 @@ from tf_lottery import results as results_lib
 from tf_lottery import rounds as rounds_lib
 from tf_lottery import run_directory
 from tf_lottery import schedules
-from tf_lottery import ticket as ticket_lib
 from tf_lottery import weights as weights_lib
 from tf_lottery.callbacks import round_callbacks as round_callbacks_lib
+from tf_lottery.callbacks import run_record
 
 
 class IterativeMagnitudePruning(keras.callbacks.Callback):
@@ -153,15 +153,19 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         self.directory = directory
         self.seed = seed
         self.verbose = verbose
-        self.results = []
         self._round_callbacks = round_callbacks_lib.RoundCallbacks(
             round_callbacks
         )
         self._plan = rounds_lib.RoundPlan(
             rounds, epochs_per_round, schedules.Point.parse(rewind_to)
         )
-        self._masks, self._starts = [], {}
+        self._record = run_record.RunRecord(self.monitor)
         self._round = self._epoch = 0
+
+    @property
+    def results(self):
+        """List of `tf_lottery.results.RoundResult`, one for each round."""
+        return self._record.results
 
     @property
     def round(self):
@@ -192,23 +196,7 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
             A `tf_lottery.Ticket`: the round's masks and the weights it
             started from.
         """
-        if not 0 <= round < len(self._masks) or not self._starts:
-            raise ValueError(
-                "Argument `round` must be a round that was trained. "
-                f"Received: round={round}. "
-                f"Expected: 0 to {len(self._masks) - 1}."
-            )
-        metrics = {}
-        if round < len(self.results):
-            metrics = self.results[round].metrics
-        return ticket_lib.Ticket(
-            self._unpacked(round),
-            self._starts.get(round, self._starts[None]),
-            round=round,
-            metrics=dict(metrics),
-            pattern=self.pattern,
-            provenance={**ticket_lib.versions(), **self._config()},
-        )
+        return self._record.ticket(round)
 
     def winning_ticket(self):
         """Returns the sparsest ticket that still matches the dense round.
@@ -218,13 +206,11 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
             is, at the end of its round, at least as good as the dense
             round's, in at most its number of steps; `None` if there is none.
         """
-        result = results_lib.winner(self.results, self.monitor)
-        return None if result is None else self.ticket(result.round)
+        return self._record.winning_ticket()
 
     def on_train_begin(self, logs=None):
         model = self.model
         optimizers.check_compiled(model)
-        self.results, self._masks, self._starts = [], [], {}
         self._variables = weights_lib.prunable(
             model, self.exclude, self.include
         )
@@ -239,10 +225,13 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         self._check_plan()
         self._round, self._round_over, self._done = 0, False, False
         self._quiet = contextlib.ExitStack()
-        self._files = None
+        files = None
         if self.directory is not None:
-            self._files = run_directory.RunDirectory(self.directory)
-            self._files.create(self._config())
+            files = run_directory.RunDirectory(self.directory)
+            files.create(self._config())
+        self._record = run_record.RunRecord(
+            self.monitor, self._config(), files
+        )
         masks = pruning.current_masks(self._variables)
         pruning.hold(model, masks)
         self._begin_round(masks)
@@ -291,7 +280,7 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
             )
         self._steps_in_epoch = 0
         self._take_snapshot()
-        density = masks_lib.density(self._masks_now)
+        density = masks_lib.density(self._masks)
         logs |= {
             "round": self._round, "density": density, "sparsity": 1 - density,
         }
@@ -307,15 +296,13 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         if not self._done and not self._round_over:
             self._round_callbacks.end(logs)
 
-    def _begin_round(self, masks):
-        self._masks_now = masks
-        self._masks.append({k: masks_lib.pack(m) for k, m in masks.items()})
+    def _begin_round(self, masks, start=None):
+        self._masks = masks
+        self._record.begin_round(masks, start)
         self._step = self._plan.first_step(self._round)
         self._epoch, self._steps_in_epoch = 0, 0
         self._early_stop, self._epoch_over = None, False
         self._began = time.perf_counter()
-        if self._files is not None:
-            self._files.save_masks(self._round, masks)
         params = {**self.params, "epochs": self._plan.epochs_of(self._round)}
         self._round_callbacks.begin(self.model, params)
 
@@ -327,16 +314,14 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
             return
         result = results_lib.RoundResult(
             round=self._round,
-            density=masks_lib.density(self._masks_now),
-            densities=masks_lib.densities(self._masks_now),
+            density=masks_lib.density(self._masks),
+            densities=masks_lib.densities(self._masks),
             metrics={k: float(v) for k, v in logs.items() if k != "round"},
             steps=self._step,
             early_stop_step=self._early_stop and self._early_stop[1],
             seconds=time.perf_counter() - self._began,
         )
-        self.results.append(result)
-        if self._files is not None:
-            self._files.save_results(self.results)
+        self._record.end_round(result)
         self._say(result)
         self._round_over = True
         if self._is_last(result):
@@ -354,28 +339,34 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         raise StopIteration
 
     def _prune_and_rewind(self):
-        model = self.model
-        scores = self.criterion(model, self._variables)
+        model, snapshot = self.model, self._record.shared_start
+        if snapshot is None:
+            raise ValueError(
+                f"Round 0 was stopped at step {self._step}, before the "
+                f"rewinding point, step {self._plan.rewind_step}. Choose an "
+                "earlier `rewind_to`, or more patient `round_callbacks`."
+            )
         masks = pruning.next_masks(
-            scores, self._masks_now, self._rates, self.scope, self.pattern
+            self.criterion(model, self._variables),
+            self._masks,
+            self._rates,
+            self.scope,
+            self.pattern,
         )
-        del scores
-        snapshot = self._starts[None]
+        start = None
         if self.rewind == "weights":
             pruning.rewind(model, snapshot, masks)
-        elif self.rewind == "learning_rate":
-            optimizers.rewind_schedule(model, snapshot)
-        if self.rewind != "weights":
+        else:
+            if self.rewind == "learning_rate":
+                optimizers.rewind_schedule(model, snapshot)
             pruning.hold(model, masks)
-        self._round, self._round_over = self._round + 1, False
-        if self.rewind != "weights":
             start = pruning.capture(model, snapshot.step)
-            self._starts[self._round] = start
-        self._begin_round(masks)
+        self._round, self._round_over = self._round + 1, False
+        self._begin_round(masks, start)
 
     def _take_snapshot(self):
         """Captures the rewinding point when training stands there."""
-        if None in self._starts or not self._plan.is_known:
+        if self._record.shared_start or not self._plan.is_known:
             return
         now = self._step + self._steps_in_epoch
         if now < self._plan.rewind_step:
@@ -387,22 +378,23 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
                 "it. Choose a multiple of `steps_per_execution` for "
                 "`rewind_to`, or the end of an epoch."
             )
-        self._starts[None] = pruning.capture(self.model, now)
-        if self._files is not None:
-            self._files.save_snapshot(self._starts[None])
+        self._record.set_start(pruning.capture(self.model, now))
 
     def _keep_last_good_round(self):
         """Ends training after a round that diverged."""
         good = self._round - 1
-        self._masks.pop()
+        self._record.forget_round()
         self._done = self.model.stop_training = True
-        if None in self._starts:
-            masks = self._unpacked(good) if good >= 0 else None
-            pruning.rewind(self.model, self._starts[None], masks)
+        if good >= 0:
+            ticket = self._record.ticket(good)
+            pruning.rewind(self.model, ticket.snapshot, ticket.masks)
+        elif self._record.shared_start is not None:
+            pruning.rewind(self.model, self._record.shared_start)
         kept = (
             f"The model holds the ticket of round {good}, ready to train; "
             "`results` ends with that round."
-            if good >= 0 else "The model is back at the rewinding point."
+            if good >= 0
+            else "No round was good."
         )
         warnings.warn(
             f"Round {self._round} diverged: its loss or weights are not "
@@ -462,12 +454,6 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
 
     def _call(self, hook, *args):
         return self._round_callbacks.call(hook, *args)
-
-    def _unpacked(self, round):
-        return {
-            key: masks_lib.unpack(bits, tuple(self._variables[key].shape))
-            for key, bits in self._masks[round].items()
-        }
 
     def _config(self):
         return {

@@ -135,7 +135,9 @@ def _read_tfds(name):
         ) from error
     try:
         with _quiet_absl():
-            builder = tfds.builder(name)
+            # tensorflow_datasets itself looks only when it is imported.
+            place = os.environ.get("TFDS_DATA_DIR")
+            builder = tfds.builder(name, data_dir=place)
             if not builder.is_prepared():
                 _check_network(_HOSTS[name])
                 builder.download_and_prepare()

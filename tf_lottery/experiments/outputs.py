@@ -24,6 +24,20 @@ class OutputDirectory:
     def __init__(self, path):
         self.path = pathlib.Path(path)
 
+    def check(self, preset):
+        """Raises a `ValueError` if the directory holds something else.
+
+        An earlier run of the preset may be there.
+        """
+        if self.path.is_dir() and any(self.path.iterdir()):
+            found = self._read_config()
+            if found.get("name") != preset.name:
+                what = "another preset" if found else "other files"
+                raise ValueError(
+                    f"Output directory '{self.path}' holds {what}. Choose "
+                    "another one, or empty it."
+                )
+
     def create(self, preset):
         """Makes the directory; an earlier run of the preset is replaced.
 
@@ -31,7 +45,7 @@ class OutputDirectory:
             ValueError: If the directory holds anything else.
             OSError: If it cannot be written.
         """
-        self._check_replaceable(preset)
+        self.check(preset)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             for name in ("results.csv", "results.json", "controls.csv"):
@@ -74,16 +88,6 @@ class OutputDirectory:
         trials = sorted(self.path.glob("trial-*"))
         tickets = sorted(self.path.glob("trial-*/winning.ticket"))
         return [str(path) for path in top + tickets + trials]
-
-    def _check_replaceable(self, preset):
-        if self.path.is_dir() and any(self.path.iterdir()):
-            found = self._read_config()
-            if found.get("name") != preset.name:
-                what = "another preset" if found else "other files"
-                raise ValueError(
-                    f"Output directory '{self.path}' holds {what}. Choose "
-                    "another one, or empty it."
-                )
 
     def _read_config(self):
         try:

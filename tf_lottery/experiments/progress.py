@@ -29,7 +29,7 @@ class Progress:
 
         Args:
             trial: Integer, number of the trial.
-            round_: `tf_lottery.experiments.report.Round`.
+            round_: `tf_lottery.experiments.records.Round`.
         """
 
 

@@ -1,94 +1,9 @@
-"""What an experiment came to: records, a table and a verdict."""
+"""What an experiment came to: a table and a verdict."""
 
 import dataclasses
 import statistics
 
-CONTROLS = {
-    "random_reinitialize": "random re-init",
-    "random_masks": "random masks",
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What one training came to.
-
-    Attributes:
-        val_accuracy: Float, at the end.
-        test_accuracy: Float, at the end.
-        early_stop_step: Integer, the step of the smallest validation loss
-            among the evaluations.
-        early_stop_test_accuracy: Float, the test accuracy at that step.
-    """
-
-    val_accuracy: float
-    test_accuracy: float
-    early_stop_step: int
-    early_stop_test_accuracy: float
-
-    @classmethod
-    def of(cls, logs, last_step, steps_per_epoch):
-        """Reads the logs of a training's epochs.
-
-        Args:
-            logs: List of dicts, one for each epoch.
-            last_step: Integer, the training step after the last one.
-            steps_per_epoch: Integer.
-        """
-        losses = [entry["val_loss"] for entry in logs]
-        best = losses.index(min(losses))
-        after = len(logs) - 1 - best
-        return cls(
-            logs[-1]["val_accuracy"],
-            logs[-1]["test_accuracy"],
-            last_step - after * steps_per_epoch,
-            logs[best]["test_accuracy"],
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class Round:
-    """One round of one trial, and the controls of its ticket.
-
-    Attributes:
-        round: Integer, 0 is dense training.
-        density: Float, the fraction of prunable weights kept.
-        seconds: Float.
-        outcome: `Outcome` of the ticket.
-        controls: Dict from the name of a control to a list of `Outcome`, one
-            for each seed; empty if there are none.
-    """
-
-    round: int
-    density: float
-    seconds: float
-    outcome: Outcome
-    controls: dict = dataclasses.field(default_factory=dict)
-
-    def beats(self, control):
-        """Whether the ticket's test accuracy is clearly above a control's.
-
-        Clearly is more than one standard deviation above the mean.
-        """
-        mean, spread = mean_and_spread(
-            [outcome.test_accuracy for outcome in self.controls[control]]
-        )
-        return self.outcome.test_accuracy > mean + spread
-
-
-@dataclasses.dataclass(frozen=True)
-class Trial:
-    """All rounds of one repetition.
-
-    Attributes:
-        number: Integer, from 0.
-        rounds: List of `Round`.
-        winner: Integer, the round of the winning ticket, or `None`.
-    """
-
-    number: int
-    rounds: list
-    winner: int | None = None
+from tf_lottery.experiments import records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,15 +72,15 @@ class Report:
             return f"{prefix}winning ticket: none found"
         dense, ticket = trial.rounds[0], trial.rounds[trial.winner]
         compared = ", ".join(
-            f"{word} accuracy {percent([ticket.outcome], name)} % "
-            f"(dense {percent([dense.outcome], name)} %)"
+            f"{word} accuracy {records.percent([ticket.outcome], name)} % "
+            f"(dense {records.percent([dense.outcome], name)} %)"
             for word, name in (
                 ("validation", "val_accuracy"), ("test", "test_accuracy")
             )
         )
         return (
             f"{prefix}winning ticket at {100 * ticket.density:.1f} % density "
-            f"(round {ticket.round}): {compared}{_against_controls(ticket)}"
+            f"(round {ticket.round})\n  {compared}{_against_controls(ticket)}"
         )
 
     def _table(self):
@@ -199,12 +114,6 @@ _CAPTION = (
 )
 
 
-def mean_and_spread(values):
-    """Returns the mean and the standard deviation (n - 1) of a sample."""
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    return statistics.mean(values), spread
-
-
 def _across(trials):
     """Yields the same round of all trials that came so far."""
     longest = max((len(trial.rounds) for trial in trials), default=0)
@@ -216,45 +125,34 @@ def _cells(rounds):
     outcomes = [round_.outcome for round_ in rounds]
     controls = [
         [outcome for r in rounds for outcome in r.controls.get(name, ())]
-        for name in CONTROLS
+        for name in records.CONTROLS
     ]
     return [
         str(rounds[0].round),
         f"{100 * statistics.mean(r.density for r in rounds):.1f}",
-        percent(outcomes, "val_accuracy"),
-        percent(outcomes),
+        records.percent(outcomes, "val_accuracy"),
+        records.percent(outcomes),
         f"{statistics.mean(o.early_stop_step for o in outcomes):.0f}",
         f"{statistics.mean(r.seconds for r in rounds):.1f}",
-        *(percent(found) if found else "" for found in controls),
+        *(records.percent(found) if found else "" for found in controls),
     ]
-
-
-def percent(outcomes, name="test_accuracy"):
-    """Returns the mean of a metric over outcomes in %, with its spread.
-
-    Args:
-        outcomes: List of `Outcome`.
-        name: String, the attribute. Defaults to `"test_accuracy"`.
-    """
-    values = [100 * getattr(outcome, name) for outcome in outcomes]
-    mean, spread = mean_and_spread(values)
-    return f"{mean:.1f}" + (f" ± {spread:.1f}" if len(values) > 1 else "")
 
 
 def _against_controls(ticket):
     if not ticket.controls:
         return ""
-    parts = [
-        f"{CONTROLS[name]} {percent(outcomes)} %"
+    found = ", ".join(
+        f"{records.CONTROLS[name]} {records.percent(outcomes)} %"
         for name, outcomes in ticket.controls.items()
-    ]
-    beaten = [CONTROLS[n] for n in ticket.controls if ticket.beats(n)]
-    missed = [CONTROLS[n] for n in ticket.controls if not ticket.beats(n)]
-    verdict = "better than both" if not missed else (
-        f"not clearly better than {' and '.join(missed)}"
-        + (f", but than {beaten[0]}" if beaten else "")
     )
-    return f"; at this density {', '.join(parts)}: the ticket is {verdict}"
+    beaten = [name for name in ticket.controls if ticket.beats(name)]
+    words = " and ".join(records.CONTROLS[name] for name in beaten)
+    if len(beaten) == len(ticket.controls):
+        words = "both"
+    return (
+        f"\n  controls at this density: {found}: the ticket's test accuracy "
+        f"is clearly better than {words or 'neither'}"
+    )
 
 
 def _row(trial, round_):
@@ -266,10 +164,10 @@ def _row(trial, round_):
         "seconds": round_.seconds,
         "winning": round_.round == trial.winner,
     }
-    for name in CONTROLS:
+    for name in records.CONTROLS:
         outcomes = round_.controls.get(name, ())
         values = [outcome.test_accuracy for outcome in outcomes]
-        mean, spread = mean_and_spread(values) if values else (None, None)
-        row[f"{name}_test_accuracy_mean"] = mean
-        row[f"{name}_test_accuracy_std"] = spread
+        row[f"{name}_test_accuracy_mean"], row[f"{name}_test_accuracy_std"] = (
+            records.mean_and_spread(values) if values else (None, None)
+        )
     return row

@@ -12,6 +12,7 @@ from tf_lottery.experiments import models
 from tf_lottery.experiments import outputs
 from tf_lottery.experiments import pipeline
 from tf_lottery.experiments import progress as progress_lib
+from tf_lottery.experiments import records
 from tf_lottery.experiments import report as report_lib
 
 
@@ -52,8 +53,9 @@ def run(preset, output_dir, progress=None):
     """
     progress = progress or progress_lib.Progress()
     directory = outputs.OutputDirectory(output_dir)
-    directory.create(preset)
+    directory.check(preset)
     data = datasets.load(preset.dataset)
+    directory.create(preset)
     report = report_lib.Report(preset, [])
     progress.begin(preset)
     for number in range(preset.trials):
@@ -96,7 +98,7 @@ class _Bench:
         if winner is not None:
             directory.save_winning_ticket(self.number, winner)
         rounds = [
-            report_lib.Round(
+            records.Round(
                 result.round,
                 result.density,
                 result.seconds,
@@ -107,7 +109,7 @@ class _Bench:
             for result in self.imp.results
         ]
         number = None if winner is None else winner.round
-        return report_lib.Trial(self.number, rounds, number)
+        return records.Trial(self.number, rounds, number)
 
     def rounds_to_control(self, trial):
         """Returns the rounds whose tickets are compared with controls."""
@@ -122,7 +124,7 @@ class _Bench:
     def with_controls(self, round_):
         """Returns a `Round` with the controls of its ticket, trained."""
         ticket = self.imp.ticket(round_.round)
-        found = {name: [] for name in report_lib.CONTROLS}
+        found = {name: [] for name in records.CONTROLS}
         for i in range(self.preset.control_trials):
             seed = self._seed("controls", round_.round, i)
             for control in (
@@ -163,7 +165,7 @@ class _Bench:
         ]
 
     def _outcome(self, logs):
-        return report_lib.Outcome.of(
+        return records.Outcome.of(
             logs, self.preset.iterations, self.preset.evaluate_every
         )
 

@@ -98,23 +98,21 @@ class Masked(keras.layers.Wrapper):
             self.layer.build(*args, **kwargs)
         prunable = weights.prunable(self.layer, self.exclude, self.include)
         for key, variable in prunable.items():
-            mask = self.add_weight(
-                name=f"{key.replace('/', '.')}_mask",
-                shape=variable.shape,
-                dtype=variable.dtype,
-                initializer="ones",
-                trainable=False,
-            )
+            mask = self._add_like(variable, f"{key}_mask", "ones")
             constraints.attach(variable, mask, in_layer=True)
         for key, variable in self._rewound().items():
-            copy = self.add_weight(
-                name=f"{key.replace('/', '.')}_snapshot",
-                shape=variable.shape,
-                dtype=variable.dtype,
-                initializer=_Copy(variable),
-                trainable=False,
-            )
+            copy = self._add_like(variable, f"{key}_snapshot", _Copy(variable))
             self._copies.append(copy)
+
+    def _add_like(self, variable, name, initializer):
+        return self.add_weight(
+            name=name.replace("/", "."),
+            shape=variable.shape,
+            # Without the underscore: the precision that is computed in.
+            dtype=variable._dtype,
+            initializer=initializer,
+            trainable=False,
+        )
 
     def get_build_config(self):
         return self.layer.get_build_config()
@@ -259,13 +257,18 @@ class Masked(keras.layers.Wrapper):
 
 
 class _Copy(keras.initializers.Initializer):
-    """The value of a variable, where both are made but not yet filled."""
+    """The value of a variable that may not have got one yet.
+
+    Keras builds a subclassed model symbolically and fills its variables
+    afterwards, in the order they were made.
+    """
 
     def __init__(self, variable):
         self.variable = variable
 
     def __call__(self, shape, dtype=None):
-        return ops.copy(self.variable)
+        value = self.variable._value
+        return ops.copy(self.variable if value is None else value)
 
 
 def _with_signature(call, like):

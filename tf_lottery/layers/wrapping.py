@@ -33,16 +33,22 @@ def wrap(model, exclude=(), include=(), snapshot=False):
 
     def wrap_layer(layer):
         copy = type(layer).from_config(layer.get_config())
-        if isinstance(layer, Masked):
+        variables = getattr(layer, "variables", ())
+        if isinstance(layer, Masked) or not any(
+            id(variable) in wanted for variable in variables
+        ):
             return copy
-        if any(id(v) in wanted for v in layer.variables):
-            return Masked(copy, snapshot=snapshot)
-        return copy
+        found = weights.inspect(layer)
+        default = {w.key for w in found if w.reason is None}
+        chosen = {w.key for w in found if id(w.variable) in wanted}
+        return Masked(
+            copy, sorted(default - chosen), sorted(chosen - default), snapshot
+        )
 
     wrapped = _clone(model, wrap_layer, "wrapped")
     if snapshot:
         for layer in wrapped._flatten_layers():
-            if isinstance(layer, Masked):
+            if isinstance(layer, Masked) and layer.snapshot:
                 layer.take_snapshot()
     return wrapped
 
@@ -55,14 +61,32 @@ def unwrap(model):
 
     Returns:
         A `keras.Model` of plain layers, not compiled.
+
+    Raises:
+        ValueError: If the model is subclassed or not built, or the code of a
+            layer puts `Masked` around its parts.
     """
+    weights.check_built(model)
 
     def unwrap_layer(layer):
         if isinstance(layer, Masked):
             layer = layer.layer
-        return type(layer).from_config(layer.get_config())
+        return type(layer).from_config(_without_wrappers(layer.get_config()))
 
-    return _clone(model, unwrap_layer, "copied")
+    plain = _clone(model, unwrap_layer, "copied")
+    check_unwrapped(plain)
+    return plain
+
+
+def check_unwrapped(model):
+    """Raises a `ValueError` if a model has `Masked` layers."""
+    for layer in model._flatten_layers():
+        if isinstance(layer, Masked):
+            raise ValueError(
+                f"Layer '{layer.name}' of model '{model.name}' is put into "
+                "`tf_lottery.layers.Masked` by the code of the model or of "
+                "one of its layers, so it cannot be taken out."
+            )
 
 
 def can_clone(model):
@@ -88,6 +112,12 @@ def _clone(model, clone_layer, verb):
         model.compiled = compiled
     source = weights.variables(model)
     target = weights.variables(clone)
+    if source.keys() != target.keys():
+        raise ValueError(
+            f"Model '{model.name}' cannot be {verb}: the configuration of its "
+            "layers does not make the same weights again. Only one has: "
+            f"{sorted(source.keys() ^ target.keys())}"
+        )
     for key, variable in source.items():
         mask = constraints.mask_of(variable)
         keep = constraints.keep_of(target[key])
@@ -95,3 +125,14 @@ def _clone(model, clone_layer, verb):
         if mask is not None and keep is not None:
             keep.mask.assign(mask)
     return clone
+
+
+def _without_wrappers(config):
+    """Takes `Masked` out of the configuration of a layer around layers."""
+    if isinstance(config, (list, tuple)):
+        return type(config)(map(_without_wrappers, config))
+    if not isinstance(config, dict):
+        return config
+    if config.get("registered_name") == "tf_lottery>MaskedLayer":
+        return _without_wrappers(config["config"]["layer"])
+    return {key: _without_wrappers(value) for key, value in config.items()}

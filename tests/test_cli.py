@@ -1,0 +1,153 @@
+"""The command line: what it prints, writes and returns."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tf_lottery import __main__ as cli
+from tf_lottery import experiments
+
+SMALL = [
+    "run", "lenet-digits", "--iterations", "40", "--rounds", "1",
+    "--control-trials", "1", "--rate", "*=0.5,logits=0.2",
+]
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_run(capsys, tmp_path):
+    assert cli.main([*SMALL, "--output-dir", "here"]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0].startswith("lenet-digits: lenet_300_100 on digits")
+    assert lines[1].startswith("round  0/1: density 100.0 %")
+    assert lines[2].startswith("round  1/1: density 50.3 %")
+    assert lines[3].startswith("round  1/1: random re-init")
+    assert "winning ticket" in out and "here/results.csv" in out
+    assert max(map(len, lines)) <= 80
+    assert err == ""
+    config = json.loads((tmp_path / "here" / "config.json").read_text())
+    assert config["rate"] == {"*": 0.5, "logits": 0.2}
+    assert config["iterations"] == 40
+
+
+def test_run_writes_to_runs_by_default(capsys, tmp_path):
+    assert cli.main([*SMALL[:6], "--control-trials", "0"]) == 0
+    assert (tmp_path / "runs" / "lenet-digits" / "results.json").exists()
+    assert not (tmp_path / "runs" / "lenet-digits" / "controls.csv").exists()
+    assert "random re-init " not in capsys.readouterr().out
+
+
+def test_list(capsys):
+    assert cli.main(["list"]) == 0
+    out = capsys.readouterr().out
+    for name in experiments.PRESETS:
+        assert name in out
+
+
+def error_of(capsys, *arguments):
+    assert cli.main(["run", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert "Traceback" not in out + err
+    return err
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["lenet"], "lenet-digits, lenet-mnist, lenet-fashion"),
+        (["lenet-digits", "--rounds", "0"], "`rounds`"),
+        (["lenet-digits", "--iterations", "50"], "The nearest is 40"),
+        (["lenet-digits", "--rate", "1.5"], "`rate`"),
+        (["lenet-digits", "--rate", "*=.2,fc9=.1"], "fc9"),
+        (["lenet-digits", "--rewind-to", "2weeks"], "`rewind_to`"),
+        (["lenet-digits", "--rewind-to", "30it"], "The nearest is 40"),
+    ],
+)
+def test_bad_arguments(capsys, arguments, words):
+    assert words in error_of(capsys, *arguments)
+
+
+def test_bad_output_directory(capsys, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    for place in ("file", "file/below"):
+        error = error_of(capsys, "lenet-digits", "--output-dir", place)
+        assert f"'{place}' cannot be written" in error
+    assert "other files" in error_of(
+        capsys, "lenet-digits", "--output-dir", str(tmp_path)
+    )
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_missing_data_leaves_an_earlier_run(capsys, tmp_path, monkeypatch):
+    from tf_lottery.experiments import datasets
+
+    earlier = tmp_path / "runs" / "lenet-mnist"
+    earlier.mkdir(parents=True)
+    (earlier / "config.json").write_text('{"name": "lenet-mnist"}')
+    (earlier / "results.csv").write_text("precious")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "nothing"))
+    monkeypatch.setitem(datasets._HOSTS, "mnist", "http://localhost:9")
+    assert "TFDS_DATA_DIR" in error_of(capsys, "lenet-mnist")
+    assert (earlier / "results.csv").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["run"], ["fly"], ["run", "lenet-digits", "--rate", "much"]],
+)
+def test_usage_errors(capsys, arguments):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "usage: tf-lottery" in capsys.readouterr().err
+
+
+def test_interrupted(capsys, monkeypatch):
+    def run(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiments, "run", run)
+    assert cli.main(["run", "lenet-digits"]) == 130
+    assert capsys.readouterr().err.startswith("interrupted")
+
+
+def test_every_value_of_a_preset_has_a_flag(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["run", "--help"])
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    fields = set(experiments.PRESETS["lenet-digits"].to_dict())
+    for name in fields - {"name", "summary", "dataset", "model"}:
+        assert f"--{name.replace('_', '-')}" in out
+
+
+@pytest.mark.parametrize(
+    "text, value", [("0", 0), ("0.05", 0.05), ("500it", "500it")]
+)
+def test_rewind_to(text, value):
+    arguments = cli._parser().parse_args(
+        ["run", "lenet-digits", "--rewind-to", text]
+    )
+    assert arguments.rewind_to == value
+    assert type(arguments.rewind_to) is type(value)
+
+
+def test_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "tf_lottery", "--version"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0
+    assert done.stdout.strip() == cli.tf_lottery.__version__

@@ -1,0 +1,109 @@
+"""What was measured: records of trainings, rounds and trials."""
+
+import dataclasses
+import statistics
+
+CONTROLS = {
+    "random_reinitialize": "random re-init",
+    "random_masks": "random masks",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What one training came to.
+
+    Attributes:
+        val_accuracy: Float, at the end.
+        test_accuracy: Float, at the end.
+        early_stop_step: Integer, the step of the smallest validation loss
+            among the evaluations.
+        early_stop_test_accuracy: Float, the test accuracy at that step.
+    """
+
+    val_accuracy: float
+    test_accuracy: float
+    early_stop_step: int
+    early_stop_test_accuracy: float
+
+    @classmethod
+    def of(cls, logs, last_step, steps_per_epoch):
+        """Reads the logs of a training's epochs.
+
+        Args:
+            logs: List of dicts, one for each epoch.
+            last_step: Integer, the training step after the last one.
+            steps_per_epoch: Integer.
+        """
+        losses = [entry["val_loss"] for entry in logs]
+        best = losses.index(min(losses))
+        after = len(logs) - 1 - best
+        return cls(
+            logs[-1]["val_accuracy"],
+            logs[-1]["test_accuracy"],
+            last_step - after * steps_per_epoch,
+            logs[best]["test_accuracy"],
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Round:
+    """One round of one trial, and the controls of its ticket.
+
+    Attributes:
+        round: Integer, 0 is dense training.
+        density: Float, the fraction of prunable weights kept.
+        seconds: Float.
+        outcome: `Outcome` of the ticket.
+        controls: Dict from the name of a control to a list of `Outcome`, one
+            for each seed; empty if there are none.
+    """
+
+    round: int
+    density: float
+    seconds: float
+    outcome: Outcome
+    controls: dict = dataclasses.field(default_factory=dict)
+
+    def beats(self, control):
+        """Whether the ticket's test accuracy is clearly above a control's.
+
+        Clearly is more than one standard deviation above the mean.
+        """
+        mean, spread = mean_and_spread(
+            [outcome.test_accuracy for outcome in self.controls[control]]
+        )
+        return self.outcome.test_accuracy > mean + spread
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """All rounds of one repetition.
+
+    Attributes:
+        number: Integer, from 0.
+        rounds: List of `Round`.
+        winner: Integer, the round of the winning ticket, or `None`.
+    """
+
+    number: int
+    rounds: list
+    winner: int | None = None
+
+
+def mean_and_spread(values):
+    """Returns the mean and the standard deviation (n - 1) of a sample."""
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    return statistics.mean(values), spread
+
+
+def percent(outcomes, name="test_accuracy"):
+    """Returns the mean of a metric over outcomes in %, with its spread.
+
+    Args:
+        outcomes: List of `Outcome`.
+        name: String, the attribute. Defaults to `"test_accuracy"`.
+    """
+    values = [100 * getattr(outcome, name) for outcome in outcomes]
+    mean, spread = mean_and_spread(values)
+    return f"{mean:.1f}" + (f" ± {spread:.1f}" if len(values) > 1 else "")

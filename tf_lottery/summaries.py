@@ -1,0 +1,137 @@
+"""A table of what is pruned in a model, and why the rest is not."""
+
+import dataclasses
+import io
+
+import numpy as np
+
+from tf_lottery import constraints
+from tf_lottery import weights as weights_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One weight in a summary.
+
+    Attributes:
+        key: String, the weight key.
+        shape: Tuple of integers.
+        kept: Integer, the number of weights that are kept.
+        size: Integer, the number of weights.
+        note: String, `"held"`, or why the weight is not pruned.
+    """
+
+    key: str
+    shape: tuple
+    kept: int
+    size: int
+    note: str
+
+    @property
+    def density(self):
+        """Float, the fraction that is kept."""
+        return self.kept / self.size if self.size else 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What is pruned in a model; print it, or render it with rich.
+
+    Attributes:
+        name: String, the model's name.
+        rows: Tuple of `Row`, one for each weight.
+    """
+
+    name: str
+    rows: tuple
+
+    @property
+    def density(self):
+        """Float, the fraction kept of the weights that hold a mask."""
+        held = [row for row in self.rows if row.note == "held"]
+        size = sum(row.size for row in held)
+        return sum(row.kept for row in held) / size if size else 1.0
+
+    def to_dict(self):
+        """Returns the summary as plain values."""
+        return {
+            "name": self.name,
+            "density": self.density,
+            "rows": [
+                {**dataclasses.asdict(row), "density": row.density}
+                for row in self.rows
+            ],
+        }
+
+    def render(self):
+        """Returns a `rich.table.Table`."""
+        from rich import table as rich_table
+
+        table = rich_table.Table(title=f"Pruning of '{self.name}'")
+        table.add_column("weight")
+        for column in ("shape", "kept", "of", "density"):
+            table.add_column(column, justify="right")
+        table.add_column("")
+        for row in self.rows:
+            table.add_row(
+                row.key,
+                "x".join(map(str, row.shape)),
+                f"{row.kept:,}",
+                f"{row.size:,}",
+                f"{row.density:.1%}",
+                row.note,
+            )
+        table.caption = f"density of the held weights: {self.density:.2%}"
+        return table
+
+    def __str__(self):
+        from rich import console
+
+        text = io.StringIO()
+        console.Console(file=text, width=100).print(self.render())
+        return text.getvalue()
+
+    __repr__ = __str__
+
+
+def summary(model, exclude=(), include=()):
+    """Returns a table of every weight: shape, density, and why not pruned.
+
+    Args:
+        model: A built `keras.Model`.
+        exclude: Layer names or patterns that are left alone, named as the
+            reason. Defaults to none.
+        include: Embeddings that can be pruned. Defaults to none.
+
+    Returns:
+        A `Summary`.
+
+    Raises:
+        ValueError: If the model is not built or a pattern matches no layer.
+
+    Example:
+
+    >>> import keras, tf_lottery as tfl
+    >>> model = keras.Sequential(
+    ...     [keras.Input((8,)), keras.layers.Dense(5, name="fc")])
+    >>> model.compile("adam", "mse")
+    >>> _ = tfl.prune(model, sparsity=0.75)
+    >>> [(row.key, row.density, row.note)
+    ...  for row in tfl.summary(model).rows]
+    [('fc/kernel', 0.25, 'held'), ('fc/bias', 1.0, 'bias or vector')]
+    """
+    return Summary(
+        model.name,
+        tuple(_row(w) for w in weights_lib.inspect(model, exclude, include)),
+    )
+
+
+def _row(weight):
+    mask = constraints.mask_of(weight.variable)
+    shape = tuple(weight.variable.shape)
+    size = int(np.prod(shape))
+    kept = size if mask is None else int(np.count_nonzero(mask))
+    note = weight.reason or "not pruned yet"
+    if mask is not None:
+        note = "held"
+    return Row(weight.key, shape, kept, size, note)
