@@ -1,6 +1,6 @@
 # make demo   find a lottery ticket in LeNet-300-100
 # make test   lint and tests
-# make bench  the benchmarks
+# make bench  the benchmarks; fewer repetitions: make bench BENCH=--quick
 # make clean  remove the virtual environment and what tools left behind
 #
 # With another interpreter: make demo PYTHON=python3.12
@@ -23,9 +23,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/lint-imports --config setup.cfg
 
 bench: $(VENV)/installed
-	@for script in benchmarks/*.py; do \
-		$(BIN)/python $$script || exit 1; \
-	done
+	cd tests && $(abspath $(BIN))/python -m benchmarks $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

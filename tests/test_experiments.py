@@ -8,6 +8,8 @@ import io
 import json
 import os
 import pathlib
+import subprocess
+import sys
 import time
 
 import keras
@@ -342,12 +344,14 @@ class TestReport:
         assert verdict.startswith("winning ticket at 25.0 % density (round 1)")
         assert "test accuracy 90.0 % (dense 92.0 %)" in verdict
         assert "random re-init 81.0 ± 1.0 %" in verdict
-        assert verdict.endswith("better than both")
+        assert verdict.endswith("better than both by more than the spread")
 
     def test_is_honest_about_controls(self):
         # 0.9 lies within one standard deviation of these.
         verdict = self.make(reinit=(0.85, 0.9, 0.95)).verdict
-        assert verdict.endswith("clearly better than random masks")
+        assert verdict.endswith(
+            "is better than random masks by more than the spread"
+        )
 
     def test_none(self):
         assert self.make(winner=None).verdict == "winning ticket: none found"
@@ -392,31 +396,60 @@ class TestOutputDirectory:
 
     def test_replaces_an_earlier_run(self, tmp_path):
         directory = outputs.OutputDirectory(tmp_path / "a" / "b")
-        directory.create(self.preset)
-        (directory.trial(0) / "rounds").mkdir(parents=True)
-        (directory.path / "results.csv").write_text("old")
+        with directory.create(self.preset):
+            (directory.trial(0) / "rounds").mkdir(parents=True)
+            (directory.path / "results.csv").write_text("old")
         changed = dataclasses.replace(self.preset, rounds=2)
-        directory.create(changed)
-        assert [p.name for p in directory.path.iterdir()] == ["config.json"]
+        with directory.create(changed):
+            names = {path.name for path in directory.path.iterdir()}
+        assert names == {"config.json", "lock"}
         config = json.loads((directory.path / "config.json").read_text())
         assert config == changed.to_dict()
 
     def test_leaves_other_things_alone(self, tmp_path):
         (tmp_path / "thesis.tex").write_text("precious")
+        directory = outputs.OutputDirectory(tmp_path)
         with pytest.raises(ValueError, match="holds other files"):
-            outputs.OutputDirectory(tmp_path).create(self.preset)
+            with directory.create(self.preset):
+                pass
         assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
     def test_leaves_another_preset_alone(self, tmp_path):
         directory = outputs.OutputDirectory(tmp_path)
-        directory.create(self.preset)
+        with directory.create(self.preset):
+            pass
         with pytest.raises(ValueError, match="holds another preset"):
-            directory.create(experiments.preset("lenet-mnist"))
+            directory.check(experiments.preset("lenet-mnist"))
 
     def test_cannot_be_written(self, tmp_path):
         (tmp_path / "file").write_text("")
+        directory = outputs.OutputDirectory(tmp_path / "file" / "x")
         with pytest.raises(OSError, match="cannot be written"):
-            outputs.OutputDirectory(tmp_path / "file" / "x").create(self.preset)
+            with directory.create(self.preset):
+                pass
+
+    def test_in_use_by_another_process(self, tmp_path):
+        directory = outputs.OutputDirectory(tmp_path)
+        with directory.create(self.preset):
+            (tmp_path / "results.csv").write_text("precious")
+            done = subprocess.run(
+                [
+                    sys.executable, "-c",
+                    "import sys\n"
+                    "from tf_lottery import experiments\n"
+                    "from tf_lottery.experiments import outputs\n"
+                    "preset = experiments.preset('lenet-digits')\n"
+                    "outputs.OutputDirectory(sys.argv[1])"
+                    ".create(preset).__enter__()",
+                    str(tmp_path),
+                ],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 1
+            assert "in use by another process" in done.stderr
+            assert (tmp_path / "results.csv").read_text() == "precious"
 
 
 SMALL = experiments.preset(

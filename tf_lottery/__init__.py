@@ -6,6 +6,7 @@ from tf_lottery import callbacks as callbacks
 from tf_lottery import constraints as constraints
 from tf_lottery import controls as controls
 from tf_lottery import criteria as criteria
+from tf_lottery import data as data
 from tf_lottery import layers as layers
 from tf_lottery import masks as masks
 from tf_lottery import optimizers as optimizers

@@ -16,9 +16,8 @@ from tf_lottery import experiments
 from tf_lottery.experiments import progress
 from tf_lottery.experiments import records
 
-_EXPECTED_ERRORS = (
-    ValueError, OSError, ImportError, experiments.DatasetUnavailableError,
-)
+# RuntimeError: data that is not there, a directory in use.
+_EXPECTED_ERRORS = (ValueError, OSError, ImportError, RuntimeError)
 
 
 def main(argv=None) -> int:
@@ -38,7 +37,7 @@ def main(argv=None) -> int:
         _errors().print(f"error: {error}", style="red", markup=False)
         return 2
     except KeyboardInterrupt:
-        _errors().print("interrupted; finished results were written")
+        _errors().print("interrupted; what was finished has been written")
         return 130
     return 0
 
@@ -54,7 +53,7 @@ def _run(arguments):
     with _Shown(console) as shown:
         found = experiments.run(preset, directory, shown)
     console.print(found.render())
-    console.print(f"\nwritten in {time.perf_counter() - began:.0f} s:")
+    console.print(f"\n{time.perf_counter() - began:.0f} s. Files written:")
     for path in found.files:
         console.print(f"  {path}", soft_wrap=True)
 
@@ -100,8 +99,8 @@ class _Shown(progress.Progress):
         self._preset = preset
         self._console.print(
             f"{preset.name}: {preset.model} on {preset.dataset}, "
-            f"{preset.rounds} rounds of pruning, {preset.iterations} steps "
-            "each"
+            f"rounds of pruning: {preset.rounds}, steps in each: "
+            f"{preset.iterations}"
         )
         self._task = self._bar.add_task("dense", total=preset.total_epochs)
 

@@ -77,11 +77,13 @@ def _derive(ticket, control, seed, **changes):
 
 def _draw(weight, initializer, seed):
     """Draws a weight from its layer's own initializer."""
-    config = initializer.get_config()
-    if "seed" in config:
-        stream = (seed, zlib.crc32(weight.key.encode()))
-        config["seed"] = int(np.random.default_rng(stream).integers(2**31))
-    initializer = type(initializer).from_config(config)
+    if hasattr(initializer, "get_config"):
+        config = initializer.get_config()
+        if "seed" in config:
+            stream = (seed, zlib.crc32(weight.key.encode()))
+            rng = np.random.default_rng(stream)
+            config["seed"] = int(rng.integers(2**31))
+        initializer = type(initializer).from_config(config)
     value = initializer(tuple(weight.variable.shape), weight.variable.dtype)
     value = np.array(ops.convert_to_numpy(value))
     if weight.variable.name == "bias" and getattr(

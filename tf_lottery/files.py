@@ -74,6 +74,50 @@ def write_atomic(path, chunks):
     _sync_directory(path.parent)
 
 
+class Lock:
+    """A lock on a directory that a killed process does not leave behind.
+
+    Args:
+        path: Path of the lock file; the file stays, the lock does not.
+    """
+
+    # An aborted `fit` of this process may still hold its lock: its traceback
+    # keeps it alive. What runs now takes over.
+    _held = {}
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        self._file = None
+
+    def acquire(self):
+        """Takes the lock.
+
+        Raises:
+            RuntimeError: If another process has it.
+        """
+        key = self.path.resolve()
+        if key in self._held:
+            self._held[key].release()
+        file = open(self.path, "a")
+        try:
+            _lock(file)
+        except OSError:
+            file.close()
+            raise RuntimeError(
+                f"Directory '{self.path.parent}' is in use by another "
+                "process. Wait for it to end, or choose another directory."
+            ) from None
+        self._file = file
+        self._held[key] = self
+
+    def release(self):
+        """Gives the lock back; without one, does nothing."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            self._held.pop(self.path.resolve(), None)
+
+
 def write_text(path, text):
     """Writes a text file as `write_atomic` does."""
     write_atomic(path, [text.encode()])
@@ -84,32 +128,25 @@ def write_arrays(path, arrays, metadata):
 
     Args:
         path: Path of the file.
-        arrays: Dict from name to NumPy array. An array that repeats a single
-            value (zero strides) is stored as that value.
+        arrays: Dict from name to NumPy array, or to a callable that returns
+            it each time it is called: so there is one in memory at a time.
+            An array that repeats a single value (zero strides) is stored as
+            that value.
         metadata: JSON-serialisable dict; numbers may be NumPy's.
 
     Raises:
         ValueError: If an array is of a dtype that cannot be stored.
     """
-    header, chunks, fills, offset = {}, [], {}, 0
-    for name, array in arrays.items():
-        array = np.asarray(array)
-        if array.dtype.name not in _DTYPES:
-            raise ValueError(
-                f"Array '{name}' cannot be stored. Received: dtype "
-                f"{array.dtype}. Expected one of: {list(_DTYPES)}."
-            )
-        if array.size > 1 and not any(array.strides):
-            fills[name] = list(array.shape)
-            array = array.reshape(-1)[:1]
-        chunk = array.astype(array.dtype.newbyteorder("<")).tobytes()
+    header, fills, offset = {}, {}, 0
+    for name, array, repeated in _stored(arrays):
+        if repeated is not None:
+            fills[name] = repeated
         header[name] = {
             "dtype": _DTYPES[array.dtype.name],
             "shape": list(array.shape),
-            "data_offsets": [offset, offset + len(chunk)],
+            "data_offsets": [offset, offset + array.nbytes],
         }
-        chunks.append(chunk)
-        offset += len(chunk)
+        offset += array.nbytes
     metadata = {**metadata, "fills": fills}
     header["__metadata__"] = {
         "sha256": _NO_CHECKSUM,
@@ -117,9 +154,31 @@ def write_arrays(path, arrays, metadata):
             metadata, separators=(",", ":"), default=_number
         ),
     }
-    unsigned = _encode(header)
-    header["__metadata__"]["sha256"] = _digest([unsigned, *chunks])
-    write_atomic(path, [_encode(header), *chunks])
+    header["__metadata__"]["sha256"] = _digest(_chunks(header, arrays))
+    write_atomic(path, _chunks(header, arrays))
+
+
+def _stored(arrays):
+    """Yields (name, array to store, shape it is repeated to or `None`)."""
+    for name, array in arrays.items():
+        array = np.asarray(array() if callable(array) else array)
+        if array.dtype.name not in _DTYPES:
+            raise ValueError(
+                f"Array '{name}' cannot be stored. Received: dtype "
+                f"{array.dtype}. Expected one of: {list(_DTYPES)}."
+            )
+        repeated = None
+        if array.size > 1 and not any(array.strides):
+            repeated, array = list(array.shape), array.reshape(-1)[:1]
+        yield name, array, repeated
+
+
+def _chunks(header, arrays):
+    yield _encode(header)
+    for _, array, _ in _stored(arrays):
+        # A view: the arrays may be as large as the memory that is left.
+        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        yield np.ascontiguousarray(little).reshape(-1).view("uint8").data
 
 
 def read_arrays(path):
@@ -160,6 +219,17 @@ def read_arrays(path):
     except _WRONG:
         raise _damaged(path, "its header does not fit its data") from None
     return arrays, content
+
+
+def _lock(file):
+    if os.name == "nt":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _header(path, data):

@@ -142,7 +142,7 @@ class Masked(keras.optimizers.Optimizer):
     def stateless_apply(self, optimizer_variables, grads, trainable_variables):
         own = len(self._variables)
         values = {
-            id(v): value for v, value in zip(self._variables, optimizer_variables)
+            id(v): x for v, x in zip(self._variables, optimizer_variables)
         }
         keeps = [keep for keep in self._masks if keep is not None]
         grads = [
@@ -326,6 +326,19 @@ def state(optimizer):
         return list(masked.inner_optimizer.variables)
     masks = {id(v) for v in masked._variables}
     return [v for v in optimizer.variables if id(v) not in masks]
+
+
+def name_of(optimizer):
+    """Returns the class of an optimizer and of those around it, as a string.
+
+    Whether one of them holds masks makes no difference.
+    """
+    names = []
+    while optimizer is not None:
+        if not isinstance(optimizer, Masked):
+            names.append(keras.saving.get_registered_name(type(optimizer)))
+        optimizer = getattr(optimizer, "inner_optimizer", None)
+    return "/".join(names)
 
 
 def reset(optimizer, variables, step=0):

@@ -173,7 +173,7 @@ def _held_in_layer(variable):
 
 
 def _is_compiled(model):
-    return model.compiled and getattr(model, "optimizer", None) is not None
+    return getattr(model, "optimizer", None) is not None and model.compiled
 
 
 def _check_holders(model, variables):
@@ -248,13 +248,23 @@ def capture(model, step):
             of an optimizer.
         step: Integer, the number of training steps done so far.
     """
+    synchronise(model)
     variables = weights_lib.variables(model)
-    state = optimizers.state(model.optimizer) if _is_compiled(model) else []
+    weights = dict(zip(variables, snapshots.capture(variables.values())))
+    if not _is_compiled(model):
+        return snapshots.Snapshot(step, weights)
     return snapshots.Snapshot(
         step,
-        dict(zip(variables, snapshots.capture(variables.values()))),
-        snapshots.capture(state),
+        weights,
+        snapshots.capture(optimizers.state(model.optimizer)),
+        optimizers.name_of(model.optimizer),
     )
+
+
+def synchronise(model):
+    """Makes variables hold their values between two batches, under JAX."""
+    if hasattr(model, "jax_state_sync"):
+        model.jax_state_sync()
 
 
 def rewind(model, snapshot, masks=None):

@@ -65,15 +65,11 @@ class RoundPlan:
         skipped = self.epochs_skipped if round else 0
         return self.epochs_per_round - skipped
 
-    def steps_of_first_epoch(self, round):
-        """Returns the steps of a round's first epoch if it is a short one.
-
-        `None` stands for a whole epoch.
-        """
+    def offset(self, round):
+        """Returns how many steps of its first epoch a round leaves out."""
         if not round or self.steps_per_epoch is None:
-            return None
-        done = self.rewind_step % self.steps_per_epoch
-        return self.steps_per_epoch - done if done else None
+            return 0
+        return self.rewind_step % self.steps_per_epoch
 
     def check_steps_per_execution(self, steps_per_execution):
         """Raises a `ValueError` if a callback never sees the rewinding point.

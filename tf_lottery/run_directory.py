@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import warnings
 
 import numpy as np
 
@@ -26,27 +27,92 @@ class RunDirectory:
 
     def __init__(self, path):
         self.path = pathlib.Path(path)
+        self._lock = files.Lock(self.path / "lock")
+        self._states = [self.path / f"state-{i}.safetensors" for i in (0, 1)]
+        self._saves = 0
 
-    def create(self, config):
-        """Makes the directory and writes what is going to be run.
+    def open(self, config):
+        """Makes the directory, or goes on with the run that it holds.
+
+        Until `close`, or the end of the process, no other process can open
+        the directory.
+
+        Args:
+            config: Dict of plain values. All but `rounds` must be those of
+                the run that the directory holds.
 
         Raises:
-            ValueError: If the directory holds a run already.
+            ValueError: If the directory holds another run; the message shows
+                the differences.
+            RuntimeError: If another process is using it.
+            DamagedFileError: If its `config.json` cannot be read.
             OSError: If it cannot be written.
         """
-        if self._config.exists():
-            raise ValueError(
-                f"Directory '{self.path}' already holds a run. Choose another "
-                "`directory`, or delete that run."
-            )
+        config = json.loads(json.dumps(config))
         try:
             (self.path / "rounds").mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+            if self._config.exists():
+                self._check(self._read_config(), config)
             files.write_text(self._config, _json(config))
         except OSError as error:
-            raise OSError(
-                error.errno,
-                f"Directory '{self.path}' cannot be written: {error.strerror}",
-            ) from error
+            self.close()
+            raise _cannot_write(self.path, error) from error
+        except Exception:
+            self.close()
+            raise
+
+    def close(self):
+        """Lets other processes open the directory."""
+        self._lock.release()
+
+    def save_state(self, arrays, position):
+        """Writes the state of training; the one before it is kept.
+
+        Args:
+            arrays: Dict of arrays.
+            position: Dict of plain values.
+        """
+        self._saves += 1
+        files.write_arrays(
+            self._states[self._saves % 2],
+            arrays,
+            {"save": self._saves, "position": position},
+        )
+
+    def load_state(self):
+        """Reads the newest state that is whole.
+
+        Returns:
+            Tuple of the dict of arrays and the position; `None` if no state
+            was ever saved.
+
+        Raises:
+            DamagedFileError: If states were saved and none is whole.
+        """
+        found, damaged = [], []
+        for path in self._states:
+            try:
+                arrays, header = files.read_arrays(path)
+                found.append((header["save"], arrays, header["position"]))
+            except FileNotFoundError:
+                continue
+            except files.DamagedFileError as error:
+                damaged.append(str(error))
+        if damaged and not found:
+            raise files.DamagedFileError(
+                f"The run in '{self.path}' cannot go on: no saved state is "
+                "whole.\n" + "\n".join(damaged)
+            )
+        if damaged:
+            warnings.warn(
+                f"{damaged[0]} The run goes on from the state before it.",
+                stacklevel=2,
+            )
+        if not found:
+            return None
+        self._saves, arrays, position = max(found, key=lambda item: item[0])
+        return arrays, position
 
     def save_snapshot(self, snapshot):
         """Writes the rewinding point."""
@@ -104,12 +170,43 @@ class RunDirectory:
         rows = json.loads((self.path / "results.json").read_text())
         return [results_lib.RoundResult.from_dict(row) for row in rows]
 
+    def _read_config(self):
+        try:
+            found = json.loads(self._config.read_text())
+        except ValueError as error:
+            raise files.DamagedFileError(
+                f"File '{self._config}' is damaged: {error}. It was left as "
+                "it is."
+            ) from None
+        return found
+
+    def _check(self, found, config):
+        """Raises unless a run's configuration is the one of this run."""
+        differences = [
+            f"  {key}: {found.get(key, 'absent')!r} in the directory, "
+            f"{config.get(key, 'absent')!r} now"
+            for key in sorted(found.keys() | config.keys())
+            if found.get(key) != config.get(key) and key != "rounds"
+        ]
+        if differences:
+            raise ValueError(
+                f"Directory '{self.path}' holds another run. Choose another "
+                "`directory`, or go back to what that run had. Differences:\n"
+                + "\n".join(differences)
+            )
+
     @property
     def _config(self):
         return self.path / "config.json"
 
     def _round(self, round):
         return self.path / "rounds" / f"{round:02d}"
+
+
+def _cannot_write(path, error):
+    return OSError(
+        error.errno, f"Directory '{path}' cannot be written: {error.strerror}"
+    )
 
 
 def _save_snapshot(path, snapshot):

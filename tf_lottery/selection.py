@@ -27,12 +27,15 @@ def keep_best(scores, masks, keep, out=None):
             Defaults to `None`: new arrays.
     """
     out = out or {key: np.empty(np.shape(masks[key]), bool) for key in scores}
-    threshold, ties = _threshold(scores, masks, keep)
+    threshold, ties, spare = _threshold(scores, masks, keep)
+    compare = np.greater if spare else np.greater_equal
     for values, alive, kept in chunks(scores, masks, out):
-        equal = np.flatnonzero((values == threshold) & alive)[:ties]
-        np.logical_and(values > threshold, alive, out=kept)
+        equal = []
+        if spare and ties:
+            equal = np.flatnonzero((values == threshold) & alive)[:ties]
+            ties -= len(equal)
+        np.logical_and(compare(values, threshold), alive, out=kept)
         kept[equal] = True
-        ties -= len(equal)
     return out
 
 
@@ -58,16 +61,24 @@ def chunks(scores, *masks):
 
 
 def _threshold(scores, masks, keep):
-    """The `keep`-th best score, and how many scores equal to it to keep."""
+    """The `keep`-th best score, how many equal to it to keep, and not to."""
     if not keep:
-        return math.inf, 0
+        return math.inf, 0, 0
     low, high = _bracket(scores, masks, keep)
-    above = _count(scores, masks, np.greater, high)
-    if not above < keep <= _count(scores, masks, np.greater_equal, low):
-        low, high, above = -math.inf, math.inf, 0
     if low == high:
-        return low, keep - above
-    return _radix_search(scores, masks, keep - above, low, high)
+        above = _count(scores, masks, np.greater, low)
+        equal = _count(scores, masks, np.equal, low)
+        if above < keep <= above + equal:
+            return low, keep - above, equal - (keep - above)
+    above, between = _sift(scores, masks, low, high)
+    rank = keep - above
+    if between is None or not 0 < rank <= len(between):
+        return _radix_search(scores, masks, keep)
+    between = np.partition(between, -rank)
+    threshold = between[-rank]
+    equal = np.count_nonzero(between == threshold)
+    ties = rank - np.count_nonzero(between > threshold)
+    return threshold, ties, equal - ties
 
 
 def _count(scores, masks, compare, bound):
@@ -77,15 +88,34 @@ def _count(scores, masks, compare, bound):
     )
 
 
-def _radix_search(scores, masks, rank, low, high):
-    """Fixes the score of `rank` inside [low, high], 16 bits at a time."""
+def _sift(scores, masks, low, high):
+    """Counts survivors above `high`; collects those in [low, high].
+
+    Gives up on collecting, with `None`, where they are many.
+    """
+    room = sum(score.size for score in scores.values()) // 16 + _SAMPLE
+    above, found = 0, []
+    for values, alive in chunks(scores, masks):
+        over = (values > high) & alive
+        above += np.count_nonzero(over)
+        inside = values >= low
+        inside &= alive
+        inside ^= over
+        found.append(values[inside])
+        room -= len(found[-1])
+        if room < 0:
+            return 0, None
+    return above, np.concatenate(found)
+
+
+def _radix_search(scores, masks, rank):
+    """Fixes the score of `rank`, 16 bits at a time."""
     dtype = _common_dtype(scores)
     found = 0
     for shift in range(8 * dtype.itemsize - 16, -1, -16):
         histogram = np.zeros(1 << 16, np.int64)
         for values, alive in chunks(scores, masks):
-            inside = (values >= low) & (values <= high) & alive
-            bits = _to_bits(values[inside]) >> shift
+            bits = _to_bits(values[alive]) >> shift
             digits = bits[(bits >> 16) == found].astype(np.uint16)
             histogram += np.bincount(digits, minlength=1 << 16)
         from_top = np.cumsum(histogram[::-1])
@@ -93,7 +123,7 @@ def _radix_search(scores, masks, rank, low, high):
         digit = len(histogram) - 1 - place
         rank -= int(from_top[place] - histogram[digit])
         found = found << 16 | digit
-    return _from_bits(found, dtype), rank
+    return _from_bits(found, dtype), rank, int(histogram[digit]) - rank
 
 
 def _bracket(scores, masks, keep):

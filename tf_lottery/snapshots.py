@@ -15,11 +15,14 @@ class Snapshot:
         weights: Dict from weight key to array: all variables of the model.
         optimizer: List of arrays: all variables of the optimizer but masks.
             Empty means a fresh optimizer.
+        optimizer_name: String, the class of the optimizer. Defaults to
+            `""`: not known.
     """
 
     step: int
     weights: dict
     optimizer: list = dataclasses.field(default_factory=list)
+    optimizer_name: str = ""
 
 
 def capture(variables):
@@ -34,7 +37,12 @@ def capture(variables):
     Returns:
         List of read-only arrays.
     """
-    return [_compact(ops.convert_to_numpy(v)) for v in variables]
+    return [value_of(variable) for variable in variables]
+
+
+def value_of(variable):
+    """Returns a copy of the value of one variable, as `capture` does."""
+    return _compact(ops.convert_to_numpy(variable))
 
 
 def restore(variables, arrays):

@@ -63,8 +63,14 @@ class Ticket:
         snapshot = pruning.capture(model, step=0)
         return cls(
             {key: np.array(mask) for key, mask in masks.items()},
-            dataclasses.replace(snapshot, optimizer=[]),
+            snapshots.Snapshot(0, snapshot.weights),
             provenance=versions(),
+        )
+
+    def __repr__(self):
+        return (
+            f"<Ticket of round {self.round}, density {self.density:.4g}, "
+            f"{len(self.masks)} masks, step {self.snapshot.step}>"
         )
 
     @property
@@ -137,6 +143,7 @@ class Ticket:
                 "shapes": {k: list(m.shape) for k, m in self.masks.items()},
                 "density": self.density,
                 "step": self.snapshot.step,
+                "optimizer": self.snapshot.optimizer_name,
                 "round": self.round,
                 "metrics": self.metrics,
                 "pattern": self.pattern,
@@ -165,7 +172,12 @@ class Ticket:
                 "Expected: 'tf_lottery.ticket'."
             )
         version = header.get("version")
-        if isinstance(version, int) and version > FORMAT_VERSION:
+        if not isinstance(version, int):
+            raise files.DamagedFileError(
+                f"Ticket '{path}' is damaged: it says no format version. "
+                f"Received: version={version!r}."
+            )
+        if version > FORMAT_VERSION:
             raise ValueError(
                 f"Ticket '{path}' has format version {version}, "
                 f"this tf_lottery reads up to {FORMAT_VERSION}. "
@@ -195,6 +207,7 @@ class Ticket:
                 parts["weight"],
                 [parts["optimizer"][k] for k in sorted(parts["optimizer"],
                                                        key=int)],
+                header["optimizer"],
             ),
             round=header["round"],
             metrics=header["metrics"],
@@ -236,7 +249,10 @@ class Ticket:
     def _restore_optimizer(self, model):
         state = optimizers.state(model.optimizer)
         shapes = [tuple(v.shape) for v in state]
-        if [tuple(a.shape) for a in self.snapshot.optimizer] == shapes:
+        names = ("", optimizers.name_of(model.optimizer))
+        if self.snapshot.optimizer_name in names and shapes == [
+            tuple(a.shape) for a in self.snapshot.optimizer
+        ]:
             snapshots.restore(state, self.snapshot.optimizer)
             return
         optimizers.reset(

@@ -10,12 +10,14 @@ layers of that class beside it instead (`dense`, `dense_1`, ...).
 import collections
 import dataclasses
 import re
+from collections.abc import Iterable
 
 import keras
 
 from tf_lottery import schedules
 
 SEED_NAME = "seed_generator_state"
+_ON_REQUEST = "embedding, pruned only on request"
 _KERNEL_LAYERS = (
     keras.layers.Dense,
     keras.layers.EinsumDense,
@@ -168,6 +170,13 @@ def resolve(weights, patterns, name):
     """
     if isinstance(patterns, str):
         patterns = (patterns,)
+    if not isinstance(patterns, Iterable) or not all(
+        isinstance(pattern, str) for pattern in patterns
+    ):
+        raise ValueError(
+            f"Argument `{name}` must name layers by strings. "
+            f"Received: {name}={patterns!r}"
+        )
     if not isinstance(patterns, dict):
         patterns = {pattern: pattern for pattern in patterns}
     if not patterns:
@@ -192,11 +201,16 @@ def check_built(model):
             "Argument `model` must be a `keras.Model`. "
             f"Received: model={model!r} (of type {type(model)})"
         )
-    if not model.built:
+    # A subclassed model without a `build` of its own counts as built, with
+    # a warning, once `build` was called, although its layers are not.
+    layers = model._flatten_layers()
+    if not model.built or (
+        not model.variables and not all(layer.built for layer in layers)
+    ):
         raise ValueError(
             f"{_kind(model)} '{model.name}' is not built, so its weights do "
-            "not exist yet. Give it an input shape (`keras.Input`), call its "
-            "`build(input_shape)`, or call it on a batch of data."
+            "not exist yet. Give it an input shape (`keras.Input`), or call "
+            "it on a batch of data."
         )
 
 
@@ -287,14 +301,14 @@ def _reason(layer, variable):
     if not variable.trainable:
         return "frozen"
     if isinstance(layer, keras.layers.Embedding):
-        return "embedding, pruned only on request"
+        return _ON_REQUEST
     return None
 
 
 def _decide(weight, excluded, included):
     reason = weight.reason
+    if included is not None and reason == _ON_REQUEST:
+        reason = None
     if reason is None and excluded is not None:
         reason = f"excluded by {excluded!r}"
-    elif included is not None and str(reason).startswith("embedding"):
-        reason = None
     return dataclasses.replace(weight, reason=reason)

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lottery import constraints
 from tf_lottery import criteria
 from tf_lottery import masks as masks_lib
 from tf_lottery import optimizers
@@ -19,6 +20,7 @@ from tf_lottery import rounds as rounds_lib
 from tf_lottery import run_directory
 from tf_lottery import schedules
 from tf_lottery import weights as weights_lib
+from tf_lottery.callbacks import checkpoint
 from tf_lottery.callbacks import round_callbacks as round_callbacks_lib
 from tf_lottery.callbacks import run_record
 
@@ -69,11 +71,20 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
             `"val_accuracy"`.
         mode: `"auto"`, `"min"` or `"max"`, what is better. Defaults to
             `"auto"`.
-        directory: Path to write configuration, results, snapshot and masks
-            to. Defaults to `None`: nothing is written.
+        directory: Path of a directory for configuration, results, rewinding
+            point, masks and the state of training. The same script, started
+            again after it was killed, goes on from there; with more `rounds`
+            a finished run continues. Defaults to `None`: nothing is written.
+        save_freq: How often the state of training is saved to `directory`:
+            `"epoch"`, `"round"`, or an integer for every so many steps as
+            well as at the end of a round. Defaults to `"epoch"`.
+        data: The `tf_lottery.data.Replay` that `fit` trains on, so that it
+            follows rounds, rewinding and resuming. Defaults to `None`.
         seed: Integer, written to the provenance of tickets; it seeds nothing
             by itself (`keras.utils.set_random_seed` does). Defaults to 0.
-        verbose: 0 is silent, 1 prints one line for each round. Defaults to 1.
+        verbose: 0 is silent, 1 prints one line for each round, 2 also checks
+            at every epoch, not only every round, that masks hold. Defaults
+            to 1.
 
     Attributes:
         results: List of `tf_lottery.results.RoundResult`, one for each round.
@@ -119,6 +130,8 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         monitor="val_accuracy",
         mode="auto",
         directory=None,
+        save_freq="epoch",
+        data=None,
         seed=0,
         verbose=1,
     ):
@@ -138,6 +151,8 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
                 "Argument `rewind` must be 'weights', 'learning_rate' or "
                 f"'none'. Received: rewind={rewind!r}"
             )
+        if save_freq not in ("epoch", "round"):
+            _check_count("save_freq", save_freq)
         pruning.group({}, scope)
         masks_lib.get_pattern(pattern)
         self.rate = rate
@@ -151,6 +166,8 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         self.tolerance = tolerance
         self.monitor = results_lib.Monitor(monitor, mode)
         self.directory = directory
+        self.save_freq = save_freq
+        self.data = data
         self.seed = seed
         self.verbose = verbose
         self._round_callbacks = round_callbacks_lib.RoundCallbacks(
@@ -160,6 +177,7 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
             rounds, epochs_per_round, schedules.Point.parse(rewind_to)
         )
         self._record = run_record.RunRecord(self.monitor)
+        self._interrupt = checkpoint.Interrupt()
         self._round = self._epoch = 0
 
     @property
@@ -224,23 +242,41 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         )
         self._check_plan()
         self._round, self._round_over, self._done = 0, False, False
-        self._quiet = contextlib.ExitStack()
-        files = None
+        self._held = contextlib.ExitStack()
+        self._filters = None
+        self._restored = self._files = self._saved = None
         if self.directory is not None:
-            files = run_directory.RunDirectory(self.directory)
-            files.create(self._config())
+            self._files = run_directory.RunDirectory(self.directory)
+            self._files.open(
+                {**self._config(), **run_record.describe(model, self._plan)}
+            )
+            self._held.callback(self._files.close)
+            self._checkpoint = checkpoint.Checkpoint(model, self._files)
+            self._restored = self._checkpoint.load()
+            self._interrupt.start()
+            self._held.callback(self._interrupt.stop)
         self._record = run_record.RunRecord(
-            self.monitor, self._config(), files
+            self.monitor, self._config(), self._files
         )
         masks = pruning.current_masks(self._variables)
         pruning.hold(model, masks)
+        if self._restored is not None:
+            self._resume(self._restored)
+            return
         self._begin_round(masks)
         self._take_snapshot()
 
     def on_epoch_begin(self, epoch, logs=None):
+        self._fit_epoch = epoch
+        if self._restored is not None:
+            self._restore_rest()
+        elif self._is_due():
+            self._save()
         if self._round_over:
             self._prune_and_rewind()
         self._steps_in_epoch = 0
+        if self.data is not None:
+            self.data.start(self._round, self._step + self._offset)
         self._call("on_epoch_begin", self._epoch, logs)
 
     def on_train_batch_begin(self, batch, logs=None):
@@ -250,12 +286,15 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self._steps_in_epoch = batch + 1
-        if self._plan.steps_per_epoch is not None:
+        left = self._steps_left_in_epoch()
+        if left is not None:
             # With `steps_per_execution` Keras counts past the end of data.
-            self._steps_in_epoch = min(batch + 1, self._plan.steps_per_epoch)
+            self._steps_in_epoch = min(batch + 1, left)
         self._take_snapshot()
         stop = self._call("on_train_batch_end", batch, logs)
-        self._epoch_over = stop or self._steps_in_epoch == self._short_epoch()
+        self._epoch_over = stop or self._steps_in_epoch == left
+        if self._files is not None:
+            self._save_within_epoch()
 
     def on_test_begin(self, logs=None):
         self._call("on_test_begin", logs)
@@ -271,14 +310,14 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
-        self._quiet.close()
+        self._loud()
         self._epoch_over = False
-        self._step += self._steps_in_epoch
+        self._step += self._offset + self._steps_in_epoch
         if self._plan.steps_per_epoch is None:
             self._plan = dataclasses.replace(
                 self._plan, steps_per_epoch=self._steps_in_epoch
             )
-        self._steps_in_epoch = 0
+        self._steps_in_epoch = self._offset = 0
         self._take_snapshot()
         density = masks_lib.density(self._masks)
         logs |= {
@@ -288,21 +327,30 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         self._call("on_epoch_end", self._epoch, logs)
         self._epoch += 1
         stopped = self._round_callbacks.clear_stop()
+        if self.verbose >= 2:
+            self._check_masks()
         if stopped or self._epoch == self._plan.epochs_of(self._round):
             self._end_round(logs)
 
     def on_train_end(self, logs=None):
-        self._quiet.close()
+        if self._restored is not None:
+            self._restore_rest()
         if not self._done and not self._round_over:
             self._round_callbacks.end(logs)
+        self._loud()
+        self._held.close()
 
     def _begin_round(self, masks, start=None):
         self._masks = masks
         self._record.begin_round(masks, start)
-        self._step = self._plan.first_step(self._round)
+        self._offset = self._plan.offset(self._round)
+        self._step = self._plan.first_step(self._round) - self._offset
         self._epoch, self._steps_in_epoch = 0, 0
         self._early_stop, self._epoch_over = None, False
         self._began = time.perf_counter()
+        self._begin_round_callbacks()
+
+    def _begin_round_callbacks(self):
         params = {**self.params, "epochs": self._plan.epochs_of(self._round)}
         self._round_callbacks.begin(self.model, params)
 
@@ -323,9 +371,13 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         )
         self._record.end_round(result)
         self._say(result)
+        self._check_masks()
         self._round_over = True
         if self._is_last(result):
             self._done = self.model.stop_training = True
+            if self._files is not None:
+                self._fit_epoch += 1
+                self._save(last_logs=logs)
 
     def _end_epoch(self):
         """Ends an epoch before its data does, whatever feeds it.
@@ -334,9 +386,15 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         leaves every kind of input ready for the next one. Its warning that
         data ran out would be wrong here.
         """
-        self._quiet.enter_context(warnings.catch_warnings())
+        self._filters = warnings.catch_warnings()
+        self._filters.__enter__()
         warnings.filterwarnings("ignore", "Your input ran out of data")
         raise StopIteration
+
+    def _loud(self):
+        if self._filters is not None:
+            self._filters.__exit__(None, None, None)
+            self._filters = None
 
     def _prune_and_rewind(self):
         model, snapshot = self.model, self._record.shared_start
@@ -368,7 +426,7 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         """Captures the rewinding point when training stands there."""
         if self._record.shared_start or not self._plan.is_known:
             return
-        now = self._step + self._steps_in_epoch
+        now = self._now
         if now < self._plan.rewind_step:
             return
         if now > self._plan.rewind_step:
@@ -447,10 +505,154 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
                 f"of pruning need {plan.epochs}. Pass `epochs=imp.epochs`."
             )
 
-    def _short_epoch(self):
-        if self._epoch:
-            return None
-        return self._plan.steps_of_first_epoch(self._round)
+    @property
+    def _now(self):
+        return self._step + self._offset + self._steps_in_epoch
+
+    def _steps_left_in_epoch(self):
+        """Steps of this epoch when it began, `None` if not known."""
+        steps = self._plan.steps_per_epoch
+        return None if steps is None else steps - self._offset
+
+    def _check_masks(self):
+        """Raises if a pruned weight lives: nothing may revive one."""
+        for key, mask in self._masks.items():
+            variable = self._variables[key]
+            held = constraints.mask_of(variable)
+            lost = held is None or not np.array_equal(held, mask)
+            nonzero = ops.convert_to_numpy(ops.not_equal(variable, 0))
+            if lost or (nonzero > mask).any():
+                revived = int(np.count_nonzero(nonzero[~mask]))
+                raise RuntimeError(
+                    f"The mask of '{key}' no longer holds in round "
+                    f"{self._round}: {revived} of {int((~mask).sum())} pruned "
+                    "weights are not zero"
+                    + (", and the mask was replaced. " if lost else ". ")
+                    + "Something assigned weights after the last step, such "
+                    "as a callback that restores older weights (pass it by "
+                    "`round_callbacks`), `load_weights`, `set_weights`, or "
+                    "another `compile`, `hold` or `strip` during training."
+                )
+
+    def _is_due(self):
+        """Whether the state of training is to be saved before an epoch."""
+        if self._files is None:
+            return False
+        if self._saved is None or self._round_over:
+            return True
+        if self.save_freq == "epoch":
+            return True
+        return self.save_freq != "round" and self._steps_unsaved()
+
+    def _steps_unsaved(self):
+        return (
+            self._saved[0] != self._round
+            or self._now - self._saved[1] >= self.save_freq
+        )
+
+    def _save_within_epoch(self):
+        """Saves between batches, if asked to or if a signal came in."""
+        signalled = self._interrupt.signal is not None
+        if not self._epoch_over and self._steps_in_epoch != (
+            self._steps_left_in_epoch()
+        ):
+            # Only `Replay` can go on in the middle of an epoch exactly, but
+            # a whole round is too much to lose.
+            asked = signalled and (self.data or self.save_freq != "epoch")
+            due = isinstance(self.save_freq, int) and self._steps_unsaved()
+            if asked or due:
+                self._save(within_epoch=True)
+        if signalled:
+            self._held.close()
+            self._interrupt.act()
+
+    def _save(self, within_epoch=False, last_logs=None):
+        history = getattr(self.model, "history", None)
+        history = {} if history is None else dict(history.history)
+        if last_logs is not None:
+            # `History` comes after this callback and has not seen them.
+            history = {
+                key: [*history.get(key, []), value]
+                for key, value in last_logs.items()
+            }
+        self._checkpoint.save(
+            {
+                "round": self._round,
+                "round_over": self._round_over,
+                "epoch": self._epoch,
+                "fit_epoch": self._fit_epoch,
+                "step": self._step,
+                "offset": self._offset + self._steps_in_epoch,
+                "steps_per_epoch": self._plan.steps_per_epoch,
+                "early_stop": self._early_stop,
+                "elapsed": time.perf_counter() - self._began,
+                "snapshot": self._record.shared_start is not None,
+                "results": [result.to_dict() for result in self.results],
+                "history": {
+                    key: [float(value) for value in values]
+                    for key, values in history.items()
+                },
+            },
+            self._round_callbacks.callbacks,
+            within_epoch,
+        )
+        self._saved = (self._round, self._now)
+
+    def _resume(self, position):
+        """Goes on where a run that was killed was saved last."""
+        self._round = position["round"]
+        self._round_over = position["round_over"]
+        self._epoch = position["epoch"]
+        self._step, self._offset = position["step"], position["offset"]
+        self._steps_in_epoch, self._epoch_over = 0, False
+        self._plan = dataclasses.replace(
+            self._plan, steps_per_epoch=position["steps_per_epoch"]
+        )
+        early_stop = position["early_stop"]
+        self._early_stop = early_stop and tuple(early_stop)
+        self._began = time.perf_counter() - position["elapsed"]
+        self._saved = (self._round, self._now)
+        self._record.load(
+            [
+                results_lib.RoundResult.from_dict(row)
+                for row in position["results"]
+            ],
+            self._round + 1,
+            position["snapshot"],
+        )
+        self._masks = self._record.masks(self._round)
+        pruning.hold(self.model, self._masks)
+        self._checkpoint.restore_model()
+        if not self._round_over:
+            self._begin_round_callbacks()
+            self._checkpoint.restore_callbacks(
+                self._round_callbacks.callbacks, position
+            )
+        self._done = self._round_over and self._is_last(self.results[-1])
+        epoch = position["fit_epoch"]
+        self.model._initial_epoch = (
+            self.params["epochs"] if self._done else epoch
+        )
+        if self.verbose:
+            where = (
+                "is finished" if self._done
+                else f"goes on in round {self._round}, step {self._now}"
+            )
+            sys.stdout.write(f"The run in '{self.directory}' {where}.\n")
+
+    def _restore_rest(self):
+        """Restores what Keras resets after `on_train_begin`."""
+        position, self._restored = self._restored, None
+        self.model._initial_epoch = None
+        history = getattr(self.model, "history", None)
+        if history is not None:
+            history.history = position["history"]
+            epochs = len(position["history"].get("loss", []))
+            history.epoch = list(range(epochs))
+        if self.data is not None and not self._done:
+            self._checkpoint.restore_metrics(
+                self.data.batch(self._round, self._now)
+            )
 
     def _call(self, hook, *args):
         return self._round_callbacks.call(hook, *args)
@@ -461,15 +663,16 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
             "epochs_per_round": self._plan.epochs_per_round,
             "rate": self.rate,
             "rewind": self.rewind,
-            "rewind_to": str(self._plan.rewind_to),
+            "rewind_to": self._plan.rewind_to.to_json(),
             "scope": self.scope,
-            "criterion": getattr(
-                self.criterion, "name", repr(self.criterion)
-            ),
-            "pattern": self.pattern,
+            "criterion": _name_of(self.criterion),
+            "pattern": _name_of(self.pattern),
             "exclude": list(self.exclude),
             "include": list(self.include),
+            "target_density": self.target_density,
+            "tolerance": self.tolerance,
             "monitor": self.monitor.name,
+            "mode": self.monitor.mode,
             "seed": self.seed,
         }
 
@@ -487,6 +690,15 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
             f"{name} {result.metrics[name]:.4f} (dense {dense:.4f}){early}, "
             f"{result.seconds:.1f} s\n"
         )
+
+
+def _name_of(value):
+    if isinstance(value, str):
+        return value
+    name = getattr(value, "name", None) or getattr(
+        value, "__qualname__", type(value).__qualname__
+    )
+    return str(name)
 
 
 def _check_count(name, value):

@@ -35,6 +35,11 @@ class RoundCallbacks:
         )
         self._watch("on_train_begin")
 
+    @property
+    def callbacks(self):
+        """List of the callbacks of this round."""
+        return [] if self._callbacks is None else self._callbacks.callbacks
+
     def end(self, logs=None):
         """Tells the callbacks of a round that it has ended."""
         self._watch("on_train_end", logs)

@@ -3,6 +3,7 @@
 from tf_lottery import masks as masks_lib
 from tf_lottery import results as results_lib
 from tf_lottery import ticket as ticket_lib
+from tf_lottery import weights as weights_lib
 
 
 class RunRecord:
@@ -60,15 +61,18 @@ class RunRecord:
         self._masks.pop()
         self._starts.pop(len(self._masks), None)
 
-    def load(self, results, rounds):
+    def load(self, results, rounds, has_start=True):
         """Reads masks and starting points of earlier rounds back.
 
         Args:
             results: List of `RoundResult`.
             rounds: Integer, how many rounds have begun.
+            has_start: Boolean, whether the rewinding point was reached.
         """
         self.results = list(results)
-        self.shared_start = self.files.load_snapshot()
+        self.files.save_results(self.results)
+        if has_start:
+            self.shared_start = self.files.load_snapshot()
         for round in range(rounds):
             masks = self.files.load_masks(round)
             self._masks.append(
@@ -108,3 +112,28 @@ class RunRecord:
         """Returns the sparsest winning `Ticket`, or `None`."""
         result = results_lib.winner(self.results, self.monitor)
         return None if result is None else self.ticket(result.round)
+
+
+def describe(model, plan):
+    """Returns what has to be the same for a run to go on.
+
+    Args:
+        model: A compiled `keras.Model`.
+        plan: `tf_lottery.rounds.RoundPlan`.
+    """
+    optimizer = model.optimizer
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+    optimizer_config = {
+        key: value
+        for key, value in optimizer.get_config().items() if key != "name"
+    }
+    return {
+        "steps_per_epoch": plan.steps_per_epoch,
+        "optimizer": [type(optimizer).__name__, repr(optimizer_config)],
+        "weights": {
+            key: [str(variable.dtype), *variable.shape]
+            for key, variable in weights_lib.variables(model).items()
+        },
+        "versions": ticket_lib.versions(),
+    }

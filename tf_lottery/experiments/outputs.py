@@ -1,5 +1,6 @@
 """The files of an experiment: the only place that knows their names."""
 
+import contextlib
 import csv
 import io
 import json
@@ -23,13 +24,16 @@ class OutputDirectory:
 
     def __init__(self, path):
         self.path = pathlib.Path(path)
+        self._lock = files.Lock(self.path / "lock")
 
     def check(self, preset):
         """Raises a `ValueError` if the directory holds something else.
 
         An earlier run of the preset may be there.
         """
-        if self.path.is_dir() and any(self.path.iterdir()):
+        if not self.path.is_dir():
+            return
+        if any(path != self._lock.path for path in self.path.iterdir()):
             found = self._read_config()
             if found.get("name") != preset.name:
                 what = "another preset" if found else "other files"
@@ -38,20 +42,22 @@ class OutputDirectory:
                     "another one, or empty it."
                 )
 
+    @contextlib.contextmanager
     def create(self, preset):
         """Makes the directory; an earlier run of the preset is replaced.
+
+        In the context that this opens no other process can do the same.
 
         Raises:
             ValueError: If the directory holds anything else.
             OSError: If it cannot be written.
+            RuntimeError: If another process is writing to it.
         """
         self.check(preset)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for name in ("results.csv", "results.json", "controls.csv"):
-                (self.path / name).unlink(missing_ok=True)
-            for trial in self.path.glob("trial-*"):
-                shutil.rmtree(trial)
+            self._lock.acquire()
+            self._clear()
             files.write_text(self._config, _json(preset.to_dict()))
         except OSError as error:
             raise OSError(
@@ -59,6 +65,10 @@ class OutputDirectory:
                 f"Output directory '{self.path}' cannot be written: "
                 f"{error.strerror}",
             ) from error
+        try:
+            yield self
+        finally:
+            self._lock.release()
 
     def trial(self, number):
         """Returns the path of a trial's directory."""
@@ -84,10 +94,19 @@ class OutputDirectory:
 
     def list(self):
         """Returns what is there, files first, as a list of strings."""
-        top = sorted(p for p in self.path.iterdir() if p.is_file())
+        top = sorted(
+            path for path in self.path.iterdir()
+            if path.is_file() and path != self._lock.path
+        )
         trials = sorted(self.path.glob("trial-*"))
         tickets = sorted(self.path.glob("trial-*/winning.ticket"))
         return [str(path) for path in top + tickets + trials]
+
+    def _clear(self):
+        for name in ("results.csv", "results.json", "controls.csv"):
+            (self.path / name).unlink(missing_ok=True)
+        for trial in self.path.glob("trial-*"):
+            shutil.rmtree(trial)
 
     def _read_config(self):
         try:

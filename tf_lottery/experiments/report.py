@@ -150,8 +150,9 @@ def _against_controls(ticket):
     if len(beaten) == len(ticket.controls):
         words = "both"
     return (
-        f"\n  controls at this density: {found}: the ticket's test accuracy "
-        f"is clearly better than {words or 'neither'}"
+        f"\n  controls: {found}"
+        f"\n  the ticket's test accuracy is better than {words or 'neither'} "
+        "by more than the spread"
     )
 
 

@@ -38,6 +38,7 @@ def run(preset, output_dir, progress=None):
     Raises:
         ValueError: If the directory holds anything else.
         OSError: If it cannot be written.
+        RuntimeError: If another process is writing to it.
         DatasetUnavailableError: If the data cannot be had.
 
     Example:
@@ -55,18 +56,15 @@ def run(preset, output_dir, progress=None):
     directory = outputs.OutputDirectory(output_dir)
     directory.check(preset)
     data = datasets.load(preset.dataset)
-    directory.create(preset)
-    report = report_lib.Report(preset, [])
     progress.begin(preset)
-    for number in range(preset.trials):
-        bench = _Bench(preset, data, number, progress)
-        trial = bench.find_tickets(directory)
-        report.trials.append(trial)
-        directory.save(report)
-        for index in bench.rounds_to_control(trial):
-            trial.rounds[index] = bench.with_controls(trial.rounds[index])
+    with directory.create(preset):
+        report = report_lib.Report(preset, [])
+        for number in range(preset.trials):
+            bench = _Bench(preset, data, number, progress)
+            report.trials.append(bench.find_tickets(directory))
             directory.save(report)
-    return dataclasses.replace(report, files=directory.list())
+            bench.add_controls(report, directory)
+        return dataclasses.replace(report, files=directory.list())
 
 
 class _Bench:
@@ -111,18 +109,17 @@ class _Bench:
         number = None if winner is None else winner.round
         return records.Trial(self.number, rounds, number)
 
-    def rounds_to_control(self, trial):
-        """Returns the rounds whose tickets are compared with controls."""
+    def add_controls(self, report, directory):
+        """Trains the controls of this trial, the last of the report."""
         if not self.preset.control_trials:
-            return []
-        every = self.preset.control_every
-        chosen = {r.round for r in trial.rounds[1:] if r.round % every == 0}
-        if trial.winner is not None:
-            chosen.add(trial.winner)
-        return sorted(chosen)
+            return
+        trial, every = report.trials[-1], self.preset.control_every
+        for index, round_ in enumerate(trial.rounds[1:], start=1):
+            if index % every == 0 or index == trial.winner:
+                trial.rounds[index] = self._with_controls(round_)
+                directory.save(report)
 
-    def with_controls(self, round_):
-        """Returns a `Round` with the controls of its ticket, trained."""
+    def _with_controls(self, round_):
         ticket = self.imp.ticket(round_.round)
         found = {name: [] for name in records.CONTROLS}
         for i in range(self.preset.control_trials):
@@ -178,6 +175,8 @@ class _Bench:
             rewind_to=preset.rewind_to,
             scope=preset.scope,
             directory=directory,
+            # Evaluations come too often to save the state at each of them.
+            save_freq="round",
             seed=preset.seed,
             verbose=0,
         )

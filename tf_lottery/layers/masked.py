@@ -85,11 +85,11 @@ class Masked(keras.layers.Wrapper):
         self._copies = []
 
     def __call__(self, *args, **kwargs):
-        if not self.layer.built:
-            # A layer may find its shapes by being called only.
-            symbols = keras.tree.map_structure(_symbol, (args, kwargs))
-            self.layer(*symbols[0], **symbols[1])
         if not self.built:
+            if not _is_built(self.layer):
+                # A layer may find its shapes by being called only.
+                symbols = keras.tree.map_structure(_symbol, (args, kwargs))
+                self.layer(*symbols[0], **symbols[1])
             self.build()
         return super().__call__(*args, **kwargs)
 
@@ -115,13 +115,9 @@ class Masked(keras.layers.Wrapper):
         )
 
     def get_build_config(self):
-        return self.layer.get_build_config()
-
-    def build_from_config(self, config):
-        if not self.layer.built:
-            self.layer.build_from_config(config)
-        if self.layer.built:
-            self.build()
+        # Keras would take the wrapper for built where `layer` finds its
+        # shapes by being called.
+        return None
 
     @property
     def masks(self):
@@ -178,15 +174,10 @@ class Masked(keras.layers.Wrapper):
         # every variable of the layer, not only the masked ones.
         variables = [*self.layer.variables, *self.layer.metrics_variables]
         values = [_masked_value(variable) for variable in variables]
-        with keras.StatelessScope(
-            zip(variables, values), collect_losses=True
-        ) as scope:
-            values = [scope.get_current_value(v) for v in variables]
+        with _Scope(zip(variables, values), collect_losses=True) as scope:
             outputs = self.layer(*args, **kwargs)
-        for variable, value in zip(variables, values):
-            new = scope.get_current_value(variable)
-            if new is not value:
-                variable.assign(new)
+        for variable in scope.updated.values():
+            variable.assign(scope.get_current_value(variable))
         for loss in scope.losses:
             self.add_loss(loss)
         return outputs
@@ -256,6 +247,18 @@ class Masked(keras.layers.Wrapper):
             )
 
 
+class _Scope(keras.StatelessScope):
+    """Remembers which variables were assigned, to do it outside as well."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.updated = {}
+
+    def add_update(self, update):
+        self.updated[id(update[0])] = update[0]
+        super().add_update(update)
+
+
 class _Copy(keras.initializers.Initializer):
     """The value of a variable that may not have got one yet.
 
@@ -279,6 +282,12 @@ def _with_signature(call, like):
         return call(*args, **kwargs)
 
     return function
+
+
+def _is_built(layer):
+    # Keras takes a layer without a `build` of its own for built after
+    # loading, although its parts are not.
+    return all(part.built for part in layer._flatten_layers())
 
 
 def _symbol(value):

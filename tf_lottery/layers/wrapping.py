@@ -32,7 +32,7 @@ def wrap(model, exclude=(), include=(), snapshot=False):
     wanted = {id(variable) for variable in prunable.values()}
 
     def wrap_layer(layer):
-        copy = type(layer).from_config(layer.get_config())
+        copy = _copy(layer, layer.get_config())
         variables = getattr(layer, "variables", ())
         if isinstance(layer, Masked) or not any(
             id(variable) in wanted for variable in variables
@@ -71,7 +71,7 @@ def unwrap(model):
     def unwrap_layer(layer):
         if isinstance(layer, Masked):
             layer = layer.layer
-        return type(layer).from_config(_without_wrappers(layer.get_config()))
+        return _copy(layer, _without_wrappers(layer.get_config()))
 
     plain = _clone(model, unwrap_layer, "copied")
     check_unwrapped(plain)
@@ -125,6 +125,13 @@ def _clone(model, clone_layer, verb):
         if mask is not None and keep is not None:
             keep.mask.assign(mask)
     return clone
+
+
+def _copy(layer, config):
+    # What a layer has adapted to is not in its configuration.
+    if hasattr(layer, "adapt"):
+        return layer
+    return type(layer).from_config(config)
 
 
 def _without_wrappers(config):

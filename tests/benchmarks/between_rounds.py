@@ -1,6 +1,6 @@
 """What happens between two rounds: seconds and memory for 25 M weights.
 
-    python -m benchmarks.between_rounds [--quick] [--json PATH]
+    cd tests; python -m benchmarks.between_rounds [--quick] [--json PATH]
 
 A `fit` of one step a round with `IterativeMagnitudePruning`, on 24 layers of
 1024 x 1024 weights. Measured is all from the moment before the callback sees
@@ -10,6 +10,7 @@ Memory is the peak of the resident set over that at the start, as a multiple
 of the weights' bytes.
 """
 
+import contextlib
 import statistics
 import tempfile
 
@@ -28,8 +29,8 @@ def main():
     rounds = 3 if args.quick else 6
     rows = []
     for name, optimizer, target in (
-        ("SGD", keras.optimizers.SGD(0.1), (2.0, 1.5)),
-        ("Adam", keras.optimizers.Adam(1e-3), (None, None)),
+        ("SGD", keras.optimizers.SGD(1e-4), (2.0, 1.5)),
+        ("Adam", keras.optimizers.Adam(1e-4), (None, None)),
     ):
         measured = run(optimizer, rounds)
         rows += _rows(name, measured, target)
@@ -40,7 +41,8 @@ def run(optimizer, rounds):
     """Trains; returns a list of `harness.Usage`, one for each pruning."""
     model = _model()
     model.compile(optimizer, "mse")
-    x = np.zeros((1, _WIDTH), "float32")
+    # Noise in and out, so that no gradient or slot is zero.
+    x, y = np.random.default_rng(0).standard_normal((2, 1, _WIDTH), "float32")
     with tempfile.TemporaryDirectory() as directory:
         imp = tfl.IterativeMagnitudePruning(
             rounds=rounds, epochs_per_round=1, monitor="loss",
@@ -48,12 +50,11 @@ def run(optimizer, rounds):
         )
         before, after = _bracket()
         model.fit(
-            x, x, epochs=imp.epochs, callbacks=[before, imp, after],
+            x, y, epochs=imp.epochs, callbacks=[before, imp, after],
             verbose=0,
         )
-    assert [round(r.density, 3) for r in imp.results] == [
-        round(0.8 ** i, 3) for i in range(rounds + 1)
-    ]
+    if len(after.measured) != rounds:
+        raise RuntimeError(f"{len(after.measured)} prunings, not {rounds}")
     return after.measured
 
 
@@ -65,24 +66,24 @@ def _model():
 
 def _bracket():
     """Two callbacks to put before and after the one that is measured."""
-    open_blocks = []
+    blocks = contextlib.ExitStack()
 
     class Before(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            block = harness.usage()
-            open_blocks.append((block, block.__enter__()))
+            after.measured.append(blocks.enter_context(harness.usage()))
 
     class After(keras.callbacks.Callback):
-        measured = []
-
         def on_epoch_begin(self, epoch, logs=None):
-            while open_blocks:
-                block, usage = open_blocks.pop()
-                block.__exit__(None, None, None)
-                self.measured.append(usage)
+            blocks.close()
 
-    After.measured = []
-    return Before(), After()
+        def on_train_end(self, logs=None):
+            # After the last round nothing is pruned.
+            blocks.close()
+            self.measured.pop()
+
+    after = After()
+    after.measured = []
+    return Before(), after
 
 
 def _rows(name, measured, target):

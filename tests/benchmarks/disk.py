@@ -1,6 +1,6 @@
 """What a run leaves on disk, in bytes per weight and round.
 
-    python -m benchmarks.disk [--quick] [--json PATH]
+    cd tests; python -m benchmarks.disk [--quick] [--json PATH]
 
 LeNet-300-100 with Adam, one step a round: the size of a run directory does
 not depend on how long is trained. open_lth writes 20 bytes per weight and

@@ -1,6 +1,6 @@
 """Runs the benchmarks, each in a process of its own.
 
-    python -m benchmarks [NAME ...] [--quick] [--json PATH]
+    cd tests; python -m benchmarks [NAME ...] [--quick] [--json PATH]
                          [--tfmot-python PATH]
 
 Without names, all of them. The machine should have nothing else to do.

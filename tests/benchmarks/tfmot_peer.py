@@ -1,6 +1,6 @@
 """The peer of `held`: TFMOT against dense tf_keras, printed as JSON.
 
-    python -m benchmarks.tfmot_peer BLOCKS REPETITIONS
+    cd tests; python -m benchmarks.tfmot_peer BLOCKS REPETITIONS
 
 Runs in a Python that has tensorflow-model-optimization and tf-keras.
 """

@@ -1,1 +1,0 @@
-"""Benchmarks of tf_lottery: `python -m benchmarks --help`."""

@@ -1,0 +1,1 @@
+"""Benchmarks of tf_lottery: `cd tests; python -m benchmarks --help`."""

@@ -1,0 +1,199 @@
+"""The state of a run, saved so that a kill at any moment loses little."""
+
+import functools
+import json
+import os
+import signal
+import threading
+
+import numpy as np
+from keras import ops
+
+from tf_lottery import optimizers
+from tf_lottery import pruning
+from tf_lottery import snapshots
+from tf_lottery import weights as weights_lib
+
+_PLAIN = (bool, int, float, str, type(None))
+# What a monitoring callback finds out at the end of its first epoch.
+_COMPARISONS = {"less": ops.less, "greater": ops.greater}
+
+
+class Checkpoint:
+    """Saves and restores a model in training, in a run directory.
+
+    Args:
+        model: The `keras.Model` in training.
+        files: `tf_lottery.run_directory.RunDirectory`.
+    """
+
+    def __init__(self, model, files):
+        self.model = model
+        self.files = files
+
+    def save(self, position, callbacks=(), within_epoch=False):
+        """Writes the state; the one before it is kept until it is whole.
+
+        Args:
+            position: Dict of plain values: where the run stands.
+            callbacks: List of callbacks whose state belongs to it.
+            within_epoch: Boolean, whether metrics have counted batches that
+                belong to it. Defaults to `False`.
+        """
+        pruning.synchronise(self.model)
+        arrays = {
+            f"weight/{key}": functools.partial(snapshots.value_of, variable)
+            for key, variable in weights_lib.variables(self.model).items()
+        }
+        variables = {"optimizer": optimizers.state(self.model.optimizer)}
+        if within_epoch:
+            variables["metric"] = self.model.metrics_variables
+        for prefix, values in variables.items():
+            arrays |= _numbered(
+                prefix,
+                [functools.partial(snapshots.value_of, v) for v in values],
+            )
+        states, comparisons = [], []
+        for i, callback in enumerate(callbacks):
+            plain, weights = _state_of(callback)
+            states.append(plain)
+            comparisons.append(_comparisons_of(callback))
+            for name, values in weights.items():
+                arrays |= _numbered(f"callback/{i}/{name}", values)
+        self.files.save_state(
+            arrays,
+            {**position, "callbacks": states, "comparisons": comparisons},
+        )
+
+    def load(self):
+        """Reads the last whole state; `None` if there is none.
+
+        Returns:
+            Dict of plain values, as given to `save`.
+        """
+        found = self.files.load_state()
+        if found is None:
+            return None
+        self._arrays, position = found
+        return position
+
+    def restore_model(self):
+        """Gives weights and optimizer the values that `load` has read."""
+        arrays = self._arrays
+        variables = weights_lib.variables(self.model)
+        snapshots.restore(
+            variables.values(), [arrays[f"weight/{key}"] for key in variables]
+        )
+        snapshots.restore(
+            optimizers.state(self.model.optimizer),
+            _listed(arrays, "optimizer"),
+        )
+
+    def restore_metrics(self, batch):
+        """Gives metrics what they had counted within the epoch.
+
+        Args:
+            batch: Batch of data. A new model makes the variables of its
+                metrics from the first batch it sees.
+        """
+        values = _listed(self._arrays, "metric")
+        if values:
+            self.model._symbolic_build(data_batch=batch)
+            snapshots.restore(self.model.metrics_variables, values)
+
+    def restore_callbacks(self, callbacks, position):
+        """Gives new callbacks the state of the ones that were killed."""
+        for i, (callback, plain) in enumerate(
+            zip(callbacks, position["callbacks"])
+        ):
+            for name, value in plain.items():
+                setattr(callback, name, value)
+            for name, op in position["comparisons"][i].items():
+                setattr(callback, name, _COMPARISONS[op])
+            for name in {
+                key.split("/")[2] for key in self._arrays
+                if key.startswith(f"callback/{i}/")
+            }:
+                prefix = f"callback/{i}/{name}"
+                setattr(callback, name, _listed(self._arrays, prefix))
+
+
+class Interrupt:
+    """Turns Ctrl-C and SIGTERM into a request that is met between batches.
+
+    A second signal does what it always did. Outside the main thread, where
+    Python allows no handlers, nothing changes.
+    """
+
+    def __init__(self):
+        self.signal = None
+        self._before = {}
+
+    def start(self):
+        """Takes over the signals."""
+        self.stop()
+        self.signal = None
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._note)
+
+    def stop(self):
+        """Gives the signals back."""
+        while self._before:
+            signal.signal(*self._before.popitem())
+
+    def act(self):
+        """Does what the signal asked for, after everything is saved."""
+        number = self.signal
+        self.stop()
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        os.kill(os.getpid(), number)
+
+    def _note(self, number, frame):
+        self.signal = number
+        self.stop()
+
+
+def _state_of(callback):
+    """Plain attributes of a callback, and those that are lists of arrays."""
+    plain, weights = {}, {}
+    for name, value in vars(callback).items():
+        if name == "params":
+            continue
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, list) and value and all(
+            isinstance(v, np.ndarray) for v in value
+        ):
+            weights[name] = value
+        elif isinstance(value, _PLAIN) or _is_plain_list(value):
+            plain[name] = value
+    return plain, weights
+
+
+def _comparisons_of(callback):
+    return {
+        name: op
+        for name, value in vars(callback).items()
+        for op, function in _COMPARISONS.items() if value is function
+    }
+
+
+def _is_plain_list(value):
+    if not isinstance(value, (list, dict)):
+        return False
+    try:
+        return json.loads(json.dumps(value)) == value
+    except (TypeError, ValueError):
+        return False
+
+
+def _numbered(prefix, values):
+    return {f"{prefix}/{i}": value for i, value in enumerate(values)}
+
+
+def _listed(arrays, prefix):
+    count = sum(name.rpartition("/")[0] == prefix for name in arrays)
+    return [arrays[f"{prefix}/{i}"] for i in range(count)]

@@ -1,0 +1,152 @@
+"""Training data whose order can be replayed from any step.
+
+Two copies of a network differ in their initialisation, and in the order of
+their data. To compare rounds, to rewind to the middle of an epoch, or to go
+on after a kill as if nothing had happened, the order must be a function of
+what is asked for, not of what was read before.
+"""
+
+import keras
+import numpy as np
+
+
+class Replay(keras.utils.PyDataset):
+    """Batches of arrays, in an order that follows from seed and position.
+
+    The batch of a step depends on the seed, the step within the round and,
+    only if asked, on the round: not on what was read before. Pass the same
+    object to `fit` and to `IterativeMagnitudePruning(data=...)`, which tells
+    it where each epoch begins.
+
+    `fit(shuffle=True)`, Keras' default, does not change the order: batches
+    are served one after the other, whatever index is asked for.
+
+    Args:
+        x: Array, or a structure of arrays of equal length.
+        y: Array or structure of arrays, or `None`. Defaults to `None`.
+        batch_size: Integer. Defaults to 32.
+        seed: Integer, seed of the order and the augmentation. Defaults to 0.
+        shuffle: Boolean, whether each epoch has an order of its own. Defaults
+            to `True`.
+        reshuffle_rounds: Boolean, whether rounds differ in their order.
+            Defaults to `False`: every round sees what round 0 saw.
+        augment: Callable `f(x, rng)` that returns a changed copy of a batch
+            of inputs; `rng` is a `numpy.random.Generator` that follows from
+            seed and position too. Defaults to `None`.
+        drop_remainder: Boolean, whether a last, smaller batch is left out.
+            Defaults to `False`.
+
+    Raises:
+        ValueError: If the arrays are empty or differ in length.
+
+    Example:
+
+    >>> import numpy as np, tf_lottery as tfl
+    >>> data = tfl.data.Replay(np.arange(6), batch_size=2, shuffle=False)
+    >>> data.start(round=1, step=4)
+    >>> data.on_epoch_begin()
+    >>> [data[i].tolist() for i in range(2)]
+    [[2, 3], [4, 5]]
+    """
+
+    def __init__(
+        self,
+        x,
+        y=None,
+        batch_size=32,
+        seed=0,
+        shuffle=True,
+        reshuffle_rounds=False,
+        augment=None,
+        drop_remainder=False,
+    ):
+        super().__init__()
+        lengths = {len(array) for array in keras.tree.flatten((x, y))
+                   if array is not None}
+        if len(lengths) != 1 or not min(lengths):
+            raise ValueError(
+                "Arguments `x` and `y` must be arrays of equal length, not "
+                f"empty. Received: arrays of lengths {sorted(lengths)}."
+            )
+        if isinstance(batch_size, bool) or not isinstance(
+            batch_size, int
+        ) or batch_size < 1:
+            raise ValueError(
+                "Argument `batch_size` must be an integer of at least 1. "
+                f"Received: batch_size={batch_size!r}"
+            )
+        self.x, self.y = x, y
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.reshuffle_rounds = reshuffle_rounds
+        self.augment = augment
+        (self.examples,) = lengths
+        whole, rest = divmod(self.examples, batch_size)
+        self._length = whole + bool(rest and not drop_remainder)
+        if not self._length:
+            raise ValueError(
+                f"A batch of {batch_size} is larger than the data "
+                f"({self.examples} examples), and the remainder is dropped."
+            )
+        self._round, self._next, self._told = 0, 0, False
+        self._epochs_begun = 0
+        self._cached = None
+
+    @property
+    def num_batches(self):
+        """Integer, the number of steps in an epoch."""
+        return self._length
+
+    def start(self, round, step):
+        """Says where the next epoch of `fit` begins.
+
+        Args:
+            round: Integer, the round.
+            step: Integer, the step within the round.
+        """
+        self._round, self._next, self._told = round, step, True
+
+    def on_epoch_begin(self):
+        if not self._told:
+            self._next = self._epochs_begun * self._length
+        self._epochs_begun += 1
+        self._told = False
+
+    def __getitem__(self, index):
+        batch = self.batch(self._round, self._next)
+        self._next += 1
+        return batch
+
+    def batch(self, round, step):
+        """Returns the batch of a step, whatever was read before.
+
+        Args:
+            round: Integer, the round.
+            step: Integer, the step within the round.
+
+        Returns:
+            `x`, or a tuple of `x` and `y`.
+        """
+        epoch, index = divmod(step, self._length)
+        begin = index * self.batch_size
+        chosen = self._order(round, epoch)[begin:begin + self.batch_size]
+        x = keras.tree.map_structure(lambda array: array[chosen], self.x)
+        if self.augment is not None:
+            x = self.augment(x, self._rng(round, epoch, index + 1))
+        if self.y is None:
+            return x
+        return x, keras.tree.map_structure(lambda array: array[chosen], self.y)
+
+    def _order(self, round, epoch):
+        if not self.shuffle:
+            return np.arange(self.examples)
+        key = (round if self.reshuffle_rounds else 0, epoch)
+        if self._cached is None or self._cached[0] != key:
+            rng = self._rng(round, epoch, 0)
+            self._cached = (key, rng.permutation(self.examples))
+        return self._cached[1]
+
+    def _rng(self, round, epoch, purpose):
+        round = round if self.reshuffle_rounds else 0
+        return np.random.default_rng((self.seed, round, epoch, purpose))
