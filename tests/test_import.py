@@ -57,7 +57,8 @@ def state():
                   rng[1].tolist(), rng[2]],
         "tensorflow": [
             tf.executing_eagerly(), tf.config.functions_run_eagerly(),
-            tf.config.optimizer.get_jit(), str(tf.config.get_soft_device_placement()),
+            tf.config.optimizer.get_jit(),
+            str(tf.config.get_soft_device_placement()),
             tf.config.threading.get_inter_op_parallelism_threads(),
             tf.config.threading.get_intra_op_parallelism_threads(),
             str(tf.config.list_logical_devices()),
