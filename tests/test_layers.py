@@ -62,6 +62,9 @@ class HasMasked(layers.Layer):
         super().__init__(**kwargs)
         self.part = Masked(layers.Dense(5, name="part"), snapshot=True)
 
+    def build(self, shape):
+        """Leaves it to the first call to build the part."""
+
     def call(self, inputs):
         return self.part(inputs)
 
@@ -402,6 +405,19 @@ def test_prune_needs_no_compilation():
     assert_equal(tfl.masks_of(other), tfl.masks_of(model))
 
 
+def test_nothing_is_held_by_halves():
+    model = tfl.layers.wrap(conftest.functional(), exclude=["fc2"])
+    masks = conftest.random_masks(model)
+    assert len(masks) == 3
+    for do in (lambda: tfl.hold(model, masks), lambda: tfl.prune(model, 0.5)):
+        with pytest.raises(ValueError, match="must be compiled"):
+            do()
+    assert tfl.masks.density(tfl.masks_of(model)) == 1.0
+    model.compile("adam", loss())
+    tfl.hold(model, masks)
+    assert_equal(tfl.masks_of(model), masks)
+
+
 def test_tickets_carry_over_between_a_model_and_its_wrapped_twin(data):
     model = conftest.functional()
     model.compile("adam", loss())
@@ -592,6 +608,9 @@ def test_masks_of_keras_pass_through():
     sequences = wrapped.layers[1](embedded)
     np.testing.assert_array_equal(sequences._keras_mask, rows != 0)
     assert not hasattr(wrapped.layers[2](sequences), "_keras_mask")
+    conv = Masked(layers.Conv1D(3, 1))
+    with pytest.warns(UserWarning, match="does not support masking"):
+        assert not hasattr(conv(embedded), "_keras_mask")
 
 
 def test_regularizers_count_once():

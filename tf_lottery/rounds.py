@@ -1,4 +1,4 @@
-"""The plan of rounds: how many steps and epochs each one takes."""
+"""The plan of rounds, and where a run stands in it."""
 
 import dataclasses
 
@@ -71,14 +71,36 @@ class RoundPlan:
             return 0
         return self.rewind_step % self.steps_per_epoch
 
-    def check_steps_per_execution(self, steps_per_execution):
+    def check(self, epochs, steps_per_execution):
+        """Raises a `ValueError` if `fit` cannot follow the plan.
+
+        Args:
+            epochs: Integer, the epochs that `fit` was given, or `None`.
+            steps_per_execution: Integer, how the model was compiled.
+        """
+        if self.steps_per_epoch is None and self.rewind_to.fraction:
+            raise ValueError(
+                "Argument `rewind_to` is a fraction of a round, but the "
+                "length of an epoch is not known. Pass `steps_per_epoch` to "
+                "`fit`, or give `rewind_to` in steps ('500it') or epochs "
+                f"('2ep'). Received: rewind_to={self.rewind_to.to_json()!r}"
+            )
+        if self.is_known:
+            self._check_steps_per_execution(steps_per_execution)
+        if epochs is not None and epochs < self.epochs:
+            raise ValueError(
+                f"`fit` was given epochs={epochs}, but {self.rounds} rounds "
+                f"of pruning need {self.epochs}. Pass `epochs=imp.epochs`."
+            )
+
+    def _check_steps_per_execution(self, steps_per_execution):
         """Raises a `ValueError` if a callback never sees the rewinding point.
 
         Keras calls back after every `steps_per_execution` steps only, and
         both the point itself and the end of the short epoch must be seen.
         """
         size, steps = steps_per_execution, self.steps_per_epoch
-        if size == 1 or self.rewind_step == 0:
+        if size == 1 or self.rewind_step == 0 or steps is None:
             return
         done = self.rewind_step % steps
         if done == 0 or (done % size == 0 and steps % size == 0):
@@ -92,3 +114,96 @@ class RoundPlan:
             f"rewind_to={str(self.rewind_to)!r} (step {self.rewind_step}). "
             f"The nearest valid one is '{nearest}it'."
         )
+
+
+class Clock:
+    """Where a run stands: round, epoch within the round, step.
+
+    Steps are counted from initialisation. A round that was rewound to the
+    middle of an epoch leaves the epoch's first steps out: its first epoch
+    has an `offset`.
+
+    Args:
+        plan: `RoundPlan`.
+    """
+
+    def __init__(self, plan):
+        self.plan = plan
+        self.fit_epoch = 0
+        self.start_round(0)
+
+    def start_round(self, round):
+        """Moves to the beginning of a round."""
+        self.round, self.round_over = round, False
+        self.epoch = self.steps_in_epoch = 0
+        self.offset, self._before = 0, 0
+        if round:
+            self.offset = self.plan.offset(round)
+            self._before = self.plan.first_step(round) - self.offset
+
+    @property
+    def now(self):
+        """Integer, the step that training has reached."""
+        return self._before + self.offset + self.steps_in_epoch
+
+    @property
+    def steps_of_epoch(self):
+        """Integer, the steps of this epoch, `None` while it is not known."""
+        steps = self.plan.steps_per_epoch
+        return None if steps is None else steps - self.offset
+
+    @property
+    def epoch_is_done(self):
+        """Boolean, whether all steps of this epoch are done."""
+        return self.steps_in_epoch == self.steps_of_epoch
+
+    @property
+    def is_last_epoch(self):
+        """Boolean, whether no epoch of this round is left."""
+        return self.epoch >= self.plan.epochs_of(self.round)
+
+    def start_epoch(self, fit_epoch):
+        """Begins an epoch, which has a number of its own in `fit`."""
+        self.fit_epoch, self.steps_in_epoch = fit_epoch, 0
+
+    def see_batch(self, batch):
+        """Notes the index of the last batch that was trained on."""
+        self.steps_in_epoch = batch + 1
+        if self.steps_of_epoch is not None:
+            # With `steps_per_execution` Keras counts past the end of data.
+            self.steps_in_epoch = min(batch + 1, self.steps_of_epoch)
+
+    def end_epoch(self):
+        """Ends an epoch; the first one says how long epochs are."""
+        if self.plan.steps_per_epoch is None:
+            self.plan = dataclasses.replace(
+                self.plan, steps_per_epoch=self.steps_in_epoch
+            )
+        self._before = self.now
+        self.offset = self.steps_in_epoch = 0
+        self.epoch += 1
+        self.fit_epoch += 1
+
+    def to_dict(self):
+        """Returns the position as plain values."""
+        return {
+            "round": self.round,
+            "round_over": self.round_over,
+            "epoch": self.epoch,
+            "fit_epoch": self.fit_epoch,
+            "before": self._before,
+            "offset": self.offset + self.steps_in_epoch,
+            "steps_per_epoch": self.plan.steps_per_epoch,
+        }
+
+    def restore(self, position):
+        """Moves to a position that `to_dict` returned."""
+        self.plan = dataclasses.replace(
+            self.plan, steps_per_epoch=position["steps_per_epoch"]
+        )
+        self.round = position["round"]
+        self.round_over = position["round_over"]
+        self.epoch = position["epoch"]
+        self.fit_epoch = position["fit_epoch"]
+        self._before, self.offset = position["before"], position["offset"]
+        self.steps_in_epoch = 0

@@ -1,6 +1,7 @@
 """What holding masks costs in training: CPU time against dense `fit`.
 
-    cd tests; python -m benchmarks.held [--quick] [--json PATH] [--tfmot-python PATH]
+    cd tests
+    python -m benchmarks.held [--quick] [--json PATH] [--tfmot-python PATH]
 
 Every figure is the median of paired ratios of the process' CPU time over
 whole `fit` calls, all variants in turn in one process. `dense again` is the

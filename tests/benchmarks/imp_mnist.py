@@ -1,6 +1,7 @@
 """Iterative magnitude pruning of LeNet-300-100 on MNIST, the whole process.
 
-    cd tests; TFDS_DATA_DIR=... python -m benchmarks.imp_mnist [--quick] [--json PATH]
+    cd tests
+    TFDS_DATA_DIR=... python -m benchmarks.imp_mnist [--quick] [--json PATH]
 
 SGD 0.1, batch 128, rounds 0 to 3 of two epochs with a test evaluation after
 each epoch: CPU seconds of a child process from its start to its end, imports

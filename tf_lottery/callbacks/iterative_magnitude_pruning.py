@@ -1,28 +1,24 @@
 """Iterative magnitude pruning with rewinding, inside one `fit`."""
 
-import contextlib
 import dataclasses
 import sys
-import time
 import warnings
 
 import keras
-import numpy as np
-from keras import ops
 
-from tf_lottery import constraints
 from tf_lottery import criteria
 from tf_lottery import masks as masks_lib
 from tf_lottery import optimizers
 from tf_lottery import pruning
 from tf_lottery import results as results_lib
 from tf_lottery import rounds as rounds_lib
-from tf_lottery import run_directory
 from tf_lottery import schedules
+from tf_lottery import ticket as ticket_lib
 from tf_lottery import weights as weights_lib
-from tf_lottery.callbacks import checkpoint
 from tf_lottery.callbacks import round_callbacks as round_callbacks_lib
 from tf_lottery.callbacks import run_record
+from tf_lottery.callbacks import session
+from tf_lottery.callbacks import watchdog
 
 
 class IterativeMagnitudePruning(keras.callbacks.Callback):
@@ -176,9 +172,8 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         self._plan = rounds_lib.RoundPlan(
             rounds, epochs_per_round, schedules.Point.parse(rewind_to)
         )
+        self._clock = rounds_lib.Clock(self._plan)
         self._record = run_record.RunRecord(self.monitor)
-        self._interrupt = checkpoint.Interrupt()
-        self._round = self._epoch = 0
 
     @property
     def results(self):
@@ -188,12 +183,12 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
     @property
     def round(self):
         """Integer, the round in training."""
-        return self._round
+        return self._clock.round
 
     @property
     def epoch(self):
         """Integer, the epoch in training, counted from 0 in every round."""
-        return self._epoch
+        return self._clock.epoch
 
     @property
     def epochs(self):
@@ -229,55 +224,46 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         model = self.model
         optimizers.check_compiled(model)
+        found = weights_lib.inspect(model, self.exclude, self.include)
         self._variables = weights_lib.prunable(
             model, self.exclude, self.include
         )
-        self._rates = pruning.rates_of(
-            weights_lib.inspect(model, self.exclude, self.include),
-            self._variables,
-            self.rate,
-        )
-        self._plan = dataclasses.replace(
+        self._rates = pruning.rates_of(found, self._variables, self.rate)
+        plan = dataclasses.replace(
             self._plan, steps_per_epoch=self.params.get("steps")
         )
-        self._check_plan()
-        self._round, self._round_over, self._done = 0, False, False
-        self._held = contextlib.ExitStack()
-        self._filters = None
-        self._restored = self._files = self._saved = None
-        if self.directory is not None:
-            self._files = run_directory.RunDirectory(self.directory)
-            self._files.open(
-                {**self._config(), **run_record.describe(model, self._plan)}
-            )
-            self._held.callback(self._files.close)
-            self._checkpoint = checkpoint.Checkpoint(model, self._files)
-            self._restored = self._checkpoint.load()
-            self._interrupt.start()
-            self._held.callback(self._interrupt.stop)
+        plan.check(self.params.get("epochs"), model.steps_per_execution)
+        self._clock = rounds_lib.Clock(plan)
+        self._epoch_over = False
+        self._session = self._filters = None
+        self._restoring = False
+        position = self._open_session(plan)
         self._record = run_record.RunRecord(
-            self.monitor, self._config(), self._files
+            self.monitor,
+            self._config(),
+            None if self._session is None else self._session.files,
         )
         masks = pruning.current_masks(self._variables)
         pruning.hold(model, masks)
-        if self._restored is not None:
-            self._resume(self._restored)
+        if position is not None:
+            self._resume(position)
             return
         self._begin_round(masks)
         self._take_snapshot()
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._fit_epoch = epoch
-        if self._restored is not None:
+        if self._restoring:
             self._restore_rest()
-        elif self._is_due():
-            self._save()
-        if self._round_over:
+        elif self._session is not None:
+            self._session.save_before_epoch(
+                self._clock, self._record, self._round_callbacks.callbacks
+            )
+        if self._clock.round_over:
             self._prune_and_rewind()
-        self._steps_in_epoch = 0
+        self._clock.start_epoch(epoch)
         if self.data is not None:
-            self.data.start(self._round, self._step + self._offset)
-        self._call("on_epoch_begin", self._epoch, logs)
+            self.data.start(self._clock.round, self._clock.now)
+        self._call("on_epoch_begin", self._clock.epoch, logs)
 
     def on_train_batch_begin(self, batch, logs=None):
         if self._epoch_over:
@@ -285,16 +271,14 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         self._call("on_train_batch_begin", batch, logs)
 
     def on_train_batch_end(self, batch, logs=None):
-        self._steps_in_epoch = batch + 1
-        left = self._steps_left_in_epoch()
-        if left is not None:
-            # With `steps_per_execution` Keras counts past the end of data.
-            self._steps_in_epoch = min(batch + 1, left)
+        self._clock.see_batch(batch)
         self._take_snapshot()
         stop = self._call("on_train_batch_end", batch, logs)
-        self._epoch_over = stop or self._steps_in_epoch == left
-        if self._files is not None:
-            self._save_within_epoch()
+        self._epoch_over = stop or self._clock.epoch_is_done
+        if self._session is not None:
+            self._session.save_within_epoch(
+                self._clock, self._record, self._round_callbacks.callbacks
+            )
 
     def on_test_begin(self, logs=None):
         self._call("on_test_begin", logs)
@@ -310,98 +294,65 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
-        self._loud()
-        self._epoch_over = False
-        self._step += self._offset + self._steps_in_epoch
-        if self._plan.steps_per_epoch is None:
-            self._plan = dataclasses.replace(
-                self._plan, steps_per_epoch=self._steps_in_epoch
-            )
-        self._steps_in_epoch = self._offset = 0
+        clock, self._epoch_over = self._clock, False
+        self._restore_filters()
+        epoch = clock.epoch
+        clock.end_epoch()
         self._take_snapshot()
         density = masks_lib.density(self._masks)
         logs |= {
-            "round": self._round, "density": density, "sparsity": 1 - density,
+            "round": clock.round, "density": density, "sparsity": 1 - density,
         }
-        self._note_early_stop(logs)
-        self._call("on_epoch_end", self._epoch, logs)
-        self._epoch += 1
+        self._record.note_epoch(logs, clock.now)
+        self._call("on_epoch_end", epoch, logs)
         stopped = self._round_callbacks.clear_stop()
         if self.verbose >= 2:
-            self._check_masks()
-        if stopped or self._epoch == self._plan.epochs_of(self._round):
+            watchdog.check_masks(self._variables, self._masks, clock.round)
+        if stopped or clock.is_last_epoch:
             self._end_round(logs)
 
     def on_train_end(self, logs=None):
-        if self._restored is not None:
+        if self._restoring:
             self._restore_rest()
-        if not self._done and not self._round_over:
+        if not self._clock.round_over:
             self._round_callbacks.end(logs)
-        self._loud()
-        self._held.close()
+        self._restore_filters()
+        if self._session is not None:
+            self._session.close()
 
     def _begin_round(self, masks, start=None):
         self._masks = masks
         self._record.begin_round(masks, start)
-        self._offset = self._plan.offset(self._round)
-        self._step = self._plan.first_step(self._round) - self._offset
-        self._epoch, self._steps_in_epoch = 0, 0
-        self._early_stop, self._epoch_over = None, False
-        self._began = time.perf_counter()
         self._begin_round_callbacks()
 
     def _begin_round_callbacks(self):
-        params = {**self.params, "epochs": self._plan.epochs_of(self._round)}
+        clock = self._clock
+        params = {**self.params, "epochs": clock.plan.epochs_of(clock.round)}
         self._round_callbacks.begin(self.model, params)
 
     def _end_round(self, logs):
+        clock = self._clock
         self._round_callbacks.end(logs)
         self.monitor.check(logs)
-        if not self._is_finite(logs):
+        clock.round_over = True
+        if not watchdog.is_finite(self.model, logs):
             self._keep_last_good_round()
             return
-        result = results_lib.RoundResult(
-            round=self._round,
-            density=masks_lib.density(self._masks),
-            densities=masks_lib.densities(self._masks),
-            metrics={k: float(v) for k, v in logs.items() if k != "round"},
-            steps=self._step,
-            early_stop_step=self._early_stop and self._early_stop[1],
-            seconds=time.perf_counter() - self._began,
-        )
-        self._record.end_round(result)
+        watchdog.check_masks(self._variables, self._masks, clock.round)
+        result = self._record.end_round(logs, clock.now)
         self._say(result)
-        self._check_masks()
-        self._round_over = True
         if self._is_last(result):
-            self._done = self.model.stop_training = True
-            if self._files is not None:
-                self._fit_epoch += 1
-                self._save(last_logs=logs)
-
-    def _end_epoch(self):
-        """Ends an epoch before its data does, whatever feeds it.
-
-        To Keras this is the end of the data, the only end of an epoch that
-        leaves every kind of input ready for the next one. Its warning that
-        data ran out would be wrong here.
-        """
-        self._filters = warnings.catch_warnings()
-        self._filters.__enter__()
-        warnings.filterwarnings("ignore", "Your input ran out of data")
-        raise StopIteration
-
-    def _loud(self):
-        if self._filters is not None:
-            self._filters.__exit__(None, None, None)
-            self._filters = None
+            self.model.stop_training = True
+            if self._session is not None:
+                self._session.save(clock, self._record, [], last_logs=logs)
 
     def _prune_and_rewind(self):
         model, snapshot = self.model, self._record.shared_start
+        clock = self._clock
         if snapshot is None:
             raise ValueError(
-                f"Round 0 was stopped at step {self._step}, before the "
-                f"rewinding point, step {self._plan.rewind_step}. Choose an "
+                f"Round 0 was stopped at step {clock.now}, before the "
+                f"rewinding point, step {clock.plan.rewind_step}. Choose an "
                 "earlier `rewind_to`, or more patient `round_callbacks`."
             )
         masks = pruning.next_masks(
@@ -419,56 +370,66 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
                 optimizers.rewind_schedule(model, snapshot)
             pruning.hold(model, masks)
             start = pruning.capture(model, snapshot.step)
-        self._round, self._round_over = self._round + 1, False
+        clock.start_round(clock.round + 1)
         self._begin_round(masks, start)
 
     def _take_snapshot(self):
         """Captures the rewinding point when training stands there."""
-        if self._record.shared_start or not self._plan.is_known:
+        clock = self._clock
+        if self._record.shared_start or not clock.plan.is_known:
             return
-        now = self._now
-        if now < self._plan.rewind_step:
-            return
-        if now > self._plan.rewind_step:
+        point = clock.plan.rewind_step
+        if clock.now > point:
             raise ValueError(
-                f"The rewinding point, step {self._plan.rewind_step}, was "
-                f"passed unseen: step {now} was the first that ended after "
-                "it. Choose a multiple of `steps_per_execution` for "
-                "`rewind_to`, or the end of an epoch."
+                f"The rewinding point, step {point}, was passed unseen: step "
+                f"{clock.now} was the first that ended after it. Choose a "
+                "multiple of `steps_per_execution` for `rewind_to`, or the "
+                "end of an epoch."
             )
-        self._record.set_start(pruning.capture(self.model, now))
+        if clock.now == point:
+            self._record.set_start(pruning.capture(self.model, point))
+
+    def _end_epoch(self):
+        """Ends an epoch before its data does, whatever feeds it.
+
+        To Keras this is the end of the data, the only end of an epoch that
+        leaves every kind of input ready for the next one. Its warning that
+        data ran out would be wrong here.
+        """
+        self._filters = warnings.catch_warnings()
+        self._filters.__enter__()
+        warnings.filterwarnings("ignore", "Your input ran out of data")
+        raise StopIteration
+
+    def _restore_filters(self):
+        if self._filters is not None:
+            self._filters.__exit__(None, None, None)
+            self._filters = None
 
     def _keep_last_good_round(self):
         """Ends training after a round that diverged."""
-        good = self._round - 1
+        bad, good = self._clock.round, self._clock.round - 1
         self._record.forget_round()
-        self._done = self.model.stop_training = True
+        self.model.stop_training = True
+        kept = "No round was good."
         if good >= 0:
             ticket = self._record.ticket(good)
             pruning.rewind(self.model, ticket.snapshot, ticket.masks)
+            kept = (
+                f"The model holds the ticket of round {good}, ready to train; "
+                "`results` ends with that round."
+            )
         elif self._record.shared_start is not None:
             pruning.rewind(self.model, self._record.shared_start)
-        kept = (
-            f"The model holds the ticket of round {good}, ready to train; "
-            "`results` ends with that round."
-            if good >= 0
-            else "No round was good."
-        )
         warnings.warn(
-            f"Round {self._round} diverged: its loss or weights are not "
-            f"finite. Training was stopped. {kept} A smaller learning rate "
-            "or gradient clipping may help.",
+            f"Round {bad} diverged: its loss or weights are not finite. "
+            f"Training was stopped. {kept} A smaller learning rate or "
+            "gradient clipping may help.",
             stacklevel=2,
         )
 
-    def _is_finite(self, logs):
-        weights = self.model.trainable_variables
-        return np.isfinite(float(logs.get("loss", 0.0))) and all(
-            bool(ops.all(ops.isfinite(variable))) for variable in weights
-        )
-
     def _is_last(self, result):
-        if result.round == self._plan.rounds:
+        if result.round >= self._clock.plan.rounds:
             return True
         if self.target_density and result.density <= self.target_density:
             return True
@@ -480,179 +441,45 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
             > self.tolerance
         )
 
-    def _note_early_stop(self, logs):
-        loss = logs.get("val_loss")
-        if loss is None:
-            return
-        if self._early_stop is None or loss < self._early_stop[0]:
-            self._early_stop = (loss, self._step)
-
-    def _check_plan(self):
-        plan = self._plan
-        if plan.steps_per_epoch is None and plan.rewind_to.fraction:
-            raise ValueError(
-                "Argument `rewind_to` is a fraction of a round, but the "
-                "length of an epoch is not known. Pass `steps_per_epoch` to "
-                "`fit`, or give `rewind_to` in steps ('500it') or epochs "
-                f"('2ep'). Received: rewind_to={str(plan.rewind_to)!r}"
-            )
-        if plan.is_known:
-            plan.check_steps_per_execution(self.model.steps_per_execution)
-        epochs = self.params.get("epochs")
-        if epochs is not None and epochs < plan.epochs:
-            raise ValueError(
-                f"`fit` was given epochs={epochs}, but {plan.rounds} rounds "
-                f"of pruning need {plan.epochs}. Pass `epochs=imp.epochs`."
-            )
-
-    @property
-    def _now(self):
-        return self._step + self._offset + self._steps_in_epoch
-
-    def _steps_left_in_epoch(self):
-        """Steps of this epoch when it began, `None` if not known."""
-        steps = self._plan.steps_per_epoch
-        return None if steps is None else steps - self._offset
-
-    def _check_masks(self):
-        """Raises if a pruned weight lives: nothing may revive one."""
-        for key, mask in self._masks.items():
-            variable = self._variables[key]
-            held = constraints.mask_of(variable)
-            lost = held is None or not np.array_equal(held, mask)
-            nonzero = ops.convert_to_numpy(ops.not_equal(variable, 0))
-            if lost or (nonzero > mask).any():
-                revived = int(np.count_nonzero(nonzero[~mask]))
-                raise RuntimeError(
-                    f"The mask of '{key}' no longer holds in round "
-                    f"{self._round}: {revived} of {int((~mask).sum())} pruned "
-                    "weights are not zero"
-                    + (", and the mask was replaced. " if lost else ". ")
-                    + "Something assigned weights after the last step, such "
-                    "as a callback that restores older weights (pass it by "
-                    "`round_callbacks`), `load_weights`, `set_weights`, or "
-                    "another `compile`, `hold` or `strip` during training."
-                )
-
-    def _is_due(self):
-        """Whether the state of training is to be saved before an epoch."""
-        if self._files is None:
-            return False
-        if self._saved is None or self._round_over:
-            return True
-        if self.save_freq == "epoch":
-            return True
-        return self.save_freq != "round" and self._steps_unsaved()
-
-    def _steps_unsaved(self):
-        return (
-            self._saved[0] != self._round
-            or self._now - self._saved[1] >= self.save_freq
+    def _open_session(self, plan):
+        """Opens the run's directory; returns where it stands, if it does."""
+        if self.directory is None:
+            return None
+        self._session = session.Session(
+            self.directory, self.save_freq, replayed=self.data is not None
         )
-
-    def _save_within_epoch(self):
-        """Saves between batches, if asked to or if a signal came in."""
-        signalled = self._interrupt.signal is not None
-        if not self._epoch_over and self._steps_in_epoch != (
-            self._steps_left_in_epoch()
-        ):
-            # Only `Replay` can go on in the middle of an epoch exactly, but
-            # a whole round is too much to lose.
-            asked = signalled and (self.data or self.save_freq != "epoch")
-            due = isinstance(self.save_freq, int) and self._steps_unsaved()
-            if asked or due:
-                self._save(within_epoch=True)
-        if signalled:
-            self._held.close()
-            self._interrupt.act()
-
-    def _save(self, within_epoch=False, last_logs=None):
-        history = getattr(self.model, "history", None)
-        history = {} if history is None else dict(history.history)
-        if last_logs is not None:
-            # `History` comes after this callback and has not seen them.
-            history = {
-                key: [*history.get(key, []), value]
-                for key, value in last_logs.items()
-            }
-        self._checkpoint.save(
-            {
-                "round": self._round,
-                "round_over": self._round_over,
-                "epoch": self._epoch,
-                "fit_epoch": self._fit_epoch,
-                "step": self._step,
-                "offset": self._offset + self._steps_in_epoch,
-                "steps_per_epoch": self._plan.steps_per_epoch,
-                "early_stop": self._early_stop,
-                "elapsed": time.perf_counter() - self._began,
-                "snapshot": self._record.shared_start is not None,
-                "results": [result.to_dict() for result in self.results],
-                "history": {
-                    key: [float(value) for value in values]
-                    for key, values in history.items()
-                },
-            },
-            self._round_callbacks.callbacks,
-            within_epoch,
+        return self._session.open(
+            self.model, {**self._config(), **_surroundings(self.model, plan)}
         )
-        self._saved = (self._round, self._now)
 
     def _resume(self, position):
         """Goes on where a run that was killed was saved last."""
-        self._round = position["round"]
-        self._round_over = position["round_over"]
-        self._epoch = position["epoch"]
-        self._step, self._offset = position["step"], position["offset"]
-        self._steps_in_epoch, self._epoch_over = 0, False
-        self._plan = dataclasses.replace(
-            self._plan, steps_per_epoch=position["steps_per_epoch"]
-        )
-        early_stop = position["early_stop"]
-        self._early_stop = early_stop and tuple(early_stop)
-        self._began = time.perf_counter() - position["elapsed"]
-        self._saved = (self._round, self._now)
-        self._record.load(
-            [
-                results_lib.RoundResult.from_dict(row)
-                for row in position["results"]
-            ],
-            self._round + 1,
-            position["snapshot"],
-        )
-        self._masks = self._record.masks(self._round)
+        clock = self._clock
+        self._session.resume(clock, self._record, position)
+        self._masks = self._record.masks(clock.round)
         pruning.hold(self.model, self._masks)
-        self._checkpoint.restore_model()
-        if not self._round_over:
+        self._session.restore_model()
+        finished = clock.round_over and self._is_last(self.results[-1])
+        if not clock.round_over:
             self._begin_round_callbacks()
-            self._checkpoint.restore_callbacks(
-                self._round_callbacks.callbacks, position
-            )
-        self._done = self._round_over and self._is_last(self.results[-1])
-        epoch = position["fit_epoch"]
+            self._session.restore_callbacks(self._round_callbacks.callbacks)
+        self._restoring = True
         self.model._initial_epoch = (
-            self.params["epochs"] if self._done else epoch
+            self.params["epochs"] if finished else clock.fit_epoch
         )
-        if self.verbose:
-            where = (
-                "is finished" if self._done
-                else f"goes on in round {self._round}, step {self._now}"
-            )
-            sys.stdout.write(f"The run in '{self.directory}' {where}.\n")
+        where = "is finished" if finished else (
+            f"goes on in round {clock.round}, step {clock.now}"
+        )
+        self._write(f"The run in '{self.directory}' {where}.")
 
     def _restore_rest(self):
         """Restores what Keras resets after `on_train_begin`."""
-        position, self._restored = self._restored, None
+        self._restoring = False
         self.model._initial_epoch = None
-        history = getattr(self.model, "history", None)
-        if history is not None:
-            history.history = position["history"]
-            epochs = len(position["history"].get("loss", []))
-            history.epoch = list(range(epochs))
-        if self.data is not None and not self._done:
-            self._checkpoint.restore_metrics(
-                self.data.batch(self._round, self._now)
-            )
+        batch = None
+        if self.data is not None and not self._clock.round_over:
+            batch = self.data.batch(self._clock.round, self._clock.now)
+        self._session.restore_history(batch)
 
     def _call(self, hook, *args):
         return self._round_callbacks.call(hook, *args)
@@ -677,19 +504,37 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         }
 
     def _say(self, result):
-        if not self.verbose:
-            return
         name = self.monitor.name
         dense = self.results[0].metrics[name]
         early = ""
         if result.early_stop_step is not None:
             early = f", early stop at step {result.early_stop_step}"
-        sys.stdout.write(
+        self._write(
             f"Round {result.round}/{self._plan.rounds}: "
             f"density {result.density:.1%}, "
             f"{name} {result.metrics[name]:.4f} (dense {dense:.4f}){early}, "
-            f"{result.seconds:.1f} s\n"
+            f"{result.seconds:.1f} s"
         )
+
+    def _write(self, line):
+        if self.verbose:
+            sys.stdout.write(f"{line}\n")
+
+
+def _surroundings(model, plan):
+    """What else has to be the same for a run to go on."""
+    optimizer = optimizers.innermost(model.optimizer)
+    config = optimizer.get_config()
+    config.pop("name")
+    return {
+        "steps_per_epoch": plan.steps_per_epoch,
+        "optimizer": [type(optimizer).__name__, repr(config)],
+        "weights": {
+            key: [str(variable.dtype), *variable.shape]
+            for key, variable in weights_lib.variables(model).items()
+        },
+        "versions": ticket_lib.versions(),
+    }
 
 
 def _name_of(value):

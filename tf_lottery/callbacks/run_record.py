@@ -1,9 +1,10 @@
 """What a run has found so far, in memory and in its directory."""
 
+import time
+
 from tf_lottery import masks as masks_lib
 from tf_lottery import results as results_lib
 from tf_lottery import ticket as ticket_lib
-from tf_lottery import weights as weights_lib
 
 
 class RunRecord:
@@ -24,6 +25,8 @@ class RunRecord:
         self.shared_start = None
         self._masks = []
         self._starts = {}
+        self._early_stop = None
+        self._began = time.perf_counter()
 
     def begin_round(self, masks, start=None):
         """Notes the masks of the next round.
@@ -39,6 +42,8 @@ class RunRecord:
         )
         if start is not None:
             self._starts[round] = start
+        self._early_stop = None
+        self._began = time.perf_counter()
         if self.files is not None:
             self.files.save_masks(round, masks)
             if start is not None:
@@ -50,30 +55,62 @@ class RunRecord:
         if self.files is not None:
             self.files.save_snapshot(snapshot)
 
-    def end_round(self, result):
-        """Notes the `RoundResult` of a round."""
+    def note_epoch(self, logs, step):
+        """Notes the logs of an epoch that ended at a step."""
+        loss = logs.get("val_loss")
+        if loss is None:
+            return
+        if self._early_stop is None or loss < self._early_stop[0]:
+            self._early_stop = (float(loss), step)
+
+    def end_round(self, logs, step):
+        """Notes the end of the round; returns its `RoundResult`.
+
+        Args:
+            logs: Dict, the logs of its last epoch.
+            step: Integer, the step it ended at.
+        """
+        round = len(self.results)
+        masks = self.masks(round)
+        result = results_lib.RoundResult(
+            round=round,
+            density=masks_lib.density(masks),
+            densities=masks_lib.densities(masks),
+            metrics={k: float(v) for k, v in logs.items() if k != "round"},
+            steps=step,
+            early_stop_step=self._early_stop and self._early_stop[1],
+            seconds=time.perf_counter() - self._began,
+        )
         self.results.append(result)
         if self.files is not None:
             self.files.save_results(self.results)
+        return result
 
     def forget_round(self):
         """Forgets the round that has begun last."""
         self._masks.pop()
         self._starts.pop(len(self._masks), None)
 
-    def load(self, results, rounds, has_start=True):
-        """Reads masks and starting points of earlier rounds back.
+    def to_dict(self):
+        """Returns what its files do not hold, as plain values."""
+        return {
+            "results": [result.to_dict() for result in self.results],
+            "rounds": len(self._masks),
+            "snapshot": self.shared_start is not None,
+            "early_stop": self._early_stop,
+            "elapsed": time.perf_counter() - self._began,
+        }
 
-        Args:
-            results: List of `RoundResult`.
-            rounds: Integer, how many rounds have begun.
-            has_start: Boolean, whether the rewinding point was reached.
-        """
-        self.results = list(results)
+    def restore(self, values):
+        """Restores what `to_dict` returned, and the rest from its files."""
+        self.results = [
+            results_lib.RoundResult.from_dict(row)
+            for row in values["results"]
+        ]
         self.files.save_results(self.results)
-        if has_start:
+        if values["snapshot"]:
             self.shared_start = self.files.load_snapshot()
-        for round in range(rounds):
+        for round in range(values["rounds"]):
             masks = self.files.load_masks(round)
             self._masks.append(
                 {k: (masks_lib.pack(m), m.shape) for k, m in masks.items()}
@@ -81,6 +118,8 @@ class RunRecord:
             start = self.files.load_start(round)
             if start is not None:
                 self._starts[round] = start
+        self._early_stop = values["early_stop"]
+        self._began = time.perf_counter() - values["elapsed"]
 
     def masks(self, round):
         """Returns the masks of a round."""
@@ -112,28 +151,3 @@ class RunRecord:
         """Returns the sparsest winning `Ticket`, or `None`."""
         result = results_lib.winner(self.results, self.monitor)
         return None if result is None else self.ticket(result.round)
-
-
-def describe(model, plan):
-    """Returns what has to be the same for a run to go on.
-
-    Args:
-        model: A compiled `keras.Model`.
-        plan: `tf_lottery.rounds.RoundPlan`.
-    """
-    optimizer = model.optimizer
-    while hasattr(optimizer, "inner_optimizer"):
-        optimizer = optimizer.inner_optimizer
-    optimizer_config = {
-        key: value
-        for key, value in optimizer.get_config().items() if key != "name"
-    }
-    return {
-        "steps_per_epoch": plan.steps_per_epoch,
-        "optimizer": [type(optimizer).__name__, repr(optimizer_config)],
-        "weights": {
-            key: [str(variable.dtype), *variable.shape]
-            for key, variable in weights_lib.variables(model).items()
-        },
-        "versions": ticket_lib.versions(),
-    }

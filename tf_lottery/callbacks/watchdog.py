@@ -1,0 +1,42 @@
+"""Checks that a run is what it claims to be."""
+
+import numpy as np
+from keras import ops
+
+from tf_lottery import constraints
+
+
+def check_masks(variables, masks, round):
+    """Raises if a mask does not hold, naming the weight.
+
+    Args:
+        variables: Dict from weight key to `keras.Variable`.
+        masks: Dict from weight key to the mask that must hold.
+        round: Integer, the round, for the message.
+
+    Raises:
+        RuntimeError: If a pruned weight is not zero or a mask was replaced.
+    """
+    for key, mask in masks.items():
+        held = constraints.mask_of(variables[key])
+        lost = held is None or not np.array_equal(held, mask)
+        nonzero = ops.convert_to_numpy(ops.not_equal(variables[key], 0))
+        if lost or (nonzero > mask).any():
+            revived = int(np.count_nonzero(nonzero[~mask]))
+            raise RuntimeError(
+                f"The mask of '{key}' no longer holds in round {round}: "
+                f"{revived} of {int((~mask).sum())} pruned weights are not "
+                f"zero{', and the mask was replaced' if lost else ''}. "
+                "Something assigned weights after the last step, such as a "
+                "callback that restores older weights (pass it by "
+                "`round_callbacks`), `load_weights`, `set_weights`, or "
+                "another `compile`, `hold` or `strip` during training."
+            )
+
+
+def is_finite(model, logs):
+    """Returns whether the loss and all trained weights are finite."""
+    return np.isfinite(float(logs.get("loss", 0.0))) and all(
+        bool(ops.all(ops.isfinite(variable)))
+        for variable in model.trainable_variables
+    )
