@@ -23,47 +23,52 @@ class RoundCallbacks:
                 f"Received: round_callbacks={make!r}"
             )
         self.make = make
-        self._callbacks = None
+        self.callbacks = []
         self._stopped = False
 
     def begin(self, model, params):
         """Makes the callbacks of a round and tells them that it begins."""
         if self.make is None:
             return
-        self._callbacks = keras.callbacks.CallbackList(
-            self.make(), model=model, **params
-        )
-        self._watch("on_train_begin")
-
-    @property
-    def callbacks(self):
-        """List of the callbacks of this round."""
-        return [] if self._callbacks is None else self._callbacks.callbacks
+        self.callbacks = self.make()
+        for callback in self.callbacks:
+            if isinstance(callback, keras.callbacks.BackupAndRestore):
+                raise ValueError(
+                    "Argument `round_callbacks` must not make a "
+                    "`BackupAndRestore`: it would start rounds over. Pass "
+                    "`directory=` to save and resume the whole run. "
+                    f"Received: {callback}"
+                )
+            callback.set_model(model)
+            callback.set_params(params)
+        self._model = model
+        self.call("on_train_begin")
 
     def end(self, logs=None):
         """Tells the callbacks of a round that it has ended."""
-        self._watch("on_train_end", logs)
-        self._callbacks = None
+        self.call("on_train_end", logs)
+        self.callbacks = []
 
     def call(self, hook, *args):
         """Calls a hook of every callback of the round.
 
+        What a callback adds to the logs is seen by all that come after it,
+        those of `fit` included.
+
         Returns:
             Boolean, whether one of them has asked to stop the round.
         """
-        self._watch(hook, *args)
+        if not self.callbacks:
+            return self._stopped
+        model = self._model
+        before, model.stop_training = model.stop_training, False
+        for callback in self.callbacks:
+            getattr(callback, hook)(*args)
+        self._stopped = self._stopped or model.stop_training
+        model.stop_training = before
         return self._stopped
 
     def clear_stop(self):
         """Forgets a stop of the round; returns whether there was one."""
         stopped, self._stopped = self._stopped, False
         return stopped
-
-    def _watch(self, hook, *args):
-        if self._callbacks is None:
-            return
-        model = self._callbacks.model
-        before, model.stop_training = model.stop_training, False
-        getattr(self._callbacks, hook)(*args)
-        self._stopped = self._stopped or model.stop_training
-        model.stop_training = before
