@@ -40,10 +40,16 @@ def random_reinitialize(ticket, model, seed=0):
         initializer = _initializer(weight)
         if weight.layer.trainable and initializer is not None:
             weights[weight.key] = _draw(weight, initializer, seed)
+    start = ticket.snapshot
     return _derive(
         ticket, "random_reinitialize", seed,
         snapshot=dataclasses.replace(
-            ticket.snapshot, step=0, weights=weights, optimizer=[]
+            start,
+            step=0,
+            weights=weights,
+            # The state at step 0 is a fresh one, with the learning rate that
+            # training began with.
+            optimizer=[] if start.step else start.optimizer,
         ),
     )
 

@@ -141,6 +141,10 @@ def hold(model, masks):
     model has `tf_lottery.layers.Masked` layers, these take the masks. Weights
     that are not named keep the masks they have.
 
+    After another `compile` the masks go on holding, but the new optimizer
+    does not know them: its slots fill up, and a file saved then has none.
+    Put it right by `hold(model, masks_of(model))`.
+
     Args:
         model: A built `keras.Model`, compiled unless its layers are wrapped.
         masks: Dict from weight key to boolean array, `True` = kept.

@@ -212,7 +212,11 @@ def _cannot_write(path, error):
 def _save_snapshot(path, snapshot):
     arrays = {f"weight/{k}": v for k, v in snapshot.weights.items()}
     arrays |= {f"optimizer/{i}": v for i, v in enumerate(snapshot.optimizer)}
-    files.write_arrays(path, arrays, {"step": snapshot.step})
+    files.write_arrays(
+        path,
+        arrays,
+        {"step": snapshot.step, "optimizer": snapshot.optimizer_name},
+    )
 
 
 def _load_snapshot(path):
@@ -226,6 +230,7 @@ def _load_snapshot(path):
         header["step"],
         weights,
         [arrays[f"optimizer/{i}"] for i in range(count)],
+        header["optimizer"],
     )
 
 

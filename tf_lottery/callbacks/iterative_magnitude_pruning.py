@@ -13,7 +13,6 @@ from tf_lottery import pruning
 from tf_lottery import results as results_lib
 from tf_lottery import rounds as rounds_lib
 from tf_lottery import schedules
-from tf_lottery import ticket as ticket_lib
 from tf_lottery import weights as weights_lib
 from tf_lottery.callbacks import round_callbacks as round_callbacks_lib
 from tf_lottery.callbacks import run_record
@@ -448,9 +447,7 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         self._session = session.Session(
             self.directory, self.save_freq, replayed=self.data is not None
         )
-        return self._session.open(
-            self.model, {**self._config(), **_surroundings(self.model, plan)}
-        )
+        return self._session.open(self.model, plan, self._config())
 
     def _resume(self, position):
         """Goes on where a run that was killed was saved last."""
@@ -519,22 +516,6 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
     def _write(self, line):
         if self.verbose:
             sys.stdout.write(f"{line}\n")
-
-
-def _surroundings(model, plan):
-    """What else has to be the same for a run to go on."""
-    optimizer = optimizers.innermost(model.optimizer)
-    config = optimizer.get_config()
-    config.pop("name")
-    return {
-        "steps_per_epoch": plan.steps_per_epoch,
-        "optimizer": [type(optimizer).__name__, repr(config)],
-        "weights": {
-            key: [str(variable.dtype), *variable.shape]
-            for key, variable in weights_lib.variables(model).items()
-        },
-        "versions": ticket_lib.versions(),
-    }
 
 
 def _name_of(value):

@@ -1,6 +1,9 @@
 """When the state of a run is saved, and how a run goes on from it."""
 
+from tf_lottery import optimizers
 from tf_lottery import run_directory
+from tf_lottery import ticket as ticket_lib
+from tf_lottery import weights as weights_lib
 from tf_lottery.callbacks import checkpoint
 from tf_lottery.callbacks import interrupt
 
@@ -19,13 +22,18 @@ class Session:
         self.files = run_directory.RunDirectory(directory)
         self.save_freq = save_freq
         self.replayed = replayed
-        self.history = None
         self._interrupt = interrupt.Interrupt()
         self._saved = None
 
-    def open(self, model, config):
-        """Takes the directory; returns the state to go on from, or `None`."""
-        self.files.open(config)
+    def open(self, model, plan, config):
+        """Takes the directory; returns the state to go on from, or `None`.
+
+        Args:
+            model: The `keras.Model` in training.
+            plan: `tf_lottery.rounds.RoundPlan`.
+            config: Dict of plain values, the arguments of the run.
+        """
+        self.files.open({**config, **_surroundings(model, plan)})
         self._model = model
         self._checkpoint = checkpoint.Checkpoint(model, self.files)
         self._interrupt.start()
@@ -125,3 +133,19 @@ class Session:
             return False
         round, step = self._saved or (0, 0)
         return round != clock.round or clock.now - step >= self.save_freq
+
+
+def _surroundings(model, plan):
+    """What else has to be the same for a run to go on."""
+    optimizer = optimizers.innermost(model.optimizer)
+    config = optimizer.get_config()
+    config.pop("name")
+    return {
+        "steps_per_epoch": plan.steps_per_epoch,
+        "optimizer": [type(optimizer).__name__, repr(config)],
+        "weights": {
+            key: [str(variable.dtype), *variable.shape]
+            for key, variable in weights_lib.variables(model).items()
+        },
+        "versions": ticket_lib.versions(),
+    }

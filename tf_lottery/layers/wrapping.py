@@ -119,11 +119,15 @@ def _clone(model, clone_layer, verb):
             f"{sorted(source.keys() ^ target.keys())}"
         )
     for key, variable in source.items():
-        mask = constraints.mask_of(variable)
+        held = constraints.keep_of(variable)
         keep = constraints.keep_of(target[key])
-        target[key].assign(variable)
-        if mask is not None and keep is not None:
-            keep.mask.assign(mask)
+        if held is None:
+            target[key].assign(variable)
+            continue
+        # What a pruned weight is counts for nothing, whoever changed it.
+        target[key].assign(constraints.masked(held.mask, variable))
+        if keep is not None:
+            keep.mask.assign(held.mask)
     return clone
 
 
