@@ -16,7 +16,7 @@ demo: $(VENV)/installed
 	$(BIN)/tf-lottery run lenet-digits --output-dir runs/lenet-digits
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/installed-dev
 	$(BIN)/flake8

@@ -61,6 +61,12 @@ def loss():
 
 
 @pytest.fixture(autouse=True)
+def without_muon_where_keras_broke_it(request):
+    if "muon" in request.node.name.lower() and keras.__version__ < "3.13":
+        pytest.skip("the Muon of Keras 3.12 fails in any `fit`")
+
+
+@pytest.fixture(autouse=True)
 def seeded():
     keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(0)

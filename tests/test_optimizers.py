@@ -93,11 +93,17 @@ def assert_slots_untouched(model):
     return checked
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "name, mode",
+    [
+        (name, mode)
+        for name in OPTIMIZERS for mode in MODES
+        # Their updates have no feature that another one lacks.
+        if mode == "graph"
+        or name not in ("adadelta", "adamax", "nadam", "lamb")
+    ],
+)
 def test_pruned_weights_and_slots_stay_zero(name, mode, data):
-    if mode != "graph" and name in ("adadelta", "adamax", "nadam", "lamb"):
-        pytest.skip("the update has no feature that another one lacks")
     model, ends = trained(OPTIMIZERS[name](), data, **MODES[mode])
     assert_held(model, ends)
     if name not in MIXES_WEIGHTS:

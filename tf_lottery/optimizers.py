@@ -1,6 +1,7 @@
 """The optimizer that holds masks while a model trains."""
 
 import collections
+import contextlib
 
 import keras
 import numpy as np
@@ -8,6 +9,17 @@ from keras import ops
 
 from tf_lottery import constraints
 from tf_lottery import snapshots
+
+
+# A weight of 0 with gradient 0 and slots 0 stays exactly 0 under these: each
+# weight's update follows from its own gradient and slots alone.
+_KEEP_ZERO = frozenset(
+    getattr(keras.optimizers, name)
+    for name in (
+        "SGD", "RMSprop", "Adam", "AdamW", "Adamax", "Nadam", "Adagrad",
+        "Adadelta", "Lion", "Lamb", "Adafactor",
+    )
+)
 
 
 @keras.saving.register_keras_serializable(
@@ -127,13 +139,12 @@ class Masked(keras.optimizers.Optimizer):
             self._masks[self._get_variable_index(v)]
             for v in trainable_variables
         ]
-        self.inner_optimizer.apply(
-            [
-                g if k is None or g is None else constraints.masked(k.mask, g)
-                for k, g in zip(keeps, grads)
-            ],
-            trainable_variables,
-        )
+        grads = [
+            g if k is None or g is None else constraints.masked(k.mask, g)
+            for k, g in zip(keeps, grads)
+        ]
+        with self._spared():
+            self.inner_optimizer.apply(grads, trainable_variables)
         # Optimizers that mix weights move pruned ones before they are
         # projected, and the average is taken in between.
         for average, mask in self._averages():
@@ -153,9 +164,10 @@ class Masked(keras.optimizers.Optimizer):
         for keep in keeps:
             keep.bind(values[id(keep.mask)])
         try:
-            trainable, inner = self.inner_optimizer.stateless_apply(
-                optimizer_variables[own:], grads, trainable_variables
-            )
+            with self._spared():
+                trainable, inner = self.inner_optimizer.stateless_apply(
+                    optimizer_variables[own:], grads, trainable_variables
+                )
         finally:
             for keep in keeps:
                 keep.bind(None)
@@ -169,6 +181,27 @@ class Masked(keras.optimizers.Optimizer):
                 values[id(mask)], inner[position]
             )
         return trainable, [*optimizer_variables[:own], *inner]
+
+    @contextlib.contextmanager
+    def _spared(self):
+        """Leaves out a projection that would find nothing to do.
+
+        It is half of what holding costs. A constraint of the user's may
+        revive weights, so theirs is followed by ours all the same.
+        """
+        keeps_zero = type(innermost(self.inner_optimizer)) in _KEEP_ZERO
+        spared = [
+            (self._trainable_variables[index], self._masks[index])
+            for index in self._masked
+            if keeps_zero and self._masks[index].constraint is None
+        ]
+        for variable, _ in spared:
+            variable.constraint = None
+        try:
+            yield
+        finally:
+            for variable, keep in spared:
+                variable.constraint = keep
 
     def _averages(self):
         """Pairs of a moving average of a weight and the weight's mask."""

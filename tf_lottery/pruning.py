@@ -141,9 +141,11 @@ def hold(model, masks):
     model has `tf_lottery.layers.Masked` layers, these take the masks. Weights
     that are not named keep the masks they have.
 
-    After another `compile` the masks go on holding, but the new optimizer
+    Weights assigned by hand later (`set_weights`, `load_weights`) may bring
+    pruned ones back; they are zero again at the end of the next `fit`, or at
+    once by `hold(model, masks_of(model))`. After another `compile` the masks go on holding, but the new optimizer
     does not know them: its slots fill up, and a file saved then has none.
-    Put it right by `hold(model, masks_of(model))`.
+    The same call puts that right.
 
     Args:
         model: A built `keras.Model`, compiled unless its layers are wrapped.
