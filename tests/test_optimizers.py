@@ -222,6 +222,26 @@ def test_masks_survive_another_compile(data):
     assert all((held[key] == masks[key]).all() for key in masks)
 
 
+@pytest.mark.parametrize("name", ["adam", "muon"])
+def test_weights_assigned_by_hand_are_pruned_again(name, data):
+    model, _ = trained(OPTIMIZERS[name](), data)
+    model.set_weights([np.ones_like(w) for w in model.get_weights()])
+    model.fit(*data, verbose=0)
+    variables = tfl.weights.variables(model)
+    for key, mask in tfl.masks_of(model).items():
+        assert not variables[key].numpy()[~mask].any()
+
+
+def test_projection_is_spared_only_inside_a_step(data):
+    model, _ = trained(OPTIMIZERS["adam"](), data)
+    kernel = model.get_layer("fc1").kernel
+    assert tfl.constraints.keep_of(kernel) is not None
+    model.compile("ftrl", loss())
+    ends = conftest.BatchEnds()
+    model.fit(*data, verbose=0, callbacks=[ends])
+    assert ends.revived == 0 and ends.seen > 0
+
+
 def test_constraint_of_the_user_stays_in_force(data):
     model = keras.Sequential(
         [

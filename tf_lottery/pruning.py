@@ -143,9 +143,9 @@ def hold(model, masks):
 
     Weights assigned by hand later (`set_weights`, `load_weights`) may bring
     pruned ones back; they are zero again at the end of the next `fit`, or at
-    once by `hold(model, masks_of(model))`. After another `compile` the masks go on holding, but the new optimizer
-    does not know them: its slots fill up, and a file saved then has none.
-    The same call puts that right.
+    once by `hold(model, masks_of(model))`. After another `compile` the masks
+    go on holding, but the new optimizer does not know them: its slots fill
+    up, and a file saved then has none. The same call puts that right.
 
     Args:
         model: A built `keras.Model`, compiled unless its layers are wrapped.
