@@ -1,5 +1,7 @@
 """Replayed data: a batch follows from seed and position alone."""
 
+import json
+
 import conftest
 import keras
 import numpy as np
@@ -90,11 +92,54 @@ def test_bad_arguments(arguments, message):
         tfl.data.Replay(**arguments)
 
 
+def test_twin_yields_the_same_batches_and_reads_nothing_ahead():
+    data = tfl.data.Replay(
+        {"a": np.arange(10.0)}, np.arange(10), batch_size=4, seed=1
+    )
+    batches = iter(data.as_dataset())
+    for start in (0, 5, 2):
+        data.start(0, start)
+        for step in range(start, start + 4):
+            x, y = next(batches)
+            expected = data.batch(0, step)
+            np.testing.assert_array_equal(x["a"], expected[0]["a"])
+            np.testing.assert_array_equal(y, expected[1])
+
+
+def test_a_run_records_its_data_and_refuses_another(data, tmp_path):
+    def run(seed):
+        replay = tfl.data.Replay(*data, batch_size=16, seed=seed)
+        model = conftest.sequential()
+        model.compile("adam", loss())
+        imp = tfl.IterativeMagnitudePruning(
+            rounds=1, epochs_per_round=1, monitor="loss", data=replay,
+            directory=tmp_path / "run", verbose=0,
+        )
+        model.fit(replay, epochs=imp.epochs, callbacks=[imp], verbose=0)
+
+    run(3)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["data"]["seed"] == 3 and config["data"]["batch_size"] == 16
+    with pytest.raises(ValueError, match="'seed': 3.*'seed': 4"):
+        run(4)
+
+
+def test_other_data_is_not_for_the_callback(data):
+    with pytest.raises(TypeError, match="Replay"):
+        tfl.IterativeMagnitudePruning(data=data)
+
+
 @pytest.mark.usefixtures("deterministic")
+@pytest.mark.parametrize("twin", [False, True])
 @pytest.mark.parametrize("point", ["3it", "8it", "1ep"])
-def test_rounds_rewound_into_an_epoch_equal_round_0(point, data):
+def test_rounds_rewound_into_an_epoch_equal_round_0(point, twin, data):
     """With the default `fit(shuffle=True)`, at any rewinding point."""
     replay = tfl.data.Replay(*data, batch_size=16)
+    feed = {"x": replay}
+    if twin:
+        feed = {
+            "x": replay.as_dataset(), "steps_per_epoch": replay.num_batches
+        }
     model = conftest.functional()
     model.compile("adam", loss())
     imp = tfl.IterativeMagnitudePruning(
@@ -108,7 +153,7 @@ def test_rounds_rewound_into_an_epoch_equal_round_0(point, data):
             if len(imp.results) > len(states):
                 states.append([v.numpy() for v in self.model.variables])
 
-    model.fit(replay, epochs=imp.epochs, callbacks=[imp, Ends()], verbose=0)
+    model.fit(**feed, epochs=imp.epochs, callbacks=[imp, Ends()], verbose=0)
     assert len(states) == 3
     for state in states[1:]:
         for a, b in zip(states[0], state, strict=True):

@@ -102,6 +102,29 @@ def test_finished_and_extended_runs(tmp_path):
     assert outcome(longer) == outcome(fresh)
 
 
+def test_second_process_is_refused_until_the_first_is_killed(tmp_path):
+    """The lock goes with the process, however it ends."""
+    run = tmp_path / "run"
+    run.mkdir()
+    holder = (
+        "import sys, time; from tf_lottery import files; "
+        "files.Lock(sys.argv[1]).acquire(); print('held', flush=True); "
+        "time.sleep(600)"
+    )
+    first = subprocess.Popen(
+        [sys.executable, "-c", holder, run / "lock"], stdout=subprocess.PIPE
+    )
+    assert first.stdout.readline() == b"held\n"
+    (refused,) = harness([{"name": "adam", "directory": str(run)}])
+    first.kill()
+    first.wait()
+    first.stdout.close()
+    (found,) = harness([{"name": "adam", "directory": str(run)}])
+    assert refused["error"].startswith("RuntimeError")
+    assert str(run) in refused["error"]
+    assert outcome(found) == outcome(undisturbed()["adam"])
+
+
 def test_another_configuration_is_refused(tmp_path):
     run = str(tmp_path / "run")
     _, other, same = harness(

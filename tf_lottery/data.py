@@ -118,6 +118,42 @@ class Replay(keras.utils.PyDataset):
         self._next += 1
         return batch
 
+    def as_dataset(self):
+        """Returns the same batches as a `tf.data.Dataset`.
+
+        It is endless: pass `steps_per_epoch=replay.num_batches` to `fit`, and
+        the `Replay` itself to `IterativeMagnitudePruning(data=...)`. Nothing
+        is read ahead, so that an epoch begins where it is told to.
+        """
+        import tensorflow as tf
+
+        def batches():
+            while True:
+                yield self[0]
+
+        def spec_of(array):
+            return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
+
+        first = keras.tree.map_structure(np.asarray, self.batch(0, 0))
+        dataset = tf.data.Dataset.from_generator(
+            batches, output_signature=keras.tree.map_structure(spec_of, first)
+        )
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        options.experimental_optimization.inject_prefetch = False
+        return dataset.with_options(options)
+
+    def get_config(self):
+        """Returns what the order follows from, as plain values."""
+        return {
+            "examples": self.examples,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "shuffle": self.shuffle,
+            "reshuffle_rounds": self.reshuffle_rounds,
+            "augment": getattr(self.augment, "__qualname__", None),
+        }
+
     def batch(self, round, step):
         """Returns the batch of a step, whatever was read before.
 

@@ -262,8 +262,8 @@ class Ticket:
 
 def versions():
     """Returns the versions that a file's provenance names."""
+    names = ["tf_lottery", "keras", keras.backend.backend()]
     return {
-        "python": sys.version.split()[0],
-        "keras": keras.__version__,
-        "backend": keras.backend.backend(),
+        "python": ".".join(map(str, sys.version_info[:2])),
+        **{name: sys.modules[name].__version__ for name in names},
     }

@@ -7,6 +7,7 @@ import warnings
 import keras
 
 from tf_lottery import criteria
+from tf_lottery import data as data_lib
 from tf_lottery import masks as masks_lib
 from tf_lottery import optimizers
 from tf_lottery import pruning
@@ -134,6 +135,12 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         _check_count("rounds", rounds)
         _check_count("epochs_per_round", epochs_per_round)
         schedules.validate_rate(rate, "rate")
+        if data is not None and not isinstance(data, data_lib.Replay):
+            raise TypeError(
+                "Argument `data` must be a `tf_lottery.data.Replay`; any "
+                "other data is given to `fit` alone. "
+                f"Received: data={data!r} (of type {type(data)})"
+            )
         if target_density is not None:
             schedules.validate_rate(target_density, "target_density")
         if tolerance is not None and not tolerance >= 0:
@@ -497,6 +504,7 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
             "tolerance": self.tolerance,
             "monitor": self.monitor.name,
             "mode": self.monitor.mode,
+            "data": None if self.data is None else self.data.get_config(),
             "seed": self.seed,
         }
 
