@@ -82,8 +82,8 @@ def assert_slots_untouched(model):
     """No slot of a pruned weight has moved from its initial value."""
     inner = tfl.optimizers.find(model.optimizer).inner_optimizer
     inner = tfl.optimizers.innermost(inner)
-    slots = tfl.optimizers._slots(inner, model.trainable_variables)
-    initial = tfl.optimizers._initial_slots(inner)
+    slots = tfl.optimizers.slots_of(inner, model.trainable_variables)
+    initial = tfl.optimizers.initial_values(inner)
     checked = 0
     for variable, named in zip(model.trainable_variables, slots):
         mask = tfl.constraints.mask_of(variable)
@@ -257,7 +257,7 @@ def test_constraint_of_the_user_stays_in_force(data):
     kernel = model.layers[0].kernel.numpy()
     assert np.linalg.norm(kernel, axis=0).max() < 0.51
     assert np.count_nonzero(kernel) <= 25
-    tfl.optimizers.constraints.detach(model.layers[0].kernel)
+    tfl.constraints.detach(model.layers[0].kernel)
     assert isinstance(
         model.layers[0].kernel.constraint, keras.constraints.MaxNorm
     )

@@ -1,6 +1,5 @@
 """The optimizer that holds masks while a model trains."""
 
-import collections
 import contextlib
 
 import keras
@@ -8,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import constraints
-from tf_lottery import snapshots
+from tf_lottery.optimizers import slots
 
 
 # A weight of 0 with gradient 0 and slots 0 stays exactly 0 under these: each
@@ -101,7 +100,7 @@ class Masked(keras.optimizers.Optimizer):
                 self._add_mask(index)
                 self._masked = sorted((*self._masked, index))
             self._masks[index].mask.assign(np.asarray(mask))
-        project(self.inner_optimizer, [variable for variable, _ in masks])
+        slots.project(self.inner_optimizer, [variable for variable, _ in masks])
         return len(self._masked) > before
 
     def mask(self, index):
@@ -189,7 +188,7 @@ class Masked(keras.optimizers.Optimizer):
         It is half of what holding costs. A constraint of the user's may
         revive weights, so theirs is followed by ours all the same.
         """
-        keeps_zero = type(innermost(self.inner_optimizer)) in _KEEP_ZERO
+        keeps_zero = type(slots.innermost(self.inner_optimizer)) in _KEEP_ZERO
         spared = [
             (self._trainable_variables[index], self._masks[index])
             for index in self._masked
@@ -205,7 +204,7 @@ class Masked(keras.optimizers.Optimizer):
 
     def _averages(self):
         """Pairs of a moving average of a weight and the weight's mask."""
-        optimizer = innermost(self.inner_optimizer)
+        optimizer = slots.innermost(self.inner_optimizer)
         if not optimizer.use_ema:
             return []
         return [
@@ -268,242 +267,3 @@ def find(optimizer):
     while optimizer is not None and not isinstance(optimizer, Masked):
         optimizer = getattr(optimizer, "inner_optimizer", None)
     return optimizer
-
-
-def attach(model):
-    """Makes sure that a compiled model's optimizer can hold masks.
-
-    The model's optimizer, with all it has learned, becomes the inner one.
-    Masks that stayed on variables when `compile` replaced an older `Masked`
-    are taken over.
-
-    Args:
-        model: A built and compiled `keras.Model`.
-
-    Returns:
-        The model's `Masked` optimizer, built.
-
-    Raises:
-        ValueError: If the model is not compiled.
-    """
-    check_compiled(model)
-    masked = find(model.optimizer)
-    if masked is None:
-        masked = Masked(model.optimizer)
-        _set_optimizer(model, masked)
-    if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
-    orphans = [
-        (variable, constraints.mask_of(variable))
-        for index, variable in enumerate(masked._trainable_variables)
-        if (keep := constraints.keep_of(variable)) is not None
-        and not keep.in_layer
-        and masked._masks[index] is not keep
-    ]
-    set_masks(model, masked, orphans)
-    return masked
-
-
-def set_masks(model, masked, masks):
-    """Sets masks; retraces the model's train step if it is new to a mask."""
-    if masked.set_masks(masks) and model.train_function is not None:
-        model.make_train_function(force=True)
-
-
-def detach(model):
-    """Takes the `Masked` optimizer off a model; its inner one comes back."""
-    masked = find(model.optimizer)
-    if masked is None:
-        return
-    if masked is model.optimizer:
-        _set_optimizer(model, masked.inner_optimizer)
-    else:
-        outer = model.optimizer
-        while outer.inner_optimizer is not masked:
-            outer = outer.inner_optimizer
-        outer.inner_optimizer = masked.inner_optimizer
-        _set_optimizer(model, model.optimizer)
-
-
-def project(optimizer, variables):
-    """Sets pruned weights to zero and their slots to the initial value.
-
-    Args:
-        optimizer: A built optimizer, or `None` for the weights alone.
-        variables: List of trainable variables with a mask, all known to the
-            optimizer.
-    """
-    for variable in variables:
-        constraints.project(variable)
-    if optimizer is None or not optimizer.built:
-        return
-    optimizer = innermost(optimizer)
-    initial = _initial_slots(optimizer)
-    slots = _slots(optimizer, optimizer._trainable_variables)
-    for variable in variables:
-        mask = constraints.keep_of(variable).mask
-        for name, slot in slots[optimizer._get_variable_index(variable)]:
-            value = constraints.masked(mask, slot)
-            if initial.get(name):
-                start = ops.full(slot.shape, initial[name], slot.dtype)
-                value = ops.where(ops.equal(mask, 0), start, value)
-            slot.assign(value)
-
-
-def state(optimizer):
-    """Returns the variables that a rewind restores: all but the masks."""
-    masked = find(optimizer)
-    if masked is None:
-        return list(optimizer.variables)
-    if masked is optimizer:
-        return list(masked.inner_optimizer.variables)
-    masks = {id(v) for v in masked._variables}
-    return [v for v in optimizer.variables if id(v) not in masks]
-
-
-def name_of(optimizer):
-    """Returns the class of an optimizer and of those around it, as a string.
-
-    Whether one of them holds masks makes no difference.
-    """
-    names = []
-    while optimizer is not None:
-        if not isinstance(optimizer, Masked):
-            names.append(keras.saving.get_registered_name(type(optimizer)))
-        optimizer = getattr(optimizer, "inner_optimizer", None)
-    return "/".join(names)
-
-
-def reset(optimizer, variables, step=0):
-    """Sets an optimizer to the state of a new one that stands at a step.
-
-    Args:
-        optimizer: A built optimizer.
-        variables: List of the trainable variables of its model.
-        step: Integer, the number of training steps done. Defaults to 0.
-    """
-    masked = find(optimizer)
-    inner = optimizer if masked is not optimizer else masked.inner_optimizer
-    fresh = type(inner).from_config(inner.get_config())
-    fresh.build(variables)
-    snapshots.restore(state(optimizer), snapshots.capture(state(fresh)))
-    innermost(optimizer)._iterations.assign(step)
-
-
-def rewind_schedule(model, snapshot):
-    """Sets step counter and learning rate back; slots start afresh.
-
-    Args:
-        model: A built and compiled `keras.Model`.
-        snapshot: `Snapshot` of the rewinding point.
-    """
-    reset(model.optimizer, model.trainable_variables, snapshot.step)
-    rate = innermost(model.optimizer)._learning_rate
-    for variable, array in zip(state(model.optimizer), snapshot.optimizer):
-        if variable is rate:
-            variable.assign(array)
-
-
-def innermost(optimizer):
-    """Returns the optimizer inside all wrappers."""
-    while hasattr(optimizer, "inner_optimizer"):
-        optimizer = optimizer.inner_optimizer
-    return optimizer
-
-
-def check_compiled(model):
-    """Raises a `ValueError` unless `model` is compiled with an optimizer."""
-    if not model.compiled or getattr(model, "optimizer", None) is None:
-        raise ValueError(
-            f"Model '{model.name}' must be compiled before masks can be held: "
-            "the optimizer holds them. Call `model.compile(optimizer, loss)` "
-            "first, or use `tf_lottery.layers.wrap(model)` in a training loop "
-            "without an optimizer of the model's own."
-        )
-
-
-def _set_optimizer(model, optimizer):
-    """Replaces the optimizer of a compiled model and nothing else.
-
-    `compile` would also drop metrics and their state. The compile
-    configuration must know the new optimizer, or a saved file would be
-    loaded with the old one; and `compile` on loading must not put a second
-    `LossScaleOptimizer` around a chain that has one.
-    """
-    model.optimizer = optimizer
-    config = model._compile_config.config
-    config["optimizer"] = optimizer
-    while optimizer is not None:
-        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-            config["auto_scale_loss"] = False
-        optimizer = getattr(optimizer, "inner_optimizer", None)
-    if model.train_function is not None:
-        model.make_train_function(force=True)
-
-
-def compile_like(copy, model):
-    """Compiles a copy of a model as the model is, without masks.
-
-    Args:
-        copy: A built `keras.Model` with the trainable variables of `model`.
-        model: A compiled `keras.Model`. Its optimizer's state is copied.
-    """
-    masked = find(model.optimizer)
-    config = dict(model._compile_config.config)
-    optimizer = config["optimizer"]
-    if masked is not None:
-        optimizer = masked.inner_optimizer
-    optimizer = keras.optimizers.get(optimizer)
-    config["optimizer"] = type(optimizer).from_config(optimizer.get_config())
-    for kind in ("metrics", "weighted_metrics"):
-        config[kind] = keras.tree.map_structure(_fresh_metric, config[kind])
-    copy.compile(**config)
-    copy.optimizer.build(copy.trainable_variables)
-    if model.optimizer.built:
-        snapshots.restore(
-            copy.optimizer.variables,
-            snapshots.capture(state(model.optimizer)),
-        )
-
-
-def _fresh_metric(metric):
-    if isinstance(metric, keras.metrics.Metric):
-        return type(metric).from_config(metric.get_config())
-    return metric
-
-
-def _slots(optimizer, variables):
-    """Returns a list of (slot name, slot variable) for each variable.
-
-    Keras names a slot by the path of its variable and the slot's own name.
-    Paths may repeat in a subclassed model; slots are made in the order of
-    the variables, which tells them apart.
-    """
-    paths = collections.defaultdict(list)
-    for index, variable in enumerate(variables):
-        paths[variable.path.replace("/", "_")].append(index)
-    used, slots = collections.Counter(), [[] for _ in variables]
-    for slot in optimizer.variables:
-        path = slot.name
-        while path and path not in paths:
-            path = path.rpartition("_")[0]
-        if not path:
-            continue
-        order = used[slot.name]
-        used[slot.name] += 1
-        if order < len(paths[path]):
-            index = paths[path][order]
-            if tuple(slot.shape) == tuple(variables[index].shape):
-                slots[index].append((slot.name[len(path) + 1:], slot))
-    return slots
-
-
-def _initial_slots(optimizer):
-    """Returns the value that each kind of slot starts with, by slot name."""
-    probe = keras.Variable(np.zeros((1, 1), "float32"), name="probe")
-    fresh = type(optimizer).from_config(optimizer.get_config())
-    fresh.build([probe])
-    return {
-        name: float(ops.convert_to_numpy(slot).reshape(-1)[0])
-        for name, slot in _slots(fresh, [probe])[0]
-    }

@@ -1,0 +1,125 @@
+"""Puts `Masked` on a model, and takes it off."""
+
+import keras
+
+from tf_lottery import constraints
+from tf_lottery import snapshots
+from tf_lottery.optimizers.masked import Masked
+from tf_lottery.optimizers.masked import find
+from tf_lottery.optimizers.state import state
+
+
+def attach(model):
+    """Makes sure that a compiled model's optimizer can hold masks.
+
+    The model's optimizer, with all it has learned, becomes the inner one.
+    Masks that stayed on variables when `compile` replaced an older `Masked`
+    are taken over.
+
+    Args:
+        model: A built and compiled `keras.Model`.
+
+    Returns:
+        The model's `Masked` optimizer, built.
+
+    Raises:
+        ValueError: If the model is not compiled.
+    """
+    check_compiled(model)
+    masked = find(model.optimizer)
+    if masked is None:
+        masked = Masked(model.optimizer)
+        _set_optimizer(model, masked)
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    orphans = [
+        (variable, constraints.mask_of(variable))
+        for index, variable in enumerate(masked._trainable_variables)
+        if (keep := constraints.keep_of(variable)) is not None
+        and not keep.in_layer
+        and masked._masks[index] is not keep
+    ]
+    set_masks(model, masked, orphans)
+    return masked
+
+
+def set_masks(model, masked, masks):
+    """Sets masks; retraces the model's train step if it is new to a mask."""
+    if masked.set_masks(masks) and model.train_function is not None:
+        model.make_train_function(force=True)
+
+
+def detach(model):
+    """Takes the `Masked` optimizer off a model; its inner one comes back."""
+    masked = find(model.optimizer)
+    if masked is None:
+        return
+    if masked is model.optimizer:
+        _set_optimizer(model, masked.inner_optimizer)
+    else:
+        outer = model.optimizer
+        while outer.inner_optimizer is not masked:
+            outer = outer.inner_optimizer
+        outer.inner_optimizer = masked.inner_optimizer
+        _set_optimizer(model, model.optimizer)
+
+
+def check_compiled(model):
+    """Raises a `ValueError` unless `model` is compiled with an optimizer."""
+    if not model.compiled or getattr(model, "optimizer", None) is None:
+        raise ValueError(
+            f"Model '{model.name}' must be compiled before masks can be held: "
+            "the optimizer holds them. Call `model.compile(optimizer, loss)` "
+            "first, or use `tf_lottery.layers.wrap(model)` in a training loop "
+            "without an optimizer of the model's own."
+        )
+
+
+def _set_optimizer(model, optimizer):
+    """Replaces the optimizer of a compiled model and nothing else.
+
+    `compile` would also drop metrics and their state. The compile
+    configuration must know the new optimizer, or a saved file would be
+    loaded with the old one; and `compile` on loading must not put a second
+    `LossScaleOptimizer` around a chain that has one.
+    """
+    model.optimizer = optimizer
+    config = model._compile_config.config
+    config["optimizer"] = optimizer
+    while optimizer is not None:
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            config["auto_scale_loss"] = False
+        optimizer = getattr(optimizer, "inner_optimizer", None)
+    if model.train_function is not None:
+        model.make_train_function(force=True)
+
+
+def compile_like(copy, model):
+    """Compiles a copy of a model as the model is, without masks.
+
+    Args:
+        copy: A built `keras.Model` with the trainable variables of `model`.
+        model: A compiled `keras.Model`. Its optimizer's state is copied.
+    """
+    masked = find(model.optimizer)
+    config = dict(model._compile_config.config)
+    optimizer = config["optimizer"]
+    if masked is not None:
+        optimizer = masked.inner_optimizer
+    optimizer = keras.optimizers.get(optimizer)
+    config["optimizer"] = type(optimizer).from_config(optimizer.get_config())
+    for kind in ("metrics", "weighted_metrics"):
+        config[kind] = keras.tree.map_structure(_fresh_metric, config[kind])
+    copy.compile(**config)
+    copy.optimizer.build(copy.trainable_variables)
+    if model.optimizer.built:
+        snapshots.restore(
+            copy.optimizer.variables,
+            snapshots.capture(state(model.optimizer)),
+        )
+
+
+def _fresh_metric(metric):
+    if isinstance(metric, keras.metrics.Metric):
+        return type(metric).from_config(metric.get_config())
+    return metric

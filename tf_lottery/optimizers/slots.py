@@ -1,0 +1,78 @@
+"""The slots of an optimizer: what it keeps for each weight."""
+
+import collections
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_lottery import constraints
+
+
+def innermost(optimizer):
+    """Returns the optimizer inside all wrappers."""
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+    return optimizer
+
+
+def slots_of(optimizer, variables):
+    """Returns a list of (slot name, slot variable) for each variable.
+
+    Keras names a slot by the path of its variable and the slot's own name.
+    Paths may repeat in a subclassed model; slots are made in the order of
+    the variables, which tells them apart.
+    """
+    paths = collections.defaultdict(list)
+    for index, variable in enumerate(variables):
+        paths[variable.path.replace("/", "_")].append(index)
+    used, slots = collections.Counter(), [[] for _ in variables]
+    for slot in optimizer.variables:
+        path = slot.name
+        while path and path not in paths:
+            path = path.rpartition("_")[0]
+        if not path:
+            continue
+        order = used[slot.name]
+        used[slot.name] += 1
+        if order < len(paths[path]):
+            index = paths[path][order]
+            if tuple(slot.shape) == tuple(variables[index].shape):
+                slots[index].append((slot.name[len(path) + 1:], slot))
+    return slots
+
+
+def initial_values(optimizer):
+    """Returns the value that each kind of slot starts with, by slot name."""
+    probe = keras.Variable(np.zeros((1, 1), "float32"), name="probe")
+    fresh = type(optimizer).from_config(optimizer.get_config())
+    fresh.build([probe])
+    return {
+        name: float(ops.convert_to_numpy(slot).reshape(-1)[0])
+        for name, slot in slots_of(fresh, [probe])[0]
+    }
+
+
+def project(optimizer, variables):
+    """Sets pruned weights to zero and their slots to the initial value.
+
+    Args:
+        optimizer: A built optimizer, or `None` for the weights alone.
+        variables: List of trainable variables with a mask, all known to the
+            optimizer.
+    """
+    for variable in variables:
+        constraints.project(variable)
+    if optimizer is None or not optimizer.built:
+        return
+    optimizer = innermost(optimizer)
+    initial = initial_values(optimizer)
+    slots = slots_of(optimizer, optimizer._trainable_variables)
+    for variable in variables:
+        mask = constraints.keep_of(variable).mask
+        for name, slot in slots[optimizer._get_variable_index(variable)]:
+            value = constraints.masked(mask, slot)
+            if initial.get(name):
+                start = ops.full(slot.shape, initial[name], slot.dtype)
+                value = ops.where(ops.equal(mask, 0), start, value)
+            slot.assign(value)
