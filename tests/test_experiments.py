@@ -353,6 +353,11 @@ class TestReport:
             "is better than random masks by more than the spread"
         )
 
+    def test_a_single_control_is_no_verdict(self):
+        verdict = self.make(reinit=(0.8,), masks=(0.7,)).verdict
+        assert "random re-init 80.0 %" in verdict
+        assert verdict.endswith("raise --control-trials")
+
     def test_none(self):
         assert self.make(winner=None).verdict == "winning ticket: none found"
 

@@ -145,6 +145,12 @@ def _against_controls(ticket):
         f"{records.CONTROLS[name]} {records.percent(outcomes)} %"
         for name, outcomes in ticket.controls.items()
     )
+    if any(len(outcomes) < 2 for outcomes in ticket.controls.values()):
+        return (
+            f"\n  controls: {found}"
+            "\n  one control of a kind has no spread to judge by: raise "
+            "--control-trials"
+        )
     beaten = [name for name in ticket.controls if ticket.beats(name)]
     words = " and ".join(records.CONTROLS[name] for name in beaten)
     if len(beaten) == len(ticket.controls):
