@@ -170,6 +170,32 @@ def test_backup_for_a_round_is_refused_at_the_start(data, tmp_path):
         train(data, lambda: [callbacks.BackupAndRestore(tmp_path)])
 
 
+def test_backup_beside_the_rounds_is_refused_where_it_acts(data, tmp_path):
+    class Dies(callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    def backup():
+        return callbacks.BackupAndRestore(tmp_path / "backup")
+
+    with pytest.raises(KeyboardInterrupt):
+        train(data, beside=[backup(), Dies()])
+    with pytest.raises(ValueError, match="epoch 2.*BackupAndRestore"):
+        train(data, beside=[backup()])
+
+
+def test_initial_epoch_is_refused(data, compiled):
+    imp = tfl.IterativeMagnitudePruning(
+        rounds=1, epochs_per_round=2, monitor="loss"
+    )
+    with pytest.raises(ValueError, match="initial_epoch"):
+        compiled.fit(
+            *data, epochs=imp.epochs, initial_epoch=1, callbacks=[imp],
+            verbose=0,
+        )
+
+
 def test_weights_restored_beside_the_rounds_are_reported(data):
     class Restore(callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):

@@ -258,6 +258,13 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         self._take_snapshot()
 
     def on_epoch_begin(self, epoch, logs=None):
+        if epoch != self._clock.fit_epoch:
+            raise ValueError(
+                f"`fit` is at epoch {epoch}, but the rounds are at epoch "
+                f"{self._clock.fit_epoch}. `initial_epoch` and "
+                "`BackupAndRestore` cannot be used beside rounds: pass "
+                "`directory=` to save and resume a run."
+            )
         if self._restoring:
             self._restore_rest()
         elif self._session is not None:
