@@ -1,5 +1,6 @@
 """The files of a run: the only place that knows their names."""
 
+import contextlib
 import json
 import pathlib
 import warnings
@@ -49,18 +50,17 @@ class RunDirectory:
             OSError: If it cannot be written.
         """
         config = json.loads(json.dumps(config))
-        try:
-            (self.path / "rounds").mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
-            if self._config.exists():
-                self._check(self._read_config(), config)
-            files.write_text(self._config, _json(config))
-        except OSError as error:
-            self.close()
-            raise _cannot_write(self.path, error) from error
-        except Exception:
-            self.close()
-            raise
+        with contextlib.ExitStack() as failed:
+            failed.callback(self.close)
+            try:
+                (self.path / "rounds").mkdir(parents=True, exist_ok=True)
+                self._lock.acquire()
+                if self._config.exists():
+                    self._check(self._read_config(), config)
+                files.write_text(self._config, _json(config))
+            except OSError as error:
+                raise _cannot_write(self.path, error) from error
+            failed.pop_all()
 
     def close(self):
         """Lets other processes open the directory."""
