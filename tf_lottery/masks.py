@@ -6,7 +6,6 @@ only; which weights a model has, and what their scores mean, is decided
 elsewhere.
 """
 
-import dataclasses
 import math
 import zlib
 from collections.abc import Mapping, Sequence
@@ -14,63 +13,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tf_lottery import selection
-
-
-@dataclasses.dataclass(frozen=True)
-class Unstructured:
-    """Every weight is kept or pruned on its own."""
-
-    name = "unstructured"
-
-    def select(self, scores, masks, keep, allow_collapse=False):
-        """Keeps the `keep` best survivors of all `scores` together.
-
-        Args:
-            scores: Dict of key to array, ranked together.
-            masks: Dict of key to boolean array, same keys and shapes.
-            keep: Integer, number of weights to keep.
-            allow_collapse: Boolean, whether a key may lose all its weights.
-                Defaults to `False`.
-
-        Returns:
-            Dict of new boolean arrays, subsets of `masks`.
-        """
-        kept = selection.keep_best(scores, masks, keep)
-        alive = [key for key in scores if masks[key].any()]
-        if allow_collapse or all(kept[key].any() for key in alive):
-            return kept
-        _check_room(keep, alive)
-        best = {key: selection.best(scores[key], masks[key]) for key in alive}
-        for key in scores:
-            kept[key][...] = masks[key]
-        for key, index in best.items():
-            kept[key].flat[index] = False
-        selection.keep_best(scores, kept, keep - len(best), out=kept)
-        for key, index in best.items():
-            kept[key].flat[index] = True
-        return kept
-
-
-_PATTERNS = {pattern.name: pattern for pattern in (Unstructured,)}
-
-
-def get_pattern(identifier: str | Unstructured) -> Unstructured:
-    """Returns the pattern named by `identifier`, or `identifier` itself.
-
-    Args:
-        identifier: String such as `"unstructured"`, or a pattern.
-
-    Raises:
-        ValueError: If there is no such pattern.
-    """
-    if isinstance(identifier, tuple(_PATTERNS.values())):
-        return identifier
-    if isinstance(identifier, str) and identifier in _PATTERNS:
-        return _PATTERNS[identifier]()
-    raise ValueError(
-        f"Argument `pattern` must be one of {sorted(_PATTERNS)} or an "
-        f"instance of a pattern. Received: pattern={identifier!r}"
-    )
+from tf_lottery.layouts import Layout
+from tf_lottery.patterns import Pattern
+from tf_lottery.patterns import Unstructured
+from tf_lottery.patterns import get_pattern
+from tf_lottery.patterns.pattern import brief
 
 
 def select(
@@ -78,11 +25,13 @@ def select(
     keep: int | Sequence[int],
     masks: Mapping[str, np.ndarray] | None = None,
     groups: Sequence[Sequence[str]] | None = None,
-    pattern: str | Unstructured = "unstructured",
+    pattern: str | Pattern = Unstructured(),
     allow_collapse: bool = False,
+    layouts: Mapping[str, Layout] | None = None,
 ) -> dict[str, np.ndarray]:
     """Keeps the weights with the highest scores, exactly `keep` of them.
 
+    A pattern that prunes several weights at once comes as near as it can.
     Equal scores are kept in order: keys as in `scores`, then the flat index.
     Integer scores are compared as float64.
 
@@ -96,16 +45,21 @@ def select(
             `None`: nothing is pruned yet.
         groups: List of lists of keys, each ranked together. Keys in no group
             keep their masks. Defaults to `None`: one group of all keys.
-        pattern: String or pattern. Defaults to `"unstructured"`.
+        pattern: String or pattern, see `tf_lottery.patterns`. Defaults to
+            `"unstructured"`.
         allow_collapse: Boolean, whether a key may lose all its weights. If
             not, the best survivor of every key stays. Defaults to `False`.
+        layouts: Dict of key to `tf_lottery.layouts.Layout`, which axes of a
+            weight are inputs and outputs; only patterns ask. Defaults to
+            `None`: the last axis is the output, the last but one the input.
 
     Returns:
         Dict of key to new boolean array, True = kept.
 
     Raises:
-        ValueError: If a survivor's score is NaN or infinite, or `keep`,
-            `masks` or `groups` do not fit `scores`.
+        ValueError: If a survivor's score is NaN or infinite, `keep`,
+            `masks`, `groups` or `layouts` do not fit `scores`, or the
+            pattern cannot keep so few.
 
     Example:
 
@@ -123,9 +77,8 @@ def select(
     for group, number in zip(groups, keep):
         inside = {key: scores[key] for key in scores if key in group}
         _check_scores(inside, masks)
-        kept |= pattern.select(
-            inside, {key: masks[key] for key in inside}, number, allow_collapse
-        )
+        within = {key: masks[key] for key in inside}
+        kept |= pattern.select(inside, within, number, allow_collapse, layouts)
     return {
         key: kept[key] if key in kept else np.array(masks[key])
         for key in scores
@@ -304,22 +257,7 @@ def _check_keep(keep, groups, masks):
         ):
             raise ValueError(
                 f"Argument `keep` must be an integer in [0, {survivors}], the "
-                f"number of survivors of {_brief(group)}. Received: "
+                f"number of survivors of {brief(group)}. Received: "
                 f"keep={keep}"
             )
     return [int(number) for number in numbers]
-
-
-def _check_room(keep, keys):
-    if keep < len(keys):
-        raise ValueError(
-            f"Argument `keep` must be at least {len(keys)}, one weight for "
-            f"each of {_brief(keys)}, unless `allow_collapse=True`. "
-            f"Received: keep={keep}"
-        )
-
-
-def _brief(keys, most=8):
-    names = ", ".join(map(repr, keys[:most]))
-    more = len(keys) - most
-    return f"{names} and {more} more" if more > 0 else names

@@ -1,0 +1,176 @@
+"""Whole output units."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from tf_lottery import layouts as layouts_lib
+from tf_lottery.patterns import grid
+from tf_lottery.patterns import pattern
+from tf_lottery.patterns import units as units_lib
+
+_POOLS = {"l1": "sum", "l2": "l2", "mean": "mean"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Channel(pattern.Pattern):
+    """All weights of an output unit are kept or pruned together.
+
+    An output unit is a column of a Dense kernel, a filter of a convolution,
+    a pair of input channel and multiplier of a depthwise one, one entry of
+    one head of an attention projection, one column of one gate of a
+    recurrent kernel.
+
+    A unit's score is pooled over its surviving weights' scores: `"l1"` is
+    their sum (the L1 norm of the filter when they are magnitudes: Li et al.,
+    "Pruning Filters for Efficient ConvNets", arXiv:1608.08710), `"l2"` the
+    root of the sum of their squares, `"mean"` their mean, which is fairer
+    between layers of different fan-in. The number of weights kept is the one
+    nearest to what is asked, the smaller of two equally near.
+
+    Args:
+        units: Dict of weight key to `(axes, ids)`: the axis (or axes) whose
+            entries are units, and an integer array of their shape. Entries
+            with the same id are one unit, in as many weights as there are;
+            id 0 is never pruned, nor are keys that are not named. Ids are a
+            model's own, so the string of the pattern leaves them out.
+            Defaults to `None`: the outputs of each weight.
+        norm: String, `"l1"`, `"l2"` or `"mean"`. Defaults to `"l1"`.
+
+    Raises:
+        ValueError: If `norm` is unknown or `units` is not such a dict.
+
+    Example:
+
+    >>> from tf_lottery import masks
+    >>> kernel = np.array([[1., 5., 2.], [4., 3., 1.]])
+    >>> kept = masks.select({"fc/kernel": kernel}, 4, pattern="channel")
+    >>> kept["fc/kernel"].astype(int).tolist()
+    [[1, 1, 0], [1, 1, 0]]
+    """
+
+    units: Mapping | None = dataclasses.field(
+        default=None, compare=False, repr=False
+    )
+    norm: str = "l1"
+
+    name = "channel"
+    forms = ("channel", "channel:l2", "channel:mean")
+
+    def __post_init__(self):
+        if self.norm not in _POOLS:
+            raise ValueError(
+                f"Argument `norm` must be one of {list(_POOLS)}. "
+                f"Received: norm={self.norm!r}"
+            )
+        if self.units is not None:
+            checked = {k: _check_ids(k, v) for k, v in self.units.items()}
+            object.__setattr__(self, "units", checked)
+
+    @property
+    def spec(self):
+        """String such as `"channel"` or `"channel:l2"`."""
+        return self.name + ("" if self.norm == "l1" else f":{self.norm}")
+
+    @classmethod
+    def parse(cls, spec):
+        """See `Pattern`."""
+        name, colon, norm = spec.partition(":")
+        if name != cls.name:
+            return None
+        return cls(norm=norm) if colon else cls()
+
+    def select(self, scores, masks, keep, allow_collapse=False, layouts=None):
+        """Keeps the best output units; see `Pattern`."""
+        found = self._units(scores, masks, layouts)
+        return found.keep(keep, allow_collapse)
+
+    def fewest(self, scores, masks, layouts=None):
+        """Returns the number of weights in the best unit of each key."""
+        return self._units(scores, masks, layouts).fewest()
+
+    def _units(self, scores, masks, layouts):
+        if self.norm == "l2":
+            _check_positive(scores, masks)
+        shapes = {key: score.shape for key, score in scores.items()}
+        found = layouts_lib.complete(layouts, shapes)
+        if self.units is None:
+            axes = {key: found[key].outputs for key in shapes}
+            ids = None
+        else:
+            _check_coupling(self.units, shapes)
+            # What is not named is one block of id 0.
+            default = ((), np.zeros((), np.int64))
+            pairs = {key: self.units.get(key, default) for key in shapes}
+            axes = {key: pair[0] for key, pair in pairs.items()}
+            ids = {key: pair[1] for key, pair in pairs.items()}
+            _check_shapes(pairs, shapes)
+        grids = {
+            key: grid.Grid(shape, _slices(len(shape), axes[key]), None, 1)
+            for key, shape in shapes.items()
+        }
+        return units_lib.Units(scores, masks, grids, _POOLS[self.norm], ids)
+
+
+def _slices(ndim, axes):
+    """The layout in which every entry of `axes` is an output."""
+    others = tuple(axis for axis in range(ndim) if axis not in axes)
+    return layouts_lib.Layout(others, axes)
+
+
+def _check_ids(key, pair):
+    try:
+        axes, ids = pair
+        axes = tuple(int(axis) for axis in np.atleast_1d(axes))
+        ids = np.asarray(ids)
+    except (TypeError, ValueError):
+        axes, ids = (), np.zeros(0)
+    right = np.issubdtype(ids.dtype, np.integer) and ids.ndim == len(axes)
+    if not right or (ids < 0).any():
+        raise ValueError(
+            "Argument `units` must be a dict from weight key to (axes, ids), "
+            "ids an array of integers from 0 on with one dimension for each "
+            f"axis. Received: {pair!r} for {key!r}"
+        )
+    return axes, ids
+
+
+def _check_shapes(pairs, shapes):
+    for key, (axes, ids) in pairs.items():
+        shape = shapes[key]
+        fits = all(0 <= axis < len(shape) for axis in axes)
+        if not fits or ids.shape != tuple(shape[axis] for axis in axes):
+            raise ValueError(
+                f"Argument `units` does not fit {key!r} of shape {shape}. "
+                f"Received: axes {axes} with ids of shape {ids.shape}"
+            )
+
+
+def _check_coupling(units, ranked):
+    """Raises if a unit lies partly in weights that are not ranked now."""
+    owner = {
+        number: key
+        for key in units if key not in ranked
+        for number in np.unique(units[key][1]).tolist() if number
+    }
+    for key in ranked:
+        for number in np.unique(units[key][1]) if key in units else ():
+            if int(number) in owner:
+                raise ValueError(
+                    f"Unit {number} couples {key!r} with "
+                    f"{owner[int(number)]!r}, so both must be ranked "
+                    "together: with one rate, and scope 'global'. Or give "
+                    "the unit id 0, then it is never pruned. Received: "
+                    f"scores of {pattern.brief(ranked)}"
+                )
+
+
+def _check_positive(scores, masks):
+    for key, score in scores.items():
+        if ((score < 0) & masks[key]).any():
+            raise ValueError(
+                "Channels by norm 'l2' need scores that are not negative; "
+                "use norm 'l1', the sum, or 'mean'. Received: a negative "
+                f"score of {key!r}"
+            )

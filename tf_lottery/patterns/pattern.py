@@ -1,0 +1,102 @@
+"""What every pattern can do."""
+
+import abc
+
+import numpy as np
+
+
+class Pattern(abc.ABC):
+    """Base of all patterns.
+
+    Attributes:
+        name: String, what kind of pattern it is.
+        forms: Tuple of strings, how it can be written.
+    """
+
+    name: str
+    forms: tuple[str, ...]
+
+    @property
+    @abc.abstractmethod
+    def spec(self) -> str:
+        """The string that `get_pattern()` makes an equal pattern of."""
+
+    @classmethod
+    @abc.abstractmethod
+    def parse(cls, spec: str) -> "Pattern | None":
+        """Returns the pattern a string means; `None` if of another kind."""
+
+    @abc.abstractmethod
+    def select(
+        self, scores, masks, keep, allow_collapse=False, layouts=None
+    ) -> dict[str, np.ndarray]:
+        """Keeps the best `keep` survivors, as near as the pattern allows.
+
+        Args:
+            scores: Dict of key to finite array, ranked together.
+            masks: Dict of key to boolean array, same keys and shapes.
+            keep: Integer, number of weights to keep.
+            allow_collapse: Boolean, whether a key may lose all its weights.
+                Defaults to `False`.
+            layouts: Dict of key to `tf_lottery.layouts.Layout`. Defaults to
+                `None`: see `tf_lottery.layouts.default`.
+
+        Returns:
+            Dict of new boolean arrays, subsets of `masks`.
+
+        Raises:
+            ValueError: If that few cannot be kept.
+        """
+
+    @abc.abstractmethod
+    def fewest(self, scores, masks, layouts=None) -> int:
+        """Returns the least `keep` that `select()` takes, without collapse.
+
+        Args:
+            scores: See `select`.
+            masks: See `select`.
+            layouts: See `select`.
+        """
+
+    def one_step(self, keep, masks, layouts=None) -> int:
+        """Returns how many weights pruning in a single step has to keep.
+
+        This is `keep` itself, unless the pattern fixes the density.
+
+        Args:
+            keep: Integer, the number wished for.
+            masks: See `select`.
+            layouts: See `select`.
+
+        Raises:
+            ValueError: If the pattern has another density.
+        """
+        return keep
+
+    def __str__(self):
+        return self.spec
+
+
+def check_room(keep, least, keys, what):
+    """Raises if `keep` is less than it takes to leave something of each key.
+
+    Args:
+        keep: Integer.
+        least: Integer, number of weights that takes.
+        keys: List of strings.
+        what: String, what stays of each, such as `"weight"`.
+    """
+    if keep < least:
+        raise ValueError(
+            f"Argument `keep` must be at least {least}, one {what} for each "
+            f"of {brief(keys)}, unless `allow_collapse=True`. "
+            f"Received: keep={keep}"
+        )
+
+
+def brief(keys, most=8):
+    """Returns the first of many keys as one string."""
+    keys = list(keys)
+    names = ", ".join(map(repr, keys[:most]))
+    more = len(keys) - most
+    return f"{names} and {more} more" if more > 0 else names
