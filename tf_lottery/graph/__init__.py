@@ -1,0 +1,19 @@
+"""Which channels, units and heads of a model depend on each other.
+
+`trace` reads the graph of a model, without data, into a `Graph`: what must be
+cut out of which weight, and changed in which configuration, when a channel
+is removed. Units that cannot be removed exactly are frozen with the reason.
+"""
+
+from tf_lottery.graph import rules
+from tf_lottery.graph.registry import register_rule
+from tf_lottery.graph.structure import Binding
+from tf_lottery.graph.structure import Class
+from tf_lottery.graph.structure import ConfigEdit
+from tf_lottery.graph.structure import Frozen
+from tf_lottery.graph.structure import Graph
+from tf_lottery.graph.structure import Group
+from tf_lottery.graph.structure import Producer
+from tf_lottery.graph.structure import Scale
+from tf_lottery.graph.tracing import channel_units
+from tf_lottery.graph.tracing import trace

@@ -1,0 +1,240 @@
+"""What a rule sees: one call of a layer or operation in the graph."""
+
+import dataclasses
+import inspect
+
+import keras
+import numpy as np
+from keras import tree
+
+
+@dataclasses.dataclass(eq=False)
+class Symbol:
+    """A tensor in the graph.
+
+    Attributes:
+        ids: Integer array with one axis per axis but the batch, of size 1
+            where the ids do not vary.
+        shape: Tuple of integers or `None`, with the batch.
+        dtype: String.
+        uniform: Boolean, whether all its units have the same value, so that
+            it does not matter to a maximum which of them are there.
+    """
+
+    ids: np.ndarray
+    shape: tuple
+    dtype: str = "float32"
+    uniform: bool = False
+
+    def axis(self, axis):
+        """Returns an axis of the tensor as an axis of `ids`, -1 = batch."""
+        return axis % len(self.shape) - 1
+
+
+class Call:
+    """One call of a layer or operation, as rules see it.
+
+    Attributes:
+        operation: The layer or `keras.Operation`.
+        layer: The same, for rules of layers.
+        args: Positional arguments, with `Symbol` in the place of tensors.
+        kwargs: Keyword arguments.
+        inputs: List of every `Symbol` in the arguments.
+        outputs: List of the shapes of the outputs, with the batch.
+        units: `tf_lottery.graph.units.Units`.
+        uniform: Boolean that a rule may set, see `Symbol.uniform`.
+    """
+
+    def __init__(self, tracer, operation, args, kwargs, outputs, outer=None):
+        self.operation = self.layer = operation
+        self.args, self.kwargs = args, kwargs
+        self.outputs = [tuple(shape) for shape in outputs]
+        self.inputs = [
+            x for x in tree.flatten((args, kwargs)) if isinstance(x, Symbol)
+        ]
+        self.units = tracer.units
+        self.uniform = False
+        self._tracer = tracer
+        # The operation in the graph, and the way to this one's configuration.
+        self._root, self._way = outer or (operation, ())
+
+    @property
+    def name(self):
+        """Class and name, for reasons."""
+        kind = type(self.operation).__name__
+        if isinstance(self.operation, keras.layers.Layer):
+            return f"{kind} '{self.operation.name}'"
+        return f"operation {kind}"
+
+    def arguments(self):
+        """Returns dict from argument name of `call` to value."""
+        signature = inspect.signature(self.operation.call)
+        return signature.bind(*self.args, **self.kwargs).arguments
+
+    def fresh(self, count, role="units"):
+        """Returns ids of new units that the layer makes, the same every call.
+
+        Args:
+            count: Integer.
+            role: String, what the units are. Defaults to `"units"`.
+
+        Returns:
+            Integer array of length `count`.
+        """
+        return self._tracer.fresh(self.layer, role, count)
+
+    def bind(self, variable, axis, ids, kind):
+        """Binds an axis of a weight to units.
+
+        Args:
+            variable: `keras.Variable`; `None` is left alone.
+            axis: Integer.
+            ids: Integer array, one per slice of the weight.
+            kind: String, see `Binding.kind`.
+        """
+        if variable is not None:
+            axis = axis % len(variable.shape)
+            ids = np.broadcast_to(ids, (variable.shape[axis],))
+            self._tracer.bind(self.layer, variable, axis, ids, kind)
+
+    def edit(self, entry, ids, value):
+        """Says what a configuration entry becomes.
+
+        Args:
+            entry: String, or tuple of strings, see `ConfigEdit.entry`.
+            ids: Integer array of the ids it depends on.
+            value: Function from boolean array over ids to the value.
+        """
+        entry = (entry,) if isinstance(entry, str) else tuple(entry)
+        if entry[0] == "call" and self._way:
+            self.freeze(ids, f"{self.name} is inside a wrapper")
+            return
+        self._tracer.edit(self._root, self._way + entry, ids, value)
+
+    def edit_count(self, entry, ids):
+        """Says that a configuration entry is the number of kept ids."""
+        self.edit(entry, ids, lambda kept: int(kept[ids].sum()))
+
+    def part(self, ids):
+        """Says that at least one of some units must be kept."""
+        self._tracer.part(ids)
+
+    def scale(self, variable, ids, factor):
+        """Says that a weight is multiplied by a factor, see `Scale`."""
+        if variable is not None:
+            self._tracer.scale(variable, ids, factor)
+
+    def freeze(self, ids, reason):
+        """Freezes ids, or those of a `Symbol`."""
+        self.units.freeze(getattr(ids, "ids", ids), reason)
+
+    def freeze_mixed(self, x, axes=None):
+        """Freezes a tensor if its units vary along axes that get mixed.
+
+        Args:
+            x: `Symbol`.
+            axes: Axes of the tensor. Defaults to all but the batch.
+        """
+        mixed = range(x.ids.ndim) if axes is None else map(x.axis, axes)
+        if any(axis >= 0 and self.units.varies(x.ids, axis) for axis in mixed):
+            self.freeze(x, f"{self.name} mixes channels")
+
+    def frozen(self, reason=None):
+        """Freezes all that comes in; returns ids of frozen outputs."""
+        reason = reason or f"{self.name} mixes channels"
+        for x in self.inputs:
+            self.freeze(x, reason)
+        if getattr(self.operation, "weights", None):
+            size = self.outputs[0][-1]
+            self._tracer.opaque(self.layer, size or 0, reason)
+        return [
+            np.full((1,) * (len(shape) - 1), self.units.constant(reason))
+            for shape in self.outputs
+        ]
+
+    def along(self, x, axis):
+        """Returns the ids along one axis of a tensor, the only one to vary.
+
+        Where ids vary along other axes, too, they are tied over those; where
+        they vary along others only, they are frozen.
+
+        Args:
+            x: `Symbol`.
+            axis: Integer, axis of the tensor with the batch.
+
+        Returns:
+            Integer array, one per slice; of length 1 if they do not vary and
+            the size is unknown.
+        """
+        axis = x.axis(axis)
+        varying = self.units.varying(x.ids)
+        if axis not in varying and varying:
+            self.freeze(x, f"{self.name} mixes channels")
+        for other in varying:
+            if other != axis and axis in varying:
+                self.units.tie(x.ids, other)
+        index = tuple(
+            slice(None) if i == axis else 0 for i in range(x.ids.ndim)
+        )
+        size = x.shape[axis + 1]
+        ids = x.ids[index]
+        return ids if size is None else np.broadcast_to(ids, (size,))
+
+    def place(self, ids, axis, rank):
+        """Returns ids along one axis of a tensor of a rank with the batch."""
+        shape = [1] * (rank - 1)
+        shape[axis % rank - 1] = len(ids)
+        return ids.reshape(shape)
+
+    def replace(self, x, ids, axis):
+        """Returns ids of a tensor like `x` with others along one axis."""
+        return self.place(ids, axis, len(x.shape))
+
+    def bind_aligned(self, variable, x, kind="pass"):
+        """Binds a weight whose axes are the last axes of a tensor.
+
+        Args:
+            variable: `keras.Variable` or `None`.
+            x: `Symbol`, after broadcasting by the weight.
+            kind: String. Defaults to `"pass"`.
+        """
+        if variable is None:
+            return
+        varying = self.units.varying(x.ids)
+        for axis in varying[:-1]:
+            self.units.tie(x.ids, axis)
+        for axis in varying[-1:]:
+            back = axis - x.ids.ndim
+            own = len(variable.shape) + back
+            if own >= 0 and variable.shape[own] > 1:
+                ids = self.along(x, axis + 1)
+                self.bind(variable, own, ids, kind)
+
+    def rectangular(self, ids):
+        """Ties ids, once all is traced, until they vary along one axis."""
+        self._tracer.later(lambda: self._tie_all_but_last(ids))
+
+    def _tie_all_but_last(self, ids):
+        for axis in self.units.varying(ids)[:-1]:
+            self.units.tie(ids, axis)
+
+    def inner(self, layer, args, kwargs, way, outputs=None):
+        """Applies the rule of a layer inside this one.
+
+        Args:
+            layer: The `keras.layers.Layer`.
+            args: Sequence of positional arguments it is called with.
+            kwargs: Dict of keyword arguments.
+            way: Tuple, the way from the configuration of this layer to that
+                of the inner one.
+            outputs: List of shapes of its outputs. Defaults to those of this
+                layer.
+
+        Returns:
+            Array of ids, or list of them.
+        """
+        outputs = self.outputs if outputs is None else outputs
+        outer = self._root, self._way + tuple(way)
+        return self._tracer.call(
+            Call(self._tracer, layer, tuple(args), kwargs, outputs, outer)
+        )

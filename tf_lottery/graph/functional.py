@@ -1,0 +1,468 @@
+"""The graph behind a Keras model: reading it, running it, building it anew.
+
+All that Keras keeps to itself is touched here and nowhere else.
+"""
+
+import copy
+import dataclasses
+import importlib
+import inspect
+
+import keras
+from keras import tree
+from keras.src.models.functional import Functional
+
+_OPERATION_MODULES = ("numpy", "nn", "core", "math", "image")
+
+
+class Unreadable(ValueError):
+    """A model or layer is no graph of Keras operations; says why."""
+
+
+@dataclasses.dataclass(eq=False)
+class View:
+    """The Functional graph behind a model or layer.
+
+    Attributes:
+        model: The `keras.Model` or the composite `keras.layers.Layer`.
+        graph: The Functional `keras.Model` that computes the same with the
+            same variables.
+        parts: Dict from `id(operation)` to the `View` of every operation,
+            at any depth, that is a graph itself. Models below one another
+            share the dict.
+        constants: List of what `model` is called with beside tensors, `None`
+            for a model that needs no reading.
+    """
+
+    model: keras.layers.Layer
+    graph: keras.Model
+    parts: dict
+    constants: list | None = None
+
+
+def view(model):
+    """Returns the graph behind a model.
+
+    A subclassed model is called on symbolic tensors of the shapes it was
+    built with; its graph shares the variables.
+
+    Args:
+        model: A built `keras.Model`.
+
+    Returns:
+        A `View`.
+
+    Raises:
+        ValueError: If the model is not built, or cannot be read; the message
+            says why.
+    """
+    graph = own_graph(model)
+    if graph is None and type(model).call is keras.Sequential.call:
+        raise Unreadable(
+            f"Sequential '{model.name}' has no input shape. Start it with "
+            "`keras.Input`, or call it on a batch of data."
+        )
+    if graph is None:
+        inputs = _built_inputs(model)
+        try:
+            graph = _inlined(model, (inputs,), {}, inputs)
+        except Unreadable as error:
+            raise Unreadable(
+                f"Model '{model.name}' cannot be read as a graph: {error}"
+            ) from error
+    return View(model, graph, {})
+
+
+def own_graph(layer):
+    """Returns the graph a Functional or Sequential model is, else `None`."""
+    if type(layer).call is keras.Sequential.call:
+        return layer._functional
+    if type(layer).call is Functional.call:
+        return layer
+    return None
+
+
+def part(parent, operation, args, kwargs):
+    """Returns the view of an operation that is a graph itself.
+
+    Args:
+        parent: The `View` the operation is called in.
+        operation: A nested model or a composite layer.
+        args: Positional arguments of the call, `keras.KerasTensor` in the
+            place of tensors.
+        kwargs: Keyword arguments.
+
+    Returns:
+        A `View`, the same for every call of the operation.
+
+    Raises:
+        ValueError: If the operation cannot be read, or was read for a call
+            with other arguments beside the tensors.
+    """
+    known = parent.parts.get(id(operation))
+    constants = _constants(args, kwargs)
+    if known is not None:
+        if known.constants not in (None, constants):
+            raise Unreadable("it is called with different arguments")
+        return known
+    graph = own_graph(operation)
+    if graph is not None:
+        constants = None
+    else:
+        shapes = tree.map_structure(_as_input, (args, kwargs))
+        inputs = [x for x in tree.flatten(shapes) if _is_symbolic(x)]
+        graph = _inlined(operation, *shapes, inputs)
+    found = View(operation, graph, parent.parts, constants)
+    parent.parts[id(operation)] = found
+    return found
+
+
+def run(graph, inputs, call):
+    """Runs a graph on anything in the place of tensors.
+
+    Args:
+        graph: A Functional `keras.Model`.
+        inputs: List of values, one per input.
+        call: Function of `(operation, args, kwargs, outputs)`, the arguments
+            with values filled in and `outputs` the list of symbolic tensors;
+            returns a list of values, or any structure of them.
+
+    Returns:
+        List of values, one per output of the graph.
+    """
+    values = {id(x): value for x, value in zip(graph.inputs, inputs)}
+    for node in _nodes(graph):
+        args, kwargs = node.arguments.fill_in(values)
+        result = call(node.operation, args, kwargs, node.outputs)
+        values |= zip(map(id, node.outputs), tree.flatten(result))
+    return [values[id(x)] for x in graph.outputs]
+
+
+def symbolic_arguments(graph):
+    """Yields (operation, args, kwargs) of every call, tensors symbolic."""
+    for node in _nodes(graph):
+        yield node.operation, node.arguments.args, node.arguments.kwargs
+
+
+def ordered(graph, args, kwargs, is_tensor):
+    """Returns the tensors of a call of a nested model as its inputs are."""
+    inputs = args[0] if args else kwargs["inputs"]
+    structure = graph._inputs_struct
+    if isinstance(inputs, dict) and not isinstance(structure, dict):
+        return [inputs[x.name] for x in graph.inputs]
+    return [x for x in tree.flatten(inputs) if is_tensor(x)]
+
+
+def operation_classes(*names):
+    """Returns the classes behind functions of `keras.ops`.
+
+    Args:
+        *names: Names of classes, such as `"Add"`.
+
+    Returns:
+        List of classes; names that this version of Keras lacks are absent.
+    """
+    modules = [
+        importlib.import_module(f"keras.src.ops.{name}")
+        for name in _OPERATION_MODULES
+    ]
+    return [
+        vars(module)[name]
+        for name in names
+        for module in modules
+        if inspect.isclass(vars(module).get(name))
+    ]
+
+
+def application_class(module, name):
+    """Returns the class of a layer private to `keras.applications`."""
+    module = importlib.import_module(f"keras.src.applications.{module}")
+    return getattr(module, name)
+
+
+def sublayers(layer):
+    """Returns the layers directly inside a layer by name."""
+    found = layer._flatten_layers(include_self=False, recursive=False)
+    return {inner.name: inner for inner in found}
+
+
+def own_variables(layer):
+    """Returns the variables of a layer that no layer inside it has."""
+    below = {
+        id(v) for inner in sublayers(layer).values() for v in inner.variables
+    }
+    return [v for v in layer.weights if id(v) not in below]
+
+
+def edited(operation, edits=None):
+    """Returns a new layer or operation with some of its configuration edited.
+
+    Args:
+        operation: A `keras.layers.Layer` or `keras.Operation`.
+        edits: Dict from entry to value as in `Graph.edits`. Defaults to none.
+
+    Returns:
+        An operation without weights yet; a function that calls one where the
+        edit is in the arguments of the call.
+
+    Example:
+
+    >>> import keras
+    >>> from tf_lottery.graph import functional
+    >>> layer = keras.layers.Dense(8, name="fc")
+    >>> functional.edited(layer, {("units",): 5}).units
+    5
+    """
+    edits = dict(edits or {})
+    arguments = {e[1]: edits.pop(e) for e in list(edits) if e[0] == "call"}
+    new = _reconfigured(operation, edits)
+    if not arguments:
+        return new
+
+    def call(*args, **kwargs):
+        args = [arguments.get(i, value) for i, value in enumerate(args)]
+        return new(*args, **kwargs)
+
+    return call
+
+
+def _reconfigured(operation, edits):
+    if not edits and not isinstance(operation, keras.layers.Layer):
+        # Not every operation has a configuration, and none has a state.
+        new = copy.copy(operation)
+        new._inbound_nodes, new._outbound_nodes = [], []
+        return new
+    if isinstance(operation, keras.layers.Lambda):
+        # Its function is not always found again by its configuration.
+        return _same_lambda(operation)
+    config = _without_build(copy.deepcopy(operation.get_config()))
+    for entry, value in edits.items():
+        below = config
+        for name in entry[:-1]:
+            below = below[name]
+        below[entry[-1]] = value
+    return type(operation).from_config(config)
+
+
+def _same_lambda(layer):
+    return type(layer)(
+        layer.function,
+        output_shape=layer._output_shape,
+        mask=layer.mask,
+        arguments=layer.arguments,
+        name=layer.name,
+        dtype=layer.dtype_policy,
+        trainable=layer.trainable,
+    )
+
+
+def rebuild(view, operation_fn=edited, input_shapes=None, dtype=None):
+    """Builds a model anew, with other operations in the same places.
+
+    Args:
+        view: A `View`; its `parts` are rebuilt as models of their own.
+        operation_fn: Function from layer or operation to the one in its
+            place, called once for each. Defaults to copying.
+        input_shapes: List of shapes with batch, one per input. Defaults to
+            those of the model.
+        dtype: String, the precision of the floating-point inputs of the
+            model and of those inside it. Defaults to what they have.
+
+    Returns:
+        A `keras.Sequential` if the model was one, else a Functional
+        `keras.Model`, not compiled, with fresh weights.
+
+    Example:
+
+    >>> import keras
+    >>> from tf_lottery.graph import functional
+    >>> model = keras.Sequential(
+    ...     [keras.Input((4,)), keras.layers.Dense(2, name="fc")])
+    >>> copy = functional.rebuild(functional.view(model))
+    >>> copy.get_layer("fc").units, copy.layers[0] is model.layers[0]
+    (2, False)
+    """
+    made = {}
+
+    def replaced(operation):
+        if id(operation) not in made:
+            nested = view.parts.get(id(operation))
+            made[id(operation)] = (
+                operation_fn(operation)
+                if nested is None
+                else _Nested(nested, replaced, dtype)
+            )
+        return made[id(operation)]
+
+    shapes = input_shapes or [x.shape for x in view.graph.inputs]
+    return _build(view, replaced, shapes, dtype)
+
+
+class _Nested:
+    """A model inside another, built when the shapes it gets are known."""
+
+    def __init__(self, view, replaced, dtype):
+        self.view, self.replaced, self.dtype = view, replaced, dtype
+        self.model = None
+
+    def __call__(self, *args, **kwargs):
+        inlined = self.view.constants is not None
+        if inlined:
+            tensors = [
+                x for x in tree.flatten((args, kwargs)) if _is_symbolic(x)
+            ]
+            args, kwargs = (tensors,), {}
+        else:
+            tensors = ordered(self.view.graph, args, kwargs, _is_symbolic)
+        if self.model is None:
+            shapes = [x.shape for x in tensors]
+            self.model = _build(self.view, self.replaced, shapes, self.dtype)
+        return self.model(*args, **kwargs)
+
+
+def _build(view, replaced, shapes, dtype):
+    inputs = [
+        _input_like(x, shape, dtype)
+        for x, shape in zip(view.graph.inputs, shapes)
+    ]
+    if isinstance(view.model, keras.Sequential):
+        return _build_sequential(view, replaced, inputs)
+    outputs = run(
+        view.graph,
+        inputs,
+        lambda operation, args, kwargs, _: replaced(operation)(
+            *args, **kwargs
+        ),
+    )
+    pack = tree.pack_sequence_as
+    return keras.Model(
+        pack(view.graph._inputs_struct, inputs),
+        pack(view.graph._outputs_struct, outputs),
+        name=view.model.name,
+    )
+
+
+def _build_sequential(view, replaced, inputs):
+    model = keras.Sequential(inputs, name=view.model.name)
+    for layer in view.model.layers:
+        new = replaced(layer)
+        if isinstance(new, _Nested):
+            new(model.outputs[0] if model.layers else inputs[0])
+            new = new.model
+        model.add(new)
+    return model
+
+
+def _input_like(tensor, shape, dtype):
+    """A new input; sizes that were unknown stay so."""
+    shape = [
+        old if old is None or new is None else new
+        for old, new in zip(tensor.shape, shape)
+    ]
+    layer = tensor._keras_history.operation
+    if dtype is None or not keras.backend.is_float_dtype(tensor.dtype):
+        dtype = tensor.dtype
+    return keras.Input(
+        batch_shape=shape,
+        dtype=dtype,
+        sparse=tensor.sparse,
+        name=layer.name,
+        optional=getattr(layer, "optional", False),
+    )
+
+
+def _nodes(graph):
+    by_depth = graph._nodes_by_depth
+    for depth in sorted(by_depth, reverse=True):
+        for node in by_depth[depth]:
+            if node.operation and not node.is_input:
+                yield node
+
+
+def _inlined(layer, args, kwargs, inputs):
+    """The graph of a layer's `call`, sharing its variables."""
+    own = own_variables(layer)
+    if own:
+        raise Unreadable(
+            f"weight '{own[0].name}' belongs to it and not to a layer in it"
+        )
+    if "training" in inspect.signature(layer.call).parameters:
+        kinds = [
+            _kinds(_called(layer, args, kwargs | {"training": t}, inputs))
+            for t in (True, False)
+        ]
+        if kinds[0] != kinds[1]:
+            raise Unreadable("its `call` branches on `training`")
+    return _called(layer, args, kwargs, inputs)
+
+
+def _called(layer, args, kwargs, inputs):
+    try:
+        outputs = layer.call(*args, **kwargs)
+        return keras.Model(inputs, outputs)
+    # Code of the user's: whatever it raises on symbols is the reason.
+    except Exception as error:
+        message = (str(error).strip().splitlines() or [""])[0]
+        raise Unreadable(
+            "its `call` does not take symbolic tensors "
+            f"({type(error).__name__}: {message})"
+        ) from error
+
+
+def _kinds(graph):
+    """What happens in a graph; operations are new in every call of it."""
+    operations = [node.operation for node in _nodes(graph)]
+    return [
+        op if isinstance(op, keras.layers.Layer) else type(op)
+        for op in operations
+    ]
+
+
+def _built_inputs(model):
+    shapes = getattr(model, "_build_shapes_dict", None)
+    if not model.built or not shapes:
+        raise Unreadable(
+            f"Model '{model.name}' is not built, so the shapes of its inputs "
+            "are not known. Call it on a batch of data."
+        )
+    if len(shapes) > 1:
+        raise Unreadable(
+            f"Model '{model.name}' takes several arguments "
+            f"({', '.join(shapes)}), so it is no graph from one input "
+            "structure to an output. Pass its tensors as one list or dict."
+        )
+    (shape,) = shapes.values()
+    if isinstance(shape, dict):
+        # Keras wants an input to be called as its key is.
+        return {k: keras.Input(tuple(s[1:]), name=k) for k, s in shape.items()}
+    return tree.map_shape_structure(
+        lambda s: keras.Input(tuple(s[1:])), shape
+    )
+
+
+def _as_input(value):
+    if not _is_symbolic(value):
+        return value
+    return keras.Input(batch_shape=value.shape, dtype=value.dtype)
+
+
+def _is_symbolic(value):
+    return isinstance(value, keras.KerasTensor)
+
+
+def _constants(args, kwargs):
+    flat = tree.flatten_with_path((args, kwargs))
+    return [(p, x) for p, x in flat if not _is_symbolic(x)]
+
+
+def _without_build(config):
+    """Drops the shapes that serialised layers were built with."""
+    if isinstance(config, (list, tuple)):
+        return type(config)(map(_without_build, config))
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: _without_build(value)
+        for key, value in config.items()
+        if key != "build_config"
+    }

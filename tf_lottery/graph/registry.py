@@ -1,0 +1,68 @@
+"""Which rule says how channel units pass through a class of operations."""
+
+_RULES = {}
+
+
+def register_rule(*classes):
+    """Registers how channel units pass through a layer or operation.
+
+    The rule is a function of one `tf_lottery.graph.call.Call`. It binds the
+    weights of the layer to units and returns the ids of the output, or a list
+    of them for several outputs. It holds for subclasses, too, unless they
+    override `call`. A rule for a class that has one replaces it.
+
+    Args:
+        *classes: Subclasses of `keras.layers.Layer` or `keras.Operation`.
+
+    Returns:
+        A decorator.
+
+    Raises:
+        TypeError: If an argument is not a class.
+
+    Example:
+
+    A layer with one factor per channel:
+
+    >>> import keras
+    >>> import tf_lottery as tfl
+    >>> class Scale(keras.layers.Layer):
+    ...     def build(self, shape):
+    ...         self.factor = self.add_weight(shape=(shape[-1],))
+    ...     def call(self, inputs):
+    ...         return inputs * self.factor
+    >>> from tf_lottery import graph
+    >>> @graph.register_rule(Scale)
+    ... def scale(call):
+    ...     x = call.inputs[0]
+    ...     call.bind(call.layer.factor, 0, call.along(x, -1), "pass")
+    ...     return x.ids
+    >>> model = keras.Sequential([
+    ...     keras.Input((4,)), keras.layers.Dense(8), Scale(),
+    ...     keras.layers.Dense(2)])
+    >>> graph.trace(model).units
+    8
+    """
+    for cls in classes:
+        if not isinstance(cls, type):
+            raise TypeError(
+                "Rules are registered for classes of layers or operations. "
+                f"Received: {cls!r}"
+            )
+
+    def register(rule):
+        for cls in classes:
+            _RULES[cls] = rule
+        return rule
+
+    return register
+
+
+def find(cls):
+    """Returns the rule for a class, `None` if there is none."""
+    for base in cls.__mro__:
+        if base in _RULES:
+            # A rule knows nothing of a `call` written below its class.
+            same = getattr(cls, "call", None) is getattr(base, "call", None)
+            return _RULES[base] if same else None
+    return None

@@ -1,0 +1,114 @@
+"""Attention: heads, key dimensions, value dimensions and outputs are units."""
+
+import math
+
+import keras
+import numpy as np
+
+from tf_lottery.graph import functional
+from tf_lottery.graph.registry import register_rule
+
+
+@register_rule(keras.layers.MultiHeadAttention)
+def multi_head(call):
+    """Four kinds of units; scores are divided by the root of key_dim."""
+    layer, part = call.layer, functional.sublayers(call.layer)
+    heads = call.fresh(layer.num_heads, "heads")
+    keys = call.fresh(layer.key_dim, "key_dim")
+    values = call.fresh(layer.value_dim, "value_dim")
+    query, value, key = _read(call)
+    _project(call, part["query"], query, heads, keys, "zero")
+    _project(call, part["key"], key, heads, keys, "out")
+    _project(call, part["value"], value, heads, values, "out")
+    if "gate" in part:
+        _project(call, part["gate"], query, heads, values, "out")
+    out = _combine(call, part["attention_output"], heads, values)
+    _scale(call, part["query"], keys)
+    call.edit_count("num_heads", heads)
+    call.edit_count("key_dim", keys)
+    call.edit_count("value_dim", values)
+    _edit_output(call, part["attention_output"], out, query)
+    return _outputs(call, heads, out)
+
+
+@register_rule(keras.layers.GroupQueryAttention)
+def grouped_query(call):
+    """Queries of one key and value head go together; one size for all."""
+    layer, part = call.layer, functional.sublayers(call.layer)
+    groups = call.fresh(layer.num_key_value_heads, "heads")
+    heads = np.repeat(groups, layer.num_repeats)
+    sizes = call.fresh(layer.head_dim, "key_dim")
+    query, value, key = _read(call)
+    _project(call, part["query"], query, heads, sizes, "zero")
+    _project(call, part["key"], key, groups, sizes, "out")
+    _project(call, part["value"], value, groups, sizes, "out")
+    if "gate" in part:
+        _project(call, part["gate"], query, heads, sizes, "out")
+    out = _combine(call, part["attention_output"], heads, sizes)
+    # Its width has no entry of its own but is that of the query.
+    call.units.union(out, query)
+    _scale(call, part["query"], sizes)
+    call.edit_count("num_query_heads", heads)
+    call.edit_count("num_key_value_heads", groups)
+    call.edit_count("head_dim", sizes)
+    return _outputs(call, heads, out)
+
+
+def _read(call):
+    """The ids of the channels of query, value and key."""
+    arguments = call.arguments()
+    query, value = arguments["query"], arguments["value"]
+    key = arguments.get("key")
+    key = value if key is None else key
+    for x in call.inputs:
+        if x is not query and x is not value and x is not key:
+            call.freeze_mixed(x)
+    return [call.along(x, -1) for x in (query, value, key)]
+
+
+def _project(call, dense, read, heads, sizes, kind):
+    call.bind(dense.kernel, 0, read, "in")
+    call.bind(dense.kernel, 1, heads, "out")
+    call.bind(dense.kernel, 2, sizes, kind)
+    call.bind(dense.bias, 0, heads, "out")
+    call.bind(dense.bias, 1, sizes, kind)
+
+
+def _combine(call, dense, heads, values):
+    """The output projection; returns the ids it makes."""
+    call.bind(dense.kernel, 0, heads, "in")
+    call.bind(dense.kernel, 1, values, "in")
+    out = call.fresh(dense.kernel.shape[-1])
+    call.bind(dense.kernel, -1, out, "out")
+    call.bind(dense.bias, -1, out, "out")
+    if len(dense.kernel.shape) > 3:
+        call.freeze(out, f"{call.name} makes several axes")
+    return out
+
+
+def _scale(call, dense, sizes):
+    """Keeps the scores, which are divided by the root of a size."""
+
+    def factor(kept):
+        return math.sqrt(kept[sizes].sum() / len(sizes))
+
+    call.scale(dense.kernel, sizes, factor)
+    call.scale(dense.bias, sizes, factor)
+
+
+def _edit_output(call, dense, out, query):
+    if len(dense.kernel.shape) > 3:
+        return
+    # Without an entry it would be the width of the query.
+    ids = np.concatenate([out, query])
+    call.edit("output_shape", ids, lambda kept: (int(kept[out].sum()),))
+
+
+def _outputs(call, heads, out):
+    shapes = call.outputs
+    ids = [call.place(out, -1, len(shapes[0]))]
+    if len(shapes) > 1:
+        if len(shapes[1]) != 4:
+            call.freeze(heads, f"{call.name} returns its scores")
+        ids.append(call.place(heads, 1, len(shapes[1])))
+    return ids

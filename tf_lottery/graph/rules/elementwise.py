@@ -1,0 +1,166 @@
+"""Elementwise layers and operations: units pass, operands are coupled."""
+
+import keras
+import numpy as np
+from keras import tree
+
+from tf_lottery.graph import functional
+from tf_lottery.graph.call import Symbol
+from tf_lottery.graph.registry import register_rule
+
+_UNARY = (
+    "Absolute Fabs Arccos Arccosh Arcsin Arcsinh Arctan Arctanh Cast Cbrt "
+    "Ceil Celu Clip ConvertToTensor Conjugate Copy Cos Cosh Deg2rad Elu Erf "
+    "Erfc Erfinv Exp Exp2 Expm1 Floor Gelu HardShrink HardSigmoid HardSilu "
+    "HardTanh Imag Isfinite Isinf Isnan LeakyRelu Log Log10 Log1p Log2 "
+    "LogSigmoid LogicalNot NanToNum Negative Rad2deg Real "
+    "Reciprocal Relu Relu6 Round Rsqrt SaturateCast Selu Sigmoid Sign Silu "
+    "Sin Sinc Sinh SoftShrink Softplus Softsign SparsePlus SparseSigmoid "
+    "Sqrt Square Squareplus StopGradient Tan Tanh TanhShrink Threshold "
+    "Trunc"
+).split()
+_BINARY = (
+    "Add Arctan2 Divide DivideNoNan Equal FloorDivide Fmax Fmin Fmod Greater "
+    "GreaterEqual Heaviside Hypot Less LessEqual Logaddexp Logaddexp2 "
+    "LogicalAnd LogicalOr LogicalXor Maximum Minimum Mod Multiply NotEqual "
+    "Power Subtract TrueDivide Where"
+).split()
+
+
+@register_rule(
+    keras.layers.ActivityRegularization,
+    keras.layers.AlphaDropout,
+    keras.layers.Dropout,
+    keras.layers.ELU,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+    keras.layers.Identity,
+    keras.layers.LeakyReLU,
+    keras.layers.ReLU,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+    *functional.operation_classes(*_UNARY),
+)
+def unary(call):
+    """Units pass."""
+    x = call.inputs[0]
+    call.uniform = x.uniform
+    noise = getattr(call.operation, "noise_shape", None)
+    if noise is not None:
+        _freeze_constant(call, x.ids, [n or 1 for n in noise], len(x.shape))
+    return x.ids
+
+
+@register_rule(*functional.operation_classes("OnesLike", "ZerosLike"))
+def constant_like(call):
+    """Units pass, with the same value all."""
+    call.uniform = True
+    return call.inputs[0].ids
+
+
+@register_rule(keras.layers.Rescaling)
+def rescaling(call):
+    """Units pass scalars; a list of factors is per channel."""
+    x, layer = call.inputs[0], call.layer
+    if np.size(layer.scale) > 1 or np.size(layer.offset) > 1:
+        call.freeze_mixed(x)
+    return x.ids
+
+
+@register_rule(keras.layers.PReLU)
+def prelu(call):
+    """One slope per channel."""
+    x = call.inputs[0]
+    call.bind_aligned(call.layer.alpha, x)
+    return x.ids
+
+
+@register_rule(functional.application_class("convnext", "LayerScale"))
+def layer_scale(call):
+    """One factor per channel, as in ConvNeXt."""
+    x, layer = call.inputs[0], call.layer
+    ids = call.along(x, -1)
+    call.bind(layer.gamma, 0, ids, "pass")
+    call.edit_count("projection_dim", ids)
+    return x.ids
+
+
+@register_rule(keras.layers.Masking)
+def masking(call):
+    """Whether a step is masked depends on every channel of it."""
+    x = call.inputs[0]
+    call.freeze_mixed(x, [-1])
+    return x.ids
+
+
+@register_rule(
+    keras.layers.Add,
+    keras.layers.Average,
+    keras.layers.Maximum,
+    keras.layers.Minimum,
+    keras.layers.Multiply,
+    keras.layers.Subtract,
+    functional.application_class("inception_resnet_v2", "CustomScaleLayer"),
+    *functional.operation_classes(*_BINARY),
+)
+def coupled(call):
+    """What meets at one place is one unit."""
+    symbols = call.inputs
+    rank = max(len(x.shape) for x in symbols)
+    if any(len(x.shape) != rank for x in symbols):
+        return call.frozen(f"{call.name} broadcasts tensors of unlike rank")
+    for x in symbols:
+        _freeze_broadcast(call, x)
+    ids = _united(call.units, [x for x in symbols if not _spread(call, x)])
+    if ids is None:
+        ids = symbols[0].ids
+    for shape in _constants(call):
+        _freeze_constant(call, ids, shape, rank)
+    call.uniform = all(
+        x.uniform or not call.units.varying(x.ids) for x in symbols
+    )
+    return ids
+
+
+def _freeze_broadcast(call, x):
+    if _spread(call, x):
+        call.freeze(x, f"{call.name} spreads it over channels")
+
+
+def _spread(call, x):
+    """Whether a single slice of a tensor meets several units of another."""
+    return any(
+        x.shape[axis + 1] == 1 and other.shape[axis + 1] != 1
+        for other in call.inputs
+        if other is not x
+        for axis in call.units.varying(other.ids)
+    )
+
+
+def _united(units, symbols):
+    if not symbols:
+        return None
+    ids = symbols[0].ids
+    for other in symbols[1:]:
+        units.union(ids, other.ids)
+        ids = np.broadcast_arrays(ids, other.ids)[0]
+    return ids
+
+
+def _constants(call):
+    """The shapes of operands that are no tensors of the graph."""
+    operands = [*call.args, *call.kwargs.values()]
+    leaves = [x for x in operands if not _has_symbol(x)]
+    return [tuple(getattr(x, "shape", np.shape(x))) for x in leaves]
+
+
+def _has_symbol(value):
+    return any(isinstance(x, Symbol) for x in tree.flatten(value))
+
+
+def _freeze_constant(call, ids, shape, rank):
+    shape = (1,) * (rank - len(shape)) + tuple(shape)
+    for axis in call.units.varying(ids):
+        if shape[axis + 1] != 1:
+            call.freeze(ids, f"{call.name} has a constant per channel")

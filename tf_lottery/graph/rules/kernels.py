@@ -1,0 +1,190 @@
+"""Dense layers, convolutions and embeddings: the kernels make the units."""
+
+import keras
+import numpy as np
+
+from tf_lottery.graph.registry import register_rule
+from tf_lottery.graph.rules import activations
+
+
+@register_rule(keras.layers.Dense)
+def dense(call):
+    """Reads the last axis, makes units on it."""
+    x, layer = call.inputs[0], call.layer
+    out = call.fresh(layer.units)
+    varying = call.units.varying(x.ids)
+    if varying and varying[-1] < x.ids.ndim - 1:
+        return _beside(call, x, out)
+    call.bind(layer.kernel, 0, call.along(x, -1), "in")
+    call.bind(layer.kernel, 1, out, "out")
+    return _made(call, x, out, -1, "units")
+
+
+def _beside(call, x, out):
+    """Units of another axis pass, and those made here must stay."""
+    call.freeze(out, f"{call.name} works beside units of another axis")
+    last = x.ids[..., :1]
+    call.units.union(last, x.ids)
+    call.bind(call.layer.kernel, 0, call.units.constant("not units"), "in")
+    call.bind(call.layer.kernel, 1, out, "out")
+    call.bind(call.layer.bias, 0, out, "out")
+    activations.freeze_mixed(call, out, call.layer.activation)
+    return last
+
+
+@register_rule(keras.layers.Embedding)
+def embedding(call):
+    """Makes units on the last axis."""
+    x, layer = call.inputs[0], call.layer
+    call.freeze(x, f"{call.name} looks up indices")
+    out = call.fresh(layer.output_dim)
+    call.bind(layer.embeddings, 1, out, "out")
+    call.edit_count("output_dim", out)
+    return call.place(out, -1, len(x.shape) + 1)
+
+
+@register_rule(keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+def convolution(call):
+    """Reads and makes channels, all of them or within groups."""
+    x, layer = call.inputs[0], call.layer
+    axis = channel_axis(layer)
+    into = call.along(x, axis)
+    if layer.groups == 1:
+        out = call.fresh(layer.filters)
+        call.bind(layer.kernel, -2, into, "in")
+        call.bind(layer.kernel, -1, out, "out")
+        return _made(call, x, out, axis, "filters")
+    if layer.groups == len(into):
+        return _grouped_depthwise(call, x, into, axis)
+    return _grouped(call, x, into, axis)
+
+
+def _grouped_depthwise(call, x, into, axis):
+    layer = call.layer
+    out = np.repeat(into, layer.filters // layer.groups)
+    call.bind(layer.kernel, -1, out, "pass")
+    call.edit_count("groups", into)
+    return _made(call, x, out, axis, "filters", "pass")
+
+
+def _grouped(call, x, into, axis):
+    """The same positions of every group go, so that groups stay equal."""
+    layer = call.layer
+    out = call.fresh(layer.filters)
+    call.units.tie(into.reshape(layer.groups, -1), 0)
+    call.units.tie(out.reshape(layer.groups, -1), 0)
+    size = len(into) // layer.groups
+    call.bind(layer.kernel, -2, into[:size], "in")
+    call.bind(layer.kernel, -1, out, "out")
+    return _made(call, x, out, axis, "filters")
+
+
+@register_rule(
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+def transposed_convolution(call):
+    """As a convolution, with the axes of the kernel exchanged."""
+    x, layer = call.inputs[0], call.layer
+    axis = channel_axis(layer)
+    out = call.fresh(layer.filters)
+    call.bind(layer.kernel, -1, call.along(x, axis), "in")
+    call.bind(layer.kernel, -2, out, "out")
+    return _made(call, x, out, axis, "filters")
+
+
+@register_rule(keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+def depthwise_convolution(call):
+    """Every channel passes, or becomes several."""
+    x, layer = call.inputs[0], call.layer
+    axis = channel_axis(layer)
+    into = call.along(x, axis)
+    out = np.repeat(into, layer.depth_multiplier)
+    call.bind(layer.kernel, -2, into, "pass")
+    return _made(call, x, out, axis, None, "pass")
+
+
+@register_rule(keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+def separable_convolution(call):
+    """A depthwise convolution, then one of single points."""
+    x, layer = call.inputs[0], call.layer
+    axis = channel_axis(layer)
+    into = call.along(x, axis)
+    out = call.fresh(layer.filters)
+    between = np.repeat(into, layer.depth_multiplier)
+    call.bind(layer.depthwise_kernel, -2, into, "pass")
+    call.bind(layer.pointwise_kernel, -2, between, "in")
+    call.bind(layer.pointwise_kernel, -1, out, "out")
+    return _made(call, x, out, axis, "filters")
+
+
+@register_rule(keras.layers.EinsumDense)
+def einsum_dense(call):
+    """A dense layer in disguise: one axis is read, one is made."""
+    x, layer = call.inputs[0], call.layer
+    read, kernel, made = _parse(layer.equation)
+    fresh = [c for c in kernel if c in made and c not in read]
+    summed = [c for c in kernel if c in read and c not in made]
+    beside = [c for c in read if c not in summed]
+    dense_like = (
+        len(fresh) == len(summed) == 1
+        and len(kernel) == 2
+        and beside
+        and beside == [c for c in made if c not in fresh]
+    )
+    if not dense_like or made.find(fresh[0]) < made.find("."):
+        return _opaque_einsum(call)
+    into = call.along(x, read.index(summed[0]) - len(read))
+    out = call.fresh(layer.kernel.shape[kernel.index(fresh[0])])
+    back = made.index(fresh[0]) - len(made)
+    call.bind(layer.kernel, kernel.index(summed[0]), into, "in")
+    call.bind(layer.kernel, kernel.index(fresh[0]), out, "out")
+    if layer.bias is not None:
+        if fresh[0] in layer.bias_axes:
+            call.bind(layer.bias, back, out, "out")
+    activations.freeze_mixed(call, out, layer.activation)
+    _edit_output_shape(call, out, back)
+    return call.place(out, back, len(call.outputs[0]))
+
+
+def _opaque_einsum(call):
+    reason = (
+        f"{call.name} with equation '{call.layer.equation}' does not read one "
+        "axis and make one"
+    )
+    return call.frozen(reason)
+
+
+def _parse(equation):
+    """The labels of input, kernel and output; a dot for an ellipsis."""
+    inputs, output = equation.replace(" ", "").replace("...", ".").split("->")
+    read, kernel = inputs.split(",")
+    return read, kernel, output
+
+
+def _edit_output_shape(call, out, back):
+    shape = call.layer.get_config()["output_shape"]
+    whole = (shape,) if isinstance(shape, int) else tuple(shape)
+
+    def value(kept):
+        new = list(whole)
+        new[back] = int(kept[out].sum())
+        return tuple(new)
+
+    call.edit("output_shape", out, value)
+
+
+def channel_axis(layer):
+    """Returns the axis of channels of a layer with a data format."""
+    return 1 if layer.data_format == "channels_first" else -1
+
+
+def _made(call, x, out, axis, entry, kind="out"):
+    """What all kernel layers do with their units."""
+    layer = call.layer
+    call.bind(layer.bias, 0, out, kind)
+    if entry is not None:
+        call.edit_count(entry, out)
+    activations.freeze_mixed(call, out, layer.activation)
+    return call.replace(x, out, axis)

@@ -1,0 +1,91 @@
+"""Normalisation: per channel it lets units pass, over channels it does not."""
+
+import keras
+import numpy as np
+
+from tf_lottery.graph import functional
+from tf_lottery.graph.registry import register_rule
+from tf_lottery.graph.rules import activations
+
+
+@register_rule(keras.layers.BatchNormalization)
+def batch_normalization(call):
+    """Every channel passes with its own parameters and statistics."""
+    x, layer = call.inputs[0], call.layer
+    ids = call.along(x, layer.axis)
+    for variable in layer.weights:
+        call.bind(variable, 0, ids, "pass")
+    for mask in call.inputs[1:]:
+        call.freeze_mixed(mask)
+    return x.ids
+
+
+@register_rule(keras.layers.GroupNormalization)
+def group_normalization(call):
+    """Whole groups of channels pass."""
+    x, layer = call.inputs[0], call.layer
+    ids = call.along(x, layer.axis)
+    groups = len(ids) if layer.groups == -1 else layer.groups
+    if groups == 1:
+        call.freeze_mixed(x)
+    call.units.tie(ids.reshape(groups, -1), 1)
+    first = ids.reshape(groups, -1)[:, 0]
+    for variable in layer.weights:
+        call.bind(variable, 0, ids, "pass")
+    call.edit_count("groups", first)
+    return x.ids
+
+
+@register_rule(
+    keras.layers.LayerNormalization,
+    keras.layers.RMSNormalization,
+    keras.layers.UnitNormalization,
+)
+def layer_normalization(call):
+    """Mixes what lies along its axes."""
+    x = call.inputs[0]
+    call.freeze_mixed(x, _axes(call.layer.axis))
+    return x.ids
+
+
+@register_rule(keras.layers.Normalization)
+def fixed_normalization(call):
+    """Its statistics come from data and not from training."""
+    x = call.inputs[0]
+    if call.units.varying(x.ids):
+        call.freeze(x, f"{call.name} holds statistics of every channel")
+    return x.ids
+
+
+@register_rule(keras.layers.Softmax)
+def softmax(call):
+    """Mixes what lies along its axes."""
+    x = call.inputs[0]
+    call.freeze_mixed(x, _axes(call.layer.axis))
+    for mask in call.inputs[1:]:
+        call.freeze_mixed(mask)
+    return x.ids
+
+
+@register_rule(
+    *functional.operation_classes("Softmax", "LogSoftmax", "Sparsemax")
+)
+def softmax_operation(call):
+    """Mixes what lies along its axis, or along all."""
+    x, axis = call.inputs[0], call.operation.axis
+    call.freeze_mixed(x, None if axis is None else _axes(axis))
+    return x.ids
+
+
+@register_rule(keras.layers.Activation)
+def activation(call):
+    """Lets units pass if the function is elementwise."""
+    x = call.inputs[0]
+    reason = activations.mixing(call.layer.activation)
+    if reason is not None and call.units.varying(x.ids):
+        call.freeze(x, f"{reason} of '{call.layer.name}'")
+    return x.ids
+
+
+def _axes(axis):
+    return list(np.ravel(axis))

@@ -1,0 +1,183 @@
+"""Reshaping and transposing: units move to other axes."""
+
+import math
+
+import keras
+import numpy as np
+
+from tf_lottery.graph import functional
+from tf_lottery.graph.call import Symbol
+from tf_lottery.graph.registry import register_rule
+
+
+@register_rule(keras.layers.Reshape)
+def reshape(call):
+    """Units keep their order."""
+    target = tuple(call.layer.target_shape)
+    ids = reshaped(call, call.inputs[0])
+    if ids is None:
+        return call.frozen(f"{call.name} tears units apart")
+    return _edited(call, ids, "target_shape", target, call.outputs[0][1:])
+
+
+@register_rule(*functional.operation_classes("Reshape"))
+def reshape_operation(call):
+    """As the layer, with the batch in the shape."""
+    target = call.operation.newshape
+    ids = reshaped(call, call.inputs[0])
+    if ids is None:
+        return call.frozen(f"{call.name} tears units apart")
+    return _edited(call, ids, "newshape", tuple(target), call.outputs[0])
+
+
+@register_rule(keras.layers.Flatten, *functional.operation_classes("Ravel"))
+def flatten(call):
+    """Units of all positions stand side by side."""
+    x = call.inputs[0]
+    if getattr(call.operation, "data_format", None) == "channels_first":
+        if x.ids.ndim > 1:
+            x = _channels_last(x)
+    ids = reshaped(call, x)
+    return call.frozen(f"{call.name} tears units apart") if ids is None else ids
+
+
+def reshaped(call, x):
+    """Returns the ids of a tensor in the shape of the output.
+
+    Only the axes between those that stay as they are must have known sizes.
+    """
+    before, after = list(x.shape), list(call.outputs[0])
+    left = _common(before, after)
+    right = _common(before[left:][::-1], after[left:][::-1])
+    middle = slice(left, len(before) - right)
+    # Axes of ids are one less, because the batch has none.
+    own = slice(middle.start - 1, middle.stop - 1)
+    if left == 0:
+        # The batch is split or merged with axes that must not vary.
+        if any(a < own.stop for a in call.units.varying(x.ids)):
+            return None
+        ones = len(after) - right - 1
+        return x.ids.reshape((1,) * ones + x.ids.shape[own.stop :])
+    new = after[left : len(after) - right]
+    varying = call.units.varying(x.ids)
+    shape = x.ids.shape
+    if not any(own.start <= a < own.stop for a in varying):
+        ids = x.ids
+        for axis in range(own.start, own.stop):
+            ids = ids.take([0], axis)
+        return ids.reshape(
+            shape[: own.start] + (1,) * len(new) + shape[own.stop :]
+        )
+    old = before[middle]
+    if None in old or new.count(None) > 0 or math.prod(old) != math.prod(new):
+        return None
+    whole = shape[: own.start] + tuple(old) + shape[own.stop :]
+    ids = np.broadcast_to(x.ids, whole)
+    return ids.reshape(shape[: own.start] + tuple(new) + shape[own.stop :])
+
+
+def _common(a, b):
+    """How many sizes at the start are the same."""
+    count = 0
+    for i, j in zip(a, b):
+        if i != j:
+            break
+        count += 1
+    return count
+
+
+def _edited(call, ids, entry, target, sizes):
+    """Edits a shape that has a number for every axis that varies."""
+    call.rectangular(ids)
+    offset = len(sizes) - ids.ndim
+    varying = call.units.varying(ids)
+
+    def value(kept):
+        new = list(target)
+        for axis in varying:
+            if target[axis + offset] not in (-1, None):
+                others = tuple(i for i in range(ids.ndim) if i != axis)
+                new[axis + offset] = int(kept[ids].any(others).sum())
+        return tuple(new)
+
+    call.edit(entry, ids, value)
+    return ids
+
+
+@register_rule(keras.layers.Permute)
+def permute(call):
+    """Axes change places."""
+    dims = [d - 1 for d in call.layer.dims]
+    return call.inputs[0].ids.transpose(dims)
+
+
+@register_rule(*functional.operation_classes("Transpose"))
+def transpose(call):
+    """Axes change places, the batch must not."""
+    x, axes = call.inputs[0], call.operation.axes
+    rank = len(x.shape)
+    axes = range(rank)[::-1] if axes is None else [a % rank for a in axes]
+    return _transposed(call, x, list(axes))
+
+
+@register_rule(*functional.operation_classes("Swapaxes"))
+def swap_axes(call):
+    """Two axes change places."""
+    x, op = call.inputs[0], call.operation
+    axes = list(range(len(x.shape)))
+    a, b = op.axis1, op.axis2
+    axes[a], axes[b] = axes[b], axes[a]
+    return _transposed(call, x, axes)
+
+
+@register_rule(*functional.operation_classes("Moveaxis"))
+def move_axes(call):
+    """Some axes move."""
+    x, op = call.inputs[0], call.operation
+    order = np.moveaxis(
+        np.empty(range(1, len(x.shape) + 1)), op.source, op.destination
+    )
+    return _transposed(call, x, [size - 1 for size in order.shape])
+
+
+def _transposed(call, x, axes):
+    if axes[0] != 0:
+        return call.frozen(f"{call.name} moves the batch")
+    return x.ids.transpose([a - 1 for a in axes[1:]])
+
+
+@register_rule(*functional.operation_classes("ExpandDims"))
+def expand_dims(call):
+    """New axes of size 1."""
+    x, rank = call.inputs[0], len(call.outputs[0])
+    axes = [a % rank for a in np.ravel(call.operation.axis)]
+    if 0 in axes:
+        return call.frozen(f"{call.name} moves the batch")
+    return np.expand_dims(x.ids, tuple(a - 1 for a in axes))
+
+
+@register_rule(*functional.operation_classes("Squeeze"))
+def squeeze(call):
+    """Axes of size 1 are gone."""
+    x, axis = call.inputs[0], call.operation.axis
+    rank = len(x.shape)
+    axes = (
+        [a for a in range(1, rank) if x.shape[a] == 1]
+        if axis is None
+        else [a % rank for a in np.ravel(axis)]
+    )
+    if 0 in axes or rank - len(axes) != len(call.outputs[0]):
+        return call.frozen(f"{call.name} moves the batch")
+    return np.squeeze(x.ids, tuple(a - 1 for a in axes))
+
+
+@register_rule(keras.layers.RepeatVector)
+def repeat_vector(call):
+    """A new axis of steps that are all the same."""
+    return call.inputs[0].ids[None]
+
+
+def _channels_last(x):
+    batch, channels, *sizes = x.shape
+    ids = np.moveaxis(x.ids, 0, -1)
+    return Symbol(ids, (batch, *sizes, channels), x.dtype)

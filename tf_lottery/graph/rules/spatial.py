@@ -1,0 +1,60 @@
+"""Pooling, padding and resizing: every channel on its own."""
+
+import keras
+
+from tf_lottery.graph import functional
+from tf_lottery.graph.registry import register_rule
+
+
+def _layers(pattern, ranks=(1, 2, 3)):
+    names = [pattern.format(rank) for rank in ranks]
+    return [
+        getattr(keras.layers, name)
+        for name in names
+        if hasattr(keras.layers, name)
+    ]
+
+
+@register_rule(
+    *_layers("AveragePooling{}D"),
+    *_layers("MaxPooling{}D"),
+    *_layers("AdaptiveAveragePooling{}D"),
+    *_layers("AdaptiveMaxPooling{}D"),
+    *_layers("UpSampling{}D"),
+    *_layers("ZeroPadding{}D"),
+    *_layers("Cropping{}D"),
+    keras.layers.CenterCrop,
+    keras.layers.Resizing,
+    *functional.operation_classes(
+        "MaxPool",
+        "AveragePool",
+        "AdaptiveMaxPool",
+        "AdaptiveAveragePool",
+        "Resize",
+    ),
+)
+def spatial(call):
+    """Channels pass, positions are mixed."""
+    x = call.inputs[0]
+    ids = call.along(x, _channel_axis(call))
+    return call.replace(x, ids, _channel_axis(call))
+
+
+@register_rule(
+    *_layers("GlobalAveragePooling{}D"), *_layers("GlobalMaxPooling{}D")
+)
+def global_pooling(call):
+    """Channels pass, positions are gone or of size 1."""
+    x = call.inputs[0]
+    for mask in call.inputs[1:]:
+        call.freeze_mixed(mask)
+    ids = call.along(x, _channel_axis(call))
+    if call.layer.keepdims:
+        return call.replace(x, ids, _channel_axis(call))
+    return ids
+
+
+def _channel_axis(call):
+    data_format = getattr(call.operation, "data_format", None)
+    # Layers of one dimension without one have channels last.
+    return 1 if data_format == "channels_first" else -1

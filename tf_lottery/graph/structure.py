@@ -1,0 +1,318 @@
+"""What tracing a model returns: its channel units and what they bind."""
+
+import collections
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Binding:
+    """One axis of one weight whose slices belong to channel units.
+
+    Attributes:
+        key: String, the weight key as in `tf_lottery.weights.variables`.
+        layer: The `keras.layers.Layer` that owns the weight, never a wrapper
+            around it.
+        index: Integer, position of the weight in `layer.weights`.
+        variable: `keras.Variable`, the weight.
+        axis: Integer, 0 or more, the axis of the weight.
+        ids: Integer array of length `variable.shape[axis]`: the class of
+            every slice, 0 where it is frozen.
+        kind: String. `"in"`: the weight reads the unit. `"out"`: it makes the
+            unit. `"pass"`: one value per unit on its way (normalisation,
+            depthwise). `"zero"`: as `"out"`, and zeroing the slice is the
+            same as removing the unit (key dimensions of a query).
+    """
+
+    key: str
+    layer: keras.layers.Layer
+    index: int
+    variable: keras.Variable
+    axis: int
+    ids: np.ndarray
+    kind: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ConfigEdit:
+    """What changes in the configuration of an operation.
+
+    Attributes:
+        operation: The layer or `keras.Operation` in the graph; of a wrapper
+            (`TimeDistributed`, `Masked`) the wrapper.
+        entry: Tuple of strings, the way through the configuration, such as
+            `("filters",)` or `("layer", "config", "units")`. A way that
+            starts with `"call"` names an argument that the operation is
+            called with, by position.
+        ids: Integer array of the ids it depends on.
+        value: Function from boolean array over ids (`True` = kept) to the
+            new value.
+    """
+
+    operation: object
+    entry: tuple
+    ids: np.ndarray
+    value: Callable
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scale:
+    """A factor that makes removal exact where a layer divides by a size.
+
+    Attributes:
+        key: String, the weight key.
+        ids: Integer array of the ids it depends on.
+        factor: Function from boolean array over ids to a float.
+    """
+
+    key: str
+    ids: np.ndarray
+    factor: Callable
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Producer:
+    """A vector of units that one layer makes.
+
+    At least one unit of every producer must be kept.
+
+    Attributes:
+        path: String, path of the layer in the model.
+        role: String, `"units"`, or `"heads"`, `"key_dim"`, `"value_dim"`; or
+            `"part"`, units of the layer that are cut out further on.
+        layer: The `keras.layers.Layer`.
+        ids: Integer array, the class of every unit, 0 where it is frozen.
+    """
+
+    path: str
+    role: str
+    layer: keras.layers.Layer
+    ids: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Class:
+    """Slices that can only be removed together: the atom of pruning.
+
+    Attributes:
+        id: Integer, not 0.
+        members: List of `(Binding, positions)`, the positions an integer
+            array.
+    """
+
+    id: int
+    members: list
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Group:
+    """Classes that are connected through a common producer.
+
+    Attributes:
+        name: String, path of the first producer, with its role unless that
+            is `"units"`.
+        classes: Integer array of class ids, in the order of the units.
+        producers: List of `Producer`.
+    """
+
+    name: str
+    classes: np.ndarray
+    producers: list
+
+    def __len__(self):
+        return len(self.classes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    """Units of a producer that cannot be removed.
+
+    Attributes:
+        path: String, path of the layer.
+        role: String, see `Producer`.
+        units: Integer, how many.
+        reason: String.
+    """
+
+    path: str
+    role: str
+    units: int
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Graph:
+    """The channel units of a model and everything that must go with them.
+
+    Attributes:
+        model: The `keras.Model` that was traced.
+        view: `tf_lottery.graph.functional.View` of it, to rebuild from.
+        bindings: List of `Binding`, one per weight and axis.
+        configs: List of `ConfigEdit`.
+        corrections: List of `Scale`.
+        producers: List of `Producer`.
+        frozen: List of `Frozen`.
+        size: Integer, ids are below it.
+    """
+
+    model: keras.Model
+    view: object
+    bindings: list
+    configs: list
+    corrections: list
+    producers: list
+    frozen: list
+    size: int
+
+    @functools.cached_property
+    def ids(self):
+        """Integer array of the ids of all classes, sorted."""
+        made = [producer.ids for producer in self.producers]
+        found = np.unique(np.concatenate([np.zeros(1, int), *made]))
+        return found[found != 0]
+
+    @functools.cached_property
+    def classes(self):
+        """Dict from class id to `Class`."""
+        members = {id_: [] for id_ in self.ids.tolist()}
+        for binding in self.bindings:
+            for id_, positions in _positions(binding.ids):
+                members[id_].append((binding, positions))
+        return {id_: Class(id_, found) for id_, found in members.items()}
+
+    @functools.cached_property
+    def groups(self):
+        """List of `Group`, in the order of the model."""
+        owners = {}
+        for index, producer in enumerate(self.producers):
+            ids = dict.fromkeys(producer.ids[producer.ids != 0].tolist())
+            # A dict keeps the order of the units.
+            part = {"ids": {}, "producers": {}}
+            touched = [owners[i] for i in ids if i in owners]
+            for other in {id(p): p for p in touched}.values():
+                part["ids"] |= other["ids"]
+                part["producers"] |= other["producers"]
+            part["ids"] |= ids
+            part["producers"][index] = producer
+            owners |= dict.fromkeys(part["ids"], part)
+        parts = list({id(p): p for p in owners.values()}.values())
+        parts.sort(key=lambda part: min(part["producers"]))
+        return [_group(part) for part in parts]
+
+    @property
+    def units(self):
+        """Integer, how many classes there are."""
+        return len(self.ids)
+
+    def kept(self, removed=()):
+        """Returns the boolean array over ids that keeps all but some.
+
+        Args:
+            removed: Iterable of class ids. Defaults to none.
+
+        Returns:
+            Boolean array of length `size`, `True` = kept.
+
+        Raises:
+            ValueError: If an id is not a class.
+        """
+        kept = np.ones(self.size, bool)
+        removed = np.array(list(removed), int)
+        unknown = removed[~np.isin(removed, self.ids)]
+        if len(unknown):
+            raise ValueError(
+                "Only classes can be removed. Received ids: "
+                f"{unknown[:5].tolist()}. Expected ids of `graph.classes`."
+            )
+        kept[removed] = False
+        return kept
+
+    def slices(self, kept):
+        """Returns which slices of every weight are kept.
+
+        Args:
+            kept: Boolean array over ids, or dict from class id to boolean
+                (classes that are absent are kept).
+
+        Returns:
+            Dict from weight key to list of `(axis, mask)`, the mask a boolean
+            array along that axis; weights that stay whole are absent.
+        """
+        kept = self._checked(kept)
+        slices = collections.defaultdict(list)
+        for binding in self.bindings:
+            mask = kept[binding.ids]
+            if not mask.all():
+                slices[binding.key].append((binding.axis, mask))
+        return dict(slices)
+
+    def edits(self, kept):
+        """Returns the configuration entries that change.
+
+        Args:
+            kept: See `slices`.
+
+        Returns:
+            Dict from layer or operation to dict from entry (a tuple, see
+            `ConfigEdit`) to its new value, for
+            `tf_lottery.graph.functional.edited`.
+        """
+        kept = self._checked(kept)
+        edits = collections.defaultdict(dict)
+        for edit in self.configs:
+            if not kept[edit.ids].all():
+                edits[edit.operation][edit.entry] = edit.value(kept)
+        return dict(edits)
+
+    def scales(self, kept):
+        """Returns the factors that keep the model exact.
+
+        Attention divides by the root of its key dimensions, so the query's
+        kernel and bias are multiplied by `sqrt(kept / all)` of them.
+
+        Args:
+            kept: See `slices`.
+
+        Returns:
+            Dict from weight key to float, without those that are 1.
+        """
+        kept = self._checked(kept)
+        factors = {s.key: s.factor(kept) for s in self.corrections}
+        return {key: f for key, f in factors.items() if f != 1.0}
+
+    def _checked(self, kept):
+        if isinstance(kept, dict):
+            return self.kept(i for i, keep in kept.items() if not keep)
+        kept = np.asarray(kept)
+        if kept.shape != (self.size,) or kept.dtype != bool or not kept[0]:
+            raise ValueError(
+                "Argument `kept` must be a dict from class id to boolean, or "
+                f"a boolean array of length {self.size} with `kept[0]` true. "
+                f"Received: {kept.dtype} of shape {kept.shape}"
+            )
+        return kept
+
+
+def _positions(ids):
+    """Yields (id, positions) of every id but 0."""
+    order = np.argsort(ids, kind="stable")
+    unique, starts = np.unique(ids[order], return_index=True)
+    for id_, positions in zip(unique, np.split(order, starts[1:])):
+        if id_ != 0:
+            yield int(id_), positions
+
+
+def _group(part):
+    producers = [found for _, found in sorted(part["producers"].items())]
+    classes = np.array(list(part["ids"]))
+    return Group(_name(producers[0]), classes, producers)
+
+
+def _name(producer):
+    if producer.role == "units":
+        return producer.path
+    return f"{producer.path}:{producer.role}"

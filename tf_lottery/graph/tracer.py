@@ -1,0 +1,274 @@
+"""Follows channel units from operation to operation, and collects."""
+
+import collections
+import dataclasses
+
+import keras
+import numpy as np
+from keras import tree
+
+from tf_lottery import weights
+from tf_lottery.graph import functional
+from tf_lottery.graph import registry
+from tf_lottery.graph import structure
+from tf_lottery.graph.call import Call
+from tf_lottery.graph.call import Symbol
+from tf_lottery.graph.units import Units
+
+
+class Tracer:
+    """The state of one trace.
+
+    Args:
+        model: The `keras.Model` that is traced.
+        view: `tf_lottery.graph.functional.View` of it.
+    """
+
+    def __init__(self, model, view):
+        self.model, self.view = model, view
+        self.units = Units()
+        self._keys = {
+            id(v): key for key, v in weights.variables(model).items()
+        }
+        self._paths = _layer_paths(model)
+        self._producers = {}
+        self._bindings = {}
+        self._edits = {}
+        self._scales = {}
+        self._parts = []
+        self._opaque = {}
+        self._memory = {}
+        self._pending = collections.deque()
+
+    def constant(self, tensor, reason):
+        """A symbol of a tensor that is none of the units."""
+        shape = tuple(tensor.shape)
+        id_ = self.units.constant(reason)
+        ids = np.full((1,) * (len(shape) - 1), id_)
+        return Symbol(ids, shape, tensor.dtype)
+
+    def run(self, view, inputs):
+        """Traces a graph, once; another call is joined with the first."""
+        if id(view) in self._memory:
+            first, outputs = self._memory[id(view)]
+            for a, b in zip(first, inputs):
+                self.units.union(a.ids, b.ids)
+            return outputs
+
+        def call(operation, args, kwargs, outputs):
+            return self._called(view, operation, args, kwargs, outputs)
+
+        outputs = functional.run(view.graph, inputs, call)
+        self._memory[id(view)] = inputs, outputs
+        return outputs
+
+    def call(self, call):
+        """The ids of the outputs of one call."""
+        if getattr(call.operation, "transparent", False):
+            inner = call.operation.layer
+            way = ("layer", "config")
+            return call.inner(inner, call.args, call.kwargs, way)
+        rule = registry.find(type(call.operation))
+        reason = _extra(call.operation)
+        if rule is None or reason:
+            return call.frozen(reason or _unknown(call, "no rule"))
+        return rule(call)
+
+    def fresh(self, layer, role, count):
+        place = id(layer), role
+        if place not in self._producers:
+            self._producers[place] = layer, self.units.fresh(count)
+        return self._producers[place][1]
+
+    def bind(self, layer, variable, axis, ids, kind):
+        place = id(variable), axis
+        if place in self._bindings:
+            self.units.union(self._bindings[place][2], ids)
+        else:
+            self._bindings[place] = layer, variable, ids, kind
+
+    def edit(self, operation, entry, ids, value):
+        place = id(operation), entry
+        if place in self._edits:
+            # What is called twice has one configuration.
+            self.units.union(self._edits[place][2], ids)
+        else:
+            self._edits[place] = operation, entry, ids, value
+
+    def scale(self, variable, ids, factor):
+        self._scales.setdefault(id(variable), (variable, ids, factor))
+
+    def part(self, ids):
+        self._parts.append(ids)
+
+    def opaque(self, layer, count, reason):
+        self._opaque[id(layer)] = layer, count, reason
+
+    def later(self, function):
+        self._pending.append(function)
+
+    def graph(self):
+        """What was found, with final ids."""
+        before = None
+        while before != (before := self.units.joins):
+            for function in self._pending:
+                function()
+        final = self.units.final
+        return structure.Graph(
+            model=self.model,
+            view=self.view,
+            bindings=self._final_bindings(),
+            configs=[
+                structure.ConfigEdit(
+                    op, entry, final(np.ravel(ids)), self._on(value)
+                )
+                for op, entry, ids, value in self._edits.values()
+            ],
+            corrections=[
+                structure.Scale(
+                    self._keys[id(v)], final(ids), self._on(factor)
+                )
+                for v, ids, factor in self._scales.values()
+            ],
+            producers=self._final_producers(),
+            frozen=self._frozen(),
+            size=self.units.size,
+        )
+
+    def _called(self, view, operation, args, kwargs, outputs):
+        shapes = [x.shape for x in outputs]
+        call = Call(self, operation, args, kwargs, shapes)
+        nested, reason = self._nested(view, call)
+        if nested is not None:
+            inputs = call.inputs
+            if nested.constants is None:
+                inputs = functional.ordered(
+                    nested.graph, args, kwargs, _is_symbol
+                )
+            ids = [x.ids for x in self.run(nested, inputs)]
+        elif reason:
+            ids = call.frozen(reason)
+        else:
+            ids = self.call(call)
+        ids = [ids] if isinstance(ids, np.ndarray) else list(ids)
+        return [
+            Symbol(
+                self.units.collapse(i), tuple(x.shape), x.dtype, call.uniform
+            )
+            for i, x in zip(ids, outputs)
+        ]
+
+    def _nested(self, view, call):
+        """The graph an operation is itself, or why it cannot be read."""
+        operation = call.operation
+        if not isinstance(operation, keras.layers.Layer):
+            return None, None
+        if getattr(operation, "transparent", False):
+            return None, None
+        if registry.find(type(operation)) is not None:
+            return None, None
+        if functional.own_graph(operation) is None and _is_keras(operation):
+            return None, None
+        args, kwargs = tree.map_structure(
+            _as_symbolic, (call.args, call.kwargs)
+        )
+        try:
+            return functional.part(view, operation, args, kwargs), None
+        except functional.Unreadable as error:
+            return None, _unknown(call, error)
+
+    def _on(self, function):
+        """Lets a function of ids as they were traced see their classes."""
+        classes = self.units.final(np.arange(self.units.size))
+        return lambda kept: function(kept[classes])
+
+    def _final_bindings(self):
+        bindings = []
+        for (_, axis), found in self._bindings.items():
+            layer, variable, ids, kind = found
+            index = [id(v) for v in layer.weights].index(id(variable))
+            bindings.append(
+                structure.Binding(
+                    self._keys[id(variable)],
+                    layer,
+                    index,
+                    variable,
+                    axis,
+                    self.units.final(ids),
+                    kind,
+                )
+            )
+        return bindings
+
+    def _final_producers(self):
+        producers = [
+            structure.Producer(
+                self._path(layer), role, layer, self.units.final(ids)
+            )
+            for (_, role), (layer, ids) in self._producers.items()
+        ]
+        for ids in map(self.units.final, self._parts):
+            for whole in producers:
+                if np.intersect1d(ids[ids != 0], whole.ids).size:
+                    part = dataclasses.replace(whole, role="part", ids=ids)
+                    producers.append(part)
+                    break
+        return producers
+
+    def _frozen(self):
+        frozen = [
+            structure.Frozen(self._path(layer), "units", count, reason)
+            for layer, count, reason in self._opaque.values()
+        ]
+        for (_, role), (layer, ids) in self._producers.items():
+            reasons = self.units.reasons(ids)
+            counts = collections.Counter(r for r in reasons if r is not None)
+            frozen += [
+                structure.Frozen(self._path(layer), role, count, reason)
+                for reason, count in counts.items()
+            ]
+        return frozen
+
+    def _path(self, layer):
+        return self._paths.get(id(layer), layer.name)
+
+
+def _layer_paths(model):
+    paths = {}
+    layers = weights._layers(weights._unwrapped(model), (), ())
+    for layer, key, _ in layers:
+        paths.setdefault(id(layer), "/".join(key))
+    return paths
+
+
+def _is_keras(layer):
+    return type(layer).__module__.startswith(("keras.", "tf_lottery."))
+
+
+def _is_symbol(value):
+    return isinstance(value, Symbol)
+
+
+def _as_symbolic(value):
+    if not isinstance(value, Symbol):
+        return value
+    return keras.KerasTensor(value.shape, value.dtype)
+
+
+def _unknown(call, why):
+    if isinstance(call.operation, keras.layers.Layer):
+        kind = type(call.operation).__name__
+        return f"unknown layer '{call.operation.name}' ({kind}): {why}"
+    return f"unknown {call.name}: {why}"
+
+
+def _extra(operation):
+    """Why a layer is not what its class says."""
+    parts = [operation]
+    if isinstance(operation, keras.layers.Layer):
+        parts += functional.sublayers(operation).values()
+    if any(getattr(part, "lora_enabled", False) for part in parts):
+        return f"layer '{operation.name}' has a LoRA adapter"
+    if any(getattr(part, "quantization_mode", None) for part in parts):
+        return f"layer '{operation.name}' is quantized"
+    return None

@@ -1,0 +1,89 @@
+"""Channel units of whole models."""
+
+from tf_lottery import weights
+from tf_lottery.graph import functional
+from tf_lottery.graph.tracer import Tracer
+
+
+def trace(model):
+    """Returns which channel units of a model go together.
+
+    Reads the graph only: no data, no forward pass, the model is left as it
+    is. A unit is one channel, feature, attention head or key dimension;
+    everything that a residual addition, a concatenation or a depthwise
+    convolution couples is one class of units. Whatever reaches an output of
+    the model, or is mixed with other channels by anything but a weight, is
+    frozen with the reason. The idea of grouping by dependency is that of
+    DepGraph (Fang et al. 2023, arXiv:2301.12900).
+
+    Args:
+        model: A built `keras.Model`. A subclassed one is read by calling it
+            on symbolic tensors.
+
+    Returns:
+        A `Graph`.
+
+    Raises:
+        ValueError: If the model is not built or cannot be read as a graph;
+            the message says why.
+
+    Example:
+
+    >>> import keras
+    >>> from tf_lottery import graph
+    >>> inputs = keras.Input((4,))
+    >>> x = keras.layers.Dense(6, name="fc1")(inputs)
+    >>> x = keras.layers.Dense(6, name="fc2")(x) + x
+    >>> model = keras.Model(inputs, keras.layers.Dense(3, name="logits")(x))
+    >>> found = graph.trace(model)
+    >>> [(group.name, len(group)) for group in found.groups]
+    [('fc1', 6)]
+    >>> [(b.key, b.axis, b.kind) for b in found.bindings if b.axis == 0][1:3]
+    [('fc1/bias', 0, 'out'), ('fc2/kernel', 0, 'in')]
+    >>> found.frozen[0].reason
+    'model output'
+    """
+    weights.check_built(model)
+    view = functional.view(model)
+    tracer = Tracer(model, view)
+    inputs = [tracer.constant(x, "model input") for x in view.graph.inputs]
+    for symbol in tracer.run(view, inputs):
+        tracer.units.freeze(symbol.ids, "model output")
+    return tracer.graph()
+
+
+def channel_units(model, keys=None):
+    """Returns which slices of kernels make which channel units.
+
+    For pruning by whole channels without removing them: slices with the same
+    id, in whatever kernels, belong together.
+
+    Args:
+        model: See `trace`.
+        keys: Iterable of weight keys. Defaults to all.
+
+    Returns:
+        Dict from weight key to `(axis, ids)`: the axis of outputs (of heads
+        in attention, of channels in depthwise convolutions) and an integer
+        array along it, 0 where the channel cannot be removed. Weights without
+        such an axis are absent.
+
+    Example:
+
+    >>> import keras
+    >>> from tf_lottery import graph
+    >>> model = keras.Sequential([
+    ...     keras.Input((4,)), keras.layers.Dense(3, name="fc"),
+    ...     keras.layers.Dense(2, name="logits")])
+    >>> units = graph.channel_units(model, ["fc/kernel", "logits/kernel"])
+    >>> [(key, axis, ids.tolist()) for key, (axis, ids) in units.items()]
+    [('fc/kernel', 1, [2, 3, 4]), ('logits/kernel', 1, [0, 0])]
+    """
+    wanted = None if keys is None else set(keys)
+    found = {}
+    for binding in trace(model).bindings:
+        made = binding.kind in ("out", "pass")
+        if made and len(binding.variable.shape) > 1:
+            if wanted is None or binding.key in wanted:
+                found.setdefault(binding.key, (binding.axis, binding.ids))
+    return found
