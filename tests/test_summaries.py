@@ -2,7 +2,9 @@
 
 import conftest
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
 import tf_lottery as tfl
 
@@ -34,3 +36,55 @@ def test_summary_of_a_model_that_is_not_built():
     model = keras.Sequential([keras.layers.Dense(2)])
     with pytest.raises(ValueError, match="not built"):
         tfl.summary(model)
+
+
+def chain():
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(4, name="a"),
+            keras.layers.Dense(2, name="b"),
+        ]
+    )
+    model.compile("sgd", "mse")
+    return model
+
+
+def test_effective_density_stands_beside_the_density():
+    model = chain()
+    assert tfl.summary(model).effective == 1.0
+    assert tfl.summary(model).rows[0].effective is None
+    mask = np.ones((4, 4), bool)
+    mask[:, :3] = False
+    tfl.hold(model, {"a/kernel": mask, "b/kernel": np.ones((4, 2), bool)})
+    summary = tfl.summary(model)
+    rows = {row.key: row for row in summary.rows}
+    assert rows["b/kernel"].density == 1.0
+    assert rows["b/kernel"].live == 2 and rows["b/kernel"].effective == 0.25
+    assert rows["a/kernel"].effective == rows["a/kernel"].density == 0.25
+    assert rows["a/bias"].effective is None
+    assert summary.density == 12 / 24 and summary.effective == 6 / 24
+    as_dict = summary.to_dict()
+    assert as_dict["effective"] == 0.25 and as_dict["reason"] == ""
+    assert [row["effective"] for row in as_dict["rows"]] == [
+        0.25, None, 0.25, None
+    ]
+    assert "25.00%" in str(summary)
+
+
+class Eigenvalues(keras.layers.Layer):
+    def call(self, inputs):
+        return inputs + tf.linalg.eigvalsh(inputs @ tf.transpose(inputs))[0]
+
+
+def test_effective_density_that_is_not_known():
+    inputs = keras.Input((4,))
+    outputs = keras.layers.Dense(2, name="a")(Eigenvalues(name="odd")(inputs))
+    model = keras.Model(inputs, outputs)
+    model.compile("sgd", "mse")
+    tfl.prune(model, 0.5)
+    summary = tfl.summary(model)
+    assert summary.density == 0.5
+    assert summary.effective is None and summary.rows[0].effective is None
+    assert "odd" in summary.reason
+    assert "n/a" in str(summary) and "SelfAdjointEigV2" in str(summary)

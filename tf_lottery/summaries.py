@@ -6,6 +6,7 @@ import io
 import numpy as np
 
 from tf_lottery import constraints
+from tf_lottery import paths
 from tf_lottery import weights as weights_lib
 
 
@@ -19,6 +20,8 @@ class Row:
         kept: Integer, the number of weights that are kept.
         size: Integer, the number of weights.
         note: String, `"held"`, or why the weight is not pruned.
+        live: Integer, the number of kept weights that lie on a path from an
+            input to an output; `None` if not known, or without a mask.
     """
 
     key: str
@@ -26,11 +29,19 @@ class Row:
     kept: int
     size: int
     note: str
+    live: int | None = None
 
     @property
     def density(self):
         """Float, the fraction that is kept."""
         return self.kept / self.size if self.size else 1.0
+
+    @property
+    def effective(self):
+        """Float, the fraction that is kept and on a path, or `None`."""
+        if self.live is None:
+            return None
+        return self.live / self.size if self.size else 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,25 +51,45 @@ class Summary:
     Attributes:
         name: String, the model's name.
         rows: Tuple of `Row`, one for each weight.
+        reason: String, why the effective density is not known; `""` if it
+            is.
     """
 
     name: str
     rows: tuple
+    reason: str = ""
 
     @property
     def density(self):
         """Float, the fraction kept of the weights that hold a mask."""
+        return self._fraction("kept")
+
+    @property
+    def effective(self):
+        """Float, as `density`, of what is on a path; `None` if not known.
+
+        See `tf_lottery.paths`.
+        """
+        return None if self.reason else self._fraction("live")
+
+    def _fraction(self, count):
         held = [row for row in self.rows if row.note == "held"]
         size = sum(row.size for row in held)
-        return sum(row.kept for row in held) / size if size else 1.0
+        return sum(getattr(row, count) for row in held) / size if size else 1.0
 
     def to_dict(self):
         """Returns the summary as plain values."""
         return {
             "name": self.name,
             "density": self.density,
+            "effective": self.effective,
+            "reason": self.reason,
             "rows": [
-                {**dataclasses.asdict(row), "density": row.density}
+                {
+                    **dataclasses.asdict(row),
+                    "density": row.density,
+                    "effective": row.effective,
+                }
                 for row in self.rows
             ],
         }
@@ -69,7 +100,7 @@ class Summary:
 
         table = rich_table.Table(title=f"Pruning of '{self.name}'")
         table.add_column("weight")
-        for column in ("shape", "kept", "of", "density"):
+        for column in ("shape", "kept", "of", "density", "effective"):
             table.add_column(column, justify="right")
         table.add_column("")
         for row in self.rows:
@@ -79,9 +110,14 @@ class Summary:
                 f"{row.kept:,}",
                 f"{row.size:,}",
                 f"{row.density:.1%}",
+                "" if row.note != "held" else _percent(row.effective, 1),
                 row.note,
             )
-        table.caption = f"density of the held weights: {self.density:.2%}"
+        table.caption = (
+            f"density of the held weights: {self.density:.2%}, "
+            f"on paths from input to output: {_percent(self.effective, 2)}"
+            + (f"\n{self.reason}" if self.reason else "")
+        )
         return table
 
     def __str__(self):
@@ -96,6 +132,9 @@ class Summary:
 
 def summary(model, exclude=(), include=()):
     """Returns a table of every weight: shape, density, and why not pruned.
+
+    Beside the density stands the effective density, of the weights that lie
+    on a path from an input to an output of the model (`tf_lottery.paths`).
 
     Args:
         model: A built `keras.Model`.
@@ -120,13 +159,18 @@ def summary(model, exclude=(), include=()):
     ...  for row in tfl.summary(model).rows]
     [('fc/kernel', 0.25, 'held'), ('fc/bias', 1.0, 'bias or vector')]
     """
-    return Summary(
-        model.name,
-        tuple(_row(w) for w in weights_lib.inspect(model, exclude, include)),
-    )
+    weights = weights_lib.inspect(model, exclude, include)
+    live, reason = {}, ""
+    if any(constraints.keep_of(weight.variable) for weight in weights):
+        try:
+            live = paths.effective_masks(model)
+        except ValueError as error:
+            reason = str(error)
+    rows = tuple(_row(weight, live.get(weight.key)) for weight in weights)
+    return Summary(model.name, rows, reason)
 
 
-def _row(weight):
+def _row(weight, live):
     mask = constraints.mask_of(weight.variable)
     shape = tuple(weight.variable.shape)
     size = int(np.prod(shape))
@@ -134,4 +178,9 @@ def _row(weight):
     note = weight.reason or "not pruned yet"
     if mask is not None:
         note = "held"
-    return Row(weight.key, shape, kept, size, note)
+    live = None if live is None else int(np.count_nonzero(live))
+    return Row(weight.key, shape, kept, size, note, live)
+
+
+def _percent(fraction, digits):
+    return "n/a" if fraction is None else f"{fraction:.{digits}%}"

@@ -1,0 +1,217 @@
+"""Paths: which of the kept weights can do anything at all.
+
+A kept weight works only if it lies on a path of kept weights from an input
+to an output of the model. At high sparsity many do not, and a mask that
+leaves weights in every layer may leave no path. The fraction of the weights
+that is kept and lies on a path is the *effective density*.
+
+Reference: Vysogorets and Kempe 2021, "Connectivity Matters: Neural Network
+Pruning Through the Lens of Effective Sparsity",
+https://arxiv.org/abs/2107.02306.
+
+As there, biases make no path, and normalisation and activations let pass
+what reaches them; a pooled value depends on its whole window. Where two
+values that depend on the inputs are multiplied (gates, attention), a path
+leads through each of them.
+"""
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from tf_lottery import constraints
+from tf_lottery import masks as masks_lib
+from tf_lottery import weights as weights_lib
+
+
+def effective_masks(model, masks=None):
+    """Returns which of the kept weights lie on a path through a model.
+
+    The model's graph is read, not run: weights, statistics, seeds and the
+    optimizer stay as they are. Works for any model that TensorFlow can
+    trace: Sequential, Functional, nested, with shared layers or subclassed.
+
+    Args:
+        model: A built `keras.Model`, under the TensorFlow backend.
+        masks: Dict from weight key to boolean array, `True` = kept. Weights
+            that are not named count as kept. Defaults to the masks held on
+            the model; if it holds none, all its prunable weights are kept.
+
+    Returns:
+        Dict from the keys of the masks to boolean array, never more than the
+        mask.
+
+    Raises:
+        ValueError: If the model is not built, the masks do not fit it, or
+            paths cannot be followed; the message names the layer.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> from tf_lottery import paths
+    >>> model = keras.Sequential([
+    ...     keras.Input((2,)),
+    ...     keras.layers.Dense(2, name="a"), keras.layers.Dense(1, name="b")])
+    >>> masks = {"a/kernel": np.array([[True, False], [True, False]]),
+    ...          "b/kernel": np.array([[True], [True]])}
+    >>> paths.effective_masks(model, masks)["b/kernel"].tolist()
+    [[True], [False]]
+    """
+    masks = _masks(model, masks)
+    return _trace(model).live(masks)
+
+
+def effective_densities(model, masks=None):
+    """Returns the fraction of each weight that lies on a path.
+
+    Args:
+        model: See `effective_masks`.
+        masks: See `effective_masks`.
+
+    Returns:
+        Dict from weight key to float.
+    """
+    return masks_lib.densities(effective_masks(model, masks))
+
+
+def effective_density(model, masks=None):
+    """Returns the fraction of all masked weights that lies on a path.
+
+    It is never above the density of the masks.
+
+    Args:
+        model: See `effective_masks`.
+        masks: See `effective_masks`.
+
+    Returns:
+        Float in [0, 1].
+
+    Example:
+
+    >>> import keras, tf_lottery as tfl
+    >>> from tf_lottery import paths
+    >>> model = keras.Sequential([
+    ...     keras.Input((8,)), keras.layers.Dense(5), keras.layers.Dense(1)])
+    >>> paths.effective_density(model)
+    1.0
+    """
+    return masks_lib.density(effective_masks(model, masks))
+
+
+def collapsed(masks):
+    """Returns the keys of the weights that have nothing left.
+
+    Layer collapse, Tanaka et al. 2020, https://arxiv.org/abs/2006.05467.
+
+    Args:
+        masks: Dict from weight key to boolean array, `True` = kept.
+
+    Returns:
+        List of weight keys, in the order of `masks`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from tf_lottery import paths
+    >>> paths.collapsed({"a": np.zeros(3, bool), "b": np.ones(3, bool)})
+    ['a']
+    """
+    return [key for key, mask in masks.items() if not np.any(mask)]
+
+
+def why_dead(model, masks=None):
+    """Returns why no path leads through a model, or `None` if one does.
+
+    A network without a path is a constant function, and training it changes
+    nothing but biases. The weight that is named is the first one, in the
+    order of the model's layers, at which the last path ends.
+
+    Args:
+        model: See `effective_masks`.
+        masks: See `effective_masks`.
+
+    Returns:
+        String, or `None`.
+
+    Raises:
+        ValueError: As `effective_masks`.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> from tf_lottery import paths
+    >>> model = keras.Sequential([
+    ...     keras.Input((2,)),
+    ...     keras.layers.Dense(2, name="a"), keras.layers.Dense(1, name="b")])
+    >>> masks = {"a/kernel": np.array([[True, False], [True, False]]),
+    ...          "b/kernel": np.array([[False], [True]])}
+    >>> paths.why_dead(model, masks)
+    "No path leads past 'b/kernel', although 1 of its 2 weights is kept."
+    """
+    masks = _masks(model, masks)
+    trace = _trace(model)
+    if trace.any_path(masks):
+        return None
+    keys = [key for key in weights_lib.variables(model) if key in masks]
+    # The fewest first keys whose masks alone cut every path.
+    low, high = 0, len(keys)
+    while low < high:
+        middle = (low + high) // 2
+        if trace.any_path({key: masks[key] for key in keys[:middle]}):
+            low = middle + 1
+        else:
+            high = middle
+    if not low:
+        return "No path leads from an input to an output, whatever the masks."
+    key = keys[low - 1]
+    kept, size = int(np.count_nonzero(masks[key])), masks[key].size
+    if not kept:
+        why = f": none of its {size} weights is kept."
+    else:
+        verb = "is" if kept == 1 else "are"
+        why = f", although {kept} of its {size} weights {verb} kept."
+    return f"No path leads past '{key}'{why}"
+
+
+def _trace(model):
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "Paths are followed through TensorFlow's graph of a model. "
+            f"Received: Keras backend {keras.backend.backend()!r}. "
+            "Expected: 'tensorflow'."
+        )
+    from tf_lottery.paths import tracing
+
+    return tracing.Trace(model)
+
+
+def _masks(model, masks):
+    """Returns checked masks, or those that the model holds."""
+    weights_lib.check_built(model)
+    variables = weights_lib.variables(model)
+    if masks is None:
+        held = {k: constraints.mask_of(v) for k, v in variables.items()}
+        held = {key: mask for key, mask in held.items() if mask is not None}
+        return held or {
+            key: np.ones(tuple(variable.shape), bool)
+            for key, variable in weights_lib.prunable(model).items()
+        }
+    if not isinstance(masks, Mapping):
+        raise ValueError(
+            "Argument `masks` must be a dict from weight key to boolean "
+            f"array. Received: {masks!r} (of type {type(masks)})"
+        )
+    for key, mask in masks.items():
+        if key not in variables:
+            raise ValueError(
+                f"Model '{model.name}' has no weight '{key}'. "
+                f"Expected keys among: {sorted(variables)}"
+            )
+        mask, shape = np.asarray(mask), tuple(variables[key].shape)
+        if mask.dtype != bool or mask.shape != shape:
+            raise ValueError(
+                f"The mask of '{key}' must be a boolean array of shape "
+                f"{shape}. Received: {mask.dtype} of shape {mask.shape}."
+            )
+    return {key: np.asarray(mask) for key, mask in masks.items()}

@@ -1,0 +1,217 @@
+"""The graph of a model, from its inputs to its outputs."""
+
+import contextlib
+import itertools
+
+import keras
+import tensorflow as tf
+
+from tf_lottery import weights as weights_lib
+from tf_lottery.paths import reachability
+from tf_lottery.paths import values as values_lib
+from tf_lottery.paths.values import Value
+
+_NORMALIZATION_LAYERS = (
+    keras.layers.BatchNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.RMSNormalization,
+    keras.layers.UnitNormalization,
+)
+# What a free dimension becomes, by the rank of the input: large enough for
+# every weight of a kernel to meet data in the smallest feature map.
+_SIZES = {2: 32, 3: 64, 4: 128, 5: 32}
+# Loops over time are followed step by step, and any two steps are alike.
+_TIME_STEPS = 8
+
+
+class Trace:
+    """A model's graph, to ask which weights lie on a path from its inputs.
+
+    Args:
+        model: A built `keras.Model`. It is traced once, and never run.
+
+    Raises:
+        ValueError: If the shapes of its inputs are not known, or it cannot
+            be traced.
+    """
+
+    def __init__(self, model):
+        self._function = _trace(model)
+        self._keys = {
+            id(variable.value.handle): key
+            for key, variable in weights_lib.variables(model).items()
+        }
+
+    def live(self, masks):
+        """Returns which weights lie on a path from an input to an output.
+
+        Args:
+            masks: Dict from weight key to boolean array. All that is not
+                named counts as kept.
+
+        Returns:
+            Dict from the keys of `masks` to boolean array.
+        """
+        kept = _as_floats(masks)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(kept)
+            reached = self._reached(kept)
+        flow = tape.gradient(reached, kept, unconnected_gradients="zero")
+        return {
+            key: mask & (tf.convert_to_tensor(flow[key]).numpy() > 0)
+            for key, mask in masks.items()
+        }
+
+    def any_path(self, masks):
+        """Returns whether a path leads from any input to any output."""
+        reached = self._reached(_as_floats(masks))
+        return any(bool(live.numpy().any()) for live in reached)
+
+    def _reached(self, kept):
+        graph = self._function.graph
+        captured = {id(inner): outer for outer, inner in graph.captures}
+        arguments = [
+            self._captured(captured[id(tensor)], kept)
+            if id(tensor) in captured
+            else Value(tf.ones(tensor.shape), depends=True)
+            for tensor in graph.inputs
+        ]
+        outputs = reachability.evaluate(graph, arguments)
+        return [value.live for value in outputs if value.depends]
+
+    def _captured(self, tensor, kept):
+        if tensor.dtype != tf.resource:
+            return values_lib.constant(tensor)
+        key = self._keys.get(id(tensor))
+        if key in kept:
+            return Value(kept[key])
+        return Value()
+
+
+def _as_floats(masks):
+    return {key: tf.constant(mask, tf.float32) for key, mask in masks.items()}
+
+
+def _trace(model):
+    """Traces a model on the first inputs that it accepts."""
+    problem = None
+    for args, kwargs in _inputs(model):
+        try:
+            return _traced(model, args, kwargs)
+        except Exception as error:  # Whatever the model's own code raises.
+            problem = error
+    raise ValueError(
+        f"Paths cannot be followed through model '{model.name}': "
+        f"calling it symbolically fails. {type(problem).__name__}: {problem}"
+    ) from problem
+
+
+def _traced(model, args, kwargs):
+    structure = (args, kwargs)
+
+    def forward(*flat):
+        args, kwargs = keras.tree.pack_sequence_as(structure, flat)
+        # Losses and updates of states stay in this scope.
+        with keras.StatelessScope(collect_losses=True):
+            outputs = model(*args, training=False, **kwargs)
+        return [tf.convert_to_tensor(x) for x in keras.tree.flatten(outputs)]
+
+    function = tf.function(forward, autograph=False)
+    with _without_normalization(model), _keeping_losses(model):
+        return function.get_concrete_function(*keras.tree.flatten(structure))
+
+
+@contextlib.contextmanager
+def _without_normalization(model):
+    """Lets layers of normalisation pass their inputs on meanwhile.
+
+    Their means would make every unit depend on its dead neighbours.
+    """
+    calls = [kind.call for kind in _NORMALIZATION_LAYERS]
+    # Past Keras' `__setattr__`, which would track what it is given.
+    attributes = [
+        vars(layer) for layer in model._flatten_layers()
+        if type(layer).call in calls and "call" not in vars(layer)
+    ]
+    for found in attributes:
+        found["call"] = _identity
+    try:
+        yield
+    finally:
+        for found in attributes:
+            del found["call"]
+
+
+def _identity(inputs, **kwargs):
+    return inputs
+
+
+@contextlib.contextmanager
+def _keeping_losses(model):
+    """Puts losses of the call before back, which Keras clears at each."""
+    kept = [
+        (layer, list(layer._losses), set(layer._loss_ids))
+        for layer in model._flatten_layers()
+    ]
+    try:
+        yield
+    finally:
+        for layer, losses, ids in kept:
+            layer._losses[:] = losses
+            layer._loss_ids.clear()
+            layer._loss_ids.update(ids)
+
+
+def _inputs(model):
+    """Yields arguments to call a model with, of more and more elements."""
+    symbols = getattr(model, "inputs", None)
+    if symbols:
+        found = model.input if hasattr(model, "input") else symbols[0]
+        kinds, structure = [None], ((found,), {})
+    else:
+        kinds, structure = ["float32", "int32"], _built_with(model)
+    symbols = keras.tree.flatten(structure)
+    is_free = any(None in symbol.shape[1:] for symbol in symbols)
+    is_recurrent = any(
+        isinstance(layer, keras.layers.RNN)
+        for layer in model._flatten_layers()
+    )
+    sizes = dict.fromkeys(_SIZES, _TIME_STEPS) if is_recurrent else _SIZES
+    scales = [1, 2, 4, 8] if is_free else [1]
+    for scale, kind in itertools.product(scales, kinds):
+        yield keras.tree.map_structure(
+            lambda symbol: _spec(symbol, scale, sizes, kind), structure
+        )
+
+
+def _spec(symbol, scale, sizes, kind):
+    free = scale * sizes.get(len(symbol.shape), _TIME_STEPS)
+    batch, *shape = symbol.shape
+    shape = [free if size is None else size for size in shape]
+    return tf.TensorSpec([batch or 1, *shape], kind or symbol.dtype)
+
+
+def _built_with(model):
+    """Returns the arguments of a subclassed model's call, as symbols."""
+    config = model.get_build_config()
+    if not config:
+        raise ValueError(
+            f"Paths cannot be followed through model '{model.name}': the "
+            "shape of its inputs is not known. Call it on a batch of data, "
+            "or build it by `model.build(input_shape)`."
+        )
+
+    def symbol(shape):
+        return keras.KerasTensor((None, *shape[1:]))
+
+    if "shapes_dict" not in config:
+        found = keras.tree.map_shape_structure(symbol, config["input_shape"])
+        return (found,), {}
+    return (), {
+        name.removesuffix("_shape"): keras.tree.map_shape_structure(
+            symbol, shape
+        )
+        for name, shape in config["shapes_dict"].items()
+        if shape is not None
+    }
