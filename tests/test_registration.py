@@ -102,13 +102,18 @@ def test_configuration_mirrors_the_arguments(kind):
     assert copy.get_config() == config
 
 
-@pytest.mark.parametrize("kind", classes(tfl.criteria.Criterion))
+@pytest.mark.parametrize("kind", tfl.criteria.ALL_CRITERIA)
 def test_criteria_mirror_their_arguments(kind):
     config = kind().get_config()
     assert config.keys() == arguments(kind.__init__) - {"args", "kwargs"}
     assert kind(**config).get_config() == config
-    if kind is not tfl.criteria.Criterion:
-        assert isinstance(tfl.criteria.get(kind.name), kind)
+    assert isinstance(tfl.criteria.get(kind.name), kind)
+
+
+def test_every_named_criterion_is_registered():
+    named = {kind for kind in classes(tfl.criteria.Criterion) if kind.name}
+    assert named == set(tfl.criteria.ALL_CRITERIA)
+    assert len({kind.name for kind in named}) == len(named)
 
 
 def test_the_internal_constraint_is_never_saved():

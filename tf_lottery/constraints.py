@@ -1,6 +1,7 @@
 """The constraint that keeps pruned weights at zero."""
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -87,6 +88,15 @@ def mask_of(variable):
     """Returns the mask on a variable as a boolean array, or `None`."""
     keep = keep_of(variable)
     return None if keep is None else ops.convert_to_numpy(keep.mask) != 0
+
+
+def current_masks(variables):
+    """Returns the mask of each variable, all ones where none is held."""
+    found = {key: mask_of(variable) for key, variable in variables.items()}
+    return {
+        key: np.ones(tuple(variables[key].shape), bool) if m is None else m
+        for key, m in found.items()
+    }
 
 
 def project(variable):

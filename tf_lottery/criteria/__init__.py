@@ -2,12 +2,41 @@
 
 import inspect
 
+from tf_lottery import constraints
 from tf_lottery import weights as weights_lib
+from tf_lottery.criteria.criterion import Context as Context
 from tf_lottery.criteria.criterion import Criterion as Criterion
+from tf_lottery.criteria.criterion import FunctionCriterion
+from tf_lottery.criteria.deconstructed import ALL_DECONSTRUCTED
+from tf_lottery.criteria.deconstructed import LargeFinal as LargeFinal
+from tf_lottery.criteria.deconstructed import LargeInit as LargeInit
+from tf_lottery.criteria.deconstructed import (
+    LargeInitLargeFinal as LargeInitLargeFinal,
+)
+from tf_lottery.criteria.deconstructed import (
+    MagnitudeIncrease as MagnitudeIncrease,
+)
+from tf_lottery.criteria.deconstructed import Movement as Movement
+from tf_lottery.criteria.deconstructed import SmallFinal as SmallFinal
+from tf_lottery.criteria.deconstructed import SmallInit as SmallInit
+from tf_lottery.criteria.deconstructed import (
+    SmallInitSmallFinal as SmallInitSmallFinal,
+)
+from tf_lottery.criteria.grasp import GraSP as GraSP
+from tf_lottery.criteria.lamp import LAMP as LAMP
+from tf_lottery.criteria.lookahead import Lookahead as Lookahead
 from tf_lottery.criteria.magnitude import Magnitude as Magnitude
+from tf_lottery.criteria.obd import OBD as OBD
 from tf_lottery.criteria.random import Random as Random
+from tf_lottery.criteria.snip import SNIP as SNIP
+from tf_lottery.criteria.synflow import SynFlow as SynFlow
+from tf_lottery.criteria.taylor import Taylor as Taylor
+from tf_lottery.criteria.woodfisher import WoodFisher as WoodFisher
 
-ALL_CRITERIA = (Magnitude, Random)
+ALL_CRITERIA = (
+    Magnitude, Random, LAMP, Lookahead, SNIP, GraSP, SynFlow, Taylor, OBD,
+    WoodFisher, *ALL_DECONSTRUCTED,
+)
 _BY_NAME = {criterion.name: criterion for criterion in ALL_CRITERIA}
 
 
@@ -15,13 +44,13 @@ def get(identifier):
     """Returns a criterion.
 
     Args:
-        identifier: Name of a criterion (`"magnitude"`, `"random"`), a
-            `Criterion`, or a callable `f(model, variables)` that takes a dict
-            from weight key to variable and returns a dict from weight key to
-            an array of scores.
+        identifier: Name of a criterion (`sorted(criterion.name for criterion
+            in ALL_CRITERIA)`), a `Criterion` or its class, or a callable
+            `f(model, variables)` that takes a dict from weight key to
+            variable and returns a dict from weight key to an array of scores.
 
     Returns:
-        A `Criterion` or the callable.
+        A `Criterion`.
 
     Raises:
         ValueError: If the name is unknown; the message lists the valid ones.
@@ -30,8 +59,10 @@ def get(identifier):
         return _BY_NAME[identifier]()
     if inspect.isclass(identifier) and issubclass(identifier, Criterion):
         return identifier()
-    if callable(identifier):
+    if isinstance(identifier, Criterion):
         return identifier
+    if callable(identifier):
+        return FunctionCriterion(identifier)
     raise ValueError(
         "Argument `criterion` must be one of "
         f"{sorted(_BY_NAME)}, a `Criterion` or a callable. "
@@ -39,12 +70,31 @@ def get(identifier):
     )
 
 
-def score(model, criterion="magnitude", exclude=(), include=()):
+def score(
+    model,
+    criterion="magnitude",
+    data=None,
+    loss=None,
+    snapshot=None,
+    exclude=(),
+    include=(),
+):
     """Returns the score of every prunable weight of a model.
+
+    The model is left exactly as it was. Weights that are pruned already are
+    scored as zeros; what they score does not matter.
 
     Args:
         model: A built `keras.Model`.
         criterion: See `get`. Defaults to `"magnitude"`.
+        data: Arrays `(x, y)`, a `tf.data.Dataset` or a
+            `keras.utils.PyDataset`, for criteria that look at data. Defaults
+            to `None`.
+        loss: Loss function or its name, for criteria that follow gradients.
+            Defaults to the one the model was compiled with.
+        snapshot: Weights at an earlier moment, for criteria that look at how
+            far weights moved: a `Snapshot`, a `Ticket`'s `snapshot`, or a
+            dict from weight key to array. Defaults to `None`.
         exclude: Layer names or patterns to leave out. Defaults to none.
         include: Embeddings to take in. Defaults to none.
 
@@ -61,4 +111,11 @@ def score(model, criterion="magnitude", exclude=(), include=()):
     [[1.0, 1.0]]
     """
     variables = weights_lib.prunable(model, exclude, include)
-    return get(criterion)(model, variables)
+    masks = constraints.current_masks(variables)
+    context = make_context(data, loss, snapshot, masks)
+    return get(criterion)(model, variables, context)
+
+
+def make_context(data=None, loss=None, snapshot=None, masks=None):
+    """Returns a `Context`; a `Snapshot` gives its weights."""
+    return Context(data, loss, getattr(snapshot, "weights", snapshot), masks)

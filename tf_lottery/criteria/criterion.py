@@ -1,4 +1,30 @@
-"""The base class of criteria."""
+"""The base class of criteria, and what they may look at."""
+
+import dataclasses
+
+import numpy as np
+from keras import ops
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What a criterion may look at besides the model.
+
+    Attributes:
+        data: Arrays `(x, y)` or `(x, y, sample_weight)`, a `tf.data.Dataset`
+            or a `keras.utils.PyDataset` of such batches. Defaults to `None`.
+        loss: Loss function, or its name, of `(y_true, y_pred)`. Defaults to
+            `None`: the one the model was compiled with.
+        snapshot: Dict from weight key to array, the weights at an earlier
+            moment of training. Defaults to `None`.
+        masks: Dict from weight key to boolean array, `True` = kept, the masks
+            so far. Defaults to `None`: nothing is pruned yet.
+    """
+
+    data: object = None
+    loss: object = None
+    snapshot: dict | None = None
+    masks: dict | None = None
 
 
 class Criterion:
@@ -6,24 +32,132 @@ class Criterion:
 
     A criterion only scores. Which weights are ranked together is the scope,
     what is kept together is the pattern.
+
+    Attributes:
+        name: String by which `tf_lottery.criteria.get` knows it.
+        iterations: Integer, in how many steps `tf_lottery.prune` goes to the
+            sparsity asked for, scoring again before each of them.
     """
 
     name = None
+    iterations = 1
 
-    def __call__(self, model, variables):
-        """Returns the scores of weights.
+    def prepare(self, model, variables, context):
+        """Returns a function that scores weights under given masks.
+
+        Whatever is the same for all masks (data, traced functions) is done
+        here, once. Neither this nor the function changes the model.
+
+        Args:
+            model: The `keras.Model` the weights belong to.
+            variables: Dict from weight key to `keras.Variable`.
+            context: `Context`.
+
+        Returns:
+            Callable that takes a dict from weight key to boolean array, the
+            masks, and returns a dict from weight key to array of scores.
+            What it returns for pruned weights does not matter.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must implement `prepare`."
+        )
+
+    def __call__(self, model, variables, context=Context()):
+        """Returns the scores of weights, higher = keep.
 
         Args:
             model: The `keras.Model` the weights belong to. It is left as it
                 was.
             variables: Dict from weight key to `keras.Variable`.
+            context: `Context`. Defaults to an empty one.
 
         Returns:
             Dict from weight key to an array of the variable's shape.
         """
-        raise NotImplementedError(
-            f"{type(self).__name__} must implement `__call__`."
-        )
+        masks = context.masks or {
+            key: np.ones(tuple(variable.shape), bool)
+            for key, variable in variables.items()
+        }
+        return self.prepare(model, variables, context)(masks)
+
+    def update(self, model, variables, masks, context=Context()):
+        """Returns new values for the weights that stay, once others are gone.
+
+        Args:
+            model: The `keras.Model` the weights belong to.
+            variables: Dict from weight key to `keras.Variable`, with their
+                values before pruning.
+            masks: Dict from weight key to boolean array, what is kept.
+            context: `Context`.
+
+        Returns:
+            Dict from weight key to array; empty, as it is here, where the
+            criterion leaves the weights as they are.
+        """
+        return {}
 
     def get_config(self):
         return {}
+
+
+class WeightCriterion(Criterion):
+    """A criterion that looks at each weight's own values and nothing else.
+
+    Subclasses implement `score_weight(key, values)`.
+    """
+
+    def score_weight(self, key, values):
+        """Returns the scores of one weight.
+
+        Args:
+            key: String, the weight key.
+            values: Array of the weight's values; may be changed in place.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must implement `score_weight`."
+        )
+
+    def prepare(self, model, variables, context):
+        def scores(masks):
+            return {
+                key: self.score_weight(key, _values(variable))
+                for key, variable in variables.items()
+            }
+
+        return scores
+
+
+class FunctionCriterion(Criterion):
+    """A criterion of the user's: a function of model and variables.
+
+    Args:
+        function: Callable that takes the model and a dict from weight key to
+            variable, and returns a dict from weight key to array of scores.
+            It sees the weights with what is pruned so far at zero.
+    """
+
+    def __init__(self, function):
+        self.function = function
+        self.name = getattr(
+            function, "__qualname__", type(function).__qualname__
+        )
+
+    def prepare(self, model, variables, context):
+        def scores(masks):
+            before = {k: _values(v) for k, v in variables.items()}
+            try:
+                for key, variable in variables.items():
+                    if (before[key][~masks[key]] != 0).any():
+                        variable.assign(np.where(masks[key], before[key], 0))
+                return self.function(model, variables)
+            finally:
+                for key, variable in variables.items():
+                    variable.assign(before[key])
+
+        return scores
+
+
+def _values(variable):
+    """A variable's values, in memory of our own."""
+    values = ops.convert_to_numpy(variable)
+    return values if values.flags.owndata else np.array(values)

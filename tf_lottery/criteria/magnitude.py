@@ -1,29 +1,42 @@
 """Magnitude: large weights are kept."""
 
 import numpy as np
-from keras import ops
 
-from tf_lottery.criteria.criterion import Criterion
+from tf_lottery.criteria.criterion import WeightCriterion
 
 
-class Magnitude(Criterion):
-    """The absolute value of each weight.
+class Magnitude(WeightCriterion):
+    """The absolute value of each weight, or its square.
+
+    Alone, weights come in the same order either way; the order of blocks and
+    channels, whose weights are averaged, may differ.
 
     Reference: Han et al. 2015, https://arxiv.org/abs/1506.02626; the
     criterion of iterative magnitude pruning, Frankle and Carbin 2019,
     https://arxiv.org/abs/1803.03635.
+
+    Args:
+        order: 1 for the absolute value (L1), 2 for the square (L2). Defaults
+            to 1.
+
+    Raises:
+        ValueError: If `order` is neither.
     """
 
     name = "magnitude"
 
-    def __call__(self, model, variables):
-        return {
-            key: _absolute(ops.convert_to_numpy(variable))
-            for key, variable in variables.items()
-        }
+    def __init__(self, order=1):
+        if order not in (1, 2):
+            raise ValueError(
+                f"Argument `order` must be 1 or 2. Received: order={order!r}"
+            )
+        self.order = order
 
+    def score_weight(self, key, values):
+        # In place: large models have no memory to spare between two rounds.
+        if self.order == 1:
+            return np.abs(values, out=values)
+        return np.square(values, dtype=np.promote_types(values.dtype, "f4"))
 
-def _absolute(values):
-    # In place where the array is a copy of ours: large models have no
-    # memory to spare between two rounds.
-    return np.abs(values, out=values if values.flags.owndata else None)
+    def get_config(self):
+        return {"order": self.order}

@@ -4,10 +4,10 @@ import zlib
 
 import numpy as np
 
-from tf_lottery.criteria.criterion import Criterion
+from tf_lottery.criteria.criterion import WeightCriterion
 
 
-class Random(Criterion):
+class Random(WeightCriterion):
     """Independent uniform scores.
 
     Args:
@@ -20,13 +20,9 @@ class Random(Criterion):
     def __init__(self, seed=0):
         self.seed = seed
 
-    def __call__(self, model, variables):
-        return {
-            key: np.random.default_rng(
-                (self.seed, zlib.crc32(key.encode()))
-            ).random(tuple(variable.shape), "float32")
-            for key, variable in variables.items()
-        }
+    def score_weight(self, key, values):
+        stream = (self.seed, zlib.crc32(key.encode()))
+        return np.random.default_rng(stream).random(values.shape, "float32")
 
     def get_config(self):
         return {"seed": self.seed}

@@ -1,0 +1,212 @@
+"""The data of criteria: arrays, datasets and `PyDataset`s as batches."""
+
+import itertools
+
+import keras
+import numpy as np
+
+from tf_lottery import data as data_lib
+
+_KINDS = (
+    "arrays `(x, y)` or `(x, y, sample_weight)`, a batched "
+    "`tf.data.Dataset` or a `keras.utils.PyDataset` of such batches"
+)
+
+
+class Batches:
+    """Batches that can be gone through more than once.
+
+    Args:
+        function: Callable that returns an iterator of batches as the data
+            has them.
+        criterion: String, the criterion's name for error messages.
+    """
+
+    def __init__(self, function, criterion):
+        self.function = function
+        self.criterion = criterion
+
+    def __iter__(self):
+        empty = True
+        for batch in self.function():
+            batch = _unpack(batch, self.criterion)
+            if len_of(batch[0]):
+                empty = False
+                yield batch
+        if empty:
+            raise ValueError(
+                f"Criterion '{self.criterion}' needs data. Received: data "
+                "without a single example."
+            )
+
+
+def batches_of(data, batches=None, batch_size=128, criterion="criterion"):
+    """Returns the batches of any kind of data.
+
+    Args:
+        data: Arrays `(x, y)` or `(x, y, sample_weight)`, where each may be a
+            dict or a list of arrays; a batched `tf.data.Dataset`; a
+            `keras.utils.PyDataset`; a `tf_lottery.data.Replay`, which is
+            read from its first step and stays at the step it is at.
+        batches: Integer, the number of batches to use. Defaults to `None`:
+            all batches.
+        batch_size: Integer, for arrays. The others come in batches already.
+            Defaults to 128.
+        criterion: String, the criterion's name for error messages.
+
+    Returns:
+        `Batches`: an iterable, as often as needed, of tuples
+        `(x, y, sample_weight)`, the last of which may be `None`.
+
+    Raises:
+        ValueError: If there is no data, or none with labels; if arrays differ
+            in length; if a dataset never ends and `batches` is not given, or
+            it ends before.
+        TypeError: If `data` is none of these.
+
+    Example:
+
+    >>> import numpy as np
+    >>> data = np.zeros((5, 2)), np.zeros(5)
+    >>> [len(x) for x, y, weight in batches_of(data, batch_size=2)]
+    [2, 2, 1]
+    """
+    _check_integer("batch_size", batch_size)
+    if batches is not None:
+        _check_integer("batches", batches)
+    if data is None:
+        raise ValueError(
+            f"Criterion '{criterion}' needs data. Expected: `data`, {_KINDS}. "
+            "Received: data=None"
+        )
+    function, length = _source(data, batch_size, criterion)
+    if batches is None:
+        if length == float("inf"):
+            raise ValueError(
+                f"The data of criterion '{criterion}' never ends. Say how "
+                "many batches to use. Received: batches=None"
+            )
+        return Batches(function, criterion)
+    return Batches(_first(function, batches), criterion)
+
+
+def len_of(structure):
+    """Returns the number of examples in a batch of inputs."""
+    return int(keras.tree.flatten(structure)[0].shape[0])
+
+
+def _source(data, batch_size, criterion):
+    """Returns a function that begins to read, and how many batches follow."""
+    if isinstance(data, data_lib.Replay):
+        # Not by index: that would move the order that `fit` goes on with.
+        steps = range(data.num_batches)
+        return (lambda: (data.batch(0, i) for i in steps)), len(steps)
+    if isinstance(data, keras.utils.PyDataset):
+        number = data.num_batches
+        steps = itertools.count() if number is None else range(number)
+        length = float("inf") if number is None else number
+        return (lambda: (data[i] for i in steps)), length
+    if _is_dataset(data):
+        return (lambda: iter(data)), _length(data)
+    if isinstance(data, (tuple, list)):
+        return _arrays(data, batch_size, criterion)
+    raise TypeError(
+        f"Criterion '{criterion}' cannot read this data. Expected: {_KINDS}. "
+        f"Received: data of type {type(data)}"
+    )
+
+
+def _arrays(data, batch_size, criterion):
+    data = keras.tree.map_structure(_as_array, _unpack(data, criterion))
+    lengths = {
+        array.shape[0] if array.shape else None
+        for array in keras.tree.flatten(data) if array is not None
+    }
+    if len(lengths) != 1 or None in lengths:
+        raise ValueError(
+            f"The arrays of criterion '{criterion}' must be of equal length. "
+            f"Received: arrays of lengths {sorted(map(str, lengths))}"
+        )
+    (length,) = lengths
+
+    def batch(begin):
+        return keras.tree.map_structure(
+            lambda a: None if a is None else a[begin:begin + batch_size], data
+        )
+
+    begins = range(0, length, batch_size)
+    return (lambda: map(batch, begins)), len(begins)
+
+
+def _unpack(batch, criterion):
+    """Returns `(x, y, sample_weight)`; a batch must have labels."""
+    if (
+        not isinstance(batch, (tuple, list))
+        or len(batch) not in (2, 3)
+        or batch[1] is None
+    ):
+        number = len(batch) if isinstance(batch, (tuple, list)) else 1
+        raise ValueError(
+            f"Criterion '{criterion}' needs inputs and labels. Expected: "
+            "`(x, y)` or `(x, y, sample_weight)`. Received: "
+            f"{'no labels' if number > 1 else type(batch)}"
+            f"{f' in a tuple of {number}' if number > 1 else ''}"
+        )
+    batch = keras.tree.map_structure(_as_array, tuple(batch))
+    for array in keras.tree.flatten(batch):
+        if array is not None and not len(array.shape):
+            raise ValueError(
+                f"The data of criterion '{criterion}' must come in batches: "
+                "call `dataset.batch(batch_size)`. Received: an element "
+                "without a batch dimension."
+            )
+    return batch if len(batch) == 3 else (*batch, None)
+
+
+def _as_array(value):
+    """Lists of numbers, series and the like become arrays."""
+    if value is None or (hasattr(value, "shape") and hasattr(value, "dtype")):
+        return value
+    return np.asarray(value)
+
+
+def _first(function, number):
+    kept = []
+
+    def read():
+        # Once only: a dataset that shuffles would give others next time.
+        if not kept:
+            kept.extend(itertools.islice(function(), number))
+            if len(kept) < number:
+                received = len(kept)
+                kept.clear()
+                raise ValueError(
+                    "There are not as many batches as asked for. Received: "
+                    f"batches={number}, data with {received} batches"
+                )
+        return iter(kept)
+
+    return read
+
+
+def _is_dataset(data):
+    import tensorflow as tf
+
+    return isinstance(data, tf.data.Dataset)
+
+
+def _length(dataset):
+    import tensorflow as tf
+
+    infinite = dataset.cardinality() == tf.data.INFINITE_CARDINALITY
+    return float("inf") if infinite else None
+
+
+def _check_integer(name, value):
+    if isinstance(value, bool) or not isinstance(
+        value, (int, np.integer)
+    ) or value < 1:
+        raise ValueError(
+            f"Argument `{name}` must be an integer of at least 1. "
+            f"Received: {name}={value!r}"
+        )

@@ -1,0 +1,69 @@
+"""The base class of criteria that follow the gradient of a loss."""
+
+import numpy as np
+
+from tf_lottery.criteria import batches as batches_lib
+from tf_lottery.criteria import losses
+from tf_lottery.criteria.criterion import Criterion
+from tf_lottery.criteria.functional import Functional
+
+
+class DataCriterion(Criterion):
+    """A criterion that looks at data and a loss.
+
+    What `tf_lottery.prune` or `tf_lottery.criteria.score` is given comes
+    before what the constructor is given.
+
+    Args:
+        data: See `tf_lottery.prune`. Defaults to `None`.
+        loss: See `tf_lottery.prune`. Defaults to `None`.
+        batches: Integer, how many batches of the data to use. Defaults to
+            `None`: all.
+        batch_size: Integer, the size of a batch where the data are arrays.
+            Defaults to 128.
+    """
+
+    def __init__(self, data=None, loss=None, batches=None, batch_size=128):
+        self.data = data
+        self.loss = loss
+        self.batches = batches
+        self.batch_size = batch_size
+
+    def read(self, context):
+        """Returns the `Batches` to use."""
+        data = self.data if context.data is None else context.data
+        return batches_lib.batches_of(
+            data, self.batches, self.batch_size, self.name
+        )
+
+    def trace(self, model, variables, context, dtype=None):
+        """Returns the model as a `Functional`, and its mean loss."""
+        functional = Functional(model, variables, dtype)
+        loss = self.loss if context.loss is None else context.loss
+        return functional, losses.resolve(
+            model, loss, self.name, functional.dtype
+        )
+
+    def check_finite(self, scores):
+        """Returns `scores`; raises if some are not finite."""
+        bad = [k for k, score in scores.items() if not np.isfinite(score).all()]
+        if bad:
+            raise ValueError(
+                f"Criterion '{self.name}' gives scores that are not finite "
+                f"to these weights: {bad}. Check the model's weights and the "
+                "data for NaN and infinity."
+            )
+        return scores
+
+    def get_config(self):
+        return {
+            "data": self.data,
+            "loss": self.loss,
+            "batches": self.batches,
+            "batch_size": self.batch_size,
+        }
+
+
+def to_arrays(tensors):
+    """Returns tensors as arrays that share their memory, to be read only."""
+    return {k: np.asarray(memoryview(value)) for k, value in tensors.items()}

@@ -1,0 +1,282 @@
+"""A model as a function of its prunable weights, to follow gradients.
+
+The model is not touched: its variables are replaced by tensors while it is
+traced (`keras.StatelessScope`), so what a layer assigns goes nowhere. Only
+the precision is set for the time of a trace, and always set back.
+"""
+
+import contextlib
+import functools
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_lottery import weights as weights_lib
+from tf_lottery.criteria import batches as batches_lib
+
+_LOW = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
+
+
+class Functional:
+    """Evaluates a model at given values of its prunable weights.
+
+    BatchNormalization uses its moving statistics, dropout is off.
+
+    Args:
+        model: A built `keras.Model`.
+        variables: Dict from weight key to `keras.Variable`, the weights that
+            take values.
+        dtype: String, the precision to compute in. Defaults to `None`: that
+            of the model, but no less than float32.
+        replace: List of tuples `(owner, name, value)`: attributes of layers
+            that are other ones while the model is traced. Defaults to none.
+
+    Raises:
+        ValueError: If the backend of Keras is not TensorFlow.
+
+    Example:
+
+    >>> import keras, numpy as np, tf_lottery as tfl
+    >>> model = keras.Sequential([
+    ...     keras.Input((2,)),
+    ...     keras.layers.Dense(1, name="fc", kernel_initializer="ones")])
+    >>> function = Functional(model, tfl.weights.prunable(model))
+    >>> double = function.function(lambda values, x: function.outputs(
+    ...     {key: 2 * value for key, value in values.items()}, x))
+    >>> double(function.values(), np.ones((1, 2), "float32")).numpy().tolist()
+    [[4.0]]
+    """
+
+    def __init__(self, model, variables, dtype=None, replace=()):
+        if keras.backend.backend() != "tensorflow":
+            raise ValueError(
+                "Criteria that follow gradients need the TensorFlow backend "
+                f"of Keras. Received: {keras.backend.backend()!r}"
+            )
+        self.model = model
+        self.variables = variables
+        self.replace = replace
+        self.layers = list(dict.fromkeys(model._flatten_layers()))
+        self.others = _others(model, variables)
+        self.dtype = dtype or _precision(self.layers, variables)
+
+    def function(self, function):
+        """Returns a `tf.function` that may call `outputs` and `gradients`.
+
+        It is traced once for each signature of its arguments.
+        """
+        import tensorflow as tf
+
+        traced = tf.function(function, autograph=False, reduce_retracing=True)
+
+        @functools.wraps(function)
+        def call(*args):
+            with self._scoring(), _graphs():
+                # Called directly, TensorFlow would take the functions of
+                # several models for one that is traced again and again.
+                return traced.get_concrete_function(*args)(*args)
+
+        return call
+
+    def values(self, masks=None):
+        """Returns the values of the weights as tensors.
+
+        Args:
+            masks: Dict from weight key to boolean array; what it prunes is
+                zero. Defaults to `None`: the values as they are.
+        """
+        import tensorflow as tf
+
+        values, done = {}, []
+        for key, variable in self.variables.items():
+            # One after the other, to hold one masked copy at a time.
+            with tf.control_dependencies(done):
+                value = tf.convert_to_tensor(variable._value)
+                values[key] = tf.cast(_kept(value, masks, key), self.dtype)
+            done = [values[key]]
+        return values
+
+    def outputs(self, values, x, change=None):
+        """Returns what the model makes of `x`.
+
+        Args:
+            values: Dict from weight key to tensor of `dtype`.
+            x: A batch of inputs.
+            change: Function of a variable and its value, applied to all the
+                model's other floating point variables. Defaults to `None`.
+        """
+        import tensorflow as tf
+
+        def value_of(variable):
+            value = tf.cast(variable._value, self.dtype)
+            return value if change is None else change(variable, value)
+
+        state = [(self.variables[key], values[key]) for key in values]
+        state += [(variable, value_of(variable)) for variable in self.others]
+        x = keras.tree.map_structure(ops.convert_to_tensor, x)
+        known = self.model._call_has_training_arg
+        with self._scoring(), keras.StatelessScope(state):
+            return self.model(x, **({"training": False} if known else {}))
+
+    def gradients(self, values, x, y, sample_weight, loss):
+        """Returns the gradients of the mean loss of a batch.
+
+        Args:
+            values: Dict from weight key to tensor of `dtype`.
+            x: A batch of inputs.
+            y: Its labels.
+            sample_weight: Its weights, or `None`.
+            loss: See `tf_lottery.criteria.losses.resolve`.
+
+        Returns:
+            Dict from weight key to tensor.
+
+        Raises:
+            ValueError: If a weight has no gradient; all such are listed.
+        """
+        import tensorflow as tf
+
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            result = loss(y, self.outputs(values, x), sample_weight)
+        return self.gradients_of(tape, result, values)
+
+    def gradients_of(self, tape, result, values):
+        """Returns the gradients that a tape recorded; none may be missing."""
+        import tensorflow as tf
+
+        gradients = tape.gradient(result, values)
+        missing = [key for key, value in gradients.items() if value is None]
+        if missing:
+            raise ValueError(
+                f"The output of model '{self.model.name}' has no gradient to "
+                f"these weights, so they cannot be scored: {missing}. Leave "
+                "their layers out (`exclude=`), or check that the model uses "
+                "them by operations with a gradient."
+            )
+        # Embeddings give the rows they looked up.
+        return {k: tf.convert_to_tensor(g) for k, g in gradients.items()}
+
+    @contextlib.contextmanager
+    def _scoring(self):
+        """Sets precisions for the time of a trace."""
+        with contextlib.ExitStack() as stack:
+            if keras.config.floatx() != self.dtype:
+                # Where nobody asked for it yet, it would follow from ours.
+                keras.config.dtype_policy()
+                stack.callback(keras.config.set_floatx, keras.config.floatx())
+                keras.config.set_floatx(self.dtype)
+            policy = keras.DTypePolicy(self.dtype)
+            for layer in self.layers:
+                # A call forgets the losses of the last one.
+                _replace(stack, layer, "_losses", [])
+                _replace(stack, layer, "_loss_ids", set())
+                if _floating(layer.compute_dtype, layer.variable_dtype):
+                    _replace(stack, layer, "_dtype_policy", policy)
+                for part in _inputs_of(layer):
+                    if _floating(part.dtype):
+                        _replace(stack, part, "_dtype", self.dtype)
+            for variable in (*self.variables.values(), *self.others):
+                _replace(stack, variable, "_dtype", self.dtype)
+            for owner, name, value in self.replace:
+                _replace(stack, owner, name, value)
+            yield
+
+
+@contextlib.contextmanager
+def _graphs():
+    """Traces even where functions were told to run eagerly."""
+    import tensorflow as tf
+
+    eagerly = tf.config.functions_run_eagerly()
+    if eagerly:
+        tf.config.run_functions_eagerly(False)
+    try:
+        yield
+    finally:
+        if eagerly:
+            tf.config.run_functions_eagerly(True)
+
+
+def keep(tensors, masks):
+    """Returns tensors with zeros where masks, boolean arrays, prune."""
+    return {key: _kept(value, masks, key) for key, value in tensors.items()}
+
+
+def _kept(value, masks, key):
+    import tensorflow as tf
+
+    mask = None if masks is None else masks[key]
+    if mask is None or isinstance(mask, np.ndarray) and mask.all():
+        return value
+    return tf.where(mask, value, tf.zeros((), value.dtype))
+
+
+def mean_gradients(gradients, values, batches):
+    """Returns the gradients of the mean loss over all examples.
+
+    Args:
+        gradients: Function of `(values, x, y, sample_weight)`, the gradients
+            of the mean loss of a batch.
+        values: Dict from weight key to tensor.
+        batches: `Batches`.
+
+    Returns:
+        Dict from weight key to tensor.
+    """
+    total, examples = None, 0
+    for x, y, sample_weight in batches:
+        number = batches_lib.len_of(x)
+        part = gradients(values, x, y, sample_weight)
+        examples += number
+        if total is None:
+            total, first = part, number
+            continue
+        for key in list(part):
+            if first:
+                total[key] *= first
+            total[key] += number * part.pop(key)
+        first = None
+    if first:
+        return total
+    return {key: value / examples for key, value in total.items()}
+
+
+def _others(model, variables):
+    """The floating point variables that are not scored."""
+    scored = {id(variable) for variable in variables.values()}
+    found = {id(v): v for v in model.variables}
+    return [
+        variable for number, variable in found.items()
+        if number not in scored
+        and not weights_lib.is_seed(variable)
+        and _floating(variable._dtype)
+    ]
+
+
+def _precision(layers, variables):
+    dtypes = {layer.compute_dtype for layer in layers}
+    dtypes |= {variable._dtype for variable in variables.values()}
+    return "float64" if "float64" in dtypes else "float32"
+
+
+def _floating(*dtypes):
+    return all(
+        keras.backend.is_float_dtype(keras.backend.standardize_dtype(dtype))
+        for dtype in dtypes
+    )
+
+
+def _inputs_of(layer):
+    """What has the precision that a graph of layers casts its inputs to."""
+    if isinstance(layer, keras.layers.InputLayer):
+        return [layer]
+    graphs = (layer, getattr(layer, "_functional", None))
+    return [t for g in graphs for t in getattr(g, "_inputs", None) or ()]
+
+
+def _replace(stack, owner, name, value):
+    # Past Keras' tracking of attributes, which would take note of it.
+    stack.callback(object.__setattr__, owner, name, getattr(owner, name))
+    object.__setattr__(owner, name, value)

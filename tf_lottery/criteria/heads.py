@@ -1,0 +1,114 @@
+"""Logits of a model whose last operation is a softmax or a sigmoid.
+
+They are read off the graph while it is traced, so the model itself needs no
+change: whatever kind of model it is, the operation that made its output is
+there.
+"""
+
+import dataclasses
+
+_HEADS = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
+# What a model may do to its output after the softmax.
+_PASSED_ON = ("Identity", "Cast", "EnsureShape")
+_MOVED = ("Transpose", "Reshape", "Squeeze", "ExpandDims")
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """One output of a model while it is traced.
+
+    Attributes:
+        output: Tensor, what the model returns.
+        logits: Tensor, what goes into the softmax or the sigmoid at its end;
+            `None` if it ends in neither.
+        activation: `"softmax"`, `"sigmoid"` or `None`.
+    """
+
+    output: object
+    logits: object = None
+    activation: str | None = None
+
+
+def split(output):
+    """Returns the `Head` of an output.
+
+    Args:
+        output: Tensor that a model returned inside a `tf.function`.
+
+    Example:
+
+    >>> import tensorflow as tf
+    >>> @tf.function
+    ... def logits(x):
+    ...     return split(tf.nn.softmax(x)).logits
+    >>> logits(tf.constant([[1.0, 2.0]])).numpy().tolist()
+    [[1.0, 2.0]]
+    """
+    moves, tensor = [], output
+    while _is_symbolic(tensor):
+        operation = tensor.op
+        if operation.type in _HEADS and len(operation.inputs) == 1:
+            logits = operation.inputs[0]
+            for move in reversed(moves):
+                logits = _again(move, logits)
+            if logits.dtype != output.dtype:
+                logits = _cast(logits, output.dtype)
+            return Head(output, logits, _HEADS[operation.type])
+        if operation.type in _MOVED and _keeps_classes(operation):
+            moves.append(operation)
+        elif operation.type == "Pack":
+            return _split_stack(output, operation, moves)
+        elif operation.type not in _PASSED_ON:
+            break
+        tensor = operation.inputs[0]
+    return Head(output)
+
+
+def _split_stack(output, operation, moves):
+    """`TimeDistributed` stacks the outputs of the steps in time."""
+    import tensorflow as tf
+
+    heads = [split(step) for step in operation.inputs]
+    kinds = {head.activation for head in heads}
+    axis = operation.get_attr("axis")
+    if len(kinds) != 1 or None in kinds or axis in (-1, len(output.shape) - 1):
+        return Head(output)
+    logits = tf.stack([head.logits for head in heads], axis)
+    for move in reversed(moves):
+        logits = _again(move, logits)
+    return Head(output, logits, *kinds)
+
+
+def _is_symbolic(tensor):
+    import tensorflow as tf
+
+    return isinstance(tensor, tf.Tensor) and not hasattr(tensor, "numpy")
+
+
+def _keeps_classes(operation):
+    """Whether the last axis, that of the classes, stays the last one."""
+    import tensorflow as tf
+
+    before, after = operation.inputs[0].shape, operation.outputs[0].shape
+    if before.rank is None or after.rank is None or not after.rank:
+        return False
+    if operation.type == "Transpose":
+        order = tf.get_static_value(operation.inputs[1])
+        return order is not None and order[-1] == before.rank - 1
+    return before[-1] is not None and before[-1] == after[-1] > 1
+
+
+def _again(operation, tensor):
+    """Applies to the logits what was applied to the probabilities."""
+    import tensorflow as tf
+
+    if operation.type == "Transpose":
+        return tf.transpose(tensor, operation.inputs[1])
+    # Whatever else moves entries keeps their order.
+    return tf.reshape(tensor, tf.shape(operation.outputs[0]))
+
+
+def _cast(tensor, dtype):
+    import tensorflow as tf
+
+    return tf.cast(tensor, dtype)

@@ -1,0 +1,81 @@
+"""OBD: the loss that removing a weight is expected to cost."""
+
+import numpy as np
+
+from tf_lottery.criteria.data_criterion import DataCriterion
+from tf_lottery.criteria.samples import SampleGradients
+
+
+class OBD(DataCriterion):
+    """Optimal brain damage, 1/2 F_ii w^2, with the diagonal empirical Fisher.
+
+    F_ii is the mean over the examples of the squared gradient of the loss of
+    each, which stands for the second derivative near a minimum: the cost of
+    removing a weight is then never negative. It is not the square of a
+    batch's gradient. The exact diagonal of the Hessian, which the code of
+    lookahead pruning calls OBD, is another number and may be negative.
+
+    Reference: LeCun et al. 1989, "Optimal Brain Damage"; with the Fisher
+    information, Theis et al. 2018, https://arxiv.org/abs/1801.05787.
+
+    Args:
+        data: See `tf_lottery.criteria.score`, whose argument comes first.
+            Defaults to `None`.
+        loss: As `data`. Defaults to `None`: the loss the model was compiled
+            with.
+        batches: Integer, the number of batches to use. Defaults to `None`:
+            all.
+        batch_size: Integer, the batch size for arrays. The scores do not
+            depend on it. Defaults to 128.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> import tf_lottery as tfl
+    >>> model = keras.Sequential(
+    ...     [keras.Input((1,)), keras.layers.Dense(1, name="fc")])
+    >>> model.set_weights([np.array([[3.0]]), np.zeros(1)])
+    >>> x, y = np.array([[1.0], [1.0]]), np.array([[2.0], [4.0]])
+    >>> scores = tfl.criteria.score(model, "obd", data=(x, y), loss="mse")
+    >>> scores["fc/kernel"].tolist()  # gradients 2 and -2
+    [[18.0]]
+    """
+
+    name = "obd"
+
+    def prepare(self, model, variables, context):
+        batches = self.read(context)
+        functional, loss = self.trace(model, variables, context)
+        gradients = SampleGradients(functional, loss, _sums_of_squares)
+
+        def scores(masks):
+            values = functional.values(masks)
+            fisher = _fisher(gradients(values, batches))
+            return self.check_finite(
+                {
+                    key: 0.5 * fisher.pop(key) * np.square(values[key].numpy())
+                    for key in values
+                }
+            )
+
+        return scores
+
+
+def _sums_of_squares(gradients):
+    import tensorflow as tf
+
+    return {
+        key: tf.reduce_sum(tf.square(gradient), 0)
+        for key, gradient in gradients.items()
+    }
+
+
+def _fisher(chunks):
+    """The means of squares over all examples."""
+    total, examples = {}, 0
+    for number, squares in chunks:
+        examples += number
+        for key in list(squares):
+            square = squares.pop(key)
+            total[key] = total[key] + square if key in total else square
+    return {key: value.numpy() / examples for key, value in total.items()}

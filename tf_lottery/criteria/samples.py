@@ -1,0 +1,143 @@
+"""Gradients of single examples, or of small groups of them.
+
+The square of a mean gradient is not the mean of the squares, so what is
+built from squares needs the gradients one by one.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+# How many numbers all gradients of a chunk may hold together: 64 MiB.
+_CHUNK_NUMBERS = 2**24
+
+
+class SampleGradients:
+    """The gradients of a model's loss, one for each group of examples.
+
+    Groups are differentiated in chunks, as many at a time as fit into a
+    fixed amount of memory.
+
+    Args:
+        functional: `tf_lottery.criteria.functional.Functional`.
+        loss: See `tf_lottery.criteria.losses.resolve`.
+        reduce: Function of a dict from weight key to tensor of gradients
+            `(groups, *shape)`, called in the graph. Defaults to returning
+            them as they are.
+        group_size: Integer, the number of examples whose mean loss gives one
+            gradient. Defaults to 1.
+    """
+
+    def __init__(self, functional, loss, reduce=None, group_size=1):
+        self.functional = functional
+        self.loss = loss
+        self.reduce = reduce or (lambda gradients: gradients)
+        self.group_size = group_size
+        numbers = sum(
+            int(np.prod(variable.shape))
+            for variable in functional.variables.values()
+        )
+        self.groups = max(1, _CHUNK_NUMBERS // numbers)
+        self._function = functional.function(self._gradients)
+
+    def __call__(self, values, batches):
+        """Yields (number of gradients, what `reduce` makes of them).
+
+        Args:
+            values: Dict from weight key to tensor, the values of the weights.
+            batches: Iterable of `(x, y, sample_weight)`.
+        """
+        for number, batch in self._chunks(batches):
+            yield number, self._function(values, *batch)
+
+    def _chunks(self, batches):
+        size = self.group_size
+        if size > 1:
+            batches = regrouped(batches, size)
+        for batch in batches:
+            examples = _length(batch)
+            whole = examples // size
+            for start in range(0, whole, self.groups):
+                stop = min(start + self.groups, whole)
+                chunk = _cut(batch, start * size, stop * size)
+                yield stop - start, _grouped(chunk, stop - start)
+            if examples > whole * size:
+                rest = _cut(batch, whole * size, examples)
+                yield 1, _grouped(rest, 1)
+
+    def _gradients(self, values, x, y, sample_weight):
+        import tensorflow as tf
+
+        def of_group(batch):
+            x, y, *sample_weight = batch
+            return self.functional.gradients(
+                values, x, y, *(sample_weight or [None]), self.loss
+            )
+
+        batch = (x, y) if sample_weight is None else (x, y, sample_weight)
+        if self.groups == 1:
+            gradients = of_group(keras.tree.map_structure(_only, batch))
+            gradients = {k: g[None] for k, g in gradients.items()}
+        else:
+            # Without `warn` it tells of every operation that takes a loop.
+            gradients = tf.vectorized_map(of_group, batch, warn=False)
+        return self.reduce(gradients)
+
+
+def regrouped(batches, size):
+    """Yields the same examples in batches that are multiples of `size`.
+
+    Only the last one may be another length.
+
+    Args:
+        batches: Iterable of `(x, y, sample_weight)`.
+        size: Integer.
+    """
+    left = None
+    for batch in batches:
+        batch = keras.tree.map_structure(_array, batch)
+        if left is not None:
+            batch = keras.tree.map_structure(_joined, left, batch)
+        number = _length(batch)
+        whole = number - number % size
+        if whole:
+            yield _cut(batch, 0, whole)
+        left = _cut(batch, whole, number) if whole < number else None
+    if left is not None:
+        yield left
+
+
+def _length(batch):
+    return int(keras.tree.flatten(batch[0])[0].shape[0])
+
+
+def _cut(batch, start, stop):
+    return keras.tree.map_structure(
+        lambda a: None if a is None else a[start:stop], batch
+    )
+
+
+def _grouped(batch, groups):
+    """Examples `(groups * size, ...)` as `(groups, size, ...)`."""
+
+    def grouped(array):
+        if array is None:
+            return None
+        shape = (groups, array.shape[0] // groups, *array.shape[1:])
+        if isinstance(array, np.ndarray):
+            return array.reshape(shape)
+        return ops.reshape(array, shape)
+
+    return keras.tree.map_structure(grouped, batch)
+
+
+def _only(array):
+    return array[0]
+
+
+def _array(array):
+    return None if array is None else ops.convert_to_numpy(array)
+
+
+def _joined(left, right):
+    return None if left is None else np.concatenate([left, right])

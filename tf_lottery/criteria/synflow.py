@@ -1,0 +1,293 @@
+"""SynFlow: the flow of ones through absolute weights."""
+
+import re
+import warnings
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from tf_lottery.criteria import batches as batches_lib
+from tf_lottery.criteria import heads
+from tf_lottery.criteria.criterion import Criterion
+from tf_lottery.criteria.data_criterion import to_arrays
+from tf_lottery.criteria.functional import Functional
+
+_UNKNOWN_SIZE = 32
+# Equal to the identity, or a multiple of it, where nothing is negative.
+_HOMOGENEOUS = ("linear", "relu", "leaky_relu")
+_BENT_LAYERS = (
+    layers.RNN,
+    layers.LayerNormalization,
+    layers.GroupNormalization,
+    layers.RMSNormalization,
+    layers.UnitNormalization,
+)
+_BENT_OPERATIONS = frozenset(
+    "Softmax LogSoftmax Sigmoid Tanh Erf Exp Softplus Softsign Relu6 Elu Selu "
+    "Log Sin Cos".split()
+)
+
+
+class SynFlow(Criterion):
+    """Synaptic flow: how much of the network's flow goes through a weight.
+
+    Every variable of the model is replaced by its absolute value (kernels,
+    biases, and all of BatchNormalization's: gamma, beta, moving mean and
+    variance), and one input of ones goes in. With R the sum of the logits,
+    the score of a weight is `abs(w * dR/dw)`: the flow over all paths that
+    use it. No data is needed. All is computed in float64, whatever the
+    precision of the model, because flows overflow float32 in deep networks.
+
+    Activations that layers hold (`activation=`, `keras.layers.ReLU` with a
+    maximum) count as the identity, which ReLU is where nothing is negative,
+    and so does a softmax or sigmoid at the end of the model. Then flow is
+    conserved: what goes through a layer goes through the next. Other bent
+    operations (softmax attention, recurrent layers, LayerNormalization,
+    `ops.gelu` in a model's own code) are computed as they are, with a
+    warning: scores order weights there too, but flow is not conserved, so
+    that nothing is promised about layer collapse. After training, absolute
+    moving means and biases disturb it as well.
+
+    Integer inputs are tokens: each looks up the mean of all rows of its
+    `Embedding`, which is what an input of ones for every token would be.
+
+    Reference: Tanaka et al. 2020, https://arxiv.org/abs/2006.05467. Its 100
+    iterations are part of the method: once is prone to layer collapse.
+
+    Args:
+        input_shape: Tuple of integers, the shape of one input without the
+            batch dimension; a list or dict of such for several inputs.
+            Defaults to `None`: that of the model, with unknown dimensions
+            taken as 32; for a subclassed model the one it was built with, or
+            else that of the data.
+
+    Raises:
+        ValueError: When called: if the input's shape is not known, a weight
+            has no gradient or a score is not finite.
+
+    Example:
+
+    >>> import keras, tf_lottery as tfl
+    >>> model = keras.Sequential([
+    ...     keras.Input((2,)),
+    ...     keras.layers.Dense(1, name="fc", kernel_initializer="ones"),
+    ...     keras.layers.Dense(1, name="out", kernel_initializer="ones")])
+    >>> scores = tfl.criteria.score(model, SynFlow())
+    >>> scores["fc/kernel"].tolist(), scores["out/kernel"].tolist()
+    ([[1.0], [1.0]], [[2.0]])
+    """
+
+    name = "synflow"
+    iterations = 100
+
+    def __init__(self, input_shape=None):
+        self.input_shape = input_shape
+
+    def prepare(self, model, variables, context):
+        parts = list(dict.fromkeys(model._flatten_layers()))
+        embeddings = _embeddings(parts)
+        ones = _ones(model, self.input_shape, context)
+        functional = Functional(
+            model, variables, "float64", replace=_straightened(parts)
+        )
+        bent = {p.name for p in parts if isinstance(p, _BENT_LAYERS)}
+
+        def absolute(variable, value):
+            value = tf.abs(value)
+            return _mean_row(value) if id(variable) in embeddings else value
+
+        @functional.function
+        def flow(masks):
+            values = {
+                key: tf.abs(value)
+                for key, value in functional.values(masks).items()
+            }
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(values)
+                passed = {
+                    key: _mean_row(value)
+                    if id(variables[key]) in embeddings else value
+                    for key, value in values.items()
+                }
+                outputs = functional.outputs(passed, ones(), absolute)
+                split = [heads.split(o) for o in keras.tree.flatten(outputs)]
+                total = tf.add_n([_sum_of(head) for head in split])
+            bent.update(_bent_operations(split))
+            found = functional.gradients_of(tape, total, values)
+            return {key: tf.abs(found[key] * values[key]) for key in values}
+
+        def scores(masks):
+            found = flow(masks)
+            if bent:
+                _warn(model, bent)
+                bent.clear()
+            return _finite(to_arrays(found))
+
+        return scores
+
+    def get_config(self):
+        return {"input_shape": self.input_shape}
+
+
+def _sum_of(head):
+    output = head.output if head.logits is None else head.logits
+    return tf.reduce_sum(tf.cast(output, "float64"))
+
+
+def _finite(scores):
+    for key, score in scores.items():
+        if not np.isfinite(score).all():
+            raise ValueError(
+                "The flow of criterion 'synflow' leaves the range of float64 "
+                f"in weight '{key}', or the weight itself is not finite. Scale "
+                "the weights of some layers down (a factor for a whole layer "
+                "of a chain does not change the order of scores), or use "
+                "another criterion."
+            )
+    return scores
+
+
+def _embeddings(parts):
+    """Identities of the variables that tokens look up."""
+    found = [part for part in parts if isinstance(part, layers.Embedding)]
+    return {id(part._embeddings) for part in found}
+
+
+def _mean_row(value):
+    """Every row the mean of all rows."""
+    row = tf.reduce_mean(value, 0, keepdims=True)
+    return tf.broadcast_to(row, tf.shape(value))
+
+
+def _straightened(parts):
+    """Activations that count as the identity, as attributes to replace."""
+    cells = {id(c) for p in parts if isinstance(p, layers.RNN)
+             for c in p._flatten_layers()}
+    replace = []
+    for part in parts:
+        activation = getattr(part, "activation", None)
+        name = getattr(activation, "__name__", None)
+        if callable(activation) and id(part) not in cells and (
+            name not in _HOMOGENEOUS
+        ):
+            replace.append((part, "activation", keras.activations.linear))
+        if isinstance(part, layers.ReLU):
+            replace.append((part, "max_value", None))
+            replace.append((part, "threshold", 0.0))
+    return replace
+
+
+def _bent_operations(split):
+    """Names of operations of the graph that do not carry flow."""
+    graph = tf.compat.v1.get_default_graph()
+    ends = {id(head.logits) for head in split}
+    return {
+        re.sub(r"_\d+$", "", operation.name)
+        for operation in graph.get_operations()
+        if operation.type in _BENT_OPERATIONS
+        and id(operation.inputs[0]) not in ends
+    }
+
+
+def _warn(model, bent):
+    warnings.warn(
+        f"Model '{model.name}' has parts that conserve no flow: "
+        f"{sorted(bent)}. Criterion 'synflow' scores it as it is; it may "
+        "prune whole layers, unlike in networks of linear layers, ReLU and "
+        "pooling.",
+        stacklevel=4,
+    )
+
+
+def _ones(model, shape, context):
+    """Returns a function that gives the input of ones."""
+    specs = _specs(model, shape, context)
+
+    def ones():
+        return keras.tree.map_structure(
+            lambda spec: tf.ones(spec.shape, spec.dtype), specs
+        )
+
+    return ones
+
+
+def _specs(model, shape, context):
+    """Returns the structure of the shapes and dtypes of one input."""
+    inputs = getattr(model, "_inputs_struct", None)
+    if inputs is None and getattr(model, "_functional", None) is not None:
+        inputs = model._functional._inputs_struct
+    if shape is not None:
+        return _given(shape, inputs)
+    if inputs is not None:
+        return keras.tree.map_structure(_spec, inputs)
+    if context.data is not None:
+        data = batches_lib.batches_of(context.data, criterion="synflow")
+        x = next(iter(data))[0]
+        return keras.tree.map_structure(
+            lambda a: _spec(keras.KerasTensor((1, *a.shape[1:]), a.dtype)), x
+        )
+    return _built(model)
+
+
+def _spec(tensor):
+    batch, *rest = tensor.shape
+    shape = [batch or 1, *(size or _UNKNOWN_SIZE for size in rest)]
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    if dtype == "string":
+        raise ValueError(
+            "Criterion 'synflow' needs numbers as inputs. Received: a model "
+            "of strings."
+        )
+    floating = keras.backend.is_float_dtype(dtype)
+    return tf.TensorSpec(shape, "float64" if floating else dtype)
+
+
+def _is_shape(value):
+    return isinstance(value, (tuple, list)) and all(
+        size is None or isinstance(size, int) for size in value
+    )
+
+
+def _given(shape, inputs):
+    """Returns the specs of shapes the user gave."""
+    tensors = _map_shapes(lambda size: keras.KerasTensor((1, *size)), shape)
+    inputs = tensors if inputs is None else inputs
+    given, known = keras.tree.flatten(tensors), keras.tree.flatten(inputs)
+    if len(given) != len(known):
+        raise ValueError(
+            "Argument `input_shape` must have a shape for each of the "
+            f"model's {len(known)} inputs. Received: input_shape={shape!r}"
+        )
+    specs = [
+        _spec(keras.KerasTensor(a.shape, b.dtype))
+        for a, b in zip(given, known)
+    ]
+    return keras.tree.pack_sequence_as(inputs, specs)
+
+
+def _map_shapes(function, shape):
+    """Applies a function to every shape of a structure."""
+    if _is_shape(shape):
+        return function(shape)
+    if isinstance(shape, dict):
+        return {k: _map_shapes(function, v) for k, v in shape.items()}
+    if isinstance(shape, (tuple, list)):
+        return [_map_shapes(function, value) for value in shape]
+    raise ValueError(
+        "Argument `input_shape` must be a tuple of integers, or a list or "
+        f"dict of such. Received: input_shape={shape!r}"
+    )
+
+
+def _built(model):
+    """A subclassed model remembers the shape it was built with."""
+    shape = (model.get_build_config() or {}).get("input_shape")
+    if not shape:
+        raise ValueError(
+            f"The shape of the inputs of model '{model.name}' is not known. "
+            "Pass `criterion=tf_lottery.criteria.SynFlow(input_shape=...)`. "
+            "Received: input_shape=None"
+        )
+    return _given(_map_shapes(lambda size: tuple(size[1:]), shape), None)

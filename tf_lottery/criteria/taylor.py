@@ -1,0 +1,101 @@
+"""First-order Taylor scores: what the loss would change by."""
+
+import tensorflow as tf
+
+from tf_lottery.criteria import functional as functional_lib
+from tf_lottery.criteria.data_criterion import DataCriterion
+from tf_lottery.criteria.data_criterion import to_arrays
+
+_ORDERS = {
+    "absolute": lambda product: tf.abs(product),
+    "squared": lambda product: tf.square(product),
+    "signed": lambda product: -product,
+}
+
+
+class Taylor(DataCriterion):
+    """The change of the loss by removing a weight, to first order.
+
+    With the gradient g of the mean loss over all the data, removing a weight
+    w changes the loss by about `-g * w`. BatchNormalization uses its moving
+    statistics, and penalties of regularizers play no part.
+
+    Args:
+        order: `"absolute"`, the size of the change `abs(g * w)` (Molchanov et
+            al. 2017, equation 7, https://arxiv.org/abs/1611.06440, for
+            weights); `"squared"`, `(g * w)**2` (Molchanov et al. 2019,
+            equation 8, https://arxiv.org/abs/1906.10771), which differs for
+            blocks and channels; or `"signed"`, the change itself, `-g * w`,
+            so that weights go first whose removal makes the loss smaller
+            (Mozer and Smolensky 1989). Defaults to `"absolute"`.
+        data: Arrays `(x, y)`, a `tf.data.Dataset` or a
+            `keras.utils.PyDataset`. Defaults to what `tf_lottery.prune` is
+            given.
+        loss: Loss function or its name. Defaults to what `tf_lottery.prune`
+            is given, else to the one the model was compiled with.
+        batches: Integer, how many batches of the data to use. Defaults to
+            `None`: all.
+        batch_size: Integer, the size of a batch where the data are arrays.
+            Defaults to 128.
+
+    Raises:
+        ValueError: If `order` is none of these. When called: if there is no
+            data or no loss, if a weight has no gradient or a score is not
+            finite.
+
+    Example:
+
+    >>> import keras, numpy as np, tf_lottery as tfl
+    >>> model = keras.Sequential([
+    ...     keras.Input((2,)),
+    ...     keras.layers.Dense(1, name="fc", kernel_initializer="ones")])
+    >>> data = np.array([[1.0, 3.0]]), np.array([[0.0]])
+    >>> scores = tfl.criteria.score(
+    ...     model, Taylor(), data=data, loss="mean_squared_error")
+    >>> scores["fc/kernel"].tolist()
+    [[8.0], [24.0]]
+    """
+
+    name = "taylor"
+
+    def __init__(
+        self,
+        order="absolute",
+        data=None,
+        loss=None,
+        batches=None,
+        batch_size=128,
+    ):
+        if order not in _ORDERS:
+            raise ValueError(
+                f"Argument `order` must be one of {list(_ORDERS)}. "
+                f"Received: order={order!r}"
+            )
+        super().__init__(data, loss, batches, batch_size)
+        self.order = order
+
+    def prepare(self, model, variables, context):
+        batches = self.read(context)
+        functional, loss = self.trace(model, variables, context)
+
+        @functional.function
+        def gradients(values, x, y, sample_weight):
+            return functional.gradients(values, x, y, sample_weight, loss)
+
+        def scores(masks):
+            values = functional.values(masks)
+            found = functional_lib.mean_gradients(gradients, values, batches)
+            for key in found:
+                found[key] = _ORDERS[self.order](
+                    found[key] * values.pop(key)
+                )
+            return to_arrays(self.finish(self.check_finite(found)))
+
+        return scores
+
+    def finish(self, scores):
+        """Returns the scores of all weights, given those of each."""
+        return scores
+
+    def get_config(self):
+        return {"order": self.order, **super().get_config()}
