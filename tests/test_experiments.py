@@ -325,9 +325,9 @@ def outcome(test, val=0.9, step=10):
 class TestReport:
     def make(self, reinit=(0.8, 0.81, 0.82), masks=(0.7, 0.7, 0.7), winner=1):
         rounds = [
-            records.Round(0, 1.0, 2.0, outcome(0.92)),
+            records.Round(0, 1.0, 1.0, 2.0, outcome(0.92)),
             records.Round(
-                1, 0.25, 1.0, outcome(0.9),
+                1, 0.25, 0.24, 1.0, outcome(0.9),
                 {
                     "random_reinitialize": [outcome(x) for x in reinit],
                     "random_masks": [outcome(x) for x in masks],

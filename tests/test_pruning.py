@@ -150,9 +150,10 @@ def test_one_weight_of_each_layer_is_left(scope, compiled):
 
 
 class Half(tfl.criteria.Criterion):
-    def __call__(self, model, variables):
-        return {k: np.arange(v.numpy().size).reshape(v.shape)
-                for k, v in variables.items()}
+    def prepare(self, model, variables, context):
+        return lambda masks: {
+            k: np.arange(m.size).reshape(m.shape) for k, m in masks.items()
+        }
 
 
 def test_criteria():
@@ -211,10 +212,12 @@ def test_weights_that_are_not_finite(bad, compiled):
 
 
 BAD = {
-    "sparsity": (0, 1, 1.5, -0.1, np.nan, "half", None, True, {"fc1": 2}),
+    "sparsity": (1, 1.5, -0.1, np.nan, "half", None, True, {"fc1": 2}),
     "criterion": ("magnitud", None, 3),
     "scope": ("local", None),
-    "pattern": ("block", None),
+    "pattern": ("blocks", None),
+    "iterations": (0, 1.5, True),
+    "collapse": ("ignore", None),
     "exclude": (["nowhere"], "nowhere", [3], 3, None),
     "include": (["nowhere"],),
 }
@@ -232,6 +235,16 @@ def test_invalid_arguments(name, value, compiled):
     assert_equal(values(compiled), before)
     assert tfl.masks_of(compiled) == {}
     assert tfl.optimizers.find(compiled.optimizer) is None
+
+
+def test_sparsity_0_does_nothing(compiled):
+    before = values(compiled)
+    masks = tfl.prune(compiled, 0)
+    assert all(mask.all() for mask in masks.values())
+    assert_equal(values(compiled), before)
+    assert tfl.optimizers.find(compiled.optimizer) is None
+    masks = tfl.prune(compiled, {"fc1": 0.5, "fc2": 0.0})
+    assert masks["fc2/kernel"].all() and not masks["fc1/kernel"].all()
 
 
 def test_scores_that_do_not_fit(compiled):

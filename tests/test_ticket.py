@@ -14,7 +14,7 @@ from keras import layers
 
 import tf_lottery as tfl
 from tf_lottery import files
-from tf_lottery import pruning
+from tf_lottery import holding
 
 SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 
@@ -70,7 +70,7 @@ def late_ticket(data, model=None, density=0.3):
     model.fit(*data, batch_size=16, epochs=1, verbose=0)
     return tfl.Ticket(
         conftest.random_masks(model, density),
-        pruning.capture(model, step=6),
+        holding.capture(model, step=6),
         round=3,
         metrics={"loss": 0.25, "val_accuracy": 0.5},
         provenance={"seed": 1, "rate": {"*": 0.2}},
@@ -334,7 +334,7 @@ def test_unused_slots_take_no_space(path):
     model.compile("adam", "mse")
     model.optimizer.build(model.trainable_variables)
     ticket = tfl.Ticket(
-        conftest.random_masks(model), pruning.capture(model, step=0)
+        conftest.random_masks(model), holding.capture(model, step=0)
     )
     ticket.save(path)
     weights = sum(int(np.prod(v.shape)) for v in model.weights)

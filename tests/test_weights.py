@@ -460,3 +460,30 @@ def test_looking_at_a_model_leaves_it_alone(any_model):
     for variable, value in zip(any_model.variables, before):
         np.testing.assert_array_equal(variable.numpy(), value)
         assert getattr(variable, "constraint", None) is None
+
+
+@pytest.mark.parametrize(
+    "exclude, left",
+    [
+        ("@first", ["fc2/kernel", "logits/kernel"]),
+        (["@last"], ["fc1/kernel", "fc2/kernel"]),
+        (["@first", "@last"], ["fc2/kernel"]),
+        (["@last", "fc2"], ["fc1/kernel"]),
+    ],
+)
+def test_first_and_last_layer(exclude, left):
+    model = conftest.functional()
+    assert list(tfl.weights.prunable(model, exclude)) == left
+    reasons = {w.key: w.reason for w in tfl.weights.inspect(model, "@last")}
+    assert reasons["logits/kernel"] == "excluded by '@last'"
+
+
+def test_every_weight_of_the_last_layer():
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            keras.layers.Conv2D(4, 3, name="conv"),
+            keras.layers.SeparableConv2D(4, 3, name="last"),
+        ]
+    )
+    assert list(tfl.weights.prunable(model, "@last")) == ["conv/kernel"]

@@ -7,17 +7,23 @@ from tf_lottery import constraints as constraints
 from tf_lottery import controls as controls
 from tf_lottery import criteria as criteria
 from tf_lottery import data as data
+from tf_lottery import distributions as distributions
+from tf_lottery import graph as graph
+from tf_lottery import holding as holding
 from tf_lottery import layers as layers
 from tf_lottery import masks as masks
 from tf_lottery import optimizers as optimizers
+from tf_lottery import paths as paths
+from tf_lottery import patterns as patterns
 from tf_lottery import schedules as schedules
+from tf_lottery import sparsity_schedules as sparsity_schedules
 from tf_lottery import weights as weights
 from tf_lottery.callbacks import (
     IterativeMagnitudePruning as IterativeMagnitudePruning,
 )
-from tf_lottery.pruning import hold as hold
-from tf_lottery.pruning import masks_of as masks_of
+from tf_lottery.holding import hold as hold
+from tf_lottery.holding import masks_of as masks_of
+from tf_lottery.holding import strip as strip
 from tf_lottery.pruning import prune as prune
-from tf_lottery.pruning import strip as strip
 from tf_lottery.summaries import summary as summary
 from tf_lottery.ticket import Ticket as Ticket

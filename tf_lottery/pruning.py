@@ -1,18 +1,20 @@
 """Pruning in one sentence: score, select, hold."""
 
-import collections
-from collections.abc import Mapping
+import dataclasses
+import warnings
 
-import numpy as np
-
+from tf_lottery import allocation
 from tf_lottery import constraints
 from tf_lottery import criteria
-from tf_lottery import layers
+from tf_lottery import graph
+from tf_lottery import holding
+from tf_lottery import layouts as layouts_lib
 from tf_lottery import masks as masks_lib
-from tf_lottery import optimizers
-from tf_lottery import schedules
-from tf_lottery import snapshots
+from tf_lottery import paths
+from tf_lottery import patterns
 from tf_lottery import weights as weights_lib
+
+_COLLAPSE = ("keep-one", "error", "warn")
 
 
 def prune(
@@ -21,22 +23,48 @@ def prune(
     criterion="magnitude",
     scope="global",
     pattern="unstructured",
+    data=None,
+    loss=None,
+    snapshot=None,
+    iterations=None,
+    collapse="keep-one",
     exclude=(),
     include=(),
 ):
-    """Prunes a model once and holds the masks from then on.
+    """Prunes a model once, before or after training, and holds the masks.
 
     Args:
         model: A built `keras.Model`, compiled unless its layers are wrapped.
-        sparsity: Float in (0, 1), the fraction of all prunable weights that
+        sparsity: Float in [0, 1), the fraction of all prunable weights that
             is removed afterwards, or a dict from layer name or pattern to
             such a fraction (`{"*": 0.9, "logits": 0.5}`). What is pruned
-            already counts and stays pruned.
+            already counts and stays pruned. 0 does nothing.
         criterion: See `tf_lottery.criteria.get`. Defaults to `"magnitude"`.
         scope: `"global"` ranks all weights together, `"layer"` each weight
-            by itself. Defaults to `"global"`.
-        pattern: Defaults to `"unstructured"`.
-        exclude: Layer names or patterns that are left alone.
+            by itself at the same sparsity; `"uniform+"`, `"er"` and `"erk"`
+            rank each by itself at sparsities of their own, see
+            `tf_lottery.distributions`. Defaults to `"global"`.
+        pattern: What is kept or removed together: `"unstructured"`,
+            `"block:1x4"`, `"2:4"`, `"channel"`, see `tf_lottery.patterns`.
+            Defaults to `"unstructured"`.
+        data: Arrays `(x, y)`, a `tf.data.Dataset` or a
+            `keras.utils.PyDataset`, for criteria that look at data. Defaults
+            to `None`.
+        loss: Loss function or its name, for criteria that follow gradients.
+            Defaults to the one the model was compiled with.
+        snapshot: Weights at an earlier moment, for criteria that look at how
+            far weights moved: a `Snapshot` or a dict from weight key to
+            array. Defaults to `None`.
+        iterations: Integer, in how many steps the sparsity is reached: the
+            density falls exponentially, and weights are scored anew before
+            each step. Defaults to the criterion's own number, which is 100
+            for `"synflow"` and 1 for the others.
+        collapse: What to do where all of a layer would go: `"keep-one"`
+            keeps the best weight of every layer; `"error"` and `"warn"` take
+            the masks as they come and tell which layers are empty, or that
+            no path is left from input to output. Defaults to `"keep-one"`.
+        exclude: Layer names or patterns that are left alone; `"@first"` and
+            `"@last"` mean the first and the last prunable layer.
         include: Embeddings that are pruned too.
 
     Returns:
@@ -44,8 +72,9 @@ def prune(
 
     Raises:
         ValueError: For an invalid argument, a model that is not built or not
-            compiled, scores that are not finite, or a sparsity below the one
-            the model already has.
+            compiled, scores that are not finite, a sparsity below the one
+            the model already has, or a collapse that is not allowed. The
+            model is then as it was.
 
     Example:
 
@@ -57,20 +86,54 @@ def prune(
     >>> int(masks["fc/kernel"].sum())
     10
     """
+    criterion = criteria.get(criterion)
+    iterations = criterion.iterations if iterations is None else iterations
+    _check_iterations(iterations)
+    if collapse not in _COLLAPSE:
+        raise ValueError(
+            f"Argument `collapse` must be one of {list(_COLLAPSE)}. "
+            f"Received: collapse={collapse!r}"
+        )
     found = weights_lib.inspect(model, exclude, include)
     variables = weights_lib.prunable(model, exclude, include)
-    _check_holders(model, variables.values())
-    rates = rates_of(found, variables, sparsity, name="sparsity")
-    groups = group({k: rate for k, rate in rates.items() if rate}, scope)
-    masks = current_masks(variables)
-    keep = [_number_to_keep(keys, rates[keys[0]], masks) for keys in groups]
-    scores = criteria.get(criterion)(model, variables)
-    masks = masks_lib.select(scores, keep, masks, groups, pattern)
-    hold(model, masks)
+    holding.check_holders(model, variables.values())
+    rates = allocation.rates_of(
+        found, variables, sparsity, name="sparsity", allow_zero=True
+    )
+    pattern = bind(pattern, model, variables)
+    shapes = layouts_lib.layouts_of(found)
+    before = constraints.current_masks(variables)
+    groups, keep = allocation.allocate(
+        rates, before, scope,
+        allocation.at_sparsity(rates, before, collapse != "keep-one"),
+    )
+    keep = [
+        pattern.one_step(number, {key: before[key] for key in keys}, shapes)
+        for keys, number in zip(groups, keep)
+    ]
+    if not groups:
+        return before
+    context = criteria.make_context(data, loss, snapshot, before)
+    score = criterion.prepare(model, variables, context)
+    masks = before
+    for step in range(1, iterations + 1):
+        now = _on_the_way(step / iterations, groups, keep, before)
+        masks = masks_lib.select(
+            score(masks), now, masks, groups, pattern,
+            allow_collapse=collapse != "keep-one", layouts=shapes,
+        )
+    if collapse != "keep-one":
+        _report_collapse(model, masks, collapse)
+    values = criterion.update(model, variables, masks, context)
+    for key, value in values.items():
+        variables[key].assign(value)
+    holding.hold(model, masks)
     return masks
 
 
-def next_masks(scores, masks, rates, scope="global", pattern="unstructured"):
+def next_masks(
+    scores, masks, rates, scope="global", pattern="unstructured", layouts=None
+):
     """Removes a fraction of the surviving weights.
 
     Args:
@@ -78,249 +141,101 @@ def next_masks(scores, masks, rates, scope="global", pattern="unstructured"):
         masks: Dict from weight key to the mask so far.
         rates: Dict from weight key to the fraction of the survivors to
             remove; weights of equal rate are ranked together.
-        scope: `"global"` or `"layer"`. Defaults to `"global"`.
-        pattern: Defaults to `"unstructured"`.
+        scope: See `prune`. Defaults to `"global"`.
+        pattern: See `prune`. Defaults to `"unstructured"`.
+        layouts: Dict from weight key to `tf_lottery.layouts.Layout`. Defaults
+            to `None`: inputs and outputs are the last two axes.
 
     Returns:
         Dict from weight key to mask; every mask lies inside the one before.
+        No weight loses everything, and no group of an N:M pattern falls
+        below N: where a rate asks for that, less is removed.
     """
-    groups = group(rates, scope)
-    survivors = [
-        sum(int(np.count_nonzero(masks[key])) for key in keys)
-        for keys in groups
-    ]
+    pattern = masks_lib.get_pattern(pattern)
+    groups, keep = allocation.allocate(
+        rates, masks, scope, allocation.after_rate(rates, masks)
+    )
+    return select_feasible(scores, keep, masks, groups, pattern, layouts)
+
+
+def select_feasible(scores, keep, masks, groups, pattern, layouts=None):
+    """Selects as `masks.select` does, but never less than a pattern allows.
+
+    Args:
+        scores: Dict from weight key to array, higher = keep.
+        keep: List of integers, the number to keep of each group.
+        masks: Dict from weight key to the mask so far.
+        groups: List of lists of weight keys.
+        pattern: A pattern of `tf_lottery.patterns`.
+        layouts: Dict from weight key to `tf_lottery.layouts.Layout`. Defaults
+            to `None`.
+
+    Returns:
+        Dict from weight key to mask.
+    """
     keep = [
-        n - round(rates[keys[0]] * n) for n, keys in zip(survivors, groups)
+        max(number, pattern.fewest(
+            {key: scores[key] for key in keys},
+            {key: masks[key] for key in keys},
+            layouts,
+        ))
+        for keys, number in zip(groups, keep)
     ]
-    keep = [max(n, len(keys)) for n, keys in zip(keep, groups)]
-    return masks_lib.select(scores, keep, masks, groups, pattern)
+    return masks_lib.select(
+        scores, keep, masks, groups, pattern, layouts=layouts
+    )
 
 
-def _number_to_keep(keys, sparsity, masks):
-    """How many weights of `keys` are left at a sparsity."""
-    masks = {key: masks[key] for key in keys}
-    size, survivors = masks_lib.size(masks), masks_lib.count(masks)
-    keep = size - round(sparsity * size)
-    if not len(keys) <= keep <= survivors:
-        raise ValueError(
-            f"Argument `sparsity` must leave {len(keys)} to {survivors} of "
-            f"the {size} weights of {', '.join(map(repr, keys))}: at least "
-            "one of each, and what is pruned already stays pruned. "
-            f"Received: sparsity={sparsity}, which leaves {keep}."
-        )
-    return keep
-
-
-def group(rates, scope):
-    """Returns the lists of weight keys that are ranked together."""
-    if scope not in ("global", "layer"):
-        raise ValueError(
-            "Argument `scope` must be 'global' or 'layer'. "
-            f"Received: scope={scope!r}"
-        )
-    if scope == "layer":
-        return [[key] for key in rates]
-    groups = collections.defaultdict(list)
-    for key, rate in rates.items():
-        groups[rate].append(key)
-    return list(groups.values())
-
-
-def rates_of(found, variables, rate, name="rate"):
-    """Returns the rate of each prunable weight; 0 where no pattern fits."""
-    schedules.validate_rate(rate, name)
-    patterns = rate if isinstance(rate, dict) else {"*": rate}
-    matched = weights_lib.resolve(found, patterns, name)
-    return {key: matched.get(key, 0.0) for key in variables}
-
-
-def hold(model, masks):
-    """Holds masks on a model: pruned weights are 0.0 from now on.
-
-    The optimizer is wrapped by `tf_lottery.optimizers.Masked`; where the
-    model has `tf_lottery.layers.Masked` layers, these take the masks. Weights
-    that are not named keep the masks they have.
-
-    Weights assigned by hand later (`set_weights`, `load_weights`) may bring
-    pruned ones back; they are zero again at the end of the next `fit`, or at
-    once by `hold(model, masks_of(model))`. After another `compile` the masks
-    go on holding, but the new optimizer does not know them: its slots fill
-    up, and a file saved then has none. The same call puts that right.
+def bind(pattern, model, variables):
+    """Returns a pattern that knows which channels of a model go together.
 
     Args:
-        model: A built `keras.Model`, compiled unless its layers are wrapped.
-        masks: Dict from weight key to boolean array, `True` = kept.
-
-    Raises:
-        ValueError: If the model is not built or not compiled, or a key, a
-            shape or a frozen weight does not fit.
-    """
-    variables = check_masks(model, masks)
-    _check_holders(model, [variables[key] for key in masks])
-    in_layers = {key for key in masks if _held_in_layer(variables[key])}
-    for key in in_layers:
-        constraints.keep_of(variables[key]).mask.assign(np.asarray(masks[key]))
-    if in_layers:
-        optimizers.project(
-            model.optimizer if _is_compiled(model) else None,
-            [variables[key] for key in in_layers],
-        )
-    rest = [
-        (variables[key], mask)
-        for key, mask in masks.items() if key not in in_layers
-    ]
-    if rest:
-        optimizers.set_masks(model, optimizers.attach(model), rest)
-
-
-def _held_in_layer(variable):
-    keep = constraints.keep_of(variable)
-    return keep is not None and keep.in_layer
-
-
-def _is_compiled(model):
-    return getattr(model, "optimizer", None) is not None and model.compiled
-
-
-def _check_holders(model, variables):
-    """Raises unless layers or an optimizer can hold masks of `variables`."""
-    if not all(map(_held_in_layer, variables)):
-        optimizers.check_compiled(model)
-
-
-def check_masks(model, masks):
-    """Returns the model's variables; raises if masks do not fit them."""
-    weights_lib.check_built(model)
-    if not isinstance(masks, Mapping):
-        raise ValueError(
-            "Argument `masks` must be a dict from weight key to boolean "
-            f"array. Received: {masks!r} (of type {type(masks)})"
-        )
-    variables = weights_lib.variables(model)
-    for key, mask in masks.items():
-        if key not in variables:
-            raise ValueError(
-                f"Model '{model.name}' has no weight '{key}'. "
-                f"Expected keys among: {sorted(variables)}"
-            )
-        shape = tuple(variables[key].shape)
-        mask = np.asarray(mask)
-        if mask.dtype != bool or mask.shape != shape:
-            raise ValueError(
-                f"The mask of '{key}' must be a boolean array of shape "
-                f"{shape}. Received: {mask.dtype} of shape {mask.shape}."
-            )
-        if not variables[key].trainable:
-            raise ValueError(
-                f"Weight '{key}' is frozen (not trainable), so no mask can be "
-                "held on it. Set `layer.trainable = True` and compile again, "
-                "or leave it out."
-            )
-    return variables
-
-
-def masks_of(model):
-    """Returns the masks held on a model, by weight key.
-
-    Args:
+        pattern: A pattern or its name, see `tf_lottery.patterns`.
         model: A built `keras.Model`.
-
-    Returns:
-        Dict from weight key to boolean array, `True` = kept; empty if the
-        model holds none.
+        variables: Dict from weight key to `keras.Variable`.
     """
-    weights_lib.check_built(model)
-    return {
-        key: mask
-        for key, variable in weights_lib.variables(model).items()
-        if (mask := constraints.mask_of(variable)) is not None
-    }
+    pattern = masks_lib.get_pattern(pattern)
+    if isinstance(pattern, patterns.Channel) and pattern.units is None:
+        units = graph.channel_units(model, list(variables))
+        return dataclasses.replace(pattern, units=units)
+    return pattern
 
 
-def current_masks(variables):
-    """Returns the mask of each variable, all ones where none is held."""
-    found = {key: constraints.mask_of(v) for key, v in variables.items()}
-    return {
-        key: np.ones(tuple(variables[key].shape), bool) if m is None else m
-        for key, m in found.items()
-    }
+def _check_iterations(iterations):
+    if isinstance(iterations, bool) or not (
+        isinstance(iterations, int) and iterations >= 1
+    ):
+        raise ValueError(
+            "Argument `iterations` must be an integer of at least 1. "
+            f"Received: iterations={iterations!r}"
+        )
 
 
-def capture(model, step):
-    """Returns a `Snapshot` of all that training changes, but the masks.
+def _on_the_way(progress, groups, keep, masks):
+    """How many to keep at a part of the way; it falls exponentially."""
+    numbers = []
+    for keys, goal in zip(groups, keep):
+        start = masks_lib.count({key: masks[key] for key in keys})
+        numbers.append(
+            goal if progress == 1
+            else max(goal, round(start * (goal / start) ** progress))
+        )
+    return numbers
 
-    Args:
-        model: A built `keras.Model`. If it is not compiled there is no state
-            of an optimizer.
-        step: Integer, the number of training steps done so far.
-    """
-    synchronise(model)
-    variables = weights_lib.variables(model)
-    weights = dict(zip(variables, snapshots.capture(variables.values())))
-    if not _is_compiled(model):
-        return snapshots.Snapshot(step, weights)
-    return snapshots.Snapshot(
-        step,
-        weights,
-        snapshots.capture(optimizers.state(model.optimizer)),
-        optimizers.name_of(model.optimizer),
+
+def _report_collapse(model, masks, collapse):
+    empty = paths.collapsed(masks)
+    if empty:
+        problem = f"Nothing is left of {', '.join(map(repr, empty))}."
+    else:
+        problem = paths.why_dead(model, masks)
+    if problem is None:
+        return
+    message = (
+        f"Layer collapse at density {masks_lib.density(masks):.2%}. "
+        f"{problem} Choose a lower sparsity, `scope='layer'` or `'erk'`, or "
+        "the criterion 'synflow' or 'lamp', which avoid this."
     )
-
-
-def synchronise(model):
-    """Makes variables hold their values between two batches, under JAX."""
-    if hasattr(model, "jax_state_sync"):
-        model.jax_state_sync()
-
-
-def rewind(model, snapshot, masks=None):
-    """Sets a model back to a snapshot; masks stay, or are replaced.
-
-    Args:
-        model: The `keras.Model` the snapshot was taken from.
-        snapshot: `Snapshot`, see `capture`.
-        masks: Dict from weight key to boolean array to hold afterwards.
-            Defaults to the masks held now.
-    """
-    variables = weights_lib.variables(model)
-    snapshots.restore(
-        [variables[key] for key in snapshot.weights],
-        snapshot.weights.values(),
-    )
-    snapshots.restore(optimizers.state(model.optimizer), snapshot.optimizer)
-    hold(model, masks_of(model) if masks is None else masks)
-
-
-def strip(model):
-    """Lets go of the masks: a plain Keras model with the zeros baked in.
-
-    Args:
-        model: A built `keras.Model`. If it is Sequential or Functional it is
-            left as it is and a copy is returned; a subclassed model cannot
-            be copied in general: it is changed and returned.
-
-    Returns:
-        A `keras.Model` without any object of tf_lottery, compiled if `model`
-        is; it loads where tf_lottery is not installed.
-
-    Raises:
-        ValueError: If the model is not built, or its own code puts
-            `tf_lottery.layers.Masked` around layers.
-    """
-    weights_lib.check_built(model)
-    if not layers.can_clone(model):
-        layers.check_unwrapped(model)
-        _let_go(model)
-        return model
-    plain = layers.unwrap(model)
-    if _is_compiled(model):
-        optimizers.compile_like(plain, model)
-    return plain
-
-
-def _let_go(model):
-    for variable in weights_lib.variables(model).values():
-        constraints.project(variable)
-        constraints.detach(variable)
-    if _is_compiled(model):
-        optimizers.detach(model)
+    if collapse == "error":
+        raise ValueError(f"{message} Received: collapse='error'")
+    warnings.warn(message, stacklevel=3)

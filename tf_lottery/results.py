@@ -20,6 +20,8 @@ class RoundResult:
         early_stop_step: Integer, the step of the smallest validation loss
             among the ends of epochs, or `None` without validation.
         seconds: Float, the time the round took, pruning included.
+        effective_density: Float, the fraction of prunable weights that lie
+            on a path from input to output, or `None` where it is not known.
     """
 
     round: int
@@ -29,6 +31,7 @@ class RoundResult:
     steps: int
     early_stop_step: int | None
     seconds: float
+    effective_density: float | None = None
 
     @property
     def sparsity(self):
@@ -122,7 +125,10 @@ def to_csv(results):
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
-        ["round", "density", "steps", "early_stop_step", "seconds"]
+        [
+            "round", "density", "effective_density", "steps",
+            "early_stop_step", "seconds",
+        ]
         + metrics
         + [f"density/{key}" for key in keys]
     )
@@ -131,6 +137,7 @@ def to_csv(results):
             [
                 result.round,
                 result.density,
+                result.effective_density,
                 result.steps,
                 result.early_stop_step,
                 result.seconds,

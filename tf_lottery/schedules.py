@@ -18,23 +18,28 @@ _NOTATIONS = (
 
 
 def validate_rate(
-    rate: float | Mapping[str, float], name: str = "rate"
+    rate: float | Mapping[str, float],
+    name: str = "rate",
+    allow_zero: bool = False,
 ) -> None:
     """Checks that a rate, or every rate of a dict, is in (0, 1).
 
     Args:
         rate: Float, or dict of layer-path pattern to float.
         name: String, the argument's name in the error. Defaults to `"rate"`.
+        allow_zero: Boolean, whether 0 will do as well. Defaults to `False`.
 
     Raises:
         ValueError: If it is not.
     """
     rates = rate.values() if isinstance(rate, Mapping) else [rate]
     for value in rates:
-        if not _is_number(value) or not 0 < value < 1:
+        zero = allow_zero and _is_number(value) and value == 0
+        if not zero and (not _is_number(value) or not 0 < value < 1):
             raise ValueError(
-                f"Argument `{name}` must be in (0, 1), or a dict of layer "
-                f"path to such a number. Received: {name}={rate!r}"
+                f"Argument `{name}` must be in {'[' if allow_zero else '('}"
+                "0, 1), or a dict of layer path to such a number. "
+                f"Received: {name}={rate!r}"
             )
 
 

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 
 from tf_lottery import files
+from tf_lottery import holding
 from tf_lottery import masks as masks_lib
 from tf_lottery import optimizers
-from tf_lottery import pruning
 from tf_lottery import snapshots
 from tf_lottery import weights as weights_lib
 
@@ -58,9 +58,9 @@ class Ticket:
         Raises:
             ValueError: If the model is not built or the masks do not fit it.
         """
-        masks = pruning.masks_of(model) if masks is None else masks
-        pruning.check_masks(model, masks)
-        snapshot = pruning.capture(model, step=0)
+        masks = holding.masks_of(model) if masks is None else masks
+        holding.check_masks(model, masks)
+        snapshot = holding.capture(model, step=0)
         return cls(
             {key: np.array(mask) for key, mask in masks.items()},
             snapshots.Snapshot(0, snapshot.weights),
@@ -101,9 +101,9 @@ class Ticket:
                 model is untouched then.
         """
         self.check_fits(model)
-        held = pruning.masks_of(model)
+        held = holding.masks_of(model)
         masks = {k: np.ones_like(m) for k, m in held.items()} | self.masks
-        pruning.hold(model, masks)
+        holding.hold(model, masks)
         variables = weights_lib.variables(model)
         known = [key for key in self.snapshot.weights if key in variables]
         snapshots.restore(
@@ -112,7 +112,7 @@ class Ticket:
         )
         if model.compiled:
             self._restore_optimizer(model)
-        pruning.hold(model, masks)
+        holding.hold(model, masks)
 
     def save(self, path):
         """Writes the ticket to one file, atomically.
@@ -244,7 +244,7 @@ class Ticket:
                 "another architecture. Differences:\n"
                 + "\n".join(differences[:20])
             )
-        pruning.check_masks(model, self.masks)
+        holding.check_masks(model, self.masks)
 
     def _restore_optimizer(self, model):
         state = optimizers.state(model.optimizer)

@@ -89,7 +89,8 @@ def inspect(model, exclude=(), include=()):
     Args:
         model: A built `keras.Model`.
         exclude: Layer names or patterns (`"logits"`, `"block*/conv"`) that
-            are left alone. Defaults to none.
+            are left alone; `"@first"` and `"@last"` mean the first and the
+            last layer that can be pruned. Defaults to none.
         include: Layer names or patterns of embeddings to prune, which are
             left alone otherwise. Defaults to none.
 
@@ -114,12 +115,11 @@ def inspect(model, exclude=(), include=()):
         for key, path, variable, layer in _walk(model)
         if not is_seed(variable)
     ]
-    excluded = resolve(found, exclude, name="exclude")
     included = resolve(found, include, name="include")
-    return [
-        _decide(weight, excluded.get(weight.key), included.get(weight.key))
-        for weight in found
-    ]
+    found = [_include(weight, included.get(weight.key)) for weight in found]
+    excluded = resolve(found, _without_ends(exclude), name="exclude")
+    excluded |= _ends(found, exclude)
+    return [_exclude(weight, excluded.get(weight.key)) for weight in found]
 
 
 def prunable(model, exclude=(), include=()):
@@ -305,10 +305,32 @@ def _reason(layer, variable):
     return None
 
 
-def _decide(weight, excluded, included):
-    reason = weight.reason
-    if included is not None and reason == _ON_REQUEST:
-        reason = None
-    if reason is None and excluded is not None:
-        reason = f"excluded by {excluded!r}"
-    return dataclasses.replace(weight, reason=reason)
+def _include(weight, included):
+    if included is not None and weight.reason == _ON_REQUEST:
+        return dataclasses.replace(weight, reason=None)
+    return weight
+
+
+def _exclude(weight, excluded):
+    if weight.reason is None and excluded is not None:
+        return dataclasses.replace(weight, reason=f"excluded by {excluded!r}")
+    return weight
+
+
+def _without_ends(patterns):
+    """The patterns but for those that mean the first or the last layer."""
+    if isinstance(patterns, Iterable) and not isinstance(patterns, str):
+        return tuple(p for p in patterns if p not in ("@first", "@last"))
+    return () if patterns in ("@first", "@last") else patterns
+
+
+def _ends(weights, patterns):
+    """Which weights are of the first or last layer, where that is asked."""
+    patterns = (patterns,) if isinstance(patterns, str) else patterns
+    prunable = [w for w in weights if w.reason is None]
+    ends = {"@first": prunable[:1], "@last": prunable[-1:]}
+    return {
+        weight.key: pattern
+        for pattern, end in ends.items() if pattern in patterns
+        for weight in prunable if weight.layer is end[0].layer
+    }

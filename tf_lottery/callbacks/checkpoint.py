@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import optimizers
-from tf_lottery import pruning
+from tf_lottery import holding
 from tf_lottery import snapshots
 from tf_lottery import weights as weights_lib
 
@@ -37,7 +37,7 @@ class Checkpoint:
             within_epoch: Boolean, whether metrics have counted batches that
                 belong to it. Defaults to `False`.
         """
-        pruning.synchronise(self.model)
+        holding.synchronise(self.model)
         arrays = {
             f"weight/{key}": functools.partial(snapshots.value_of, variable)
             for key, variable in weights_lib.variables(self.model).items()

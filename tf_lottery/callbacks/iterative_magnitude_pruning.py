@@ -6,10 +6,16 @@ import warnings
 
 import keras
 
+from tf_lottery import allocation
+from tf_lottery import constraints
 from tf_lottery import criteria
 from tf_lottery import data as data_lib
+from tf_lottery import distributions
+from tf_lottery import holding
+from tf_lottery import layouts
 from tf_lottery import masks as masks_lib
 from tf_lottery import optimizers
+from tf_lottery import paths
 from tf_lottery import pruning
 from tf_lottery import results as results_lib
 from tf_lottery import rounds as rounds_lib
@@ -50,9 +56,12 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
             a step, `"2ep"` for an epoch, or a fraction of one round such as
             0.02. Defaults to 0.
         scope: `"global"` ranks all weights together, `"layer"` each weight by
-            itself. Defaults to `"global"`.
+            itself; also `"uniform+"`, `"er"` and `"erk"`, see
+            `tf_lottery.distributions`. Defaults to `"global"`.
         criterion: See `tf_lottery.criteria.get`. Defaults to `"magnitude"`.
-        pattern: Defaults to `"unstructured"`.
+        pattern: What is kept or removed together: `"unstructured"`,
+            `"block:1x4"`, `"2:4"` or `"channel"`, see
+            `tf_lottery.patterns`. Defaults to `"unstructured"`.
         exclude: Layer names or patterns that are never pruned. Defaults to
             none.
         include: Embeddings that are pruned too. Defaults to none.
@@ -155,7 +164,7 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
             )
         if save_freq not in ("epoch", "round"):
             _check_count("save_freq", save_freq)
-        pruning.group({}, scope)
+        distributions.check_scope(scope)
         masks_lib.get_pattern(pattern)
         self.rate = rate
         self.rewind = rewind
@@ -234,7 +243,9 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         self._variables = weights_lib.prunable(
             model, self.exclude, self.include
         )
-        self._rates = pruning.rates_of(found, self._variables, self.rate)
+        self._rates = allocation.rates_of(found, self._variables, self.rate)
+        self._layouts = layouts.layouts_of(found)
+        self._pattern = pruning.bind(self.pattern, model, self._variables)
         plan = dataclasses.replace(
             self._plan, steps_per_epoch=self.params.get("steps")
         )
@@ -249,8 +260,8 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
             self._config(),
             None if self._session is None else self._session.files,
         )
-        masks = pruning.current_masks(self._variables)
-        pruning.hold(model, masks)
+        masks = constraints.current_masks(self._variables)
+        holding.hold(model, masks)
         if position is not None:
             self._resume(position)
             return
@@ -352,7 +363,9 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
             self._keep_last_good_round()
             return
         watchdog.check_masks(self._variables, self._masks, clock.round)
-        result = self._record.end_round(logs, clock.now)
+        result = self._record.end_round(
+            logs, clock.now, _effective_density(self.model, self._masks)
+        )
         self._say(result)
         if self._is_last(result):
             self.model.stop_training = True
@@ -368,21 +381,23 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
                 f"rewinding point, step {clock.plan.rewind_step}. Choose an "
                 "earlier `rewind_to`, or more patient `round_callbacks`."
             )
+        context = criteria.make_context(snapshot=snapshot, masks=self._masks)
         masks = pruning.next_masks(
-            self.criterion(model, self._variables),
+            self.criterion(model, self._variables, context),
             self._masks,
             self._rates,
             self.scope,
-            self.pattern,
+            self._pattern,
+            self._layouts,
         )
         start = None
         if self.rewind == "weights":
-            pruning.rewind(model, snapshot, masks)
+            holding.rewind(model, snapshot, masks)
         else:
             if self.rewind == "learning_rate":
                 optimizers.rewind_schedule(model, snapshot)
-            pruning.hold(model, masks)
-            start = pruning.capture(model, snapshot.step)
+            holding.hold(model, masks)
+            start = holding.capture(model, snapshot.step)
         clock.start_round(clock.round + 1)
         self._begin_round(masks, start)
 
@@ -400,7 +415,7 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
                 "end of an epoch."
             )
         if clock.now == point:
-            self._record.set_start(pruning.capture(self.model, point))
+            self._record.set_start(holding.capture(self.model, point))
 
     def _end_epoch(self):
         """Ends an epoch before its data does, whatever feeds it.
@@ -427,13 +442,13 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         kept = "No round was good."
         if good >= 0:
             ticket = self._record.ticket(good)
-            pruning.rewind(self.model, ticket.snapshot, ticket.masks)
+            holding.rewind(self.model, ticket.snapshot, ticket.masks)
             kept = (
                 f"The model holds the ticket of round {good}, ready to train; "
                 "`results` ends with that round."
             )
         elif self._record.shared_start is not None:
-            pruning.rewind(self.model, self._record.shared_start)
+            holding.rewind(self.model, self._record.shared_start)
         warnings.warn(
             f"Round {bad} diverged: its loss or weights are not finite. "
             f"Training was stopped. {kept} A smaller learning rate or "
@@ -468,7 +483,7 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         clock = self._clock
         self._session.resume(clock, self._record, position)
         self._masks = self._record.masks(clock.round)
-        pruning.hold(self.model, self._masks)
+        holding.hold(self.model, self._masks)
         self._session.restore_model()
         finished = clock.round_over and self._is_last(self.results[-1])
         if not clock.round_over:
@@ -504,7 +519,7 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
             "rewind_to": self._plan.rewind_to.to_json(),
             "scope": self.scope,
             "criterion": _name_of(self.criterion),
-            "pattern": _name_of(self.pattern),
+            "pattern": masks_lib.get_pattern(self.pattern).spec,
             "exclude": list(self.exclude),
             "include": list(self.include),
             "target_density": self.target_density,
@@ -518,12 +533,14 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
     def _say(self, result):
         name = self.monitor.name
         dense = self.results[0].metrics[name]
-        early = ""
+        early = effective = ""
+        if result.effective_density is not None:
+            effective = f" (effective {result.effective_density:.1%})"
         if result.early_stop_step is not None:
             early = f", early stop at step {result.early_stop_step}"
         self._write(
             f"Round {result.round}/{self._plan.rounds}: "
-            f"density {result.density:.1%}, "
+            f"density {result.density:.1%}{effective}, "
             f"{name} {result.metrics[name]:.4f} (dense {dense:.4f}){early}, "
             f"{result.seconds:.1f} s"
         )
@@ -531,6 +548,14 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
     def _write(self, line):
         if self.verbose:
             sys.stdout.write(f"{line}\n")
+
+
+def _effective_density(model, masks):
+    """The effective density, or `None` where no rule says how paths run."""
+    try:
+        return paths.effective_density(model, masks)
+    except ValueError:
+        return None
 
 
 def _name_of(value):

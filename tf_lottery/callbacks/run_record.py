@@ -63,12 +63,13 @@ class RunRecord:
         if self._early_stop is None or loss < self._early_stop[0]:
             self._early_stop = (float(loss), step)
 
-    def end_round(self, logs, step):
+    def end_round(self, logs, step, effective_density=None):
         """Notes the end of the round; returns its `RoundResult`.
 
         Args:
             logs: Dict, the logs of its last epoch.
             step: Integer, the step it ended at.
+            effective_density: Float, see `RoundResult`. Defaults to `None`.
         """
         round = len(self.results)
         masks = self.masks(round)
@@ -80,6 +81,7 @@ class RunRecord:
             steps=step,
             early_stop_step=self._early_stop and self._early_stop[1],
             seconds=time.perf_counter() - self._began,
+            effective_density=effective_density,
         )
         self.results.append(result)
         if self.files is not None:

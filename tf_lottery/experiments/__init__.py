@@ -5,6 +5,7 @@ from tf_lottery.experiments.datasets import Data as Data
 from tf_lottery.experiments.datasets import (
     DatasetUnavailableError as DatasetUnavailableError,
 )
+from tf_lottery.experiments.datasets import LOADERS as LOADERS
 from tf_lottery.experiments.datasets import load as load
 from tf_lottery.experiments.presets import PRESETS as PRESETS
 from tf_lottery.experiments.presets import Preset as Preset

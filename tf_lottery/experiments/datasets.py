@@ -16,6 +16,8 @@ _HOSTS = {
     "fashion_mnist": (
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
     ),
+    "cifar10": "https://www.cs.toronto.edu",
+    "cifar100": "https://www.cs.toronto.edu",
 }
 
 
@@ -27,9 +29,10 @@ class DatasetUnavailableError(RuntimeError):
 class Data:
     """One data set in three parts.
 
-    Images are float32 of shape `(n, height, width, channels)`, standardised
-    with the mean and the standard deviation of the training part alone, so
-    that nothing of the other two leaks into it. Labels are int32.
+    Images are float32 of shape `(n, height, width, channels)`, each channel
+    standardised with the mean and the standard deviation of the training
+    part alone, so that nothing of the other two leaks into it. Labels are
+    int32.
     """
 
     name: str
@@ -51,16 +54,16 @@ def load(name, split_seed=0):
     """Loads a data set by its name.
 
     Args:
-        name: `"digits"` (8x8 images that come with tf_lottery), `"mnist"` or
-            `"fashion_mnist"` (through `tensorflow_datasets`, which honours
-            the environment variable `TFDS_DATA_DIR` and downloads what it
-            does not find).
+        name: `"digits"` (8x8 images that come with tf_lottery), `"mnist"`,
+            `"fashion_mnist"`, `"cifar10"` or `"cifar100"` (through
+            `tensorflow_datasets`, which honours the environment variable
+            `TFDS_DATA_DIR` and downloads what it does not find).
         split_seed: Integer, seed of the split into training and validation
             part. Defaults to 0.
 
     Returns:
         `Data`: 1,000 / 350 / 447 images of `"digits"`, 55,000 / 5,000 /
-        10,000 of the others.
+        10,000 of MNIST and Fashion-MNIST, 45,000 / 5,000 / 10,000 of CIFAR.
 
     Raises:
         ValueError: If there is no data set of that name.
@@ -79,15 +82,22 @@ def load(name, split_seed=0):
             f"Received: name={name!r}"
         )
     train, val, test = LOADERS[name](name, np.random.default_rng(split_seed))
-    standardise = _standardiser(train[0])
+    tables = _standardisers(train[0])
     arrays = []
     for images, labels in (train, val, test):
-        arrays += [standardise[images], labels.astype("int32")]
+        arrays += [_look_up(tables, images), labels.astype("int32")]
     return Data(name, int(train[1].max()) + 1, *arrays)
 
 
+def _standardisers(images):
+    """Returns tables from value to standardised value, one a channel."""
+    return [
+        _standardiser(images[..., channel])
+        for channel in range(images.shape[-1])
+    ]
+
+
 def _standardiser(images):
-    """Returns a table from grey value to standardised value."""
     counts = np.zeros(256, "int64")
     for chunk in np.array_split(images, 50):
         counts += np.bincount(chunk.ravel(), minlength=256)
@@ -95,6 +105,13 @@ def _standardiser(images):
     mean = np.average(values, weights=counts)
     std = np.sqrt(np.average((values - mean) ** 2, weights=counts))
     return ((values - mean) / std).astype("float32")
+
+
+def _look_up(tables, images):
+    standardised = np.empty(images.shape, "float32")
+    for channel, table in enumerate(tables):
+        standardised[..., channel] = table[images[..., channel]]
+    return standardised
 
 
 def _digits(name, rng):
@@ -116,6 +133,8 @@ LOADERS = {
     "digits": _digits,
     "mnist": _from_tfds,
     "fashion_mnist": _from_tfds,
+    "cifar10": _from_tfds,
+    "cifar100": _from_tfds,
 }
 
 
@@ -163,6 +182,8 @@ def _read_split(builder, split):
         whole = builder.as_dataset(split, batch_size=-1, as_supervised=True)
         return tuple(tensor.numpy() for tensor in whole)
 
+    channels = builder.info.features["image"].shape[-1]
+
     @tf.function
     def parse(records):
         found = tf.io.parse_example(
@@ -173,7 +194,7 @@ def _read_split(builder, split):
             },
         )
         images = tf.map_fn(
-            lambda image: tf.io.decode_png(image, channels=1),
+            lambda image: tf.io.decode_png(image, channels=channels),
             found["image"],
             fn_output_signature=tf.uint8,
         )

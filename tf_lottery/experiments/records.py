@@ -53,6 +53,8 @@ class Round:
     Attributes:
         round: Integer, 0 is dense training.
         density: Float, the fraction of prunable weights kept.
+        effective_density: Float, the fraction on a path from input to
+            output, or `None`.
         seconds: Float.
         outcome: `Outcome` of the ticket.
         controls: Dict from the name of a control to a list of `Outcome`, one
@@ -61,6 +63,7 @@ class Round:
 
     round: int
     density: float
+    effective_density: float | None
     seconds: float
     outcome: Outcome
     controls: dict = dataclasses.field(default_factory=dict)

@@ -104,11 +104,12 @@ class Report:
 
 
 _COLUMNS = (
-    "round", "density", "val.", "test", "early\nstop", "seconds",
+    "round", "density", "on\npaths", "val.", "test", "early\nstop", "sec.",
     "random\nre-init", "random\nmasks",
 )
 _CAPTION = (
-    "Density, validation and test accuracy in %, at the end of training. "
+    "Density, density on paths from input to output, "
+    "validation and test accuracy in %, at the end of training. "
     "Early stop: step of the smallest validation loss. Random re-init and "
     "random masks: test accuracy of the controls, mean ± standard deviation."
 )
@@ -130,12 +131,18 @@ def _cells(rounds):
     return [
         str(rounds[0].round),
         f"{100 * statistics.mean(r.density for r in rounds):.1f}",
+        _effective(rounds),
         records.percent(outcomes, "val_accuracy"),
         records.percent(outcomes),
         f"{statistics.mean(o.early_stop_step for o in outcomes):.0f}",
         f"{statistics.mean(r.seconds for r in rounds):.1f}",
         *(records.percent(found) if found else "" for found in controls),
     ]
+
+
+def _effective(rounds):
+    found = [round_.effective_density for round_ in rounds]
+    return "n/a" if None in found else f"{100 * statistics.mean(found):.1f}"
 
 
 def _against_controls(ticket):
@@ -167,6 +174,7 @@ def _row(trial, round_):
         "trial": trial.number,
         "round": round_.round,
         "density": round_.density,
+        "effective_density": round_.effective_density,
         **dataclasses.asdict(round_.outcome),
         "seconds": round_.seconds,
         "winning": round_.round == trial.winner,

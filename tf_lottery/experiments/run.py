@@ -99,6 +99,7 @@ class _Bench:
             records.Round(
                 result.round,
                 result.density,
+                result.effective_density,
                 result.seconds,
                 self._outcome(
                     [entry for entry in logs if entry["round"] == result.round]

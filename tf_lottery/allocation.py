@@ -1,0 +1,113 @@
+"""How many weights are kept, and which are ranked together."""
+
+import collections
+
+import numpy as np
+
+from tf_lottery import distributions
+from tf_lottery import masks as masks_lib
+from tf_lottery import schedules
+from tf_lottery import weights as weights_lib
+
+
+def rates_of(found, variables, rate, name="rate", allow_zero=False):
+    """Returns the rate of each prunable weight; 0 where no pattern fits."""
+    schedules.validate_rate(rate, name, allow_zero)
+    patterns = rate if isinstance(rate, dict) else {"*": rate}
+    matched = weights_lib.resolve(found, patterns, name)
+    return {key: matched.get(key, 0.0) for key in variables}
+
+
+def allocate(rates, masks, scope, number):
+    """Returns which weights are ranked together, and how many of them stay.
+
+    Args:
+        rates: Dict from weight key to rate; only weights of equal rate are
+            ranked together. Those with rate 0 are left out.
+        masks: Dict from weight key to boolean array, the masks so far.
+        scope: String, one of `distributions.SCOPES`: `"global"` ranks all
+            weights together, `"layer"` each by itself at the same rate;
+            `"uniform+"`, `"er"` and `"erk"` also rank each by itself, with
+            the total shared out as `tf_lottery.distributions.distribute`
+            says.
+        number: Callable that takes a list of keys that share a total, and
+            returns that total, an integer.
+
+    Returns:
+        Pair of a list of lists of keys, and a list of integers.
+    """
+    distributions.check_scope(scope)
+    groups, keep = [], []
+    for keys in _of_equal_rate(rates):
+        if scope == "global":
+            groups.append(keys)
+            keep.append(number(keys))
+        elif scope == "layer":
+            groups += [[key] for key in keys]
+            keep += [number([key]) for key in keys]
+        else:
+            counts = distributions.distribute(
+                {key: np.shape(masks[key]) for key in keys},
+                number(keys),
+                scope,
+                {key: masks[key] for key in keys},
+            )
+            groups += [[key] for key in counts]
+            keep += counts.values()
+    return groups, keep
+
+
+def after_rate(rates, masks):
+    """Returns how many weights a round leaves that removes a rate of them.
+
+    Args:
+        rates: Dict from weight key to the fraction of survivors to remove.
+        masks: Dict from weight key to boolean array, the masks so far.
+
+    Returns:
+        Callable for `allocate`. At least one weight of each key stays.
+    """
+    def number(keys):
+        survivors = masks_lib.count({key: masks[key] for key in keys})
+        return max(survivors - round(rates[keys[0]] * survivors), len(keys))
+
+    return number
+
+
+def at_sparsity(rates, masks, allow_collapse=False):
+    """Returns how many weights are left at a sparsity.
+
+    Args:
+        rates: Dict from weight key to the sparsity to reach.
+        masks: Dict from weight key to boolean array, the masks so far.
+        allow_collapse: Whether a weight may lose everything. Defaults to
+            `False`.
+
+    Returns:
+        Callable for `allocate`. It raises a `ValueError` where weights were
+        pruned further already, or less than one of each would be left.
+    """
+    def number(keys):
+        sparsity = rates[keys[0]]
+        inside = {key: masks[key] for key in keys}
+        size, survivors = masks_lib.size(inside), masks_lib.count(inside)
+        least = 1 if allow_collapse else len(keys)
+        keep = size - round(sparsity * size)
+        if not least <= keep <= survivors:
+            raise ValueError(
+                f"Argument `sparsity` must leave {least} to {survivors} of "
+                f"the {size} weights of {', '.join(map(repr, keys))}: at "
+                "least one of each, and what is pruned already stays pruned. "
+                f"Received: sparsity={sparsity}, which leaves {keep}."
+            )
+        return keep
+
+    return number
+
+
+def _of_equal_rate(rates):
+    groups = collections.defaultdict(list)
+    for key, rate in rates.items():
+        if rate:
+            groups[rate].append(key)
+    return list(groups.values())
