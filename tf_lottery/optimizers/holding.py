@@ -1,5 +1,7 @@
 """Puts `Masked` on a model, and takes it off."""
 
+import contextlib
+
 import keras
 
 from tf_lottery import constraints
@@ -31,7 +33,8 @@ def attach(model):
         masked = Masked(model.optimizer)
         _set_optimizer(model, masked)
     if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
+        with _scope(model):
+            model.optimizer.build(model.trainable_variables)
     orphans = [
         (variable, constraints.mask_of(variable))
         for index, variable in enumerate(masked._trainable_variables)
@@ -45,8 +48,34 @@ def attach(model):
 
 def set_masks(model, masked, masks):
     """Sets masks; retraces the model's train step if it is new to a mask."""
-    if masked.set_masks(masks) and model.train_function is not None:
-        model.make_train_function(force=True)
+    if masked.set_masks(masks):
+        _forget_trace(model)
+
+
+def record_gradients(model, variables, frequency):
+    """Keeps gradients of pruned weights too, see `Masked.record_gradients`.
+
+    Args:
+        model: A model whose optimizer holds masks.
+        variables: List of variables with a mask.
+        frequency: Integer, the number of steps from one to the next.
+
+    Returns:
+        The `Masked` optimizer.
+    """
+    masked = find(model.optimizer)
+    with _scope(model):
+        masked.record_gradients(variables, frequency)
+    _forget_trace(model)
+    return masked
+
+
+def forget_gradients(model):
+    """Ends `record_gradients`; does nothing if it has not begun."""
+    masked = find(model.optimizer)
+    if masked is not None and masked._dense_gradients is not None:
+        masked.forget_gradients()
+        _forget_trace(model)
 
 
 def detach(model):
@@ -90,6 +119,19 @@ def _set_optimizer(model, optimizer):
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             config["auto_scale_loss"] = False
         optimizer = getattr(optimizer, "inner_optimizer", None)
+    _forget_trace(model)
+
+
+def _scope(model):
+    """Where variables are made that each device of a model has a copy of."""
+    strategy = getattr(model, "distribute_strategy", None)
+    if strategy is None:
+        return contextlib.nullcontext()
+    return strategy.scope()
+
+
+def _forget_trace(model):
+    """Makes a model trace its train step anew, if it has a traced one."""
     if model.train_function is not None:
         model.make_train_function(force=True)
 

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import constraints
+from tf_lottery.optimizers import dense_gradients
 from tf_lottery.optimizers import slots
 
 
@@ -59,6 +60,7 @@ class Masked(keras.optimizers.Optimizer):
         self.inner_optimizer = keras.optimizers.get(inner_optimizer)
         self._masked = sorted(masked)
         self._masks = []
+        self._dense_gradients = None
 
     def build(self, variables):
         if self.built:
@@ -103,6 +105,29 @@ class Masked(keras.optimizers.Optimizer):
         slots.project(self.inner_optimizer, [variable for variable, _ in masks])
         return len(self._masked) > before
 
+    def record_gradients(self, variables, frequency):
+        """Keeps the gradients of pruned weights too, every so many steps.
+
+        Functions traced before do not know of it.
+
+        Args:
+            variables: List of variables with a mask.
+            frequency: Integer, the number of steps from one to the next.
+        """
+        self._dense_gradients = dense_gradients.DenseGradients(
+            self.inner_optimizer,
+            {self._get_variable_index(v): v for v in variables},
+            frequency,
+        )
+
+    def forget_gradients(self):
+        """Ends `record_gradients` and frees its memory."""
+        self._dense_gradients = None
+
+    def dense_gradient(self, variable):
+        """Returns the gradient kept last, as an array, pruned or not."""
+        return self._dense_gradients[self._get_variable_index(variable)]
+
     def mask(self, index):
         """Returns the mask variable of the trainable variable `index`."""
         return self._masks[index].mask
@@ -134,10 +159,11 @@ class Masked(keras.optimizers.Optimizer):
             with keras.name_scope(self.name):
                 self.build(trainable_variables)
         self._check_variables_are_known(trainable_variables)
-        keeps = [
-            self._masks[self._get_variable_index(v)]
-            for v in trainable_variables
-        ]
+        indices = [self._get_variable_index(v) for v in trainable_variables]
+        if self._dense_gradients is not None:
+            for index, gradient in zip(indices, grads):
+                self._dense_gradients.record(index, gradient)
+        keeps = [self._masks[index] for index in indices]
         grads = [
             g if k is None or g is None else constraints.masked(k.mask, g)
             for k, g in zip(keeps, grads)

@@ -1,0 +1,201 @@
+"""Pruning little by little while a model trains."""
+
+import warnings
+
+import numpy as np
+
+from tf_lottery import allocation
+from tf_lottery import criteria
+from tf_lottery import distributions
+from tf_lottery import holding
+from tf_lottery import layouts
+from tf_lottery import masks as masks_lib
+from tf_lottery import pruning
+from tf_lottery import sparsity_schedules
+from tf_lottery import weights as weights_lib
+from tf_lottery.callbacks import mask_updater
+
+
+class GradualPruning(mask_updater.MaskUpdater):
+    """Prunes a model during `fit`, to the sparsity that a schedule asks for.
+
+    At the end of a batch whose step the schedule names, the weights that the
+    criterion values least are removed, until exactly `round(sparsity * size)`
+    are gone. What is pruned stays pruned, is exactly 0.0 from then on, and
+    so are its slots in the optimizer. Steps are those of the optimizer:
+    another `fit`, also of a saved and loaded model, goes on in the schedule.
+    A step inside an execution of several (`steps_per_execution`) counts at
+    its end. What the schedule asks for at the step where `fit` begins, as 0,
+    is done before the first batch.
+
+    The logs of each epoch get `density` and `sparsity`. Place the callback
+    first in the list, so that the others see them.
+
+    Args:
+        schedule: A schedule of `tf_lottery.sparsity_schedules`, such as
+            `PolynomialDecay`, a `PruningSchedule` of TensorFlow Model
+            Optimization, or a callable from a step to whether to prune and
+            the sparsity. If it has an attribute `end_step`, the sparsity at
+            that step is reached in any case.
+        criterion: See `tf_lottery.criteria.get`. Defaults to `"magnitude"`.
+        scope: See `tf_lottery.prune`: `"global"` ranks all weights together,
+            `"layer"` each weight by itself. Defaults to `"global"`.
+        pattern: See `tf_lottery.prune`. Defaults to `"unstructured"`.
+        exclude: Layer names or patterns that are left alone.
+        include: Embeddings that are pruned too.
+        data: Arrays `(x, y)`, a `tf.data.Dataset` or a
+            `keras.utils.PyDataset` for criteria that look at data. Defaults
+            to `None`.
+        loss: Loss function or its name, for criteria that follow gradients.
+            Defaults to the one the model was compiled with.
+        snapshot: Weights at an earlier moment, for criteria that look at how
+            far weights moved, see `tf_lottery.prune`. Defaults to `None`.
+
+    Raises:
+        ValueError: For an invalid argument at construction; when training
+            begins, if the final sparsity cannot be reached.
+
+    Reference: Zhu and Gupta 2017, https://arxiv.org/abs/1710.01878.
+
+    Example:
+
+    >>> import keras, numpy as np, tf_lottery as tfl
+    >>> from tf_lottery.sparsity_schedules import PolynomialDecay
+    >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(5)])
+    >>> model.compile("adam", "mse")
+    >>> schedule = PolynomialDecay(0.0, 0.75, end_step=8, frequency=2)
+    >>> history = model.fit(
+    ...     np.ones((32, 8)), np.ones((32, 5)), batch_size=8, epochs=3,
+    ...     callbacks=[tfl.callbacks.GradualPruning(schedule)], verbose=0)
+    >>> history.history["sparsity"]
+    [0.65, 0.75, 0.75]
+    """
+
+    def __init__(
+        self,
+        schedule,
+        criterion="magnitude",
+        scope="global",
+        pattern="unstructured",
+        exclude=(),
+        include=(),
+        data=None,
+        loss=None,
+        snapshot=None,
+    ):
+        super().__init__(exclude, include)
+        self.schedule = sparsity_schedules.get(schedule)
+        self.criterion = criteria.get(criterion)
+        distributions.check_scope(scope)
+        masks_lib.get_pattern(pattern)
+        self.scope = scope
+        self.pattern = pattern
+        self.data = data
+        self.loss = loss
+        self.snapshot = snapshot
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self._layouts = layouts.layouts_of(
+            weights_lib.inspect(self.model, self.exclude, self.include)
+        )
+        self._pattern = pruning.bind(
+            self.pattern, self.model, self._variables
+        )
+        # From the first step on, so that the train step is traced once.
+        holding.hold(self.model, self._masks())
+        end = self._end_step
+        if end < 0:
+            self.update([self._step])
+            return
+        final = self._asked_for(end)[1]
+        groups, keep = self._allocate(final, allocation.at_sparsity)
+        if self._step <= end:
+            self.update([self._step])
+        elif masks_lib.count(self._in_groups(groups)) > sum(keep):
+            warnings.warn(
+                f"The optimizer has done {self._step} steps, more than the "
+                f"`end_step` of the schedule, {end}: the model is pruned to "
+                f"its final sparsity {final:.4g} at once. Count the steps of "
+                "a schedule from the first step of the optimizer, or compile "
+                "the model again.",
+                stacklevel=2,
+            )
+            self._prune(final)
+
+    def update(self, steps):
+        sparsity = None
+        for step in steps:
+            due, value = self._asked_for(step)
+            if due or step == self._end_step:
+                sparsity = value
+        if sparsity is not None:
+            self._prune(sparsity)
+
+    def on_train_end(self, logs=None):
+        end = max(self._end_step, getattr(self.schedule, "begin_step", -1))
+        if self._step < end:
+            density = masks_lib.density(self._masks())
+            warnings.warn(
+                f"Training ended at step {self._step}, before step {end} of "
+                f"the schedule {self.schedule}: the sparsity is "
+                f"{1 - density:.4g}. Train longer, or let the schedule end "
+                "earlier.",
+                stacklevel=2,
+            )
+
+    @property
+    def _end_step(self):
+        return int(getattr(self.schedule, "end_step", -1))
+
+    def _asked_for(self, step):
+        """Whether to prune at a step, and to which sparsity."""
+        due, sparsity = self.schedule(step)
+        # 0.9 in float32 is meant to be 0.9.
+        sparsity = float(str(np.asarray(sparsity)[()]))
+        if not 0 <= sparsity < 1:
+            raise ValueError(
+                "Argument `schedule` must return a sparsity in [0, 1). "
+                f"Received: {sparsity} at step {step} from {self.schedule}"
+            )
+        return bool(due), sparsity
+
+    def _prune(self, sparsity):
+        groups, keep = self._allocate(sparsity, _at_least)
+        masks = self._masks()
+        if masks_lib.count(self._in_groups(groups)) == sum(keep):
+            return
+        model, variables = self.model, self._variables
+        context = criteria.make_context(
+            self.data, self.loss, self.snapshot, masks
+        )
+        scores = self.criterion(model, variables, context)
+        masks = pruning.select_feasible(
+            scores, keep, masks, groups, self._pattern, self._layouts
+        )
+        values = self.criterion.update(model, variables, masks, context)
+        for key, value in values.items():
+            variables[key].assign(value)
+        holding.hold(model, masks)
+
+    def _allocate(self, sparsity, rule):
+        """Which weights are ranked together, and how many of them stay."""
+        rates, masks = dict.fromkeys(self._variables, sparsity), self._masks()
+        return allocation.allocate(
+            rates, masks, self.scope, rule(rates, masks)
+        )
+
+    def _in_groups(self, groups):
+        masks = self._masks()
+        return {key: masks[key] for keys in groups for key in keys}
+
+
+def _at_least(rates, masks):
+    """As `allocation.at_sparsity`, where more may be pruned already."""
+    def number(keys):
+        inside = {key: masks[key] for key in keys}
+        size = masks_lib.size(inside)
+        keep = max(size - round(rates[keys[0]] * size), len(keys))
+        return min(keep, masks_lib.count(inside))
+
+    return number

@@ -1,0 +1,73 @@
+"""The gradients that pruned weights would have, kept while they are asked for.
+"""
+
+import keras
+from keras import ops
+
+from tf_lottery.optimizers import slots
+
+
+class DenseGradients:
+    """Keeps the gradients of some variables at every so many steps.
+
+    What is kept is the loss' gradient with respect to all entries of the
+    variable, taken at its masked value, before `Masked` sets that of pruned
+    weights to zero. Under gradient accumulation it is the sum over the
+    batches of the step; on several devices it is the mean of theirs. If it
+    is not finite the one before stays: loss scaling skips such a step.
+
+    Args:
+        optimizer: The optimizer that counts the steps.
+        variables: Dict from index to trainable variable.
+        frequency: Integer, the number of steps from one to the next. With
+            several steps in an execution this is what tells a step's
+            gradient from those after it.
+    """
+
+    def __init__(self, optimizer, variables, frequency):
+        if keras.backend.backend() == "jax":
+            raise ValueError(
+                "Gradients of pruned weights can be kept with the TensorFlow "
+                "and torch backends only. Received: backend 'jax'."
+            )
+        self._optimizer = slots.innermost(optimizer)
+        self._frequency = frequency
+        # Not variables of the optimizer: they are no state, nothing saves
+        # or rewinds them.
+        self._kept = {
+            index: keras.Variable(
+                initializer="zeros",
+                shape=tuple(variable.shape),
+                dtype=variable.dtype,
+                trainable=False,
+                aggregation="mean",
+                name=f"dense_gradient_{index}",
+            )
+            for index, variable in variables.items()
+        }
+
+    def record(self, index, gradient):
+        """Keeps a gradient, if its step is one to keep.
+
+        Args:
+            index: Integer, index of the variable.
+            gradient: Tensor, or `None` if there is none.
+        """
+        kept = self._kept.get(index)
+        if kept is None or gradient is None:
+            return
+        gradient = ops.cast(ops.convert_to_tensor(gradient), kept.dtype)
+        # Counts batches; the public property counts steps.
+        batches = ops.convert_to_tensor(self._optimizer._iterations)
+        size = self._optimizer.gradient_accumulation_steps or 1
+        if size > 1:
+            begins = ops.equal(batches % size, 0)
+            before = ops.where(begins, ops.zeros_like(gradient), kept)
+            gradient = gradient + before
+        due = ops.equal((batches // size + 1) % self._frequency, 0)
+        wanted = ops.logical_and(due, ops.all(ops.isfinite(gradient)))
+        kept.assign(ops.where(wanted, gradient, kept))
+
+    def __getitem__(self, index):
+        """Returns what is kept for the variable of an index, as an array."""
+        return ops.convert_to_numpy(self._kept[index])
