@@ -9,7 +9,7 @@ from keras import layers
 
 import tf_lottery as tfl
 from tf_lottery import controls
-from tf_lottery import pruning
+from tf_lottery import holding
 
 
 def sequential(*stack, shape=(6,)):
@@ -19,7 +19,7 @@ def sequential(*stack, shape=(6,)):
 def ticket_of(model, step=0, **kwargs):
     """A ticket with weights that no initializer would draw."""
     masks = conftest.random_masks(model, 0.4)
-    snapshot = pruning.capture(model, step)
+    snapshot = holding.capture(model, step)
     weights = {
         key: array if "seed" in key else np.full_like(array, 7)
         for key, array in snapshot.weights.items()
@@ -328,5 +328,167 @@ def test_controls_are_tickets(control, ticket, compiled, data, tmp_path):
     )
     ends = conftest.BatchEnds()
     compiled.compile("sgd", loss())
+    compiled.fit(*data, verbose=0, callbacks=[ends])
+    assert ends.revived == 0 and ends.seen > 0
+
+
+def initial_ticket(dtype="float32", step=0, zeroed=False):
+    """A ticket with known values: 900 of 3000 weights are kept."""
+    keras.config.set_dtype_policy(dtype)
+    model = sequential(layers.Dense(50, name="fc"), shape=(60,))
+    model.compile("adam", "mse")
+    rng = np.random.default_rng(1)
+    mask = np.zeros((60, 50), bool)
+    mask[:18] = True
+    snapshot = holding.capture(model, step)
+    like = snapshot.weights["fc/kernel"]
+    value = rng.normal(0.1, 1, (60, 50)).astype(like.dtype)
+    value[0, 0] = 0
+    if zeroed:
+        value *= mask
+    weights = {**snapshot.weights, "fc/kernel": value}
+    weights["fc/bias"] = np.arange(50).astype(like.dtype)
+    snapshot = tfl.snapshots.Snapshot(
+        step, weights, [np.ones(3)], "adam"
+    )
+    return tfl.Ticket({"fc/kernel": mask}, snapshot, provenance={"a": 1})
+
+
+SIGNED = {
+    "reshuffle": controls.reshuffle,
+    "constant": controls.constant,
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_reshuffle_permutes_the_survivors_of_a_weight(dtype):
+    ticket = initial_ticket(dtype)
+    mask = ticket.masks["fc/kernel"]
+    old = weights_of(ticket)["fc/kernel"]
+    new = weights_of(controls.reshuffle(ticket, seed=2))["fc/kernel"]
+    assert new.dtype == old.dtype
+    np.testing.assert_array_equal(new[~mask], old[~mask])
+    np.testing.assert_array_equal(np.sort(new[mask]), np.sort(old[mask]))
+    assert (new[mask] != old[mask]).mean() > 0.9
+    assert (np.sign(new[mask]) != np.sign(old[mask])).mean() > 0.3
+
+
+def test_reshuffle_with_signs_permutes_magnitudes():
+    ticket = initial_ticket()
+    mask = ticket.masks["fc/kernel"]
+    old = weights_of(ticket)["fc/kernel"][mask]
+    control = controls.reshuffle(ticket, seed=2, signed=True)
+    new = weights_of(control)["fc/kernel"][mask]
+    assert (new[old < 0] <= 0).all() and (new[old > 0] >= 0).all()
+    # Where the sign is that of zero, a magnitude is lost: at one place.
+    left = np.sort(np.abs(new))[1:]
+    known = np.sort(np.abs(old))
+    assert np.isin(left, known).all()
+    assert (np.abs(new) != np.abs(old)).mean() > 0.9
+
+
+@pytest.mark.parametrize("zeroed", [False, True])
+@pytest.mark.parametrize("signed", [False, True])
+def test_constants_are_the_deviation_of_the_layer(signed, zeroed):
+    ticket = initial_ticket(zeroed=zeroed)
+    mask = ticket.masks["fc/kernel"]
+    old = weights_of(ticket)["fc/kernel"]
+    control = controls.constant(ticket, seed=2, signed=signed)
+    new = weights_of(control)["fc/kernel"]
+    known = mask if zeroed else np.ones_like(mask)
+    alpha = np.sqrt(np.mean((old[known] - old[known].mean()) ** 2))
+    # A weight that is zero has no sign, as in the authors' code.
+    assert np.count_nonzero(new[known] == 0) == 1
+    np.testing.assert_allclose(np.max(np.abs(new)), alpha, rtol=1e-5)
+    assert len(np.unique(np.abs(new[known]))) == 2
+    # As many of each sign as there were.
+    assert (new[known] > 0).sum() == (old[known] > 0).sum()
+    same = (np.sign(new) == np.sign(old))[known].mean()
+    assert same == 1 if signed else 0.4 < same < 0.6
+
+
+def test_reinitialization_with_signs():
+    model = sequential(
+        layers.Dense(50, name="fc", bias_initializer="ones"), shape=(60,)
+    )
+    ticket = initial_ticket()
+    plain = weights_of(controls.random_reinitialize(ticket, model, 4))
+    control = controls.random_reinitialize(ticket, model, 4, signed=True)
+    new, old = weights_of(control)["fc/kernel"], weights_of(ticket)["fc/kernel"]
+    np.testing.assert_array_equal(np.sign(new), np.sign(old))
+    nonzero = old != 0
+    np.testing.assert_array_equal(
+        np.abs(new[nonzero]), np.abs(plain["fc/kernel"][nonzero])
+    )
+    assert (weights_of(control)["fc/bias"] == 1).all()
+    assert control.provenance["control"] == "signed_reinitialize"
+
+
+@pytest.mark.parametrize("step", [0, 7])
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("name", SIGNED)
+def test_controls_of_values(name, signed, step):
+    ticket = initial_ticket(step=step)
+    before = {key: value.copy() for key, value in weights_of(ticket).items()}
+    control = SIGNED[name](ticket, seed=5, signed=signed)
+    again = SIGNED[name](ticket, seed=5, signed=signed)
+    other = SIGNED[name](ticket, seed=6, signed=signed)
+    assert_equal(weights_of(control), weights_of(again))
+    differs = (
+        weights_of(control)["fc/kernel"] != weights_of(other)["fc/kernel"]
+    ).any()
+    assert differs == (name == "reshuffle" or not signed)
+    # All else is the ticket's, and the ticket is as it was.
+    assert_equal(weights_of(ticket), before)
+    assert control.masks is ticket.masks
+    np.testing.assert_array_equal(
+        weights_of(control)["fc/bias"], before["fc/bias"]
+    )
+    assert control.snapshot.step == step
+    assert len(control.snapshot.optimizer) == (0 if step else 1)
+    assert control.provenance == {
+        "a": 1, "seed": 5, "control": f"signed_{name}" if signed else name
+    }
+
+
+@pytest.mark.parametrize("name", SIGNED)
+def test_streams_of_values_differ_by_key(name):
+    model = sequential(layers.Dense(6, name="a"), layers.Dense(6, name="b"))
+    masks = {f"{key}/kernel": np.ones((6, 6), bool) for key in "ab"}
+    weights = weights_of(tfl.Ticket.of(model, masks))
+    weights["b/kernel"] = weights["a/kernel"]
+    ticket = tfl.Ticket(masks, tfl.snapshots.Snapshot(0, weights))
+    new = weights_of(SIGNED[name](ticket, signed=False))
+    assert (new["a/kernel"] != new["b/kernel"]).any()
+
+
+def test_nothing_kept_is_nothing_to_change():
+    model = sequential(layers.Dense(6, name="a"))
+    ticket = tfl.Ticket.of(model, {"a/kernel": np.zeros((6, 6), bool)})
+    zeros = dict(weights_of(ticket), **{"a/kernel": np.zeros((6, 6))})
+    ticket = tfl.Ticket(ticket.masks, tfl.snapshots.Snapshot(0, zeros))
+    for control in SIGNED.values():
+        assert not weights_of(control(ticket))["a/kernel"].any()
+
+
+def test_shuffled_masks_are_random_ones(ticket):
+    shuffled = controls.shuffle_masks(ticket, seed=1)
+    assert_equal(shuffled.masks, controls.random_masks(ticket, seed=1).masks)
+    assert shuffled.provenance["control"] == "shuffle_masks"
+
+
+def test_random_masks_have_no_pattern(compiled):
+    ticket = ticket_of(compiled, pattern="2:4")
+    assert controls.random_masks(ticket).pattern == "unstructured"
+    assert controls.shuffle_masks(ticket).pattern == "unstructured"
+    assert controls.reshuffle(ticket).pattern == "2:4"
+
+
+@pytest.mark.parametrize("name", SIGNED)
+def test_controls_of_values_train(name, ticket, compiled, data, tmp_path):
+    SIGNED[name](ticket, signed=True).save(tmp_path / "control.ticket")
+    tfl.Ticket.load(tmp_path / "control.ticket").apply(compiled)
+    assert int(compiled.optimizer.iterations) == 5
+    ends = conftest.BatchEnds()
     compiled.fit(*data, verbose=0, callbacks=[ends])
     assert ends.revived == 0 and ends.seen > 0
