@@ -5,8 +5,12 @@ import os
 import subprocess
 import sys
 
+import conftest
+import keras
+import numpy as np
 import pytest
 
+import tf_lottery as tfl
 from tf_lottery import __main__ as cli
 from tf_lottery import experiments
 
@@ -151,3 +155,72 @@ def test_as_a_module():
     )
     assert done.returncode == 0
     assert done.stdout.strip() == cli.tf_lottery.__version__
+
+
+@pytest.fixture
+def saved(tmp_path):
+    model = conftest.functional()
+    model.compile("adam", "mse")
+    model.save(tmp_path / "model.keras")
+    return model
+
+
+PRUNE = ["prune", "model.keras", "--sparsity"]
+
+
+def test_prune(capsys, tmp_path, saved):
+    assert cli.main([*PRUNE, "0.75", "--exclude", "@last"]) == 0
+    out = capsys.readouterr().out
+    assert "model.pruned.keras" in out and "25.0" in out
+    found = keras.saving.load_model(tmp_path / "model.pruned.keras")
+    masks = tfl.masks_of(found)
+    assert list(masks) == ["fc1/kernel", "fc2/kernel"]
+    assert tfl.masks.density(masks) == 0.25
+    expected = tfl.prune(saved, 0.75, exclude="@last")
+    for key, mask in masks.items():
+        np.testing.assert_array_equal(mask, expected[key])
+
+
+def test_prune_by_layer_and_strip(tmp_path, saved):
+    arguments = ["*=0.5,logits=0.25", "--scope", "layer", "--strip"]
+    assert cli.main([*PRUNE, *arguments, "--out", "deep/small.keras"]) == 0
+    found = keras.saving.load_model(tmp_path / "deep" / "small.keras")
+    assert tfl.masks_of(found) == {}
+    kernels = {
+        name: found.get_layer(name).kernel.numpy() for name in ("fc1", "logits")
+    }
+    assert np.count_nonzero(kernels["fc1"]) == kernels["fc1"].size / 2
+    assert np.count_nonzero(kernels["logits"]) == 0.75 * kernels["logits"].size
+
+
+def test_prune_an_uncompiled_model(tmp_path):
+    conftest.functional().save(tmp_path / "model.keras")
+    assert cli.main([*PRUNE, "0.5"]) == 0
+    found = keras.saving.load_model(tmp_path / "model.pruned.keras")
+    assert tfl.masks.density(tfl.masks_of(found)) == 0.5
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["0.5", "--exclude", "fc9"], "fc9"),
+        (["1.0"], "`sparsity`"),
+        (["0.5", "--pattern", "stripes"], "`pattern`"),
+        (["0.5", "--out", "small.h5"], "'.keras'"),
+        (["0.5", "--criterion", "snip"], "data"),
+        (["0.998", "--collapse", "error"], "Layer collapse"),
+    ],
+)
+def test_prune_errors(capsys, tmp_path, saved, arguments, words):
+    assert cli.main([*PRUNE, *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("error: ") and words in err
+    assert [p.name for p in tmp_path.iterdir()] == ["model.keras"]
+
+
+def test_prune_unreadable_models(capsys, tmp_path):
+    (tmp_path / "model.keras").write_bytes(b"no model")
+    assert cli.main([*PRUNE, "0.5"]) == 2
+    assert "'model.keras' cannot be loaded" in capsys.readouterr().err
+    assert cli.main(["prune", "none.keras", "--sparsity", "0.5"]) == 2
+    assert "no model file 'none.keras'" in capsys.readouterr().err

@@ -1,0 +1,11 @@
+"""The commands of `tf-lottery`, one module for each.
+
+A module has a function `add_parser(commands)`, which adds its parser with
+the function to call as the default `command`.
+"""
+
+from tf_lottery.commands import presets
+from tf_lottery.commands import prune
+from tf_lottery.commands import run
+
+ALL_COMMANDS = (run, presets, prune)
