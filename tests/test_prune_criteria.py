@@ -221,7 +221,7 @@ def test_coupled_channels_go_together():
     }
     assert not alive["entry/kernel"].all()
     np.testing.assert_array_equal(alive["entry/kernel"], alive["conv/kernel"])
-    assert masks["logits/kernel"].all()
+    assert masks["logits/kernel"].any(axis=0).all()
 
 
 def test_n_of_m_fixes_the_density():
@@ -270,3 +270,30 @@ def test_many_models_are_no_retracing(samples, caplog):
         model.compile("sgd", conftest.loss())
         tfl.prune(model, 0.5, "snip", data=samples)
     assert "retracing" not in caplog.text
+
+
+def test_what_reads_a_channel_goes_with_it():
+    model = convolutional()
+    masks = tfl.prune(model, 0.5, pattern="channel", exclude="attention/*")
+    alive = masks["entry/kernel"].any(axis=(0, 1, 2))
+    read = masks["conv/kernel"].any(axis=(0, 1, 3))
+    np.testing.assert_array_equal(alive, read)
+    assert 0 < alive.sum() < 8
+
+
+@pytest.mark.parametrize("sparsity", [0.2, 0.5, 0.8])
+def test_channels_keep_nearly_what_is_asked(sparsity):
+    model = keras.Sequential(
+        [keras.Input((20,))]
+        + [keras.layers.Dense(40, "relu", name=f"fc{i}") for i in range(3)]
+        + [keras.layers.Dense(4, name="logits")]
+    )
+    model.compile("sgd", conftest.loss())
+    masks = tfl.prune(model, sparsity, pattern="channel")
+    # The largest unit has 40 weights that make it and 40 that read it.
+    assert abs(tfl.masks.density(masks) - (1 - sparsity)) <= 80 / 4160
+    for key, after in zip(masks, list(masks)[1:]):
+        np.testing.assert_array_equal(
+            masks[key].any(axis=0), masks[after].any(axis=1)
+        )
+    assert tfl.paths.effective_density(model) == tfl.masks.density(masks)

@@ -124,6 +124,21 @@ def overlap(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> float:
     return both / either if either else 1.0
 
 
+def distance(
+    a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]
+) -> float:
+    """Returns the fraction of weights kept by one and pruned by the other.
+
+    The Hamming distance, divided by the number of weights.
+
+    Raises:
+        ValueError: If keys or shapes differ.
+    """
+    _check_alike(a, b)
+    differing = sum(int(np.count_nonzero(a[key] != b[key])) for key in a)
+    return differing / size(a) if size(a) else 0.0
+
+
 def nested(
     inner: Mapping[str, np.ndarray], outer: Mapping[str, np.ndarray]
 ) -> bool:

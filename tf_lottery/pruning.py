@@ -196,8 +196,11 @@ def bind(pattern, model, variables):
     """
     pattern = masks_lib.get_pattern(pattern)
     if isinstance(pattern, patterns.Channel) and pattern.units is None:
-        units = graph.channel_units(model, list(variables))
-        return dataclasses.replace(pattern, units=units)
+        return dataclasses.replace(
+            pattern,
+            units=graph.channel_units(model, variables),
+            readers=graph.channel_readers(model, variables),
+        )
     return pattern
 
 

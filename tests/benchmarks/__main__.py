@@ -14,7 +14,10 @@ import tempfile
 
 from benchmarks import harness
 
-_ALL = ("held", "imp_mnist", "between_rounds", "global_selection", "disk")
+_ALL = (
+    "held", "imp_mnist", "between_rounds", "global_selection", "disk",
+    "criteria",
+)
 
 
 def main():

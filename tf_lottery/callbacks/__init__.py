@@ -3,6 +3,7 @@
 from tf_lottery.callbacks.dynamic_sparse_training import (
     DynamicSparseTraining as DynamicSparseTraining,
 )
+from tf_lottery.callbacks.early_bird import EarlyBird as EarlyBird
 from tf_lottery.callbacks.gradual_pruning import (
     GradualPruning as GradualPruning,
 )

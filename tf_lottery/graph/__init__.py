@@ -15,5 +15,6 @@ from tf_lottery.graph.structure import Graph
 from tf_lottery.graph.structure import Group
 from tf_lottery.graph.structure import Producer
 from tf_lottery.graph.structure import Scale
+from tf_lottery.graph.tracing import channel_readers
 from tf_lottery.graph.tracing import channel_units
 from tf_lottery.graph.tracing import trace

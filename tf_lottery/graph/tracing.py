@@ -79,11 +79,41 @@ def channel_units(model, keys=None):
     >>> [(key, axis, ids.tolist()) for key, (axis, ids) in units.items()]
     [('fc/kernel', 1, [2, 3, 4]), ('logits/kernel', 1, [0, 0])]
     """
+    return _slices(model, keys, ("out", "pass"))
+
+
+def channel_readers(model, keys=None):
+    """Returns which slices of kernels read which channel units.
+
+    They can go where the unit goes: nobody else reads it.
+
+    Args:
+        model: See `trace`.
+        keys: Iterable of weight keys. Defaults to all.
+
+    Returns:
+        Dict from weight key to `(axis, ids)`, as `channel_units` returns it
+        and with the same ids: the axis of inputs.
+
+    Example:
+
+    >>> import keras
+    >>> from tf_lottery import graph
+    >>> model = keras.Sequential([
+    ...     keras.Input((4,)), keras.layers.Dense(3, name="fc"),
+    ...     keras.layers.Dense(2, name="logits")])
+    >>> axis, ids = graph.channel_readers(model)["logits/kernel"]
+    >>> axis, ids.tolist()
+    (0, [2, 3, 4])
+    """
+    return _slices(model, keys, ("in",))
+
+
+def _slices(model, keys, kinds):
     wanted = None if keys is None else set(keys)
     found = {}
     for binding in trace(model).bindings:
-        made = binding.kind in ("out", "pass")
-        if made and len(binding.variable.shape) > 1:
+        if binding.kind in kinds and len(binding.variable.shape) > 1:
             if wanted is None or binding.key in wanted:
                 found.setdefault(binding.key, (binding.axis, binding.ids))
     return found

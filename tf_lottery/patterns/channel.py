@@ -36,6 +36,10 @@ class Channel(pattern.Pattern):
             id 0 is never pruned, nor are keys that are not named. Ids are a
             model's own, so the string of the pattern leaves them out.
             Defaults to `None`: the outputs of each weight.
+        readers: Dict of weight key to `(axes, ids)`, in the same way: the
+            entries that read a unit. They are pruned with it, so that it can
+            be removed without a trace, and count among the weights that are
+            kept or not. Defaults to `None`: they stay.
         norm: String, `"l1"`, `"l2"` or `"mean"`. Defaults to `"l1"`.
 
     Raises:
@@ -54,6 +58,9 @@ class Channel(pattern.Pattern):
         default=None, compare=False, repr=False
     )
     norm: str = "l1"
+    readers: Mapping | None = dataclasses.field(
+        default=None, compare=False, repr=False
+    )
 
     name = "channel"
     forms = ("channel", "channel:l2", "channel:mean")
@@ -64,9 +71,11 @@ class Channel(pattern.Pattern):
                 f"Argument `norm` must be one of {list(_POOLS)}. "
                 f"Received: norm={self.norm!r}"
             )
-        if self.units is not None:
-            checked = {k: _check_ids(k, v) for k, v in self.units.items()}
-            object.__setattr__(self, "units", checked)
+        for name in ("units", "readers"):
+            given = getattr(self, name)
+            if given is not None:
+                checked = {k: _check_ids(name, k, v) for k, v in given.items()}
+                object.__setattr__(self, name, checked)
 
     @property
     def spec(self):
@@ -84,11 +93,46 @@ class Channel(pattern.Pattern):
     def select(self, scores, masks, keep, allow_collapse=False, layouts=None):
         """Keeps the best output units; see `Pattern`."""
         found = self._units(scores, masks, layouts)
-        return found.keep(keep, allow_collapse)
+        if not self.readers:
+            return found.keep(keep, allow_collapse)
+
+        def select(number):
+            return self._unread(found.keep(number, allow_collapse))
+
+        return _nearest(select, keep, masks, found.fewest())
 
     def fewest(self, scores, masks, layouts=None):
         """Returns the number of weights in the best unit of each key."""
-        return self._units(scores, masks, layouts).fewest()
+        found = self._units(scores, masks, layouts)
+        if not self.readers:
+            return found.fewest()
+        return _count(self._unread(found.keep(found.fewest())))
+
+    def _unread(self, masks):
+        """Masks without what reads units that are gone."""
+        alive = np.unique(
+            np.concatenate([np.zeros(1, int)] + [
+                ids[_any(masks[key], axes)]
+                for key, (axes, ids) in self.units.items() if key in masks
+            ])
+        )
+        made = np.unique(
+            np.concatenate([np.zeros(1, int)] + [
+                ids.ravel() for key, (_, ids) in self.units.items()
+                if key in masks
+            ])
+        )
+        gone = np.setdiff1d(made, alive)
+        found = dict(masks)
+        for key, (axes, ids) in self.readers.items():
+            if key in masks:
+                shape = [
+                    n if axis in axes else 1
+                    for axis, n in enumerate(masks[key].shape)
+                ]
+                read = ~np.isin(ids, gone)
+                found[key] = masks[key] & read.reshape(shape)
+        return found
 
     def _units(self, scores, masks, layouts):
         if self.norm == "l2":
@@ -113,13 +157,43 @@ class Channel(pattern.Pattern):
         return units_lib.Units(scores, masks, grids, _POOLS[self.norm], ids)
 
 
+def _nearest(select, keep, masks, fewest):
+    """The selection that keeps nearly `keep` weights, readers included.
+
+    What is asked of the units falls short by their readers, so the number
+    asked for is bisected; the smaller of two equally near is taken.
+    """
+    low, high = min(fewest, keep), _count(masks)
+    best = select(low)
+    while low < high:
+        middle = (low + high + 1) // 2
+        found = select(middle)
+        if abs(_count(found) - keep) < abs(_count(best) - keep):
+            best = found
+        if _count(found) > keep:
+            high = middle - 1
+        else:
+            low = middle
+    return best
+
+
+def _count(masks):
+    return sum(int(np.count_nonzero(mask)) for mask in masks.values())
+
+
+def _any(mask, axes):
+    """Which entries along `axes` have anything left."""
+    others = tuple(axis for axis in range(mask.ndim) if axis not in axes)
+    return mask.any(axis=others)
+
+
 def _slices(ndim, axes):
     """The layout in which every entry of `axes` is an output."""
     others = tuple(axis for axis in range(ndim) if axis not in axes)
     return layouts_lib.Layout(others, axes)
 
 
-def _check_ids(key, pair):
+def _check_ids(name, key, pair):
     try:
         axes, ids = pair
         axes = tuple(int(axis) for axis in np.atleast_1d(axes))
@@ -129,7 +203,7 @@ def _check_ids(key, pair):
     right = np.issubdtype(ids.dtype, np.integer) and ids.ndim == len(axes)
     if not right or (ids < 0).any():
         raise ValueError(
-            "Argument `units` must be a dict from weight key to (axes, ids), "
+            f"Argument `{name}` must be a dict from weight key to (axes, ids), "
             "ids an array of integers from 0 on with one dimension for each "
             f"axis. Received: {pair!r} for {key!r}"
         )

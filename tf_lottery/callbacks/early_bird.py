@@ -1,0 +1,130 @@
+"""Ends a round when its masks have stopped changing."""
+
+import collections
+
+import keras
+
+from tf_lottery import allocation
+from tf_lottery import constraints
+from tf_lottery import criteria
+from tf_lottery import layouts
+from tf_lottery import masks as masks_lib
+from tf_lottery import pruning
+from tf_lottery import schedules
+from tf_lottery import weights as weights_lib
+
+
+class EarlyBird(keras.callbacks.Callback):
+    """Stops training when the masks that pruning would take are stable.
+
+    At the end of every epoch the masks are drawn that pruning at `rate` would
+    give now. Their distance to those of the epoch before is the fraction of
+    weights that one keeps and the other does not. When the largest of the
+    last `window` distances is below `threshold`, training stops.
+
+    In `IterativeMagnitudePruning(round_callbacks=lambda: [EarlyBird(...)])`
+    it ends the round, and the weights are pruned early.
+
+    Reference: You et al. 2020, "Drawing Early-Bird Tickets: Towards More
+    Efficient Training of Deep Networks", https://arxiv.org/abs/1909.11957,
+    which prunes channels by the scale of BatchNorm, with a threshold of 0.1
+    and a window of 5.
+
+    Args:
+        rate: Float in (0, 1), the fraction of the surviving weights to
+            remove, or a dict from layer name or pattern to it.
+        threshold: Float in (0, 1). Defaults to 0.1.
+        window: Integer, the number of distances. Defaults to 5.
+        criterion: See `tf_lottery.criteria.get`. Defaults to `"magnitude"`.
+        scope: See `tf_lottery.prune`. Defaults to `"global"`.
+        pattern: See `tf_lottery.prune`. Defaults to `"channel"`.
+        exclude: Layer names or patterns that are never pruned.
+        include: Embeddings that are pruned too.
+
+    Attributes:
+        distances: List of floats, one for each epoch but the first.
+
+    Raises:
+        ValueError: For an invalid argument.
+
+    Example:
+
+    >>> import keras, numpy as np, tf_lottery as tfl
+    >>> model = keras.Sequential(
+    ...     [keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(1)])
+    >>> model.compile(keras.optimizers.SGD(1e-4), "mse")
+    >>> stop = tfl.callbacks.EarlyBird(rate=0.5, window=2)
+    >>> x = np.ones((16, 4))
+    >>> history = model.fit(x, x[:, :1], epochs=10, callbacks=[stop],
+    ...                     verbose=0)
+    >>> len(history.epoch)
+    3
+    """
+
+    def __init__(
+        self,
+        rate,
+        threshold=0.1,
+        window=5,
+        criterion="magnitude",
+        scope="global",
+        pattern="channel",
+        exclude=(),
+        include=(),
+    ):
+        super().__init__()
+        schedules.validate_rate(rate)
+        schedules.validate_rate(threshold, "threshold")
+        if isinstance(window, bool) or not (
+            isinstance(window, int) and window >= 1
+        ):
+            raise ValueError(
+                "Argument `window` must be an integer of at least 1. "
+                f"Received: window={window!r}"
+            )
+        masks_lib.get_pattern(pattern)
+        self.rate = rate
+        self.threshold = threshold
+        self.window = window
+        self.criterion = criteria.get(criterion)
+        self.scope = scope
+        self.pattern = pattern
+        self.exclude = exclude
+        self.include = include
+        self.distances = []
+
+    def on_train_begin(self, logs=None):
+        model = self.model
+        found = weights_lib.inspect(model, self.exclude, self.include)
+        self._variables = weights_lib.prunable(
+            model, self.exclude, self.include
+        )
+        self._rates = allocation.rates_of(found, self._variables, self.rate)
+        self._layouts = layouts.layouts_of(found)
+        self._pattern = pruning.bind(self.pattern, model, self._variables)
+        self._recent = collections.deque(maxlen=self.window)
+        self._last = None
+        self.distances = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        masks, last = self._draw(), self._last
+        self._last = masks
+        if last is None:
+            return
+        self._recent.append(masks_lib.distance(masks, last))
+        self.distances.append(self._recent[-1])
+        full = len(self._recent) == self.window
+        if full and max(self._recent) < self.threshold:
+            self.model.stop_training = True
+
+    def _draw(self):
+        masks = constraints.current_masks(self._variables)
+        context = criteria.make_context(masks=masks)
+        return pruning.next_masks(
+            self.criterion(self.model, self._variables, context),
+            masks,
+            self._rates,
+            self.scope,
+            self._pattern,
+            self._layouts,
+        )
