@@ -17,6 +17,7 @@ from tf_lottery import paths as paths
 from tf_lottery import patterns as patterns
 from tf_lottery import schedules as schedules
 from tf_lottery import sparsity_schedules as sparsity_schedules
+from tf_lottery import structured as structured
 from tf_lottery import weights as weights
 from tf_lottery.callbacks import (
     IterativeMagnitudePruning as IterativeMagnitudePruning,

@@ -16,7 +16,7 @@ from benchmarks import harness
 
 _ALL = (
     "held", "imp_mnist", "between_rounds", "global_selection", "disk",
-    "criteria",
+    "criteria", "structured",
 )
 
 

@@ -1,0 +1,199 @@
+"""The proof refuses what differs, and what it cannot see."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from tf_lottery import graph as graph_lib
+from tf_lottery import structured
+from tf_lottery import weights
+from tf_lottery.structured import comparing
+from tf_lottery.structured import inputs as inputs_lib
+from tf_lottery.structured import randomising
+from tf_lottery.structured import rebuilding
+
+
+def network():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, padding="same", name="c1")(inputs)
+    x = layers.BatchNormalization(name="n1")(x)
+    x = layers.Activation("sigmoid", name="s1")(x)
+    x = layers.Conv2D(8, 3, padding="same", name="c2")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(inputs, layers.Dense(4, name="logits")(x))
+
+
+def wrongly(graph, key, change):
+    """A graph in which the bindings of a weight are changed."""
+    bindings = [
+        dataclasses.replace(b, ids=change(b.ids)) if b.key == key else b
+        for b in graph.bindings
+    ]
+    return dataclasses.replace(graph, bindings=bindings)
+
+
+@pytest.mark.parametrize("key", ["n1/gamma", "n1/moving_mean", "c1/bias"])
+def test_a_wrong_slice_is_refused(key, monkeypatch):
+    model = network()
+    graph = graph_lib.trace(model)
+    wrong = wrongly(graph, key, lambda ids: np.roll(ids, 1))
+    plan = structured.plan(model, ratio=0.5)
+    structured.shrink(model, plan)
+    monkeypatch.setattr(graph_lib, "trace", lambda model: wrong)
+    with pytest.raises(structured.VerificationError, match="does not compute"):
+        structured.shrink(model, plan)
+
+
+def test_producers_at_zero_are_no_removal():
+    """What a sigmoid makes of zero is not zero: readers must be masked."""
+    model = network()
+    model.get_layer("c2").kernel.assign(
+        np.abs(keras.ops.convert_to_numpy(model.get_layer("c2").kernel))
+    )
+    plan = structured.plan(model, ratio=0.5)
+    small = structured.shrink(model, plan)
+    graph = graph_lib.trace(model)
+    kept = plan.kept(graph)
+    x = np.random.default_rng(0).normal(size=(4, 8, 8, 3))
+    for binding in graph.bindings:
+        if binding.kind == "out" and binding.key.startswith("c1"):
+            value = np.array(keras.ops.convert_to_numpy(binding.variable))
+            value[..., ~kept[binding.ids]] = 0
+            binding.variable.assign(value)
+    difference = comparing.difference(
+        [np.asarray(model(x))], [np.asarray(small(x))]
+    )
+    assert difference > 1e-3
+
+
+class Blind(layers.Layer):
+    """Passes on nothing of what it gets."""
+
+    def call(self, inputs):
+        return 0.0 * inputs
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+def test_a_comparison_that_sees_nothing_is_refused():
+    @graph_lib.register_rule(Blind)
+    def blind(call):
+        return call.inputs[0].ids
+
+    model = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(8, name="fc"), Blind(),
+         layers.Dense(8, name="fc2"), Blind(), layers.Activation("relu")]
+    )
+    plan = structured.plan(model, ratio=0.5)
+    with pytest.raises(structured.VerificationError, match="says nothing"):
+        structured.shrink(model, plan)
+
+
+def test_a_model_that_cannot_run_in_float64_is_proved_in_float32():
+    class Single(layers.Layer):
+        def call(self, inputs):
+            if inputs.dtype != "float32":
+                raise TypeError("float32 only")
+            return inputs
+
+    @graph_lib.register_rule(Single)
+    def single(call):
+        return call.inputs[0].ids
+
+    model = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(8), Single(), layers.Dense(2)]
+    )
+    small = structured.shrink(model, structured.plan(model, ratio=0.5))
+    proof = structured.proof_of(small)
+    assert proof.dtype == "float32"
+    assert proof.error <= 1e-5 < 100 * 1e-5 <= proof.control
+
+
+def test_weights_that_are_not_finite_are_left_to_random_ones():
+    model = network()
+    kernel = np.array(keras.ops.convert_to_numpy(model.get_layer("c1").kernel))
+    plan = structured.plan(model, ratio=0.5)
+    kernel[0, 0, 0, 0] = np.nan
+    model.get_layer("c1").kernel.assign(kernel)
+    proof = structured.proof_of(structured.shrink(model, plan))
+    assert proof.weights_error is None
+    assert proof.error < 1e-12
+
+
+def test_inputs_of_the_user_are_taken():
+    model = network()
+    x = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype("float32")
+    plan = structured.plan(model, ratio=0.5)
+    small = structured.shrink(model, plan, inputs=x)
+    assert structured.proof_of(small).error < 1e-12
+    with pytest.raises(structured.VerificationError, match="Pass `inputs`"):
+        structured.shrink(model, plan, inputs=np.zeros((2, 3), "float32"))
+
+
+def test_only_what_was_proved_has_a_proof():
+    with pytest.raises(ValueError, match="no proof"):
+        structured.proof_of(network())
+
+
+def test_calibration_makes_statistics_those_of_the_batch():
+    model = network()
+    x = np.random.default_rng(0).normal(3, 2, (16, 8, 8, 3))
+    randomising.calibrate(model, x)
+    norm = model.get_layer("n1")
+    before = keras.Model(model.input, norm.input)(x)
+    np.testing.assert_allclose(
+        norm.moving_mean, np.mean(before, (0, 1, 2)), rtol=1e-4
+    )
+    np.testing.assert_allclose(
+        norm.moving_variance, np.var(before, (0, 1, 2)), rtol=1e-3
+    )
+    assert norm.momentum == 0.99
+
+
+def test_random_inputs_fit_the_model():
+    words = keras.Input((None,), dtype="int32", name="words")
+    flags = keras.Input((5,), dtype="bool", name="flags")
+    image = keras.Input((6, 6, 3), name="image")
+    x = layers.Embedding(7, 4)(words)
+    x = layers.GlobalAveragePooling1D()(x)
+    y = layers.Flatten()(layers.Rescaling(1 / 255.0)(image))
+    z = layers.Dense(4)(keras.ops.cast(flags, "float32"))
+    model = keras.Model([words, flags, image], layers.Concatenate()([x, y, z]))
+    view = graph_lib.trace(model).view
+    found = inputs_lib.random_inputs(view, size=11)
+    assert [a.dtype.name for a in found] == ["int32", "bool", "float32"]
+    assert found[0].shape[1:] == (11,) and found[0].max() == 6
+    assert 100 < found[2].max() <= 255
+    model(inputs_lib.packed(view, found))
+
+
+def test_twins_compute_the_same():
+    model = keras.Sequential(
+        [
+            keras.Input((9, 9, 4)),
+            layers.Conv2D(8, 3, groups=4),
+            layers.Conv2D(8, 3, 2, groups=2, padding="same"),
+            layers.Flatten(),
+            layers.Dense(3, activation="tanh"),
+        ]
+    )
+    twin = rebuilding.rebuild(graph_lib.trace(model), dtype="float64")
+    for key, variable in weights.variables(model).items():
+        twin.variables[key].assign(variable)
+    x = np.random.default_rng(0).normal(size=(4, 9, 9, 4)).astype("float32")
+    assert twin.model.outputs[0].dtype == "float64"
+    np.testing.assert_allclose(
+        np.asarray(model(x)), np.asarray(twin.model(x)), atol=1e-5
+    )
+
+
+def test_difference():
+    a = [np.array([1.0, -4.0])]
+    assert comparing.difference(a, [np.array([1.0, -3.0])]) == 0.25
+    assert comparing.difference(a, [np.array([1.0, np.nan])]) == np.inf
+    assert comparing.difference(a, [np.zeros(3)]) == np.inf
+    assert comparing.difference([np.zeros(2)], [np.zeros(2)]) == 0

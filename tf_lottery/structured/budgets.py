@@ -1,0 +1,151 @@
+"""Budgets: the smallest ratio that meets one."""
+
+from tf_lottery.structured import latency
+from tf_lottery.structured import plans
+
+NAMES = ("ratio", "params", "macs", "bytes", "latency_ms")
+_LARGEST = 0.999
+_STEPS = 24
+_MEASUREMENTS = 7
+
+
+def chosen(budgets):
+    """Returns the one budget that is given, by name and value.
+
+    Args:
+        budgets: Dict from name to number or `None`.
+
+    Raises:
+        ValueError: If none or several are given, or the value is invalid.
+    """
+    given = {k: v for k, v in budgets.items() if v is not None}
+    if len(given) != 1:
+        raise ValueError(
+            f"Exactly one of {', '.join(NAMES)} must be given. "
+            f"Received: {given or 'none'}"
+        )
+    ((name, value),) = given.items()
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if name == "ratio":
+        valid, expected = number and 0 <= value < 1, "a float in [0, 1)"
+    else:
+        valid, expected = number and value > 0, "a number above 0"
+    if not valid:
+        raise ValueError(
+            f"Argument `{name}` must be {expected}. Received: {name}={value!r}"
+        )
+    return name, value
+
+
+def ratio_for(name, value, chooser, costs):
+    """Returns the smallest ratio at which a budget is met.
+
+    Args:
+        name: String, one of `NAMES` but `"latency_ms"` and `"ratio"`.
+        value: Float, a fraction of what the model has if at most 1, else an
+            absolute number.
+        chooser: `choosing.Chooser`.
+        costs: `costs.Costs`.
+
+    Returns:
+        Float.
+
+    Raises:
+        ValueError: If the budget cannot be met.
+    """
+    whole = costs.count(chooser.kept(0.0))[name]
+    target = value * whole if value <= 1 else value
+
+    def cost(ratio):
+        return costs.count(chooser.kept(ratio))[name]
+
+    if cost(_LARGEST) > target:
+        raise ValueError(
+            f"Argument `{name}` cannot be met: with one unit, or `round_to` "
+            f"units, in every layer the model still has {cost(_LARGEST):,}. "
+            f"Received: {name}={value}, that is {target:,.0f} of {whole:,}."
+        )
+    return _bisect(lambda ratio: cost(ratio) <= target, _STEPS)
+
+
+def ratio_for_latency(value, chooser, graph):
+    """Returns the smallest ratio at which a measured latency is met.
+
+    Small models with the weights cut but nothing proved are converted to
+    TFLite and measured in turns with the whole model.
+
+    Args:
+        value: Float, milliseconds for one sample on one thread.
+        chooser: `choosing.Chooser`.
+        graph: `tf_lottery.graph.Graph`.
+
+    Returns:
+        Tuple of the ratio, the milliseconds of the small model and those of
+        the whole one.
+
+    Raises:
+        ValueError: If the budget cannot be met.
+    """
+    whole = latency.interpreter_of(graph, chooser.kept(0.0))
+    measured = {}
+
+    def measure(ratio):
+        small = latency.interpreter_of(graph, chooser.kept(ratio))
+        measured[ratio] = latency.compare([small, whole])
+        return measured[ratio][0] <= value
+
+    if measure(0.0):
+        return 0.0, *measured[0.0]
+    if not measure(_LARGEST):
+        raise ValueError(
+            "Argument `latency_ms` cannot be met: with one unit, or "
+            "`round_to` units, in every layer the model takes "
+            f"{measured[_LARGEST][0]:.3g} ms, the whole one "
+            f"{measured[_LARGEST][1]:.3g} ms. Received: latency_ms={value}."
+        )
+    ratio = _bisect(measure, _MEASUREMENTS)
+    if ratio not in measured:
+        measure(ratio)
+    return ratio, *measured[ratio]
+
+
+def plan_within(name, value, chooser, costs, arguments, frozen):
+    """Returns the `Plan` that meets a budget with the least removed.
+
+    Args:
+        name: String, one of `NAMES`.
+        value: Number, see `structured.plan`.
+        chooser: `choosing.Chooser`.
+        costs: `costs.Costs`.
+        arguments: Dict that the plan remembers.
+        frozen: List of dicts, beside what the graph has frozen.
+    """
+    graph, reached = chooser.graph, {}
+    if name == "ratio":
+        ratio = value
+    elif name == "latency_ms":
+        ratio, small, whole = ratio_for_latency(value, chooser, graph)
+        reached = {"latency_ms": small, "whole_latency_ms": whole}
+    else:
+        ratio = ratio_for(name, value, chooser, costs)
+    kept = chooser.kept(ratio)
+    before, after = costs.count(graph.kept()), costs.count(kept)
+    if reached:
+        before["latency_ms"] = reached.pop("whole_latency_ms")
+        after |= reached
+    arguments = arguments | {name: value, "reached_ratio": ratio}
+    return plans.plan_of(graph, kept, before, after, arguments, frozen)
+
+
+def _bisect(is_met, steps):
+    """The smallest ratio found where `is_met`, which larger ones meet."""
+    if is_met(0.0):
+        return 0.0
+    low, high = 0.0, _LARGEST
+    for _ in range(steps):
+        middle = (low + high) / 2
+        if is_met(middle):
+            high = middle
+        else:
+            low = middle
+    return high

@@ -1,0 +1,179 @@
+"""What a small model takes over from the big one besides its weights."""
+
+import dataclasses
+import warnings
+
+import keras
+import numpy as np
+
+from tf_lottery import layers
+from tf_lottery import optimizers
+from tf_lottery import holding
+from tf_lottery import snapshots
+from tf_lottery import weights as weights_lib
+from tf_lottery.structured import rebuilding
+from tf_lottery.structured import slices
+
+# Their step of one weight depends on other weights of the same kernel.
+_MIXING = tuple(
+    getattr(keras.optimizers, name)
+    for name in ("Lamb", "Muon", "Adafactor")
+    if hasattr(keras.optimizers, name)
+)
+
+
+def weights(twin, model, values):
+    """Gives every variable of a small model its value and trainable flag.
+
+    Args:
+        twin: `rebuilding.Twin`, the small model.
+        model: The big `keras.Model`, left as it is.
+        values: Dict from weight key in `model` to array.
+    """
+    source = weights_lib.variables(model)
+    for key, variable in twin.variables.items():
+        if values[key].shape != tuple(variable.shape):
+            raise ValueError(
+                f"Weight '{key}' of model '{model.name}' does not shrink as "
+                f"its layer does. Received: slices of shape "
+                f"{values[key].shape}. Expected: {tuple(variable.shape)}."
+            )
+        variable.assign(values[key])
+        if variable.trainable != source[key].trainable:
+            variable.trainable = source[key].trainable
+    rebuilding.finalize(twin.model)
+
+
+def training(twin, model, cut):
+    """Compiles the small model as the big one, with its state and masks.
+
+    Args:
+        twin: `rebuilding.Twin`, the small model, with its weights already.
+        model: The big `keras.Model`, left as it is.
+        cut: `slices.Cut`.
+    """
+    masks = {
+        twin.keys[key]: cut.array(key, mask)
+        for key, mask in holding.masks_of(model).items()
+    }
+    if not model.compiled or getattr(model, "optimizer", None) is None:
+        if any(not mask.all() for mask in masks.values()):
+            warnings.warn(
+                f"Model '{model.name}' is not compiled, so the small model "
+                "has the zeros of its masks but does not hold them. Compile "
+                "it and call `tf_lottery.hold`.",
+                stacklevel=4,
+            )
+        return
+    _compile(twin.model, model)
+    if model.optimizer.built:
+        _copy_state(twin, model, cut)
+    if masks:
+        holding.hold(twin.model, masks)
+    if cut.slices:
+        _warn_of_trajectory(model, cut)
+
+
+def snapshot(taken, model, cut):
+    """Returns a snapshot of the big model cut to the small one.
+
+    Args:
+        taken: `tf_lottery.snapshots.Snapshot` of `model`.
+        model: The `keras.Model` it was taken from.
+        cut: `slices.Cut`.
+
+    Returns:
+        `Snapshot`. The optimizer's state is left out, so that a fresh one is
+        made, where the model's optimizer is not the one it came from.
+    """
+    small = {
+        key: cut.value(key, a).astype(a.dtype)
+        for key, a in taken.weights.items()
+    }
+    state = _cut_state(taken, model, cut)
+    return dataclasses.replace(
+        taken,
+        weights=small,
+        optimizer=state,
+        optimizer_name=taken.optimizer_name if state else "",
+    )
+
+
+def _cut_state(taken, model, cut):
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None or not optimizer.built or not taken.optimizer:
+        return []
+    shapes = [tuple(v.shape) for v in optimizers.state(optimizer)]
+    if (
+        taken.optimizer_name not in ("", optimizers.name_of(optimizer))
+        or shapes != [tuple(np.shape(a)) for a in taken.optimizer]
+        # The order of a subclassed model's variables is not its graph's.
+        or not layers.can_clone(model)
+    ):
+        return []
+    names = slices.labels(model)
+    return slices.optimizer_arrays(taken.optimizer, names, cut)
+
+
+def _compile(small, model):
+    config = dict(model._compile_config.config)
+    masked = optimizers.find(model.optimizer)
+    optimizer = config["optimizer"]
+    if masked is not None:
+        optimizer = masked.inner_optimizer
+    optimizer = keras.optimizers.get(optimizer)
+    config["optimizer"] = type(optimizer).from_config(optimizer.get_config())
+    for kind in ("metrics", "weighted_metrics"):
+        config[kind] = keras.tree.map_structure(_fresh, config[kind])
+    small.compile(**config)
+    small.optimizer.build(small.trainable_variables)
+
+
+def _fresh(metric):
+    if isinstance(metric, keras.metrics.Metric):
+        return type(metric).from_config(metric.get_config())
+    return metric
+
+
+def _copy_state(twin, model, cut):
+    names = slices.labels(model)
+    arrays = slices.optimizer_arrays(
+        snapshots.capture(optimizers.state(model.optimizer)), names, cut
+    )
+    slots = {
+        (twin.keys.get(n[0]), n[1]): a
+        for n, a in zip(names, arrays) if n is not None
+    }
+    others = iter([a for n, a in zip(names, arrays) if n is None])
+    # By name: the variables of a subclassed model come in another order.
+    for variable, name in zip(
+        optimizers.state(twin.model.optimizer),
+        slices.labels(twin.model),
+    ):
+        variable.assign(next(others) if name is None else slots[name[:2]])
+
+
+def _warn_of_trajectory(model, cut):
+    reasons = []
+    inner = optimizers.innermost(model.optimizer)
+    if isinstance(inner, _MIXING):
+        reasons.append(
+            f"{type(inner).__name__} mixes the weights of a kernel in a step"
+        )
+    reasons += [
+        f"`{name}` measures gradients that are gone now"
+        for name in ("clipnorm", "global_clipnorm")
+        if getattr(inner, name, None) is not None
+    ]
+    if cut.scales:
+        reasons.append(
+            f"{', '.join(sorted(cut.scales))} are rescaled, for attention "
+            "divides by the root of its key dimensions"
+        )
+    if reasons:
+        warnings.warn(
+            "The small model computes the same, but further training will "
+            "not follow the exact trajectory of the masked big model: "
+            f"{'; '.join(reasons)}.",
+            stacklevel=4,
+        )

@@ -1,0 +1,180 @@
+"""Compaction: what unstructured masks have made dead is removed."""
+
+import collections
+import dataclasses
+import weakref
+
+from tf_lottery import graph as graph_lib
+from tf_lottery.structured import costs as costs_lib
+from tf_lottery.structured import dead
+from tf_lottery.structured import plans
+from tf_lottery.structured import rebuilding
+from tf_lottery.structured import shrinking
+from tf_lottery.structured.slices import Cut
+
+_REPORTS = weakref.WeakKeyDictionary()
+
+
+@dataclasses.dataclass(frozen=True)
+class Compaction:
+    """What was removed from a model by `compact`.
+
+    Attributes:
+        plan: `Plan` of the units that are kept.
+        unread: Integer, number of units removed because nothing reads them.
+        constant: Integer, number of units removed because they do not vary.
+        layers: Dict from layer path to dict of `"units"`, `"params"` and
+            `"macs"` that were removed from it.
+    """
+
+    plan: plans.Plan
+    unread: int
+    constant: int
+    layers: dict
+
+    def __str__(self):
+        lines = [
+            f"{self.unread} units that nothing reads and {self.constant} "
+            "that do not vary were removed.",
+            f"{'layer':<40} {'units':>8} {'params':>12} {'MACs':>14}",
+        ]
+        lines += [
+            f"{path:<40} {of['units']:>8,} {of['params']:>12,} "
+            f"{of['macs']:>14,}"
+            for path, of in self.layers.items()
+        ]
+        return "\n".join(lines)
+
+
+def compact(model, masks=None, inputs=None):
+    """Returns a model without the units that unstructured masks made dead.
+
+    Dead is a unit that no kept weight leads from to the output, and one that
+    no kept weight leads to from the input. The latter has a constant value at
+    inference: zero is removed, another value is added to the bias of the
+    layers that read it where that is exact (dense layers, convolutions
+    without padding), and otherwise the unit stays. That goes on until nothing
+    is dead. Every layer keeps at least one unit.
+
+    Nothing is lost: the result is proved to compute what the masked model
+    does. Masks, the state of the optimizer and everything else `shrink`
+    carries are carried; `compact_ticket` does so for a ticket. Training goes
+    on along the same trajectory where only units went that nothing read; one
+    that does not vary had a bias that could still learn, which is gone.
+
+    Args:
+        model: A built `keras.Model`, left as it is.
+        masks: Dict from weight key to boolean array, `True` = kept. Defaults
+            to those held on the model; where none are, weights that are zero
+            count as pruned.
+        inputs: See `shrink`.
+
+    Returns:
+        A `keras.Model`, compiled if `model` is. `report_of` tells what was
+        removed, `proof_of` how it was proved.
+
+    Raises:
+        ValueError: If masks do not fit, or the model is no graph.
+        VerificationError: If equality cannot be proved.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> from tf_lottery import structured
+    >>> model = keras.Sequential([
+    ...     keras.Input((4,)), keras.layers.Dense(8, name="fc"),
+    ...     keras.layers.Dense(2, name="logits")])
+    >>> mask = np.ones((8, 2), bool)
+    >>> mask[:5] = False
+    >>> small = structured.compact(model, {"logits/kernel": mask})
+    >>> small.get_layer("fc").units, structured.report_of(small).unread
+    (3, 5)
+    """
+    found = dead.Dead(model, masks)
+    small = shrinking.carry_out(
+        found.graph, found.kept, found.masks, found.taken_up(), inputs
+    )
+    _REPORTS[small] = _report(found)
+    return small
+
+
+def compact_ticket(ticket, model, masks=None):
+    """Returns a ticket cut as `compact` cuts the model it belongs to.
+
+    A compacted model that is rewound to it computes what the masked model
+    computes after the same rewind, and trains on.
+
+    Args:
+        ticket: `tf_lottery.Ticket`.
+        model: The `keras.Model` it belongs to, still whole, with the weights
+            it has when it is compacted.
+        masks: As given to `compact`. Defaults to those of the ticket.
+
+    Returns:
+        `Ticket` that fits `compact(model, masks)`.
+
+    Raises:
+        ValueError: If the ticket does not fit the model.
+
+    Warns:
+        UserWarning: If a unit that is constant in the model is not so, or
+            cannot be taken up, at the rewinding point.
+    """
+    ticket.check_fits(model)
+    found = dead.Dead(model, ticket.masks if masks is None else masks)
+    cut, keys = Cut.of(found.graph, found.kept), {}
+    if not graph_lib.functional.own_graph(model):
+        keys = rebuilding.rebuild(found.graph, found.kept).keys
+    before = ticket.snapshot.weights
+    added = found.taken_up(before) if found.constant.any() else {}
+    weights = {
+        key: value + added[key].astype(value.dtype) if key in added else value
+        for key, value in before.items()
+    }
+    snapshot = dataclasses.replace(ticket.snapshot, weights=weights)
+    ticket = dataclasses.replace(ticket, snapshot=snapshot)
+    return shrinking.cut_ticket(ticket, model, cut, keys)
+
+
+def report_of(model):
+    """Returns what was removed from a model that `compact` returned.
+
+    Args:
+        model: `keras.Model`, the very object it returned.
+
+    Returns:
+        A `Compaction`.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if model not in _REPORTS:
+        raise ValueError(
+            f"Model '{model.name}' has no report in this process. Expected a "
+            "model returned by `structured.compact`."
+        )
+    return _REPORTS[model]
+
+
+def _report(found):
+    """The `Compaction` that removes what was found dead."""
+    graph, kept = found.graph, found.kept
+    costs = costs_lib.Costs(graph)
+    before, after = costs.count(graph.kept()), costs.count(kept)
+    plan = plans.plan_of(graph, kept, before, after, {"criterion": "dead"})
+    old, new = costs.by_layer(graph.kept()), costs.by_layer(kept)
+    units = collections.Counter()
+    for producer in graph.producers:
+        units[producer.path] += int((~kept[producer.ids]).sum())
+    layers = {
+        path: {
+            "units": units[path],
+            "params": old[path]["params"] - new[path]["params"],
+            "macs": old[path]["macs"] - new[path]["macs"],
+        }
+        for path in old
+    }
+    constant = int((found.constant & ~kept).sum())
+    unread = before["units"] - after["units"] - constant
+    layers = {path: of for path, of in layers.items() if any(of.values())}
+    return Compaction(plan, unread, constant, layers)

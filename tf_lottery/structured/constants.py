@@ -1,0 +1,137 @@
+"""What units that do not vary are worth, and who can take them up.
+
+A unit that no kept weight reaches from the input has the same value for every
+sample. Zero can simply go. Another value goes into the bias of the layer that
+reads it, where that is exact: not beside padding, which is zero.
+"""
+
+import collections
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_lottery.graph import functional
+from tf_lottery.structured import inputs as inputs_lib
+from tf_lottery.structured import rebuilding
+
+_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+_LINEAR = (
+    keras.layers.Dense,
+    *_CONVOLUTIONS,
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+_ROUNDING = 1e-12
+
+
+def inputs_of_layers(graph, weights):
+    """Runs a model on random inputs, noting what its linear layers read.
+
+    Args:
+        graph: `tf_lottery.graph.Graph`.
+        weights: Dict from weight key to array: the weights to run with.
+
+    Returns:
+        Dict from weight key of a kernel to the list of the arrays that its
+        layer was called with, the channels last.
+    """
+    twin = rebuilding.rebuild(graph, dtype="float64")
+    for key, variable in twin.variables.items():
+        variable.assign(weights[key])
+    rebuilding.finalize(twin.model)
+    keys = {id(v): key for key, v in twin.variables.items()}
+    seen = collections.defaultdict(list)
+
+    def call(operation, args, kwargs, _):
+        nested = functional.own_graph(operation)
+        if nested is not None:
+            is_tensor = ops.is_tensor
+            inner = functional.ordered(nested, args, kwargs, is_tensor)
+            return functional.run(nested, inner, call)
+        if isinstance(operation, _LINEAR):
+            value = ops.convert_to_numpy(args[0] if args else kwargs["inputs"])
+            if getattr(operation, "data_format", None) == "channels_first":
+                value = np.moveaxis(value, 1, -1)
+            seen[keys[id(operation.kernel)]].append(value)
+        return operation(*args, **kwargs)
+
+    own = functional.own_graph(twin.model)
+    arrays = inputs_lib.fitting(graph.view, twin.model)
+    functional.run(own, [ops.convert_to_tensor(x) for x in arrays], call)
+    return dict(seen)
+
+
+class Constants:
+    """Values of units that do not vary, as the layers that read them see.
+
+    Args:
+        graph: `tf_lottery.graph.Graph`.
+        weights: Dict from weight key to array: the weights they have.
+    """
+
+    def __init__(self, graph, weights):
+        self.weights = weights
+        self._seen = inputs_of_layers(graph, weights)
+        self._keys = {
+            id(b.variable): b.key for b in graph.bindings
+        }
+
+    def of(self, binding):
+        """Returns the constants that a kernel reads.
+
+        Args:
+            binding: `Binding` of kind `"in"`.
+
+        Returns:
+            Float array along the axis of the binding, NaN where the value is
+            not the same everywhere; `None` if they cannot be seen.
+        """
+        layer, found = binding.layer, self._seen.get(binding.key)
+        if not found or not isinstance(layer, _LINEAR):
+            return None
+        rows = np.concatenate([x.reshape(-1, x.shape[-1]) for x in found])
+        if rows.shape[1] != len(binding.ids):
+            return None
+        low, high = rows.min(axis=0), rows.max(axis=0)
+        rounding = _ROUNDING * np.maximum(1, np.abs(high)) * (high != 0)
+        return np.where(high - low <= rounding, high, np.nan)
+
+    def bias_of(self, binding):
+        """Returns the key of the bias that takes up constants, or `None`."""
+        layer = binding.layer
+        bias = getattr(layer, "bias", None)
+        if bias is None or not is_exact(layer):
+            return None
+        return self._keys.get(id(bias)) or _beside(binding.key)
+
+    def taken_up(self, binding, removed):
+        """Returns what removed constants add to the bias of a layer.
+
+        Args:
+            binding: `Binding` of kind `"in"` of a kernel.
+            removed: Boolean array along its axis.
+
+        Returns:
+            Float array, one per output.
+        """
+        values = np.where(removed, self.of(binding), 0.0)
+        kernel = self.weights[binding.key].astype("float64")
+        shape = [1] * kernel.ndim
+        shape[binding.axis] = -1
+        added = kernel * values.reshape(shape)
+        return added.sum(axis=tuple(range(kernel.ndim - 1)))
+
+
+def is_exact(layer):
+    """Whether a layer treats a constant input alike at every position."""
+    if isinstance(layer, keras.layers.Dense):
+        return True
+    if not isinstance(layer, _CONVOLUTIONS) or layer.groups != 1:
+        return False
+    return layer.padding == "valid" or all(n == 1 for n in layer.kernel_size)
+
+
+def _beside(key):
+    return key.rpartition("/")[0] + "/bias"

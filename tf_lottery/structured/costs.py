@@ -1,0 +1,186 @@
+"""Parameters and multiply-accumulates of a model, whole or narrowed."""
+
+import collections
+import math
+
+import keras
+import numpy as np
+from keras import tree
+
+from tf_lottery import weights as weights_lib
+from tf_lottery.graph import functional
+
+BYTES_PER_PARAMETER = 4
+_ATTENTION = tuple(
+    getattr(keras.layers, name)
+    for name in ("MultiHeadAttention", "GroupQueryAttention")
+    if hasattr(keras.layers, name)
+)
+_TRANSPOSED = (
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+
+
+class Costs:
+    """Counts what the model of a graph costs when some units are removed.
+
+    One multiply-accumulate is counted for each weight of a kernel and each
+    position it is applied at, two matrix products for attention; what
+    elementwise operations and pooling do is not. Axes of unknown size count
+    as one position.
+
+    Args:
+        graph: `tf_lottery.graph.Graph`.
+
+    Example:
+
+    >>> import keras
+    >>> from tf_lottery import graph, structured
+    >>> model = keras.Sequential([
+    ...     keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)])
+    >>> traced = graph.trace(model)
+    >>> structured.Costs(traced).count(traced.kept())
+    {'units': 0, 'params': 112, 'macs': 3888, 'bytes': 448}
+    """
+
+    def __init__(self, graph):
+        self.graph = graph
+        self.shapes = {
+            key: tuple(variable.shape)
+            for key, variable in weights_lib.variables(graph.model).items()
+            if not weights_lib.is_seed(variable)
+        }
+        self._keys = {
+            id(variable): key
+            for key, variable in weights_lib.variables(graph.model).items()
+        }
+        ids = [x.ids for x in (*graph.bindings, *graph.producers)]
+        self._classes = np.unique(np.concatenate([[0], *ids]))[1:].astype(int)
+        self.positions = collections.Counter()
+        self.attention = []
+        self._read(graph.view)
+
+    def count(self, kept):
+        """Returns the costs when some classes are kept.
+
+        Args:
+            kept: Boolean array over the ids of the graph.
+
+        Returns:
+            Dict of integers: `"units"` (classes), `"params"`, `"macs"` for
+            one sample and `"bytes"`, four for each parameter.
+        """
+        layers = self.by_layer(kept)
+        params = sum(layer["params"] for layer in layers.values())
+        return {
+            "units": int(kept[self._classes].sum()),
+            "params": params,
+            "macs": sum(layer["macs"] for layer in layers.values()),
+            "bytes": params * BYTES_PER_PARAMETER,
+        }
+
+    def by_layer(self, kept):
+        """Returns the costs of every layer with weights.
+
+        Args:
+            kept: Boolean array over the ids of the graph.
+
+        Returns:
+            Dict from layer path to dict of `"params"` and `"macs"`.
+        """
+        shapes = self._shapes(kept)
+        found = collections.defaultdict(lambda: {"params": 0, "macs": 0})
+        for key, shape in shapes.items():
+            layer = found[key.rpartition("/")[0]]
+            layer["params"] += math.prod(shape)
+            layer["macs"] += self.positions[key] * math.prod(shape)
+        for path, count, query, output in self.attention:
+            heads, size = shapes[query][1:]
+            found[path]["macs"] += count * heads * size
+            found[path]["macs"] += count * math.prod(shapes[output][:2])
+        return dict(found)
+
+    def _shapes(self, kept):
+        shapes = dict(self.shapes)
+        for key, cuts in self.graph.slices(kept).items():
+            shape = list(shapes[key])
+            for axis, mask in cuts:
+                shape[axis] = int(mask.sum())
+            shapes[key] = tuple(shape)
+        return shapes
+
+    def _read(self, view):
+        def call(operation, args, kwargs, outputs):
+            part = view.parts.get(id(operation))
+            if part is not None:
+                self._read(part)
+            elif isinstance(operation, keras.layers.Layer):
+                inputs = [
+                    x for x in tree.flatten((args, kwargs))
+                    if isinstance(x, keras.KerasTensor)
+                ]
+                self._count_call(operation, inputs, outputs)
+            return outputs
+
+        functional.run(view.graph, view.graph.inputs, call)
+
+    def _count_call(self, layer, inputs, outputs):
+        while getattr(layer, "transparent", False):
+            layer = layer.layer
+        if isinstance(layer, _ATTENTION):
+            return self._count_attention(layer, inputs, outputs)
+        if isinstance(layer, keras.layers.Embedding):
+            return
+        positions = _positions(layer, inputs[0], outputs[0])
+        for variable in layer.variables:
+            if _is_kernel(variable):
+                self.positions[self._keys[id(variable)]] += positions
+
+    def _count_attention(self, layer, inputs, outputs):
+        kernels = [v for v in layer.weights if len(v.shape) > 2]
+        query, _, _, output = [self._keys[id(v)] for v in kernels]
+        asked = _sizes(inputs[0].shape[1:-1])
+        known = _sizes(inputs[1].shape[1:-1])
+        for kernel, count in zip(kernels, (asked, known, known, asked)):
+            self.positions[self._keys[id(kernel)]] += count
+        path = query.rpartition("/")[0]
+        self.attention.append((path, asked * known, query, output))
+
+
+def _is_kernel(variable):
+    name = variable.name
+    return len(variable.shape) > 1 and "kernel" in name
+
+
+def _positions(layer, inputs, outputs):
+    """At how many places of one sample the kernels of a layer are applied."""
+    if isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)):
+        return _sizes(inputs.shape[1:-1])
+    inner = layer
+    while isinstance(inner, keras.layers.Wrapper):
+        inner = inner.layer
+    tensor = inputs if isinstance(inner, _TRANSPOSED) else outputs
+    shape = list(tensor.shape[1:])
+    if isinstance(layer, keras.layers.EinsumDense):
+        return _einsum_positions(layer, inputs.shape)
+    channels_first = getattr(inner, "data_format", None) == "channels_first"
+    rank = len(shape) if inner is layer else len(shape) - 1
+    del shape[-rank if channels_first else -1]
+    return _sizes(shape)
+
+
+def _einsum_positions(layer, shape):
+    """The sizes of the input's axes that the kernel does not have."""
+    operands, _, _ = layer.equation.replace(" ", "").partition("->")
+    labels, _, kernel = operands.partition(",")
+    if labels.startswith("..."):
+        labels = "." * (len(shape) - len(labels) + 3) + labels[3:]
+    return _sizes(
+        n for label, n in zip(labels[1:], shape[1:]) if label not in kernel
+    )
+
+
+def _sizes(shape):
+    return math.prod(n or 1 for n in shape)

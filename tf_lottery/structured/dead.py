@@ -1,0 +1,156 @@
+"""Which units of a model are dead under unstructured masks."""
+
+import warnings
+
+import numpy as np
+from keras import ops
+
+from tf_lottery import graph as graph_lib
+from tf_lottery import holding
+from tf_lottery import weights as weights_lib
+from tf_lottery.structured import constants as constants_lib
+from tf_lottery.structured import liveness
+
+
+class Dead:
+    """What is dead in a model under masks.
+
+    Args:
+        model: A built `keras.Model`.
+        masks: Dict from weight key to boolean array, or `None`, see
+            `structured.compact`.
+
+    Attributes:
+        graph: `tf_lottery.graph.Graph` of the model.
+        masks: Dict from weight key to boolean array.
+        kept: Boolean array over the ids of the graph, `False` = dead.
+        constant: Boolean array over the ids: dead, for it does not vary.
+    """
+
+    def __init__(self, model, masks):
+        self.graph = graph_lib.trace(model)
+        self.weights = {
+            key: ops.convert_to_numpy(variable)
+            for key, variable in weights_lib.variables(model).items()
+        }
+        self.masks = _masks(model, masks, self.weights)
+        self.lives = liveness.Liveness(self.graph, self.masks)
+        self.constant = np.zeros(self.graph.size, bool)
+        self._constants = None
+        self._find()
+
+    def _find(self):
+        """Removes until nothing is dead but what its layer needs."""
+        fixed = ~self.lives.varying()
+        fixed[0] = False
+        pinned = np.zeros(self.graph.size, bool)
+        while True:
+            self._remove(fixed & ~pinned, pinned)
+            empty = [
+                producer.ids[0]
+                for producer in self.graph.producers
+                if len(producer.ids) and not self.kept[producer.ids].any()
+            ]
+            if not empty:
+                break
+            # Again from the start, for these may read what had gone.
+            pinned[empty] = True
+
+    def _remove(self, fixed, pinned):
+        self.constant = np.zeros(self.graph.size, bool)
+        while True:
+            read = self.lives.read(self.constant)
+            found = fixed & read & ~self.constant
+            if found.any():
+                found = self._removable(found, read & ~self.constant)
+            if not found.any():
+                break
+            self.constant |= found
+        self.kept = read & ~self.constant | pinned
+        self.kept[0] = True
+
+    def constants(self, weights=None):
+        """The constants under the model's weights, or under others."""
+        if weights is not None:
+            return constants_lib.Constants(self.graph, self._masked(weights))
+        if self._constants is None:
+            self._constants = constants_lib.Constants(
+                self.graph, self._masked(self.weights)
+            )
+        return self._constants
+
+    def taken_up(self, weights=None):
+        """Returns what removed constants add to biases, by weight key."""
+        added = {}
+        if not self.constant.any():
+            return added
+        constants = self.constants(weights)
+        for binding in self.graph.bindings:
+            removed = self._read_constants(binding)
+            if not removed.any():
+                continue
+            values = constants.of(binding)
+            bias = constants.bias_of(binding)
+            if bias is None or np.isnan(values[removed]).any():
+                if np.any(values[removed] != 0):
+                    _warn(binding, self.graph.model)
+                continue
+            added[bias] = constants.taken_up(binding, removed)
+        return added
+
+    def _masked(self, weights):
+        return {
+            key: np.where(self.masks[key], value, 0)
+            if key in self.masks else value
+            for key, value in weights.items()
+        }
+
+    def _removable(self, candidates, read):
+        """Candidates that are zero, or that every reader can take up."""
+        constants = self.constants()
+        found = candidates.copy()
+        for binding in self.graph.bindings:
+            if binding.kind not in ("in", "zero"):
+                continue
+            ids = np.asarray(binding.ids)
+            reads = candidates[ids] & self.lives.weights_of(binding, read)
+            if not reads.any():
+                continue
+            values = constants.of(binding)
+            if binding.kind == "zero" or values is None:
+                found[ids[reads]] = False
+                continue
+            exact = values == 0
+            if constants.bias_of(binding) is not None:
+                exact |= ~np.isnan(values)
+            found[ids[reads & ~exact]] = False
+        return found
+
+    def _read_constants(self, binding):
+        """Positions of a reader that are removed constants."""
+        ids = np.asarray(binding.ids)
+        if binding.kind != "in" or not self.constant[ids].any():
+            return np.zeros(len(ids), bool)
+        ends = self.kept
+        return self.constant[ids] & self.lives.weights_of(binding, ends)
+
+
+def _masks(model, masks, weights):
+    if masks is not None:
+        holding.check_masks(model, masks)
+        return {key: np.asarray(mask) for key, mask in masks.items()}
+    held = holding.masks_of(model)
+    if held:
+        return held
+    prunable = [w for w in weights_lib.inspect(model) if w.reason is None]
+    return {w.key: np.asarray(weights[w.key] != 0) for w in prunable}
+
+
+def _warn(binding, model):
+    warnings.warn(
+        f"Units of model '{model.name}' that '{binding.key}' reads are "
+        "removed, for they are zero in the trained model; at the rewinding "
+        "point they are not, and cannot be taken up by a bias. The rewound "
+        "small model differs from the rewound masked one by them.",
+        stacklevel=4,
+    )

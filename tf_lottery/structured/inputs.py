@@ -1,0 +1,133 @@
+"""Random inputs that a model can be proved on."""
+
+import keras
+import numpy as np
+from keras import tree
+
+from tf_lottery.graph import functional
+
+# For axes of unknown size, tried one after the other.
+SIZES = (16, 32, 64, 128, 256)
+_ELEMENTS = 2**18
+
+
+def random_inputs(view, size=SIZES[0], seed=0):
+    """Returns a random batch for a model.
+
+    Images are a random colour for each, times uniform noise, in the range
+    that built-in preprocessing expects; indices are below the size of every
+    table; other values are normally distributed.
+
+    Args:
+        view: `tf_lottery.graph.functional.View` of the model.
+        size: Integer, in place of sizes the model leaves open. Defaults to
+            16.
+        seed: Integer. Defaults to 0.
+
+    Returns:
+        List of arrays, one per input.
+
+    Raises:
+        ValueError: If an input holds strings.
+    """
+    generator = np.random.default_rng(seed)
+    shapes = [
+        [size if n is None else n for n in x.shape[1:]]
+        for x in view.graph.inputs
+    ]
+    largest = max(int(np.prod(shape)) for shape in shapes)
+    batch = int(np.clip(_ELEMENTS // largest, 4, 64))
+    indices = _table_sizes(view)
+    scale = 255.0 if _preprocesses(view.model) else 1.0
+    return [
+        _values(
+            generator,
+            (x.shape[0] or batch, *shape),
+            keras.backend.standardize_dtype(x.dtype),
+            indices.get(id(x)),
+            scale,
+        )
+        for x, shape in zip(view.graph.inputs, shapes)
+    ]
+
+
+def fitting(view, model):
+    """Returns random inputs of the first size that a model runs on.
+
+    Args:
+        view: `tf_lottery.graph.functional.View` of the model.
+        model: `keras.Model` to try them on, with the inputs of the view.
+
+    Returns:
+        List of arrays, one per input.
+
+    Raises:
+        Exception: What the model raised at the last size.
+    """
+    failure = None
+    for size in SIZES:
+        arrays = random_inputs(view, size)
+        try:
+            model(packed(view, arrays), training=False)
+            return arrays
+        # Too small for the model, which may be said in many ways.
+        except Exception as error:
+            failure = error
+    raise failure
+
+
+def packed(view, arrays):
+    """Returns a list of inputs in the structure that the model takes."""
+    return tree.pack_sequence_as(view.graph.input, list(arrays))
+
+
+def _values(generator, shape, dtype, below, scale):
+    if dtype == "string":
+        raise ValueError(
+            "An input of strings has no random values. Received: an input of "
+            "dtype 'string'. Expected: `inputs`, a batch to prove equality on."
+        )
+    if dtype == "bool":
+        return generator.random(shape) < 0.7
+    if below is not None or "int" in dtype:
+        return generator.integers(0, below or 2, shape).astype(dtype)
+    if len(shape) == 4 and min(shape[1], shape[3]) <= 4:
+        colour = generator.uniform(0, scale, (shape[0], 1, 1, shape[3]))
+        return (colour * generator.random(shape)).astype(dtype)
+    return generator.normal(size=shape).astype(dtype)
+
+
+def _preprocesses(model):
+    return any(
+        isinstance(x, (keras.layers.Rescaling, keras.layers.Normalization))
+        for x in model._flatten_layers()
+    )
+
+
+def _table_sizes(view):
+    """Smallest table that each input is an index into, by id of the input."""
+    found = {}
+    for operation, args, kwargs in functional.symbolic_arguments(view.graph):
+        tensors = [
+            x for x in tree.flatten((args, kwargs))
+            if isinstance(x, keras.KerasTensor)
+        ]
+        part = view.parts.get(id(operation))
+        if part is not None:
+            inner = _table_sizes(part)
+            sizes = [inner.get(id(x)) for x in part.graph.inputs]
+        else:
+            sizes = [_table_size(operation)] * len(tensors)
+        for tensor, size in zip(tensors, sizes):
+            if size is not None:
+                found[id(tensor)] = min(size, found.get(id(tensor), size))
+    return found
+
+
+def _table_size(operation):
+    inner = getattr(operation, "layer", operation)
+    for name in ("input_dim", "num_tokens"):
+        size = getattr(inner, name, None)
+        if isinstance(size, int):
+            return size
+    return None

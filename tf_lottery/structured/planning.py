@@ -1,0 +1,159 @@
+"""Planning: which units of a model to keep, within a budget."""
+
+import numpy as np
+
+from tf_lottery import graph as graph_lib
+from tf_lottery import holding
+from tf_lottery import weights as weights_lib
+from tf_lottery.structured import budgets
+from tf_lottery.structured import choosing
+from tf_lottery.structured import costs as costs_lib
+from tf_lottery.structured import scores as scores_lib
+
+
+def plan(
+    model,
+    ratio=None,
+    params=None,
+    macs=None,
+    bytes=None,
+    latency_ms=None,
+    criterion="magnitude",
+    scope="group",
+    round_to=1,
+    exclude=(),
+    masks=None,
+    data=None,
+    seed=0,
+):
+    """Plans which channels, units and heads of a model to remove.
+
+    Units that go together (through residual additions, concatenations,
+    grouped convolutions and so on) are found by tracing the graph, and each
+    such class is kept or removed as a whole. Every layer that makes units
+    keeps at least one of its own. The model is left as it is; see `shrink`.
+
+    Exactly one of the first five arguments is the budget. `params`, `macs`
+    and `bytes` are met by bisection over the ratio, so that the plan never
+    exceeds them; what is reached is in `Plan.after`.
+
+    Args:
+        model: A built `keras.Model`: Sequential, Functional, or subclassed
+            with a `call` that takes symbolic tensors.
+        ratio: Float in [0, 1), the fraction of the units to remove, of every
+            group, or of all units together if `scope="global"`.
+        params: Number of parameters at most; up to 1, a fraction of those
+            the model has.
+        macs: Number of multiply-accumulates of one sample at most, likewise.
+        bytes: Number of bytes at most, four for each parameter, likewise.
+        latency_ms: Float, milliseconds for one sample at most, measured by
+            TFLite on one thread of this machine, the model's own time in
+            turns.
+        criterion: What units are worth, see `structured.score`. Scores are
+            divided by their mean over the group. Defaults to `"magnitude"`.
+        scope: `"group"` removes from every group alike, `"global"` ranks the
+            units of all groups together. Defaults to `"group"`.
+        round_to: Integer, the number of units that a layer keeps is a
+            multiple of it, or all it has. Defaults to 1.
+        exclude: Layer names or patterns (`"logits"`, `"block*/conv"`) whose
+            units are left alone; what they read may still shrink.
+        masks: Dict from weight key to boolean array; pruned weights count as
+            zero for the criterion. Defaults to those held on the model.
+        data: Tuple `(x, y)` or iterable of such batches, for criteria that
+            need them. Defaults to `None`.
+        seed: Integer, for random scores. Defaults to 0.
+
+    Returns:
+        A `Plan`.
+
+    Raises:
+        ValueError: If an argument is invalid, the model is not built or is
+            no graph, or the budget cannot be met.
+
+    Example:
+
+    >>> import keras
+    >>> from tf_lottery import structured
+    >>> model = keras.Sequential([
+    ...     keras.Input((4,)), keras.layers.Dense(8, name="fc"),
+    ...     keras.layers.Dense(2, name="logits")])
+    >>> plan = structured.plan(model, params=0.5)
+    >>> plan.after["params"], plan.before["params"], plan.removed
+    (23, 58, 5)
+    """
+    name, value = budgets.chosen(
+        {
+            "ratio": ratio,
+            "params": params,
+            "macs": macs,
+            "bytes": bytes,
+            "latency_ms": latency_ms,
+        }
+    )
+    _check(scope, round_to)
+    masks = holding.masks_of(model) if masks is None else masks
+    graph = graph_lib.trace(model)
+    scores = scores_lib.score(graph, criterion, masks, data, seed)
+    pinned, frozen = _pinned(graph, exclude, scores, criterion)
+    chooser = choosing.Chooser(graph, scores, scope, round_to, pinned)
+    named = isinstance(criterion, str)
+    arguments = {
+        "criterion": criterion if named else repr(criterion),
+        "scope": scope,
+        "round_to": round_to,
+        "exclude": [exclude] if isinstance(exclude, str) else list(exclude),
+        "seed": seed,
+    }
+    costs = costs_lib.Costs(graph)
+    return budgets.plan_within(name, value, chooser, costs, arguments, frozen)
+
+
+def _check(scope, round_to):
+    if scope not in ("group", "global"):
+        raise ValueError(
+            "Argument `scope` must be 'group' or 'global'. "
+            f"Received: scope={scope!r}"
+        )
+    if (
+        not isinstance(round_to, int)
+        or isinstance(round_to, bool)
+        or round_to < 1
+    ):
+        raise ValueError(
+            "Argument `round_to` must be an integer of at least 1. "
+            f"Received: round_to={round_to!r}"
+        )
+
+
+def _pinned(graph, exclude, scores, criterion):
+    """Classes that stay although they could go, and entries for the report."""
+    found = weights_lib.inspect(graph.model)
+    patterns = weights_lib.resolve(found, exclude, name="exclude")
+    by_variable = {id(w.variable): patterns.get(w.key) for w in found}
+    pinned, frozen = set(), []
+    excluded = np.zeros(graph.size, bool)
+    for binding in graph.bindings:
+        pattern = by_variable.get(id(binding.variable))
+        if pattern is not None and binding.kind in ("out", "zero"):
+            excluded[binding.ids] = True
+    unscored = np.isnan(scores) & ~excluded
+    for producer in graph.producers:
+        ids = producer.ids[producer.ids != 0]
+        for mask, reason in (
+            (excluded, "excluded"),
+            (unscored, f"no score by criterion {criterion!r}"),
+        ):
+            own = ids[mask[ids]]
+            if len(own):
+                pinned.update(own.tolist())
+                frozen.append(_entry(producer, len(own), reason))
+    return pinned, frozen
+
+
+def _entry(producer, units, reason):
+    return {
+        "path": producer.path,
+        "role": producer.role,
+        "units": units,
+        "reason": reason,
+    }

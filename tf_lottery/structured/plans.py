@@ -1,0 +1,221 @@
+"""A plan of which units to keep: data, apart from any model."""
+
+import dataclasses
+import json
+
+import numpy as np
+
+FORMAT_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedGroup:
+    """Units that go together, and which of them are kept.
+
+    Attributes:
+        name: String, path of the first layer that makes the units.
+        producers: List of strings, all layers that make them.
+        members: List of `[weight key, axis, kind]`: the axes that are cut.
+        size: Integer, the number of units before.
+        kept: List of integers, positions of the kept units, ascending.
+    """
+
+    name: str
+    producers: list
+    members: list
+    size: int
+    kept: list
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Which units of a model are kept; made by `structured.plan`.
+
+    A plan names weights by their keys, so it applies to every model of the
+    same architecture: another seed, another checkpoint, another process.
+
+    Attributes:
+        groups: List of `PlannedGroup`.
+        frozen: List of dicts with the path, role, number of units and reason
+            of what cannot be removed.
+        before: Dict of `"units"`, `"params"`, `"macs"`, `"bytes"` (parameters
+            at four bytes each) of the model.
+        after: The same once the plan is carried out.
+        arguments: Dict, how the plan was made.
+    """
+
+    groups: list
+    frozen: list
+    before: dict
+    after: dict
+    arguments: dict
+
+    def __str__(self):
+        return self.report()
+
+    @property
+    def removed(self):
+        """Integer, how many units the plan removes."""
+        return sum(group.size - len(group.kept) for group in self.groups)
+
+    def to_json(self, indent=None):
+        """Returns the plan as a JSON string.
+
+        Args:
+            indent: See `json.dumps`. Defaults to `None`: one line.
+        """
+        fields = {"format": "tf_lottery.plan", "version": FORMAT_VERSION}
+        fields |= dataclasses.asdict(self)
+        return json.dumps(fields, indent=indent)
+
+    @classmethod
+    def from_json(cls, text):
+        """Reads a plan that `to_json` wrote.
+
+        Args:
+            text: String.
+
+        Raises:
+            ValueError: If it is no plan, or a newer tf_lottery wrote it.
+        """
+        try:
+            fields = json.loads(text)
+            kind, version = fields.pop("format"), fields.pop("version")
+            groups = [PlannedGroup(**g) for g in fields.pop("groups")]
+            plan = cls(groups=groups, **fields)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(
+                f"The text is no plan of tf_lottery. Received: {text[:80]!r} "
+                f"({error!r}). Expected what `Plan.to_json` returns."
+            ) from None
+        if kind != "tf_lottery.plan" or version != FORMAT_VERSION:
+            raise ValueError(
+                "The text is no plan that this tf_lottery reads. Received: "
+                f"format={kind!r}, version={version!r}. Expected: "
+                f"'tf_lottery.plan', {FORMAT_VERSION}."
+            )
+        return plan
+
+    def kept(self, graph):
+        """Returns the classes of a graph that the plan keeps.
+
+        Args:
+            graph: `tf_lottery.graph.Graph` of a model of the architecture
+                that the plan was made for.
+
+        Returns:
+            Boolean array over the ids of the graph.
+
+        Raises:
+            ValueError: If the model is of another architecture; the message
+                lists the differences.
+        """
+        own = {group.name: group for group in self.groups}
+        found = {g.name: g for g in graph.groups}
+        wrong = [
+            f"  {name}: {_described(own.get(name))} in the plan, "
+            f"{_described(_of(graph, found.get(name)))} in the model"
+            for name in sorted(own.keys() | found.keys())
+            if not _alike(own.get(name), _of(graph, found.get(name)))
+        ]
+        if wrong:
+            raise ValueError(
+                f"The plan does not fit model '{graph.model.name}': it was "
+                "made for another architecture. Differences:\n"
+                + "\n".join(wrong[:20])
+            )
+        kept = np.ones(graph.size, bool)
+        for name, group in own.items():
+            kept[found[name].classes] = False
+            kept[found[name].classes[np.array(group.kept, int)]] = True
+        return kept
+
+    def report(self):
+        """Returns a table of groups, kept units, what is frozen, and costs.
+
+        Returns:
+            String of several lines.
+        """
+        lines = [f"{'group':<40} {'units':>6} {'kept':>6}  made by"]
+        for group in self.groups:
+            lines.append(
+                f"{group.name:<40} {group.size:>6} {len(group.kept):>6}  "
+                + ", ".join(group.producers)
+            )
+            lines += [
+                f"    {key} axis {axis} ({kind})"
+                for key, axis, kind in group.members
+            ]
+        if self.frozen:
+            lines += ["", "not removable:"]
+        for entry in self.frozen:
+            role = "" if entry["role"] == "units" else f" ({entry['role']})"
+            lines.append(
+                f"  {entry['path']}{role}: {entry['units']} units: "
+                f"{entry['reason']}"
+            )
+        return "\n".join([*lines, "", *self._costs()])
+
+    def _costs(self):
+        lines = []
+        for what, before in self.before.items():
+            after = self.after[what]
+            share = f" ({after / before:.1%})" if before else ""
+            lines.append(f"{what:<8}{before:>16,} -> {after:>14,}{share}")
+        return lines
+
+
+def plan_of(graph, kept, before, after, arguments, frozen=()):
+    """Returns the `Plan` that keeps some classes of a graph.
+
+    Args:
+        graph: `tf_lottery.graph.Graph`.
+        kept: Boolean array over its ids.
+        before: Dict of costs of the model.
+        after: Dict of costs once the plan is carried out.
+        arguments: Dict, how the plan was made.
+        frozen: List of dicts, beside what the graph has frozen.
+    """
+    groups = []
+    for group in graph.groups:
+        positions = np.flatnonzero(kept[group.classes]).tolist()
+        groups.append(dataclasses.replace(_of(graph, group), kept=positions))
+    reasons = [dataclasses.asdict(entry) for entry in graph.frozen]
+    return Plan(groups, [*reasons, *frozen], before, after, arguments)
+
+
+def _of(graph, group):
+    """The `PlannedGroup` of a group of a graph, with all units kept."""
+    if group is None:
+        return None
+    members = [
+        [binding.key, int(binding.axis), binding.kind]
+        for binding in bindings_of(graph, group)
+    ]
+    producers = list(dict.fromkeys(p.path for p in group.producers))
+    size = len(group.classes)
+    return PlannedGroup(
+        group.name, producers, members, size, list(range(size))
+    )
+
+
+def bindings_of(graph, group):
+    """Returns the bindings of a graph that hold a class of a group."""
+    own = np.zeros(graph.size, bool)
+    own[group.classes] = True
+    return [b for b in graph.bindings if own[b.ids].any()]
+
+
+def _alike(planned, found):
+    return (
+        planned is not None
+        and found is not None
+        and planned.size == found.size
+        and planned.members == found.members
+    )
+
+
+def _described(group):
+    if group is None:
+        return "absent"
+    return f"{group.size} units in {len(group.members)} axes of weights"

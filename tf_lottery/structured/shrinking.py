@@ -1,0 +1,155 @@
+"""A plan carried out: the small model, and whatever goes with the big one."""
+
+import dataclasses
+
+import numpy as np
+from keras import ops
+
+from tf_lottery import graph as graph_lib
+from tf_lottery import weights as weights_lib
+from tf_lottery.structured import carrying
+from tf_lottery.structured import rebuilding
+from tf_lottery.structured import verifying
+from tf_lottery.structured.slices import Cut
+
+
+def shrink(model, plan, inputs=None):
+    """Returns the small model that a plan describes, proved equal.
+
+    It is a plain Keras model with the names of the big one. Its weights are
+    the kept slices; compile configuration, state of the optimizer, trainable
+    flags, states of random seeds and masks that are held go the same way, so
+    that training follows the trajectory that the big model would follow with
+    the kernels that read removed units held at zero.
+
+    Before it is returned it is compared with the big model in float64, under
+    random weights and under those it has: see `Proof`.
+
+    Args:
+        model: A built `keras.Model`, left as it is.
+        plan: `Plan`, made for this architecture.
+        inputs: Batch in the structure the model takes, to compare on.
+            Defaults to `None`: random values.
+
+    Returns:
+        A `keras.Model`, compiled if `model` is.
+
+    Raises:
+        ValueError: If the plan does not fit, or the model cannot be read as
+            a graph; the message says why.
+        VerificationError: If equality cannot be proved.
+
+    Example:
+
+    >>> import keras, tf_lottery as tfl
+    >>> from tf_lottery import structured
+    >>> model = keras.Sequential([
+    ...     keras.Input((4,)), keras.layers.Dense(8, name="fc"),
+    ...     keras.layers.Dense(2)])
+    >>> small = structured.shrink(model, structured.plan(model, ratio=0.5))
+    >>> small.get_layer("fc").units
+    4
+    >>> structured.proof_of(small).error < 1e-10
+    True
+    """
+    graph = graph_lib.trace(model)
+    return carry_out(graph, plan.kept(graph), inputs=inputs)
+
+
+def shrink_snapshot(snapshot, model, plan):
+    """Returns a snapshot cut as a plan cuts the model it was taken from.
+
+    Args:
+        snapshot: `tf_lottery.snapshots.Snapshot`.
+        model: The `keras.Model` it was taken from, still whole.
+        plan: `Plan`.
+
+    Returns:
+        `Snapshot` that fits `shrink(model, plan)`.
+
+    Raises:
+        ValueError: If the plan or the snapshot does not fit the model.
+    """
+    cut, keys = _cut_of(model, plan)
+    return _renamed(carrying.snapshot(snapshot, model, cut), keys)
+
+
+def shrink_ticket(ticket, model, plan):
+    """Returns a ticket cut as a plan cuts the model it belongs to.
+
+    A small model that is rewound to it is what the big one is after the same
+    rewind, with the kernels that read removed units at zero.
+
+    Args:
+        ticket: `tf_lottery.Ticket`.
+        model: The `keras.Model` it belongs to, still whole.
+        plan: `Plan`.
+
+    Returns:
+        `Ticket` that fits `shrink(model, plan)`.
+
+    Raises:
+        ValueError: If the plan or the ticket does not fit the model.
+    """
+    ticket.check_fits(model)
+    cut, keys = _cut_of(model, plan)
+    return cut_ticket(ticket, model, cut, keys)
+
+
+def cut_ticket(ticket, model, cut, keys):
+    """Returns a ticket with the slices and keys of a small model."""
+    taken = carrying.snapshot(ticket.snapshot, model, cut)
+    return dataclasses.replace(
+        ticket,
+        masks={
+            keys.get(key, key): cut.array(key, mask)
+            for key, mask in ticket.masks.items()
+        },
+        snapshot=_renamed(taken, keys),
+    )
+
+
+def carry_out(graph, kept, masks=None, changed=None, inputs=None):
+    """Builds, fills and proves the small model of a graph.
+
+    Args:
+        graph: `tf_lottery.graph.Graph`.
+        kept: Boolean array over its ids.
+        masks: Dict from weight key to boolean array that make up the
+            reference of the proof, see `verifying.prove`, and are baked in.
+        changed: Dict from weight key to what is added to it (a bias that
+            takes up constants). Defaults to none.
+        inputs: See `shrink`.
+
+    Returns:
+        `keras.Model`.
+    """
+    cut = Cut.of(graph, kept)
+    exact = {}
+    for key, variable in weights_lib.variables(graph.model).items():
+        value = ops.convert_to_numpy(variable)
+        if masks and key in masks:
+            value = np.where(masks[key], value, np.zeros((), value.dtype))
+        if changed and key in changed:
+            value = value.astype("float64") + changed[key]
+        exact[key] = cut.value(key, value)
+    proof = verifying.prove(graph, kept, cut, exact, masks, inputs)
+    twin = rebuilding.rebuild(graph, kept)
+    carrying.weights(twin, graph.model, exact)
+    carrying.training(twin, graph.model, cut)
+    verifying.attach(twin.model, proof)
+    return twin.model
+
+
+def _cut_of(model, plan):
+    graph = graph_lib.trace(model)
+    kept = plan.kept(graph)
+    keys = {}
+    if not graph_lib.functional.own_graph(model):
+        keys = rebuilding.rebuild(graph, kept).keys
+    return Cut.of(graph, kept), keys
+
+
+def _renamed(snapshot, keys):
+    weights = {keys.get(k, k): v for k, v in snapshot.weights.items()}
+    return dataclasses.replace(snapshot, weights=weights)

@@ -1,0 +1,109 @@
+"""Cutting weights, masks and optimizer slots along the same slices."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from tf_lottery import optimizers
+from tf_lottery import weights as weights_lib
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cut:
+    """What is cut out of every weight of a model.
+
+    Attributes:
+        slices: Dict from weight key to list of `(axis, mask)`, the mask a
+            boolean array along the axis, `True` = kept.
+        scales: Dict from weight key to the float it is multiplied by.
+    """
+
+    slices: dict
+    scales: dict
+
+    @classmethod
+    def of(cls, graph, kept):
+        """Returns the cut that keeps some classes of a graph."""
+        return cls(graph.slices(kept), graph.scales(kept))
+
+    def array(self, key, array):
+        """Returns what is left of an array shaped like a weight."""
+        for axis, mask in self.slices.get(key, ()):
+            array = np.compress(mask, array, axis)
+        return array
+
+    def value(self, key, array):
+        """Returns what the weight of the small model is, exactly.
+
+        Where it is scaled that takes float64.
+        """
+        array = self.array(key, array)
+        if key not in self.scales:
+            return array
+        return array.astype("float64") * self.scales[key]
+
+    def without_axis(self, key, array, lost, rank):
+        """Returns what is left of an array that lacks one axis of a weight.
+
+        Args:
+            key: String, the weight key.
+            array: Array with the weight's shape but for one axis.
+            lost: Integer, the axis it lacks.
+            rank: Integer, the rank of the weight.
+        """
+        axes = [axis for axis in range(rank) if axis != lost]
+        for axis, mask in self.slices.get(key, ()):
+            if axis != lost:
+                array = np.compress(mask, array, axes.index(axis))
+        return array
+
+
+def labels(model):
+    """Tells what each variable of a model's optimizer belongs to.
+
+    Args:
+        model: A compiled `keras.Model` with a built optimizer.
+
+    Returns:
+        List as long as `optimizers.state(model.optimizer)`: the weight key,
+        the name of the slot, the axis it lacks or `None`, and the weight's
+        rank; `None` for variables of the optimizer's own, such as the step.
+    """
+    inner = optimizers.innermost(model.optimizer)
+    keys = {id(v): key for key, v in weights_lib.variables(model).items()}
+    found = {}
+    trained = inner._trainable_variables
+    for variable, slots in zip(trained, optimizers.slots_of(inner, trained)):
+        key, rank = keys.get(id(variable)), len(variable.shape)
+        for name, slot in slots:
+            found[id(slot)] = (key, name, None, rank)
+        if isinstance(inner, keras.optimizers.Adafactor) and rank > 1:
+            index = inner._get_variable_index(variable)
+            found[id(inner._r[index])] = (key, "r", rank - 1, rank)
+            found[id(inner._c[index])] = (key, "c", rank - 2, rank)
+    return [found.get(id(v)) for v in optimizers.state(model.optimizer)]
+
+
+def optimizer_arrays(arrays, names, cut):
+    """Cuts the variables of an optimizer as the weights they belong to.
+
+    Args:
+        arrays: Iterable of arrays, one for each variable.
+        names: List that `labels` returned, as long.
+        cut: `Cut`.
+
+    Returns:
+        List of arrays.
+    """
+    found = []
+    for array, label in zip(arrays, names, strict=True):
+        if label is None:
+            found.append(array)
+            continue
+        key, _, lost, rank = label
+        if lost is None:
+            found.append(cut.array(key, array))
+        else:
+            found.append(cut.without_axis(key, array, lost, rank))
+    return found
