@@ -224,3 +224,57 @@ def test_prune_unreadable_models(capsys, tmp_path):
     assert "'model.keras' cannot be loaded" in capsys.readouterr().err
     assert cli.main(["prune", "none.keras", "--sparsity", "0.5"]) == 2
     assert "no model file 'none.keras'" in capsys.readouterr().err
+
+
+SHRINK = ["shrink", "model.keras"]
+
+
+def test_shrink(capsys, tmp_path, saved):
+    arguments = ["--macs", "0.5", "--out", "deep/small.keras", "--report"]
+    assert cli.main([*SHRINK, *arguments, "--save-plan", "plan.json"]) == 0
+    out = capsys.readouterr().out
+    assert "Proved equal in float64" in out and "model output" in out
+    small = keras.saving.load_model(tmp_path / "deep" / "small.keras")
+    assert small.count_params() < saved.count_params()
+    plan = tfl.structured.Plan.from_json((tmp_path / "plan.json").read_text())
+    assert plan.after["macs"] <= 0.5 * plan.before["macs"]
+    assert cli.main([*SHRINK, "--plan", "plan.json"]) == 0
+    again = keras.saving.load_model(tmp_path / "model.small.keras")
+    for one, other in zip(small.weights, again.weights):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_shrink_compacts_masks(capsys, tmp_path, saved):
+    mask = np.ones((12, 4), bool)
+    mask[:5] = False
+    read = np.zeros((12, 12), bool)
+    read[5:, 5:] = True
+    tfl.hold(saved, {"logits/kernel": mask, "fc2/kernel": read})
+    saved.save(tmp_path / "model.keras")
+    assert cli.main([*SHRINK, "--compact"]) == 0
+    assert "5 units that nothing reads" in capsys.readouterr().out
+    small = keras.saving.load_model(tmp_path / "model.small.keras")
+    assert small.get_layer("fc1").units == 7
+
+
+def test_shrink_dry_run(capsys, tmp_path, saved):
+    assert cli.main([*SHRINK, "--ratio", "0.5", "--dry-run"]) == 0
+    assert "params" in capsys.readouterr().out
+    assert [p.name for p in tmp_path.iterdir()] == ["model.keras"]
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--ratio", "1.5"], "`ratio`"),
+        (["--macs", "1e-9"], "`macs`"),
+        (["--ratio", "0.5", "--criterion", "magic"], "`criterion`"),
+        (["--ratio", "0.5", "--exclude", "fc9"], "fc9"),
+        (["--plan", "none.json"], "none.json"),
+    ],
+)
+def test_shrink_errors(capsys, tmp_path, saved, arguments, words):
+    assert cli.main([*SHRINK, *arguments]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and words.strip("`") in err
+    assert [p.name for p in tmp_path.iterdir()] == ["model.keras"]

@@ -15,6 +15,7 @@ EXPECTED = {
     "custom_training_loop.py": ("0 revived weights",),
     "critical_compression.py": ("3.33", "random"),
     "prune_before_training.py": ("snip, shuffled", "--epochs", "1"),
+    "shrink_and_compact.py": ("channel", "--rounds", "2", "--epochs", "1"),
 }
 
 

@@ -7,5 +7,6 @@ the function to call as the default `command`.
 from tf_lottery.commands import presets
 from tf_lottery.commands import prune
 from tf_lottery.commands import run
+from tf_lottery.commands import shrink
 
-ALL_COMMANDS = (run, presets, prune)
+ALL_COMMANDS = (run, presets, prune, shrink)
