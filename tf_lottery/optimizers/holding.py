@@ -136,12 +136,14 @@ def _forget_trace(model):
         model.make_train_function(force=True)
 
 
-def compile_like(copy, model):
+def compile_like(copy, model, with_state=True):
     """Compiles a copy of a model as the model is, without masks.
 
     Args:
         copy: A built `keras.Model` with the trainable variables of `model`.
-        model: A compiled `keras.Model`. Its optimizer's state is copied.
+        model: A compiled `keras.Model`.
+        with_state: Boolean, whether the optimizer's state is copied, which
+            takes variables of the same shapes. Defaults to `True`.
     """
     masked = find(model.optimizer)
     config = dict(model._compile_config.config)
@@ -154,7 +156,7 @@ def compile_like(copy, model):
         config[kind] = keras.tree.map_structure(_fresh_metric, config[kind])
     copy.compile(**config)
     copy.optimizer.build(copy.trainable_variables)
-    if model.optimizer.built:
+    if with_state and model.optimizer.built:
         snapshots.restore(
             copy.optimizer.variables,
             snapshots.capture(state(model.optimizer)),

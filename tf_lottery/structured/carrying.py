@@ -65,7 +65,7 @@ def training(twin, model, cut):
                 stacklevel=4,
             )
         return
-    _compile(twin.model, model)
+    optimizers.compile_like(twin.model, model, with_state=False)
     if model.optimizer.built:
         _copy_state(twin, model, cut)
     if masks:
@@ -113,26 +113,6 @@ def _cut_state(taken, model, cut):
         return []
     names = slices.labels(model)
     return slices.optimizer_arrays(taken.optimizer, names, cut)
-
-
-def _compile(small, model):
-    config = dict(model._compile_config.config)
-    masked = optimizers.find(model.optimizer)
-    optimizer = config["optimizer"]
-    if masked is not None:
-        optimizer = masked.inner_optimizer
-    optimizer = keras.optimizers.get(optimizer)
-    config["optimizer"] = type(optimizer).from_config(optimizer.get_config())
-    for kind in ("metrics", "weighted_metrics"):
-        config[kind] = keras.tree.map_structure(_fresh, config[kind])
-    small.compile(**config)
-    small.optimizer.build(small.trainable_variables)
-
-
-def _fresh(metric):
-    if isinstance(metric, keras.metrics.Metric):
-        return type(metric).from_config(metric.get_config())
-    return metric
 
 
 def _copy_state(twin, model, cut):
