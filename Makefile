@@ -1,4 +1,4 @@
-# make demo   find a lottery ticket in LeNet-300-100
+# make demo   find a lottery ticket in LeNet-300-100, and export it
 # make test   lint and tests
 # make bench  the benchmarks; fewer repetitions: make bench BENCH=--quick
 # make clean  remove the virtual environment and what tools left behind
@@ -14,6 +14,8 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 demo: $(VENV)/installed
 	$(BIN)/tf-lottery run lenet-digits --output-dir runs/lenet-digits
+	$(BIN)/tf-lottery export runs/lenet-digits/trial-0/winning.keras \
+		--quantize auto --data digits
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile

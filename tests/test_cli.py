@@ -278,3 +278,38 @@ def test_shrink_errors(capsys, tmp_path, saved, arguments, words):
     err = capsys.readouterr().err
     assert err.startswith("error: ") and words.strip("`") in err
     assert [p.name for p in tmp_path.iterdir()] == ["model.keras"]
+
+
+def test_export(capsys, tmp_path, saved):
+    tfl.prune(saved, 0.9)
+    saved.save(tmp_path / "model.keras")
+    arguments = ["export", "model.keras", "--target", "flash"]
+    assert cli.main([*arguments, "--report", "report.html"]) == 0
+    out = capsys.readouterr().out
+    assert "shipped" in out and "model.tflite" in out
+    assert "Saved artifact" not in out
+    assert "<svg" in (tmp_path / "report.html").read_text()
+    found = tfl.export.inspect(tmp_path / "model.tflite")
+    assert found.effective_macs < found.macs
+    comparing = ["export", "model.tflite", "--compare", "model.tflite"]
+    assert cli.main(comparing) == 0
+    out = capsys.readouterr().out
+    assert "FULLY_CONNECTED" in out and "1.00x" in out
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["model.keras", "--quantize", "int8"], "representative_data"),
+        (["none.keras"], "no model file 'none.keras'"),
+        (["model.keras", "--out", "nowhere/m.tflite"], "no directory"),
+        (["damaged.tflite"], "damaged.tflite"),
+    ],
+)
+def test_export_errors(capsys, tmp_path, saved, arguments, words):
+    (tmp_path / "damaged.tflite").write_bytes(b"no model")
+    before = sorted(tmp_path.iterdir())
+    assert cli.main(["export", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and words in err
+    assert sorted(tmp_path.iterdir()) == before

@@ -522,6 +522,15 @@ class TestRun:
         if trial.winner is not None:
             ticket = tfl.Ticket.load(saved)
             assert ticket.density == trial.rounds[trial.winner].density
+            self.check_trained(path / "trial-0" / "winning.keras", trial)
+
+    def check_trained(self, path, trial):
+        model = keras.saving.load_model(path)
+        winner = trial.rounds[trial.winner]
+        assert tfl.masks.density(tfl.masks_of(model)) == winner.density
+        data = experiments.load("digits")
+        found = model.evaluate(data.x_test, data.y_test, verbose=0)
+        assert found[1] == pytest.approx(winner.outcome.test_accuracy)
 
     def test_repeats_itself(self, small, tmp_path):
         preset = dataclasses.replace(SMALL, control_trials=1)

@@ -8,6 +8,7 @@ from tf_lottery import controls as controls
 from tf_lottery import criteria as criteria
 from tf_lottery import data as data
 from tf_lottery import distributions as distributions
+from tf_lottery import export as export
 from tf_lottery import graph as graph
 from tf_lottery import holding as holding
 from tf_lottery import layers as layers

@@ -123,6 +123,26 @@ def write_text(path, text):
     write_atomic(path, [text.encode()])
 
 
+def save_model(model, path):
+    """Saves a `keras.Model` so that a file is whole or not there.
+
+    Args:
+        model: `keras.Model`.
+        path: Path that ends in `.keras`. Missing directories are made.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        model.save(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_arrays(path, arrays, metadata):
     """Writes arrays and metadata to one file, atomically.
 

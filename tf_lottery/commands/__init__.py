@@ -4,9 +4,10 @@ A module has a function `add_parser(commands)`, which adds its parser with
 the function to call as the default `command`.
 """
 
+from tf_lottery.commands import export
 from tf_lottery.commands import presets
 from tf_lottery.commands import prune
 from tf_lottery.commands import run
 from tf_lottery.commands import shrink
 
-ALL_COMMANDS = (run, presets, prune, shrink)
+ALL_COMMANDS = (run, presets, prune, shrink, export)

@@ -1,6 +1,5 @@
 """Reading and writing the model files that commands are given."""
 
-import os
 import pathlib
 import warnings
 import zipfile
@@ -61,18 +60,3 @@ def output_path(source, given, suffix):
             f"The output file must end in '.keras'. Received: '{path}'"
         )
     return path
-
-
-def save(model, path):
-    """Saves a model under a temporary name, then renames it.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        model.save(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

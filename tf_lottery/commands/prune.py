@@ -6,6 +6,7 @@ import tf_lottery
 from tf_lottery import criteria
 from tf_lottery import distributions
 from tf_lottery import experiments
+from tf_lottery import files
 from tf_lottery.commands import models
 from tf_lottery.commands import readers
 
@@ -118,7 +119,7 @@ def _prune(arguments):
     )
     console = rich.console.Console(highlight=False)
     console.print(tf_lottery.summary(model).render())
-    models.save(tf_lottery.strip(model) if arguments.strip else model, out)
+    files.save_model(tf_lottery.strip(model) if arguments.strip else model, out)
     console.print(f"written: {out}", soft_wrap=True)
 
 

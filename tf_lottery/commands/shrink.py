@@ -119,7 +119,7 @@ def _shrink(arguments):
     if not arguments.compact:
         small = structured.shrink(model, plan)
     console.print(str(structured.proof_of(small)), soft_wrap=True)
-    models.save(small, out)
+    files.save_model(small, out)
     console.print(f"written: {out}", soft_wrap=True)
 
 

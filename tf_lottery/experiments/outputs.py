@@ -16,7 +16,8 @@ class OutputDirectory:
     `config.json` is the preset, `results.csv` has a row for each round,
     `controls.csv` one for each control, `results.json` all of it, and
     `trial-N/` the run directory of `IterativeMagnitudePruning` with
-    `history.csv` and, if there is one, `winning.ticket`.
+    `history.csv` and, if there is a winning ticket, `winning.ticket` and
+    `winning.keras`, the model that it trained to, with its masks.
 
     Args:
         path: Path of the directory; it is made if it does not exist.
@@ -78,9 +79,10 @@ class OutputDirectory:
         """Writes the logs of all epochs of a trial."""
         files.write_text(self.trial(number) / "history.csv", _csv(rows))
 
-    def save_winning_ticket(self, number, ticket):
-        """Writes the winning ticket of a trial."""
+    def save_winning_ticket(self, number, ticket, model):
+        """Writes the winning ticket of a trial, and what it trained to."""
         ticket.save(self.trial(number) / "winning.ticket")
+        files.save_model(model, self.trial(number) / "winning.keras")
 
     def save(self, report):
         """Writes the results so far."""
@@ -99,7 +101,7 @@ class OutputDirectory:
             if path.is_file() and path != self._lock.path
         )
         trials = sorted(self.path.glob("trial-*"))
-        tickets = sorted(self.path.glob("trial-*/winning.ticket"))
+        tickets = sorted(self.path.glob("trial-*/winning.*"))
         return [str(path) for path in top + tickets + trials]
 
     def _clear(self):

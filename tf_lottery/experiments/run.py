@@ -7,6 +7,7 @@ import numpy as np
 
 from tf_lottery import callbacks
 from tf_lottery import controls
+from tf_lottery import results
 from tf_lottery.experiments import datasets
 from tf_lottery.experiments import models
 from tf_lottery.experiments import outputs
@@ -90,11 +91,14 @@ class _Bench:
     def find_tickets(self, directory):
         """Runs all rounds; returns a `Trial` without controls."""
         self.imp = self._pruning(directory.trial(self.number))
-        logs = self._fit(self.imp.epochs, self.imp)
+        trained = _TrainedWinner(self.imp)
+        logs = self._fit(self.imp.epochs, self.imp, trained)
         directory.save_history(self.number, logs)
         winner = self.imp.winning_ticket()
         if winner is not None:
-            directory.save_winning_ticket(self.number, winner)
+            winner.apply(self.model)
+            self.model.set_weights(trained.weights)
+            directory.save_winning_ticket(self.number, winner, self.model)
         rounds = [
             records.Round(
                 result.round,
@@ -140,7 +144,7 @@ class _Bench:
         steps = self.preset.iterations - ticket.snapshot.step
         return self._outcome(self._fit(steps // self.preset.evaluate_every))
 
-    def _fit(self, epochs, imp=None):
+    def _fit(self, epochs, imp=None, trained=None):
         """Trains; returns the logs of each epoch."""
         # The test set is measured before the model is rewound, the batches
         # are chosen after it.
@@ -151,7 +155,7 @@ class _Bench:
             epochs=epochs,
             callbacks=[
                 self.test,
-                *([imp] if imp else []),
+                *([imp, trained] if imp else []),
                 self.batches,
                 progress_lib.Watch(self.progress, self.number, imp),
             ],
@@ -187,6 +191,25 @@ class _Bench:
         entropy = (self.preset.seed, self.number, purpose, *numbers)
         # Keras takes seeds below 2 ** 31.
         return int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
+
+
+class _TrainedWinner(keras.callbacks.Callback):
+    """Keeps the weights that the winning ticket so far has trained to."""
+
+    def __init__(self, imp):
+        super().__init__()
+        self._imp = imp
+        self._seen = 0
+        self.weights = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        found = self._imp.results
+        if len(found) == self._seen:
+            return
+        self._seen = len(found)
+        # A later winner is a sparser one.
+        if results.winner(found, self._imp.monitor) is found[-1]:
+            self.weights = self.model.get_weights()
 
 
 def _compiled_model(preset, data, seed):

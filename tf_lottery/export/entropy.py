@@ -1,0 +1,57 @@
+"""How small a file can be: its bytes if zeros were stored ideally."""
+
+import math
+
+import numpy as np
+
+from tf_lottery.export import encoding
+from tf_lottery.export import flatbuffer
+
+
+def binary_entropy(p):
+    """Returns the entropy of a coin in bits.
+
+    Reference: Shannon 1948, https://doi.org/10.1002/j.1538-7305.1948.tb01338.x
+
+    Args:
+        p: Float from 0 to 1.
+
+    Example:
+
+    >>> from tf_lottery import export
+    >>> export.entropy.binary_entropy(0.5)
+    1.0
+    """
+    if p in (0, 1):
+        return 0.0
+    return -(p * math.log2(p) + (1 - p) * math.log2(1 - p))
+
+
+def bound(content):
+    """Returns the entropy bound of a dense file in bytes.
+
+    Of *n* weights of which a share *s* is zero, the positions of the zeros
+    take *n* H(*s*) bits, and each nonzero its own bytes; all else stays as
+    it is. Quantised values repeat, so that a compressed file may be smaller.
+
+    Args:
+        content: Bytes of a file whose weights are stored densely.
+
+    Returns:
+        Integer, bytes.
+    """
+    model = flatbuffer.read(content)
+    saved, seen = 0.0, set()
+    for weight in flatbuffer.weights(model):
+        if weight.tensor.buffer in seen:
+            continue
+        seen.add(weight.tensor.buffer)
+        values = encoding.dense_values(model, weight)
+        saved += values.nbytes - min(values.nbytes, _ideal(values))
+    return len(content) - int(saved)
+
+
+def _ideal(values):
+    kept = np.count_nonzero(values)
+    positions = values.size * binary_entropy(kept / max(1, values.size)) / 8
+    return positions + kept * values.itemsize

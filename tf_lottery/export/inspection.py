@@ -1,0 +1,152 @@
+"""What is in a TFLite file: its weights, its work, its signatures."""
+
+import dataclasses
+import math
+import pathlib
+
+import numpy as np
+import rich.box
+import rich.table
+
+from tf_lottery.export import encoding
+from tf_lottery.export import flatbuffer
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """The weights of one operator in a file.
+
+    Attributes:
+        name: String, the constant's name in the file.
+        kind: String, the operator's name.
+        version: Integer, the operator's version.
+        dtype: String, such as `"FLOAT32"`.
+        shape: Tuple of integers.
+        nbytes: Integer, bytes of the values stored.
+        zeros: Integer, weights that are zero.
+        sparse: Boolean, whether the file stores it sparse.
+        via: Tuple of the operators between constant and operator.
+        macs: Integer, multiplications of one call, zeros included.
+    """
+
+    name: str
+    kind: str
+    version: int
+    dtype: str
+    shape: tuple
+    nbytes: int
+    zeros: int
+    sparse: bool
+    via: tuple
+    macs: int
+
+    @property
+    def size(self):
+        """Integer, the number of weights."""
+        return math.prod(self.shape)
+
+    @property
+    def effective_macs(self):
+        """Integer, multiplications of one call by weights that are kept."""
+        return round(self.macs * (1 - self.zeros / max(1, self.size)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """What `inspect` found in a file.
+
+    Attributes:
+        nbytes: Integer, bytes of the file.
+        operators: Dict from operator name to how often it occurs.
+        constants: List of `Constant`.
+        signatures: List of strings.
+    """
+
+    nbytes: int
+    operators: dict
+    constants: list
+    signatures: list
+
+    @property
+    def macs(self):
+        """Integer, multiplications of one call, zeros included."""
+        return sum(constant.macs for constant in self.constants)
+
+    @property
+    def effective_macs(self):
+        """Integer, multiplications of one call by weights that are kept."""
+        return sum(constant.effective_macs for constant in self.constants)
+
+    def table(self):
+        """Returns a `rich.table.Table` of the constants."""
+        table = rich.table.Table(box=rich.box.SIMPLE)
+        for name in ("weights", "operator", "type", "stored"):
+            table.add_column(name)
+        for name in ("shape", "zeros", "bytes"):
+            table.add_column(name, justify="right")
+        for found in self.constants:
+            table.add_row(
+                found.name,
+                " < ".join((f"{found.kind} v{found.version}", *found.via)),
+                found.dtype.lower(),
+                "sparse" if found.sparse else "dense",
+                "x".join(map(str, found.shape)),
+                f"{100 * found.zeros / max(1, found.size):.1f} %",
+                f"{found.nbytes:,}",
+            )
+        return table
+
+
+def inspect(source):
+    """Reads what a TFLite file holds, without a runtime.
+
+    Args:
+        source: Path of the file, or its content as bytes.
+
+    Returns:
+        `Inspection`.
+
+    Raises:
+        ValueError: If it is no TFLite file, or is damaged.
+        OSError: If it cannot be read.
+    """
+    model = flatbuffer.read(source)
+    operators = {}
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            name = flatbuffer.operator_name(model, operator)
+            operators[name] = operators.get(name, 0) + 1
+    given = isinstance(source, (bytes, bytearray))
+    return Inspection(
+        len(source) if given else pathlib.Path(source).stat().st_size,
+        operators,
+        [_constant(model, weight) for weight in flatbuffer.weights(model)],
+        [flatbuffer.text(s.signatureKey) for s in model.signatureDefs or ()],
+    )
+
+
+def _constant(model, weight):
+    dense = encoding.dense_values(model, weight)
+    return Constant(
+        weight.name,
+        weight.kind,
+        int(model.operatorCodes[weight.operator.opcodeIndex].version),
+        weight.dtype,
+        weight.shape,
+        len(flatbuffer.raw(model, weight.tensor)),
+        int(dense.size - np.count_nonzero(dense)),
+        weight.tensor.sparsity is not None,
+        tuple(flatbuffer.operator_name(model, op) for op in weight.via),
+        macs(model, weight),
+    )
+
+
+def macs(model, weight):
+    """Returns the multiplications of one call of an operator."""
+    graph = model.subgraphs[weight.graph]
+    output = graph.tensors[weight.operator.outputs[0]].shape
+    positions = math.prod(int(n) for n in output[:-1])
+    if weight.kind == "TRANSPOSE_CONV":
+        image = graph.tensors[weight.operator.inputs[2]].shape
+        positions = math.prod(int(n) for n in image[:-1])
+    return positions * math.prod(weight.shape)

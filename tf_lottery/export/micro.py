@@ -1,0 +1,150 @@
+"""Files for TensorFlow Lite Micro: weights as bitmap and values.
+
+The runtime's custom operator `TFLM_DECODE` restores such weights at every
+call; the encoder for its type "prune" is missing in the package. Reference:
+`decode_state_prune.cc` in https://github.com/tensorflow/tflite-micro, 2026.
+"""
+
+import numpy as np
+
+from tf_lottery.export import editing
+from tf_lottery.export import encoding
+from tf_lottery.export import flatbuffer
+from tf_lottery.export import targets
+
+_OPERATOR = "TFLM_DECODE"
+# Type 2 is "prune"; version 1 of the header, and of this type's part of it.
+_HEADER = bytes([2, 1, 0, 0, 1] + [0] * 11)
+_KINDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+_DTYPES = ("FLOAT32", "INT8")
+
+
+def encode(content):
+    """Stores weights as bitmap and values where that is smaller.
+
+    The flash shrinks; RAM grows, by about the largest weights, because they
+    are decoded at every call.
+
+    Args:
+        content: Bytes of a dense file, float32 or int8.
+
+    Returns:
+        Tuple of the new content and a list of `targets.Layer`.
+    """
+    model = flatbuffer.read(content)
+    layers, changed = [], False
+    for uses in flatbuffer.by_constant(model):
+        dense = encoding.dense_values(model, uses[0])
+        reason = _refused(model, uses, dense)
+        layers += [
+            targets.layer(
+                use, dense, "dense" if reason else "bitmap", False,
+                f"runs dense: {reason or 'decoded in RAM at every call'}",
+            )
+            for use in uses
+        ]
+        if reason is None:
+            _store(model, uses[0], dense)
+            changed = True
+    return (flatbuffer.write(model) if changed else content), layers
+
+
+def _refused(model, uses, dense):
+    weight = uses[0]
+    if any(use.kind not in _KINDS or use.via for use in uses):
+        return f"{weight.kind} does not take decoded weights"
+    if weight.dtype not in _DTYPES:
+        return f"{weight.dtype} weights cannot be decoded"
+    readers = flatbuffer.consumers(model.subgraphs[weight.graph], weight.index)
+    if len(readers) != len(uses):
+        return "other operators read them too"
+    quantization = weight.tensor.quantization
+    if quantization is not None and quantization.zeroPoint is not None:
+        if np.any(quantization.zeroPoint):
+            return "their zero point is not 0"
+    bitmap, values = _split(dense)
+    saved = dense.nbytes - len(bitmap) - len(values)
+    if saved <= encoding.OVERHEAD:
+        return "a bitmap would not be smaller"
+    return None
+
+
+def _split(dense):
+    flat = dense.reshape(-1)
+    kept = flat != 0
+    return np.packbits(kept).tobytes(), _HEADER + flat[kept].tobytes()
+
+
+def _store(model, weight, dense):
+    graph = model.subgraphs[weight.graph]
+    bitmap, values = _split(dense)
+    # The tensor of the weights becomes the output; its buffer is free.
+    first = editing.split_constant(graph, weight.index, "bitmap")
+    second = editing.split_constant(graph, weight.index, "values")
+    for index, data in ((first, bitmap), (second, values)):
+        _fill(model, graph.tensors[index], data)
+    editing.add_operator(
+        model, graph, "CUSTOM", [first, second], weight.index,
+        custom=_OPERATOR,
+    )
+
+
+def _fill(model, tensor, data):
+    names = flatbuffer.schema()
+    # Another tensor may share the buffer that is left.
+    old = tensor.buffer
+    tensor.buffer = 0
+    if old and not editing.sharing(model, old):
+        model.buffers[old].data = None
+    buffer = names.BufferT()
+    buffer.data = np.frombuffer(data, np.uint8)
+    model.buffers.append(buffer)
+    tensor.type, tensor.shape = names.TensorType.UINT8, [len(data)]
+    tensor.buffer = len(model.buffers) - 1
+
+
+def source_pair(content, name):
+    """Returns a C header and a C source that hold a file as an array.
+
+    Args:
+        content: Bytes of the file.
+        name: String, the name of the array, a C identifier.
+
+    Returns:
+        Tuple of two strings: the text of `NAME.h` and that of `NAME.c`.
+
+    Raises:
+        ValueError: If the name is no identifier.
+
+    Example:
+
+    >>> from tf_lottery import export
+    >>> header, source = export.micro.source_pair(b"TFL3", "digits")
+    >>> "extern const unsigned char digits[];" in header
+    True
+    """
+    if not (name.isidentifier() and name.isascii()):
+        raise ValueError(
+            "Argument `name` must be a C identifier. "
+            f"Received: name={name!r}"
+        )
+    guard = f"{name.upper()}_H_"
+    header = (
+        f"#ifndef {guard}\n#define {guard}\n\n"
+        '#ifdef __cplusplus\nextern "C" {\n#endif\n\n'
+        "/* A TensorFlow Lite model; decoded weights need AddDecode(). */\n"
+        f"extern const unsigned char {name}[];\n"
+        f"extern const unsigned int {name}_len;\n\n"
+        f"#ifdef __cplusplus\n}}\n#endif\n\n#endif  /* {guard} */\n"
+    )
+    lines = [
+        "    " + ",".join(f"0x{byte:02x}" for byte in content[i:i + 12])
+        for i in range(0, len(content), 12)
+    ]
+    body = ",\n".join(lines)
+    source = (
+        f'#include "{name}.h"\n\n#include <stdalign.h>\n\n'
+        f"alignas(16) const unsigned char {name}[] = {{\n{body}\n}};\n"
+        f"const unsigned int {name}_len = {len(content)};\n"
+    )
+    return header, source

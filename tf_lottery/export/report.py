@@ -1,0 +1,234 @@
+"""What an export found out: as an object, a table, JSON or a page."""
+
+import dataclasses
+import json
+import math
+
+import rich.box
+import rich.console
+import rich.table
+
+from tf_lottery import files
+from tf_lottery.export import page
+
+# Of what a table says about a failure; JSON has the whole of it.
+_WIDTH = 100
+
+
+@dataclasses.dataclass(eq=False)
+class Row:
+    """One candidate file and all that was measured of it.
+
+    Attributes:
+        name: String, such as `"float32 sparse"`.
+        quantize: String, one of `convert.QUANTIZATIONS`.
+        nbytes: Integer, bytes of the file.
+        compressed: Integer, its bytes after `gzip -9`.
+        bound: Integer, the entropy bound of its data type in bytes.
+        layers: List of `targets.Layer`.
+        checks: List of `check.Outcome`.
+        accuracy: Float, share of right answers, or `None`.
+        timing: `latency.Timing`, or `None` if it was not measured.
+        speedup: Float, over the dense float32 file, or `None`.
+        arena: Integer, bytes of RAM in TensorFlow Lite Micro, or `None`.
+        shipped: Boolean, whether this is the file written.
+        note: String, why it is no candidate though it passed, or empty.
+    """
+
+    name: str
+    quantize: str
+    nbytes: int
+    compressed: int
+    bound: int
+    layers: list
+    checks: list
+    accuracy: float | None = None
+    timing: object = None
+    speedup: float | None = None
+    arena: int | None = None
+    shipped: bool = False
+    note: str = ""
+
+    @property
+    def passed(self):
+        """Boolean, whether it passed every check."""
+        return all(outcome.passed for outcome in self.checks)
+
+    @property
+    def error(self):
+        """Float, the largest error over the runtimes."""
+        return max((o.error for o in self.checks), default=math.nan)
+
+    @property
+    def verdict(self):
+        """String, what became of it."""
+        if self.shipped:
+            return "shipped"
+        failed = [str(o) for o in self.checks if not o.passed]
+        return "; ".join(failed) or self.note or "passed"
+
+
+@dataclasses.dataclass(eq=False)
+class Report:
+    """What `tflite` wrote, and what it chose from.
+
+    Attributes:
+        path: String, the file written.
+        target: String.
+        rows: List of `Row`; the first is the dense float32 file.
+        accuracy: Float, the Keras model's own, or `None`.
+        macs: Integer, multiplications of one call, zeros included.
+        effective_macs: Integer, those by weights that are not zero.
+        runtimes: List of strings, the runtimes that checked every file.
+        threads: Integer, of the latencies.
+        notes: List of strings.
+        sources: List of strings, further files written.
+    """
+
+    path: str
+    target: str
+    rows: list
+    accuracy: float | None
+    macs: int
+    effective_macs: int
+    runtimes: list
+    threads: int
+    notes: list = dataclasses.field(default_factory=list)
+    sources: list = dataclasses.field(default_factory=list)
+
+    @property
+    def shipped(self):
+        """The `Row` of the file written."""
+        return next(row for row in self.rows if row.shipped)
+
+    @property
+    def nbytes(self):
+        """Integer, bytes of the model written, before any compression."""
+        return self.shipped.nbytes
+
+    @property
+    def compressed(self):
+        """Integer, its bytes after `gzip -9`."""
+        return self.shipped.compressed
+
+    @property
+    def layers(self):
+        """List of `targets.Layer` of the file written."""
+        return self.shipped.layers
+
+    def table(self):
+        """Returns a `rich.table.Table` of all candidates."""
+        table = rich.table.Table(box=rich.box.SIMPLE)
+        table.add_column("file")
+        names = (
+            "bytes", "gzip", "/ bound", "latency", "speedup", "arena",
+            "error", "accuracy",
+        )
+        for name in names:
+            table.add_column(name, justify="right")
+        table.add_column("")
+        for row in self.rows:
+            table.add_row(*cells(row), style="bold" if row.shipped else None)
+        return table
+
+    def layer_table(self):
+        """Returns a `rich.table.Table` of the layers of the file written."""
+        table = rich.table.Table(box=rich.box.SIMPLE)
+        for name in ("weights", "operator", "zeros", "stored", "why"):
+            table.add_column(name)
+        for layer in self.layers:
+            table.add_row(
+                layer.name,
+                layer.kind,
+                f"{layer.zeros:,} of {layer.size:,}",
+                layer.form,
+                layer.reason,
+            )
+        return table
+
+    def render(self):
+        """Returns a `rich` group: candidates, layers, notes."""
+        lines = [
+            f"{self.macs:,} MACs, {self.effective_macs:,} by nonzero "
+            f"weights; checked in {', '.join(self.runtimes)}"
+        ]
+        lines += self.notes
+        return rich.console.Group(
+            self.table(), self.layer_table(), *lines
+        )
+
+    def __str__(self):
+        console = rich.console.Console(width=150, color_system=None)
+        with console.capture() as captured:
+            console.print(self.render())
+        return captured.get()
+
+    def to_dict(self):
+        """Returns all of it as JSON-serialisable dicts."""
+        found = dataclasses.asdict(self)
+        for row, entry in zip(self.rows, found["rows"]):
+            entry |= {"passed": row.passed, "verdict": row.verdict}
+        return _finite(found)
+
+    def to_json(self):
+        """Returns `to_dict()` as a JSON string."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    def to_html(self):
+        """Returns a self-contained HTML page with a bar chart."""
+        return page.render(self, [cells(row) for row in self.rows])
+
+    def save(self, path):
+        """Writes the report, by the file's suffix: `.html` or `.json`.
+
+        Raises:
+            ValueError: If the suffix is another one.
+            OSError: If it cannot be written.
+        """
+        writers = {".html": self.to_html, ".json": self.to_json}
+        suffix = "." + str(path).rpartition(".")[2]
+        if suffix not in writers:
+            raise ValueError(
+                f"A report is written as one of {sorted(writers)}. "
+                f"Received: path={str(path)!r}"
+            )
+        files.write_text(path, writers[suffix]())
+
+
+def cells(row):
+    """Returns what a table shows of a `Row`, as strings."""
+    def shown(value, text):
+        return "" if value is None else text.format(value)
+
+    timing = row.timing
+    spread = "" if timing is None else (
+        f"{1e3 * timing.median:.3f} ms "
+        f"±{500 * (timing.high - timing.low) / timing.median * 1e-1:.0f} %"
+    )
+    return (
+        row.name,
+        f"{row.nbytes:,}",
+        f"{row.compressed:,}",
+        f"{row.compressed / row.bound:.2f}",
+        spread,
+        shown(row.speedup, "{:.2f}x"),
+        shown(row.arena, "{:,}"),
+        f"{row.error:.1e}" if math.isfinite(row.error) else "",
+        "" if row.accuracy is None else f"{100 * row.accuracy:.2f} %",
+        _short(row.verdict),
+    )
+
+
+def _short(text):
+    return text if len(text) <= _WIDTH else f"{text[:_WIDTH - 3]}..."
+
+
+def _finite(value):
+    """JSON knows neither NaN nor infinity: they become null."""
+    if isinstance(value, dict):
+        return {key: _finite(found) for key, found in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(found) for found in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,201 @@
+"""The child process that loads and runs files: one runtime, one life.
+
+It is given as text to `python -c`, so that neither Keras nor, for LiteRT,
+TensorFlow is imported. Requests and answers are lines of JSON; arrays go
+through files. Whatever happens to it happens to no one else.
+"""
+
+import functools
+import json
+import os
+import sys
+import time
+import warnings
+
+# More than the caches of a processor hold, and calls that are enough then.
+_CACHE = 64 << 20
+_COLD_TURNS = 60
+
+
+def main(runtime):
+    """Answers requests from stdin until it is closed."""
+    # What C++ prints to stdout must not get between the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    warnings.simplefilter("ignore")
+    open_file = _load(runtime)
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = {"ok": _REQUESTS[request.pop("do")](open_file, **request)}
+        # Any failure is an answer; the parent decides what it means.
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _load(runtime):
+    """Imports a runtime; returns a function that opens a file with it."""
+    if runtime == "tflite_micro":
+        from tflite_micro.python.tflite_micro import runtime as micro
+
+        return functools.partial(_Micro, micro.Interpreter)
+    if runtime == "ai_edge_litert":
+        import ai_edge_litert.interpreter as litert
+
+        return functools.partial(_Lite, litert.Interpreter)
+    import tensorflow as tf
+
+    return functools.partial(_Lite, tf.lite.Interpreter)
+
+
+class _Lite:
+    def __init__(self, interpreter, path, threads):
+        self.it = interpreter(model_path=path, num_threads=threads)
+
+    def prepare(self, arrays):
+        import numpy as np
+
+        details = self.it.get_input_details()
+        for detail, array in zip(details, arrays):
+            if tuple(detail["shape"]) != array.shape:
+                self.it.resize_tensor_input(detail["index"], array.shape)
+        self.it.allocate_tensors()
+        for detail, array in zip(details, arrays):
+            self.it.set_tensor(
+                detail["index"], np.asarray(array, detail["dtype"])
+            )
+
+    def invoke(self):
+        self.it.invoke()
+
+    def outputs(self):
+        return [
+            self.it.get_tensor(detail["index"])
+            for detail in self.it.get_output_details()
+        ]
+
+    def signature(self, key, inputs):
+        return self.it.get_signature_runner(key)(**inputs)
+
+
+class _Micro:
+    def __init__(self, interpreter, path, threads=1, arena=None):
+        with open(path, "rb") as file:
+            content = file.read()
+        arena = arena or max(1 << 20, 12 * len(content))
+        self.it = interpreter.from_bytes(content, arena_size=arena)
+        self.number = _number_of_outputs(content)
+
+    def prepare(self, arrays):
+        for i, array in enumerate(arrays):
+            self.it.set_input(array, i)
+
+    def invoke(self):
+        self.it.invoke()
+
+    def outputs(self):
+        return [self.it.get_output(i) for i in range(self.number)]
+
+
+def _number_of_outputs(content):
+    from tflite_micro.tensorflow.lite.micro.python import (
+        schema_py_generated as schema,
+    )
+
+    model = schema.Model.GetRootAsModel(bytearray(content), 0)
+    return model.Subgraphs(0).OutputsLength()
+
+
+def _arrays(path):
+    import numpy as np
+
+    with np.load(path) as content:
+        return [content[name] for name in content.files]
+
+
+def run(open_file, model, inputs, outputs, batch=1, key=None):
+    """Runs a model on all samples; writes the outputs of every call.
+
+    Args:
+        model: Path of the file.
+        inputs: Path of an `.npz` file: an array for each input, or all that
+            a signature asks for, by name.
+        outputs: Path of the `.npz` file to write, calls on the first axis.
+        batch: Integer that divides the number of samples.
+        key: String, the name of a signature, which is called once.
+    """
+    import numpy as np
+
+    file = open_file(model, threads=1)
+    if key is not None:
+        with np.load(inputs) as content:
+            np.savez(outputs, **file.signature(key, dict(content)))
+        return
+    arrays = _arrays(inputs)
+    calls = []
+    for start in range(0, len(arrays[0]), batch):
+        file.prepare([array[start:start + batch] for array in arrays])
+        file.invoke()
+        calls.append([np.array(output) for output in file.outputs()])
+    np.savez(outputs, *(np.stack(found) for found in zip(*calls)))
+
+
+def measure(open_file, models, inputs, seconds, threads, cold=False):
+    """Times models in turn; returns a list of seconds for each.
+
+    With `cold` the caches are filled with something else before each call,
+    as when a program does other work in between.
+    """
+    arrays = _arrays(inputs)
+    loaded = [open_file(path, threads=threads) for path in models]
+    # One thread: what it computes itself, whatever else the machine does.
+    clock = time.thread_time if threads == 1 else time.perf_counter
+    for file in loaded:
+        file.prepare(arrays)
+    once = max(_warm(loaded, clock), 1e-7)
+    # The clock itself takes a part of a microsecond. More calls in a row
+    # would find the weights of a small model in the cache.
+    repeats = max(1, int(1e-5 * len(loaded) / once))
+    turns = int(min(1000, max(9, seconds / (once * repeats))))
+    other = None
+    if cold:
+        other, repeats, turns = bytearray(_CACHE), 1, min(turns, _COLD_TURNS)
+    times = [[] for _ in loaded]
+    for turn in range(turns):
+        for i in range(len(loaded)):
+            i = (i + turn) % len(loaded)
+            invoke = loaded[i].invoke
+            if cold:
+                other = bytearray(other)
+            start = clock()
+            for _ in range(repeats):
+                invoke()
+            times[i].append((clock() - start) / repeats)
+    return times
+
+
+def _warm(loaded, clock):
+    """Returns what calling each model once takes, after two calls."""
+    took = 0.0
+    for file in loaded:
+        for _ in range(3):
+            start = clock()
+            file.invoke()
+            last = clock() - start
+        took += last
+    return took
+
+
+def arena(open_file, model, inputs, nbytes):
+    """Runs a file with so much RAM; that it fails is the answer."""
+    file = open_file(model, arena=nbytes)
+    file.prepare(_arrays(inputs))
+    file.invoke()
+
+
+_REQUESTS = {"run": run, "measure": measure, "arena": arena}
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,80 @@
+"""What files are run on, and what they should say to it."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from tf_lottery.export import latency
+
+
+@dataclasses.dataclass(eq=False)
+class Samples:
+    """What files are run on, and what the Keras model says to it.
+
+    Attributes:
+        inputs: List of arrays, one for each input.
+        batch: Integer, samples in one call.
+        keras: List of arrays, outputs with calls on the first axis.
+    """
+
+    inputs: list
+    batch: int
+    keras: list
+
+    @classmethod
+    def of(cls, source, arrays, batch):
+        """Calls the Keras model of a `sources.Source`, a batch at a time."""
+        calls = [
+            source.call([array[start:start + batch] for array in arrays])
+            for start in range(0, len(arrays[0]), batch)
+        ]
+        return cls(arrays, batch, [np.stack(found) for found in zip(*calls)])
+
+    def run(self, runtime, content):
+        """Returns the outputs of a file in a `children.Runtime`."""
+        return runtime.run(content, self.inputs, self.batch)
+
+
+@dataclasses.dataclass(eq=False)
+class SignatureSamples:
+    """The same for a file of several signatures, each called once.
+
+    Attributes:
+        inputs: Dict from signature to dict of arrays.
+        keras: List of arrays, the outputs of all signatures by name.
+    """
+
+    inputs: dict
+    keras: list
+
+    @classmethod
+    def of(cls, source):
+        """Calls the functions of a `sources.Source` with random inputs."""
+        rng, inputs, outputs = np.random.default_rng(0), {}, []
+        for key, function in sorted(source.signatures.items()):
+            concrete = function.get_concrete_function()
+            inputs[key] = {
+                spec.name: latency.random_array(
+                    rng, [n or 1 for n in spec.shape], spec.dtype.name
+                )
+                for spec in concrete.structured_input_signature[0]
+            }
+            outputs += _flat(function(*inputs[key].values()))
+        return cls(inputs, outputs)
+
+    def run(self, runtime, content):
+        """Returns the outputs of a file, in the order of `keras`."""
+        outputs = []
+        for key, inputs in self.inputs.items():
+            outputs += _flat(runtime.run_signature(content, key, inputs))
+        return outputs
+
+
+def _flat(outputs):
+    """Returns outputs in the order of their names in a signature."""
+    if not isinstance(outputs, dict):
+        outputs = keras.tree.flatten(outputs)
+        outputs = {f"output_{i}": value for i, value in enumerate(outputs)}
+    names = sorted(outputs, key=lambda name: (len(name), name))
+    return [np.asarray(outputs[name]) for name in names]

@@ -1,0 +1,237 @@
+"""`tflite`: convert, encode, check, measure, choose, write."""
+
+import contextlib
+import pathlib
+
+import keras
+import numpy as np
+
+from tf_lottery import files
+from tf_lottery import weights as weights_lib
+from tf_lottery.export import arguments
+from tf_lottery.export import candidates
+from tf_lottery.export import convert
+from tf_lottery.export import examining
+from tf_lottery.export import inspection
+from tf_lottery.export import micro
+from tf_lottery.export import padding
+from tf_lottery.export import report
+from tf_lottery.export import sources
+from tf_lottery.export import targets
+
+
+def tflite(
+    model,
+    path,
+    target="auto",
+    quantize=None,
+    representative_data=None,
+    compare_on=None,
+    *,
+    batch_size=None,
+    signatures=None,
+    select_tf_ops=False,
+    explicit_padding=False,
+    tolerance=None,
+    seconds=0.5,
+    threads=1,
+    progress=None,
+):
+    """Writes a model as the TFLite file that suits a target, checked.
+
+    Every candidate file is loaded and run in a child process by every
+    runtime installed (`ai_edge_litert`, TensorFlow's interpreter), with its
+    default delegate, and compared: float32 with the Keras model, quantised
+    ones with their dense file and, more loosely, with the Keras model
+    (`check.KERAS_TOLERANCE`, `check.DENSE_TOLERANCE`). One that fails is not
+    taken; if none is left nothing is written. A file is never larger than
+    the dense one of its data type.
+
+    The targets: `"size"`, the smallest download (`gzip -9`); `"flash"`, the
+    smallest file as it is; `"cpu"`, fast on x86 and others, with sparse
+    fully connected layers where they pay; `"arm"`, for XNNPACK's sparse
+    convolutions; `"micro"`, TensorFlow Lite Micro with weights as bitmap and
+    values; `"auto"`, the fastest measured here. Structured sparsity speeds up
+    every one of them: remove dead units (`structured.compact`) before.
+
+    Args:
+        model: A built `keras.Model`, with masks or without, or the path of a
+            `.keras` file.
+        path: Path of the file to write; one that ends in `.gz` is written
+            compressed. With target `"micro"` a `.h` and a `.c` file of the
+            same name are written too.
+        target: String, see above. Defaults to `"auto"`.
+        quantize: String or `None`: `None` keeps float32; `"float16"` and
+            `"dynamic"` (int8 weights alone) need no data; `"int8"` needs
+            `representative_data`; `"auto"` tries all that can be made and
+            takes what suits the target, if it loses at most one point of
+            accuracy on `compare_on`. Defaults to `None`.
+        representative_data: Array, or list of arrays for several inputs,
+            some hundred typical samples. Defaults to `None`.
+        compare_on: Tuple of inputs and labels on which the accuracy of every
+            candidate is reported, or inputs alone. Defaults to random
+            inputs, and no accuracy.
+        batch_size: Integer, the batch size to fix; for `"micro"` 1. Defaults
+            to `None`, that of the model's inputs.
+        signatures: Dict from name to `tf.function` with an input signature,
+            for a file of several. Defaults to the model's call alone.
+        select_tf_ops: Boolean, whether operators that TFLite lacks may be
+            TensorFlow's. The file is checked in TensorFlow's interpreter
+            alone, and written only if that has the Flex delegate (the wheel
+            of 2.21 has not). Defaults to `False`.
+        explicit_padding: Boolean, see `tf_lottery.export.explicit_padding`;
+            the file then equals the model with that padding. Defaults to
+            `False`.
+        tolerance: Float, the largest error against the Keras model, relative
+            to the largest output. Defaults to that of the data type.
+        seconds: Number, how long latency is measured for each few files; 0
+            does not measure, and prefers files with sparse kernels where
+            the fastest is wanted. Defaults to 0.5.
+        threads: Integer, of the latency. Defaults to 1.
+        progress: Function of a string, called before each step.
+
+    Returns:
+        `Report`.
+
+    Raises:
+        ValueError: If an argument does not fit, the model is damaged or
+            `convert.ConversionError`: uses operators that TFLite lacks.
+        ImportError: If target `"micro"` is asked for without its runtime.
+        VerificationError: If no file passed its checks. None is left.
+        OSError: If the path cannot be written.
+
+    Example:
+
+    >>> import tempfile
+    >>> from tf_lottery import export
+    >>> model = keras.Sequential(
+    ...     [keras.Input((64,)), keras.layers.Dense(64, name="fc")])
+    >>> kernel = keras.ops.eye(64)
+    >>> model.layers[0].kernel.assign(kernel) is not None
+    True
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     report = export.tflite(
+    ...         model, f"{directory}/m.tflite", "flash", seconds=0)
+    >>> report.shipped.name, report.layers[0].form, report.nbytes < 3000
+    ('float32 sparse', 'densify', True)
+    """
+    path = pathlib.Path(path)
+    arguments.check(path, target, quantize, representative_data, signatures)
+    example, labels = arguments.split(compare_on)
+    if target == "micro":
+        batch_size = batch_size or 1
+    given = representative_data if representative_data is not None else example
+    source = sources.open_model(model, batch_size, signatures, given)
+    notes = source.notes + _pad(source, explicit_padding)
+    arguments.check_shapes(source, target, representative_data, example)
+    data, example = (
+        None if found is None else convert.as_inputs(found, source, name)
+        for found, name in (
+            (representative_data, "representative_data"),
+            (example, "compare_on"),
+        )
+    )
+    job = examining.job(
+        source, target, data, example, labels, seconds=seconds,
+        threads=threads, tolerance=tolerance, say=progress or _nothing,
+    )
+    converter = convert.Converter(source, data, select_tf_ops)
+    with contextlib.ExitStack() as stack:
+        runtimes = examining.runtimes(stack, target, select_tf_ops)
+        dtypes = arguments.dtypes(quantize, data, target)
+        found, dense = _convert(job, converter, dtypes)
+        accuracy = examining.examine(job, found, runtimes)
+        wanted = [c for c in found if _wanted(c, quantize)]
+        chosen = candidates.choose(wanted, target, accuracy)
+    chosen.row.shipped = True
+    work = inspection.inspect(dense)
+    made = report.Report(
+        str(path), target, [c.row for c in found], accuracy, work.macs,
+        work.effective_macs, [r.name for r in runtimes], threads,
+        notes + _notes(source, chosen),
+    )
+    made.sources = _write(path, chosen.content, target)
+    return made
+
+
+def _pad(source, wanted):
+    if not wanted:
+        return []
+    source.model, shifted = padding.explicit_padding(source.model)
+    if not shifted:
+        return ["Padding was made explicit; every layer computes the same."]
+    return [
+        "Padding was made explicit: kernels lie one pixel further to the "
+        f"upper left in {', '.join(shifted)}. The file equals that model; "
+        "train it for some epochs if the accuracy fell."
+    ]
+
+
+def _wanted(candidate, quantize):
+    return quantize == "auto" or (
+        candidate.row.quantize == (quantize or "float32")
+    )
+
+
+def _convert(job, converter, dtypes):
+    found, first = [], None
+    for quantize in dtypes:
+        job.say(f"converting to {quantize}")
+        dense = converter.convert(quantize)
+        first = first or dense
+        found += candidates.make(dense, quantize, job.target)
+    return found, first
+
+
+def _notes(source, chosen):
+    layers = chosen.row.layers
+    zeros = sum(layer.zeros for layer in layers)
+    if not zeros:
+        return [
+            "The model has no zeros: sparse encoding brings nothing, the file "
+            "is dense."
+        ]
+    notes, dead = [], [layer for layer in layers if layer.dead]
+    if dead:
+        notes.append(
+            f"{sum(layer.dead for layer in dead):,} outputs in {len(dead)} "
+            "operators have no weights left; `structured.compact` removes "
+            "units that are dead, which is faster everywhere."
+        )
+    had = sum(map(_zeros, weights_lib.inspect(source.model)))
+    if zeros < had:
+        notes.append(
+            f"{zeros:,} of the {had:,} zeros of the model are zero in weights "
+            "of the file; the others are in weights it stores in another way."
+        )
+    return notes
+
+
+def _zeros(weight):
+    if weight.reason is not None:
+        return 0
+    value = keras.ops.convert_to_numpy(weight.variable)
+    return value.size - np.count_nonzero(value)
+
+
+def _write(path, content, target):
+    pairs = []
+    if target == "micro":
+        name = "".join(
+            c if c.isascii() and c.isalnum() else "_" for c in path.stem
+        )
+        name = name if name[:1].isalpha() else f"model_{name}"
+        texts = micro.source_pair(content, name)
+        pairs = [
+            (path.with_name(f"{name}{suffix}"), text)
+            for suffix, text in zip((".h", ".c"), texts)
+        ]
+    packed = targets.gzipped(content) if path.suffix == ".gz" else content
+    files.write_atomic(path, [packed])
+    for place, text in pairs:
+        files.write_text(place, text)
+    return [str(place) for place, _ in pairs]
+
+
+def _nothing(message):
+    """Where progress goes when nobody wants to see it."""

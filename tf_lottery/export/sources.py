@@ -1,0 +1,237 @@
+"""What is exported: a Keras model, traced with a fixed or an open batch."""
+
+import dataclasses
+import pathlib
+
+import keras
+import numpy as np
+
+from tf_lottery import holding
+from tf_lottery import layers
+from tf_lottery import weights as weights_lib
+
+
+@dataclasses.dataclass(eq=False)
+class Source:
+    """A plain Keras model and the shapes it is traced with.
+
+    Attributes:
+        model: `keras.Model` without masks: the zeros are in its weights.
+        specs: List of `tf.TensorSpec`, one for each input.
+        structure: What the model is called with, of indices into `specs`.
+        signatures: Dict from name to `tf.function` with an input signature,
+            or `None`: then the file has the model's own call alone.
+        notes: List of strings, what was changed.
+    """
+
+    model: keras.Model
+    specs: list
+    structure: object
+    signatures: dict | None = None
+    notes: list = dataclasses.field(default_factory=list)
+    _frozen: object = None
+
+    @property
+    def name(self):
+        """String, the model's name."""
+        return self.model.name
+
+    @property
+    def input_names(self):
+        """List of strings, in the order of `specs`."""
+        return [spec.name for spec in self.specs]
+
+    @property
+    def output_names(self):
+        """List of strings: of a dict of outputs its keys, else numbered."""
+        self.freeze()
+        outputs = self._structured
+        if isinstance(outputs, dict):
+            return sorted(outputs)
+        return [f"output_{i}" for i in range(len(self._frozen.outputs))]
+
+    def call(self, inputs):
+        """Returns the outputs of the Keras model as a list of arrays."""
+        outputs = self.model(self._arrange(inputs), training=False)
+        flat = keras.tree.flatten(outputs)
+        return [np.asarray(keras.ops.convert_to_numpy(o)) for o in flat]
+
+    def freeze(self):
+        """Returns a `ConcreteFunction` with the weights as constants."""
+        if self._frozen is None:
+            import tensorflow as tf
+
+            function = tf.function(
+                lambda *inputs: self.model(
+                    self._arrange(inputs), training=False
+                ),
+                input_signature=self.specs,
+                autograph=False,
+            )
+            concrete = function.get_concrete_function()
+            self._structured = concrete.structured_outputs
+            self._frozen = _constant(concrete)
+        return self._frozen
+
+    def save(self, directory):
+        """Writes a SavedModel with the signatures, weights as constants.
+
+        Variables of Keras 3 would become variables of TFLite, without the
+        values.
+        """
+        import tensorflow as tf
+
+        functions = {
+            name: _constant_signature(function)
+            for name, function in self.signatures.items()
+        }
+        module = tf.Module()
+        module.functions = list(functions.values())
+        tf.saved_model.save(module, directory, signatures=functions)
+
+    def _arrange(self, inputs):
+        return keras.tree.map_structure(lambda i: inputs[i], self.structure)
+
+
+def _constant(concrete):
+    from tensorflow.python.framework import convert_to_constants
+
+    # Loops as such: TFLite has them, but not their lowered form.
+    return convert_to_constants.convert_variables_to_constants_v2(
+        concrete, lower_control_flow=False
+    )
+
+
+def _constant_signature(function):
+    import tensorflow as tf
+
+    concrete = function.get_concrete_function()
+    frozen, outputs = _constant(concrete), concrete.structured_outputs
+    return tf.function(
+        lambda *inputs: tf.nest.pack_sequence_as(outputs, frozen(*inputs)),
+        input_signature=concrete.structured_input_signature[0],
+        autograph=False,
+    )
+
+
+def open_model(model, batch_size=None, signatures=None, example=None):
+    """Returns the `Source` of a model.
+
+    Args:
+        model: A built `keras.Model`, with masks or without, or the path of a
+            `.keras` or `.h5` file. Masks are let go of in a copy; a
+            subclassed model is exported as it stands.
+        batch_size: Integer, or `None` for the batch size of the model's
+            inputs, open in general. Defaults to `None`.
+        signatures: See `Source`.
+        example: Inputs of a subclassed model, whose shapes it does not
+            tell: an array or a list of arrays.
+
+    Raises:
+        ValueError: If the model is not built, or the file cannot be read.
+        OSError: If there is no such file.
+    """
+    if not isinstance(model, keras.Model):
+        model = _load(model)
+    weights_lib.check_built(model)
+    notes = []
+    if _clonable(model):
+        if _masked(model):
+            model = holding.strip(model)
+        if any(map(_is_half, model._flatten_layers())):
+            model = _in_float32(model)
+            notes = ["The file computes in float32, not in half precision."]
+        given = getattr(model, "_inputs_struct", None)
+        given = model.inputs[0] if given is None else given
+    else:
+        given = _shapes(model, example)
+    flat = keras.tree.flatten(given)
+    specs = [
+        _spec(tensor, batch_size, f"input_{i}")
+        for i, tensor in enumerate(flat)
+    ]
+    count = iter(range(len(flat)))
+    structure = keras.tree.map_structure(lambda _: next(count), given)
+    return Source(model, specs, structure, signatures, notes)
+
+
+def _is_half(layer):
+    return layer.compute_dtype in ("float16", "bfloat16")
+
+
+def _in_float32(model):
+    """Returns a copy that computes in float32: TFLite has no other floats."""
+    def clone(layer):
+        config = layer.get_config()
+        if _is_half(layer):
+            config["dtype"] = "float32"
+        return layer.__class__.from_config(config)
+
+    copy = keras.models.clone_model(model, clone_function=clone)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def shape_of(spec):
+    """Returns the shape of a `tf.TensorSpec` as a tuple, `None` = open."""
+    return tuple(spec.shape)
+
+
+def _load(path):
+    if not isinstance(path, (str, bytes)) and not hasattr(path, "__fspath__"):
+        raise TypeError(
+            "Argument `model` must be a `keras.Model` or the path of a "
+            f".keras file. Received: {path!r} (of type {type(path)})"
+        )
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no model file '{path}'.")
+    try:
+        return keras.saving.load_model(path, compile=False)
+    # Keras raises whatever the unpacking or rebuilding runs into.
+    except Exception as error:
+        raise ValueError(
+            f"'{path}' cannot be loaded as a Keras model: it is damaged, or "
+            "its custom layers are not imported. Received: "
+            f"{type(error).__name__}: {str(error)[:300]}"
+        ) from error
+
+
+def _clonable(model):
+    return layers.can_clone(model)
+
+
+def _masked(model):
+    return bool(holding.masks_of(model))
+
+
+def _shapes(model, example):
+    """Returns the inputs of a subclassed model, without their batch size."""
+    if example is not None:
+        return keras.tree.map_structure(
+            lambda a: keras.KerasTensor(
+                (None, *np.shape(a)[1:]), np.asarray(a).dtype.name
+            ),
+            example,
+        )
+    config = model.get_build_config() or {}
+    shape = config.get("input_shape")
+    if shape is None or not all(
+        length is None or isinstance(length, int) for length in shape
+    ):
+        raise ValueError(
+            f"Model '{model.name}' is a subclass that does not tell the "
+            "shapes of its inputs. Pass a batch of them as "
+            f"`representative_data`. Received: {config}"
+        )
+    return keras.KerasTensor((None, *shape[1:]), model.compute_dtype)
+
+
+def _spec(tensor, batch_size, name):
+    import tensorflow as tf
+
+    shape = list(tensor.shape)
+    if batch_size is not None:
+        shape[0] = batch_size
+    name = getattr(tensor, "name", None) or name
+    return tf.TensorSpec(shape, tensor.dtype, name=name.replace("/", "_"))
