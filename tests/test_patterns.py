@@ -32,8 +32,8 @@ LAYOUTS = complete(
 )
 SPECS = [
     "unstructured", "block", "block:1x16", "block:2x2:max", "block:3x1",
-    "block:2x3", "2:4", "1:4", "3:5", "2:4:output", "channel", "channel:l2",
-    "channel:mean",
+    "block:2x3", "2:4", "1:4", "3:5", "2:4:output", "channel", "channel:l1",
+    "channel:l2", "channel:mean",
 ]
 POOLED = [s for s in SPECS if s.startswith(("block", "channel"))]
 NM = [s for s in SPECS if s[0] in "123"]
@@ -101,14 +101,28 @@ def pooled(pattern, values):
     how = getattr(pattern, "pool", None) or pattern.norm
     return {
         "mean": lambda: math.fsum(values) / len(values),
+        "relative": lambda: math.fsum(values) / len(values),
         "max": lambda: max(values),
         "l1": lambda: math.fsum(values),
         "l2": lambda: math.sqrt(math.fsum(v * v for v in values)),
     }[how]()
 
 
+def relative(pattern, scores, current):
+    """Scores as multiples of the mean absolute one of their key."""
+    if getattr(pattern, "norm", None) != "relative":
+        return scores
+    found = {}
+    for key, score in scores.items():
+        alive = [abs(float(v)) for v in score[current[key]]]
+        total = math.fsum(alive)
+        found[key] = score * (len(alive) / total) if total else score
+    return found
+
+
 def slow_units(pattern, scores, current, keep, allow_collapse):
     """Units by score, as many as come nearest to `keep` weights."""
+    scores = relative(pattern, scores, current)
     units = {}
     for unit, entries in members(pattern, scores).items():
         alive = [(k, i) for k, i in entries if current[k][i]]
@@ -401,12 +415,13 @@ def slow_coupled(scores, current, keep, norm):
     number["a"] = np.broadcast_to(COUPLED["a"][1], (5, 4))
     number["b"] = np.broadcast_to(COUPLED["b"][1], (3, 3, 2, 4))
     number["c"] = np.broadcast_to(COUPLED["c"][1][..., None], (2, 2, 7))
+    pool = patterns.Channel(norm=norm)
+    scores = relative(pool, scores, current)
     values = {u: [] for u in range(7)}
     for key in scores:
         for unit in values:
             inside = (number[key] == unit) & current[key]
             values[unit] += scores[key][inside].tolist()
-    pool = patterns.Channel(norm=norm)
     alive = [u for u in range(1, 7) if values[u]]
     order = sorted(alive, key=lambda u: -pooled(pool, values[u]))
     totals = [len(values[0])]
@@ -421,7 +436,7 @@ def slow_coupled(scores, current, keep, norm):
 @given(
     st.integers(0, 999),
     st.floats(0, 1),
-    st.sampled_from(["l1", "l2", "mean"]),
+    st.sampled_from(["relative", "l1", "l2", "mean"]),
     st.sampled_from([1.0, 0.6]),
 )
 def test_coupled_channels_go_everywhere_at_once(seed, part, norm, kept):
@@ -439,7 +454,7 @@ def test_coupled_channels_go_everywhere_at_once(seed, part, norm, kept):
 def test_coupled_channels_leave_one_unit_of_every_key():
     scores = coupled_scores(np.random.default_rng(0))
     scores["c"] /= 1000
-    pattern = patterns.Channel(COUPLED)
+    pattern = patterns.Channel(COUPLED, "l1")
     least = pattern.fewest(scores, masks.ones(
         {k: s.shape for k, s in scores.items()}
     ))
@@ -454,7 +469,7 @@ def test_coupled_channels_leave_one_unit_of_every_key():
 
 def test_coupled_channels_must_be_ranked_together():
     scores = coupled_scores(np.random.default_rng(0))
-    pattern = patterns.Channel(COUPLED)
+    pattern = patterns.Channel(COUPLED, "l1")
     with pytest.raises(ValueError, match="Unit 1 couples 'a' with 'b'.*scope"):
         masks.select(scores, 10, groups=[["a", "c"]], pattern=pattern)
     kept = masks.select(scores, 14, groups=[["c"]], pattern=pattern)
@@ -530,7 +545,8 @@ def test_what_strings_mean():
     assert found["block:2x3"] == patterns.Block(inputs=3, outputs=2)
     assert found["block:2x2:max"] == patterns.Block(2, 2, "max")
     assert found["2:4:output"] == patterns.NM(2, 4, "output")
-    assert found["channel"] == patterns.Channel(norm="l1")
+    assert found["channel"] == patterns.Channel(norm="relative")
+    assert found["channel:l1"] == patterns.Channel(norm="l1")
     assert found["channel:l2"] == patterns.Channel(norm="l2")
     coupled = patterns.Channel(COUPLED)
     assert coupled.spec == "channel" and coupled == patterns.Channel()

@@ -13,23 +13,20 @@ td.n { text-align: right; font-variant-numeric: tabular-nums;
 tr.shipped { font-weight: 600; background: #eef6ee; }
 svg text { font: 13px system-ui, sans-serif; fill: #222; }
 """
-_HEADS = (
-    "file", "bytes", "gzip", "/ bound", "latency", "speedup", "arena",
-    "error", "accuracy", "",
-)
-_NUMBERS = range(1, 9)
 _BAR, _LABEL, _WIDE = 20, 190, 380
 
 
-def render(report, cells):
+def render(report, heads, cells):
     """Returns the page of a `report.Report`.
 
     Args:
         report: `report.Report`.
-        cells: List of tuples of strings, the table of its rows.
+        heads: List of strings, the heads of the table of its rows.
+        cells: List of lists of strings, the table.
     """
+    numbers = [bool(head) and head != "file" for head in heads]
     rows = [
-        _row(found, "shipped" if row.shipped else "")
+        _row(found, "shipped" if row.shipped else "", numbers)
         for row, found in zip(report.rows, cells)
     ]
     layers = [
@@ -47,7 +44,7 @@ def render(report, cells):
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f"<title>{title}</title><style>{_STYLE}</style></head><body>\n"
         f"<h1>{title}</h1>\n{_chart(report.rows)}\n"
-        f"{_table(_HEADS, rows)}\n"
+        f"{_table(heads, rows)}\n"
         f"<p>{report.macs:,} MACs, {report.effective_macs:,} by nonzero "
         f"weights. Checked in {html.escape(', '.join(report.runtimes))}. "
         f"Latency: {report.threads} thread(s).</p>{notes}\n"
@@ -62,14 +59,13 @@ def _table(heads, rows):
     return f"<table><tr>{head}</tr>\n{chr(10).join(rows)}</table>"
 
 
-def _row(cells, style=""):
-    found = []
-    for number, cell in enumerate(cells):
-        kind = ' class="n"' if len(cells) == len(_HEADS) and (
-            number in _NUMBERS
-        ) else ""
-        found.append(f"<td{kind}>{html.escape(cell)}</td>")
-    return f'<tr class="{style}">{"".join(found)}</tr>'
+def _row(cells, style="", numbers=()):
+    numbers = numbers or [False] * len(cells)
+    found = "".join(
+        f"<td{' class=n' * number}>{html.escape(cell)}</td>"
+        for cell, number in zip(cells, numbers)
+    )
+    return f'<tr class="{style}">{found}</tr>'
 
 
 def _chart(rows):

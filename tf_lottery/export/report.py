@@ -13,6 +13,10 @@ from tf_lottery.export import page
 
 # Of what a table says about a failure; JSON has the whole of it.
 _WIDTH = 100
+_HEADS = (
+    "file", "bytes", "gzip", "/ bound", "latency", "speedup", "arena",
+    "error", "accuracy", "",
+)
 
 
 @dataclasses.dataclass(eq=False)
@@ -119,16 +123,12 @@ class Report:
     def table(self):
         """Returns a `rich.table.Table` of all candidates."""
         table = rich.table.Table(box=rich.box.SIMPLE)
-        table.add_column("file")
-        names = (
-            "bytes", "gzip", "/ bound", "latency", "speedup", "arena",
-            "error", "accuracy",
-        )
-        for name in names:
-            table.add_column(name, justify="right")
-        table.add_column("")
-        for row in self.rows:
-            table.add_row(*cells(row), style="bold" if row.shipped else None)
+        heads, rows = columns(self.rows)
+        for name in heads:
+            words = name in ("file", "")
+            table.add_column(name, justify="left" if words else "right")
+        for row, found in zip(self.rows, rows):
+            table.add_row(*found, style="bold" if row.shipped else None)
         return table
 
     def layer_table(self):
@@ -176,7 +176,7 @@ class Report:
 
     def to_html(self):
         """Returns a self-contained HTML page with a bar chart."""
-        return page.render(self, [cells(row) for row in self.rows])
+        return page.render(self, *columns(self.rows))
 
     def save(self, path):
         """Writes the report, by the file's suffix: `.html` or `.json`.
@@ -195,8 +195,19 @@ class Report:
         files.write_text(path, writers[suffix]())
 
 
-def cells(row):
-    """Returns what a table shows of a `Row`, as strings."""
+def columns(rows):
+    """Returns the heads of a table of rows, and its cells.
+
+    Columns that are empty everywhere are left out.
+    """
+    found = [_cells(row) for row in rows]
+    shown = [i for i in range(len(_HEADS)) if any(row[i] for row in found)]
+    return (
+        [_HEADS[i] for i in shown], [[row[i] for i in shown] for row in found]
+    )
+
+
+def _cells(row):
     def shown(value, text):
         return "" if value is None else text.format(value)
 

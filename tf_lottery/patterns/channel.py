@@ -10,7 +10,7 @@ from tf_lottery.patterns import grid
 from tf_lottery.patterns import pattern
 from tf_lottery.patterns import units as units_lib
 
-_POOLS = {"l1": "sum", "l2": "l2", "mean": "mean"}
+_POOLS = {"relative": "mean", "mean": "mean", "l1": "sum", "l2": "l2"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +22,14 @@ class Channel(pattern.Pattern):
     one head of an attention projection, one column of one gate of a
     recurrent kernel.
 
-    A unit's score is pooled over its surviving weights' scores: `"l1"` is
-    their sum (the L1 norm of the filter when they are magnitudes: Li et al.,
-    "Pruning Filters for Efficient ConvNets", arXiv:1608.08710), `"l2"` the
-    root of the sum of their squares, `"mean"` their mean, which is fairer
-    between layers of different fan-in. The number of weights kept is the one
+    A unit's score is pooled over its surviving weights' scores: `"mean"` is
+    their mean, `"l1"` their sum (the L1 norm of the filter when they are
+    magnitudes: Li et al., "Pruning Filters for Efficient ConvNets",
+    arXiv:1608.08710), `"l2"` the root of the sum of their squares. Compared
+    over layers, those favour layers of large weights or of many inputs, and
+    soon leave others a bottleneck; `"relative"` is the mean of the scores,
+    each divided by the mean absolute score of its layer, as in DepGraph
+    (Fang et al., arXiv:2301.12900). The number of weights kept is the one
     nearest to what is asked, the smaller of two equally near.
 
     Args:
@@ -40,7 +43,8 @@ class Channel(pattern.Pattern):
             entries that read a unit. They are pruned with it, so that it can
             be removed without a trace, and count among the weights that are
             kept or not. Defaults to `None`: they stay.
-        norm: String, `"l1"`, `"l2"` or `"mean"`. Defaults to `"l1"`.
+        norm: String, `"relative"`, `"mean"`, `"l1"` or `"l2"`. Defaults to
+            `"relative"`.
 
     Raises:
         ValueError: If `norm` is unknown or `units` is not such a dict.
@@ -57,13 +61,13 @@ class Channel(pattern.Pattern):
     units: Mapping | None = dataclasses.field(
         default=None, compare=False, repr=False
     )
-    norm: str = "l1"
+    norm: str = "relative"
     readers: Mapping | None = dataclasses.field(
         default=None, compare=False, repr=False
     )
 
     name = "channel"
-    forms = ("channel", "channel:l2", "channel:mean")
+    forms = ("channel", "channel:mean", "channel:l1", "channel:l2")
 
     def __post_init__(self):
         if self.norm not in _POOLS:
@@ -80,7 +84,9 @@ class Channel(pattern.Pattern):
     @property
     def spec(self):
         """String such as `"channel"` or `"channel:l2"`."""
-        return self.name + ("" if self.norm == "l1" else f":{self.norm}")
+        return self.name + (
+            "" if self.norm == "relative" else f":{self.norm}"
+        )
 
     @classmethod
     def parse(cls, spec):
@@ -137,6 +143,11 @@ class Channel(pattern.Pattern):
     def _units(self, scores, masks, layouts):
         if self.norm == "l2":
             _check_positive(scores, masks)
+        if self.norm == "relative":
+            scores = {
+                key: _relative(score, masks[key])
+                for key, score in scores.items()
+            }
         shapes = {key: score.shape for key, score in scores.items()}
         found = layouts_lib.complete(layouts, shapes)
         if self.units is None:
@@ -155,6 +166,14 @@ class Channel(pattern.Pattern):
             for key, shape in shapes.items()
         }
         return units_lib.Units(scores, masks, grids, _POOLS[self.norm], ids)
+
+
+def _relative(score, mask):
+    """Scores as multiples of their mean absolute value."""
+    total = np.abs(score, where=mask, out=np.zeros(score.shape)).sum()
+    if not total:
+        return score
+    return score * (np.count_nonzero(mask) / total)
 
 
 def _nearest(select, keep, masks, fewest):
