@@ -84,7 +84,7 @@ def test_outputs_equal_those_of_the_dense_file(model, quantize, tmp_path):
     x = data()
     report = export.tflite(
         model, tmp_path / "tiny-net.tflite", "micro", quantize,
-        representative_data=x, seconds=0,
+        representative_data=x, compact=False, seconds=0,
     )
     name = f"{quantize or 'float32'} bitmap"
     assert report.shipped.name == name and report.runtimes == ["tflite_micro"]

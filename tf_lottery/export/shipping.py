@@ -14,6 +14,7 @@ from tf_lottery.export import convert
 from tf_lottery.export import examining
 from tf_lottery.export import inspection
 from tf_lottery.export import micro
+from tf_lottery.export import narrowing
 from tf_lottery.export import padding
 from tf_lottery.export import report
 from tf_lottery.export import sources
@@ -30,6 +31,7 @@ def tflite(
     *,
     batch_size=None,
     signatures=None,
+    compact=True,
     select_tf_ops=False,
     explicit_padding=False,
     tolerance=None,
@@ -52,7 +54,7 @@ def tflite(
     fully connected layers where they pay; `"arm"`, for XNNPACK's sparse
     convolutions; `"micro"`, TensorFlow Lite Micro with weights as bitmap and
     values; `"auto"`, the fastest measured here. Structured sparsity speeds up
-    every one of them: remove dead units (`structured.compact`) before.
+    every one of them, so dead units are removed first.
 
     Args:
         model: A built `keras.Model`, with masks or without, or the path of a
@@ -75,6 +77,8 @@ def tflite(
             to `None`, that of the model's inputs.
         signatures: Dict from name to `tf.function` with an input signature,
             for a file of several. Defaults to the model's call alone.
+        compact: Boolean, whether dead units are removed first, which loses
+            nothing (`tf_lottery.structured.compact`). Defaults to `True`.
         select_tf_ops: Boolean, whether operators that TFLite lacks may be
             TensorFlow's. The file is checked in TensorFlow's interpreter
             alone, and written only if that has the Flex delegate (the wheel
@@ -122,7 +126,8 @@ def tflite(
         batch_size = batch_size or 1
     given = representative_data if representative_data is not None else example
     source = sources.open_model(model, batch_size, signatures, given)
-    notes = source.notes + _pad(source, explicit_padding)
+    notes = source.notes + _narrow(source, compact)
+    notes += _pad(source, explicit_padding)
     arguments.check_shapes(source, target, representative_data, example)
     data, example = (
         None if found is None else convert.as_inputs(found, source, name)
@@ -152,6 +157,13 @@ def tflite(
     )
     made.sources = _write(path, chosen.content, target)
     return made
+
+
+def _narrow(source, wanted):
+    if not wanted or source.signatures:
+        return []
+    source.model, notes = narrowing.narrow(source.model)
+    return notes
 
 
 def _pad(source, wanted):

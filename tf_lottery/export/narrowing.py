@@ -1,0 +1,35 @@
+"""Before anything is encoded sparse, what is dead goes."""
+
+import numpy as np
+
+from tf_lottery import structured
+from tf_lottery.structured import dead
+
+
+def narrow(model):
+    """Returns a model without its dead units, and what to say about it.
+
+    Narrow layers are faster on every target, whatever it can do with zeros;
+    and nothing is lost, see `structured.compact`.
+
+    Args:
+        model: A built `keras.Model`.
+
+    Returns:
+        Pair of a `keras.Model`, the one given if nothing in it is dead or it
+        cannot be told, and a list of strings.
+    """
+    try:
+        found = dead.Dead(model, None)
+        if np.all(found.kept):
+            return model, []
+        small = structured.compact(model)
+    except (ValueError, structured.VerificationError) as error:
+        reason = str(error).partition("\n")[0]
+        return model, [f"Dead units were left where they are: {reason}"]
+    report = structured.report_of(small)
+    before, after = report.plan.before, report.plan.after
+    return small, [
+        f"{report.unread + report.constant:,} dead units were removed: "
+        f"{before['macs']:,} MACs became {after['macs']:,}."
+    ]
