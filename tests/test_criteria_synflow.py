@@ -171,8 +171,12 @@ def test_activations_of_layers_count_as_the_identity(activation):
 
     model, plain = build(activation), build("linear")
     plain.set_weights(model.get_weights())
-    for key, value in score(plain).items():
-        np.testing.assert_allclose(score(model)[key], value, rtol=1e-12)
+    expected, found = score(plain), score(model)
+    # A gate divides all flow by one number.
+    factor = found["b/kernel"].sum() / expected["b/kernel"].sum()
+    assert factor == pytest.approx(1) or activation == "sigmoid"
+    for key, value in expected.items():
+        np.testing.assert_allclose(found[key], factor * value, rtol=1e-12)
     assert model.layers[1].activation is keras.activations.get(activation)
 
 
@@ -330,3 +334,32 @@ def test_no_warning_where_flow_is_conserved():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         score(convolutions())
+
+
+def test_gates_do_not_multiply_the_flow():
+    """A product of flows in every block would be squared each time."""
+    inputs = keras.Input((8, 8, 4))
+    x = inputs
+    for block in range(12):
+        gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
+        gate = layers.Conv2D(4, 1, activation="sigmoid")(gate)
+        x = layers.Multiply()([layers.Conv2D(4, 3, padding="same")(x), gate])
+    x = layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, layers.Dense(3)(x))
+    for layer in model.layers:
+        if layer.weights:
+            layer.kernel.assign(10 * layer.kernel)
+    scores = tfl.criteria.score(model, "synflow")
+    assert all(np.isfinite(s).all() and s.any() for s in scores.values())
+
+
+def test_a_sigmoid_in_a_chain_conserves_the_flow():
+    model = keras.Sequential([
+        keras.Input((5,)),
+        layers.Dense(7, "sigmoid", use_bias=False, name="a"),
+        layers.Dense(6, "relu", use_bias=False, name="b"),
+        layers.Dense(3, use_bias=False, name="c"),
+    ])
+    scores = tfl.criteria.score(model, "synflow")
+    sums = [score.sum() for score in scores.values()]
+    np.testing.assert_allclose(sums, sums[0])

@@ -17,6 +17,7 @@ from tf_lottery.criteria.functional import Functional
 _UNKNOWN_SIZE = 32
 # Equal to the identity, or a multiple of it, where nothing is negative.
 _HOMOGENEOUS = ("linear", "relu", "leaky_relu")
+_GATES = ("sigmoid", "hard_sigmoid")
 _BENT_LAYERS = (
     layers.RNN,
     layers.LayerNormalization,
@@ -43,7 +44,10 @@ class SynFlow(Criterion):
     Activations that layers hold (`activation=`, `keras.layers.ReLU` with a
     maximum) count as the identity, which ReLU is where nothing is negative,
     and so does a softmax or sigmoid at the end of the model. Then flow is
-    conserved: what goes through a layer goes through the next. Other bent
+    conserved: what goes through a layer goes through the next. Sigmoids
+    inside, most of them gates, are the identity divided by its largest value:
+    a gate then lets pass up to all, as it does, where a product of two flows
+    would leave the range of numbers after some blocks. Other bent
     operations (softmax attention, recurrent layers, LayerNormalization,
     `ops.gelu` in a model's own code) are computed as they are, with a
     warning: scores order weights there too, but flow is not conserved, so
@@ -172,11 +176,17 @@ def _straightened(parts):
         if callable(activation) and id(part) not in cells and (
             name not in _HOMOGENEOUS
         ):
-            replace.append((part, "activation", keras.activations.linear))
+            straight = _scaled if name in _GATES else keras.activations.linear
+            replace.append((part, "activation", straight))
         if isinstance(part, layers.ReLU):
             replace.append((part, "max_value", None))
             replace.append((part, "threshold", 0.0))
     return replace
+
+
+def _scaled(x):
+    largest = tf.stop_gradient(tf.reduce_max(tf.abs(x)))
+    return x / tf.where(largest > 0, largest, tf.ones_like(largest))
 
 
 def _bent_operations(split):

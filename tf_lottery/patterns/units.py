@@ -41,12 +41,24 @@ class Units:
         if not allow_collapse and self._collapsed(chosen):
             always = self._fixed | self._best()
             alive = [k for k, count in self._counts.items() if count.any()]
+            self._check_fixed(number)
             pattern.check_room(number, self._sum(always), alive, "unit")
             chosen = self._choose(number, always)
         return {
             key: grid.spread(chosen[self._numbers[key]]) & self._masks[key]
             for key, grid in self._grids.items()
         }
+
+    def _check_fixed(self, number):
+        fixed = self._sum(self._fixed)
+        if number < fixed:
+            raise ValueError(
+                f"{fixed:,} of the weights lie in units that cannot be pruned "
+                "(of outputs, or mixed by a layer such as "
+                "LayerNormalization; `tf_lottery.structured.plan(model, "
+                "ratio=0).report()` lists them with the reason), so no fewer "
+                f"can be kept. Received: keep={number}"
+            )
 
     def fewest(self):
         """Returns the number of weights in the best unit of each key."""
