@@ -88,9 +88,9 @@ def _where(op):
 
 def _read_variable(op, operands):
     kept, = operands
-    if kept.live is None:
+    if kept.read is None:
         return [values_lib.unknown(op.outputs[0].shape)]
-    return [Value(kept.live)]
+    return [Value(kept.read())]
 
 
 def _identity(op, operands):

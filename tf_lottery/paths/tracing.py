@@ -1,9 +1,11 @@
 """The graph of a model, from its inputs to its outputs."""
 
 import contextlib
+import functools
 import itertools
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_lottery import weights as weights_lib
@@ -53,26 +55,31 @@ class Trace:
         Returns:
             Dict from the keys of `masks` to boolean array.
         """
-        kept = _as_floats(masks)
+        found = {key: np.zeros(mask.shape, bool) for key, mask in masks.items()}
+        source = tf.zeros(())
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(kept)
-            reached = self._reached(kept)
-        flow = tape.gradient(reached, kept, unconnected_gradients="zero")
-        return {
-            key: mask & (tf.convert_to_tensor(flow[key]).numpy() > 0)
-            for key, mask in masks.items()
-        }
+            tape.watch(source)
+            reached = self._reached({
+                key: functools.partial(_leaf, source, mask, found[key])
+                for key, mask in masks.items()
+            })
+        tape.gradient(reached, source)
+        return found
 
     def any_path(self, masks):
         """Returns whether a path leads from any input to any output."""
-        reached = self._reached(_as_floats(masks))
+        reached = self._reached({
+            key: functools.partial(tf.constant, mask, tf.float32)
+            for key, mask in masks.items()
+        })
         return any(bool(live.numpy().any()) for live in reached)
 
-    def _reached(self, kept):
+    def _reached(self, read):
+        """Follows paths; `read` makes a weight's mask where it is read."""
         graph = self._function.graph
         captured = {id(inner): outer for outer, inner in graph.captures}
         arguments = [
-            self._captured(captured[id(tensor)], kept)
+            self._captured(captured[id(tensor)], read)
             if id(tensor) in captured
             else Value(tf.ones(tensor.shape), depends=True)
             for tensor in graph.inputs
@@ -80,17 +87,28 @@ class Trace:
         outputs = reachability.evaluate(graph, arguments)
         return [value.live for value in outputs if value.depends]
 
-    def _captured(self, tensor, kept):
+    def _captured(self, tensor, read):
         if tensor.dtype != tf.resource:
             return values_lib.constant(tensor)
-        key = self._keys.get(id(tensor))
-        if key in kept:
-            return Value(kept[key])
-        return Value()
+        return Value(read=read.get(self._keys.get(id(tensor))))
 
 
-def _as_floats(masks):
-    return {key: tf.constant(mask, tf.float32) for key, mask in masks.items()}
+def _leaf(source, mask, live):
+    """The mask as floats; adds to `live` where gradients come back to it.
+
+    Made where the weight is read, it meets its gradient before those of the
+    layers ahead are made: all at once would take the memory of the weights.
+    """
+    @tf.custom_gradient
+    def leaf(source):
+        def write(flow):
+            flow = tf.convert_to_tensor(flow).numpy()
+            np.logical_or(live, mask & (flow > 0), out=live)
+            return tf.zeros_like(source)
+
+        return tf.constant(mask, tf.float32), write
+
+    return leaf(source)
 
 
 def _trace(model):

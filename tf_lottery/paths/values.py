@@ -1,6 +1,7 @@
 """What is known of a tensor while paths are followed through a graph."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -17,12 +18,15 @@ class Value:
         depends: Boolean, whether the tensor depends on the inputs.
         constant: The tensor itself where it is a constant, else `None`.
         items: List of `Value` where it is a list of tensors, else `None`.
+        read: Function that returns `live` where it is a variable that is
+            masked, else `None`.
     """
 
     live: tf.Tensor | None = None
     depends: bool = False
     constant: tf.Tensor | None = None
     items: list | None = None
+    read: Callable | None = None
 
     @property
     def shape(self):
