@@ -90,7 +90,7 @@ def _read_variable(op, operands):
     kept, = operands
     if kept.read is None:
         return [values_lib.unknown(op.outputs[0].shape)]
-    return [Value(kept.read())]
+    return [Value(kept.read(), is_mask=True)]
 
 
 def _identity(op, operands):

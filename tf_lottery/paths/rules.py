@@ -289,7 +289,11 @@ def _bilinear(function, operands):
     """What reaches either factor goes on; fixed factors let pass or cut."""
     depends = [value.depends for value in operands]
     if sum(depends) < 2:
-        counts = function(*(binary(value.live) for value in operands))
+        # A copy of every mask would take the memory of all weights.
+        counts = function(*(
+            value.live if value.is_mask else binary(value.live)
+            for value in operands
+        ))
         return [Value(binary(counts), any(depends))]
     first, second = operands
     counts = function(binary(first.live), tf.ones(second.shape))

@@ -69,7 +69,7 @@ class Trace:
     def any_path(self, masks):
         """Returns whether a path leads from any input to any output."""
         reached = self._reached({
-            key: functools.partial(tf.constant, mask, tf.float32)
+            key: functools.partial(_floats, mask)
             for key, mask in masks.items()
         })
         return any(bool(live.numpy().any()) for live in reached)
@@ -106,9 +106,14 @@ def _leaf(source, mask, live):
             np.logical_or(live, mask & (flow > 0), out=live)
             return tf.zeros_like(source)
 
-        return tf.constant(mask, tf.float32), write
+        return _floats(mask), write
 
     return leaf(source)
+
+
+def _floats(mask):
+    # Made of booleans; TensorFlow would convert them to floats in Python.
+    return tf.cast(tf.constant(mask), tf.float32)
 
 
 def _trace(model):

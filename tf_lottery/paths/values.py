@@ -20,6 +20,8 @@ class Value:
         items: List of `Value` where it is a list of tensors, else `None`.
         read: Function that returns `live` where it is a variable that is
             masked, else `None`.
+        is_mask: Boolean, whether `live` is a mask as it was read: nothing
+            lies before it whose counts could overflow.
     """
 
     live: tf.Tensor | None = None
@@ -27,6 +29,7 @@ class Value:
     constant: tf.Tensor | None = None
     items: list | None = None
     read: Callable | None = None
+    is_mask: bool = False
 
     @property
     def shape(self):
