@@ -2,6 +2,7 @@
 
 __version__ = "0.1.0"
 
+from tf_lottery import analysis as analysis
 from tf_lottery import callbacks as callbacks
 from tf_lottery import constraints as constraints
 from tf_lottery import controls as controls

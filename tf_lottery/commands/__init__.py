@@ -7,7 +7,8 @@ the function to call as the default `command`.
 from tf_lottery.commands import export
 from tf_lottery.commands import presets
 from tf_lottery.commands import prune
+from tf_lottery.commands import report
 from tf_lottery.commands import run
 from tf_lottery.commands import shrink
 
-ALL_COMMANDS = (run, presets, prune, shrink, export)
+ALL_COMMANDS = (run, presets, report, prune, shrink, export)

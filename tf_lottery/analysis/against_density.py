@@ -1,0 +1,220 @@
+"""Curves: what tickets and their controls reach against density."""
+
+import collections
+import dataclasses
+import math
+import os
+import statistics
+
+from tf_lottery.analysis import charts
+from tf_lottery.analysis import run_files
+
+TICKETS = "tickets"
+_NO_METRICS = ("trial", "round", "density", "number", "seconds", "winning")
+_LABELS = {
+    "test_accuracy": "test accuracy at the end (%)",
+    "val_accuracy": "validation accuracy at the end (%)",
+    "early_stop_test_accuracy": "test accuracy at early stop (%)",
+    "early_stop_step": "early-stop step",
+    "effective_density": "density on paths (%)",
+}
+_NAMES = {
+    "random_reinitialize": "random re-init",
+    "random_masks": "random masks",
+    "one_shot": "one-shot",
+    "fine_tune": "fine-tune",
+    "lr_rewind": "lr-rewind",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """One metric of one series, a value for each round.
+
+    Attributes:
+        rounds: Tuple of integers.
+        densities: Tuple of floats, the mean over the trainings of a round.
+        means: Tuple of floats.
+        lows: Tuple of floats, the least value of a round.
+        highs: Tuple of floats, the greatest value of a round.
+        counts: Tuple of integers, how many trainings a value is of.
+    """
+
+    rounds: tuple
+    densities: tuple
+    means: tuple
+    lows: tuple
+    highs: tuple
+    counts: tuple
+
+    def at(self, density, tolerance=0.05):
+        """Returns the mean at a density, `None` if no round comes near it.
+
+        Args:
+            density: Float.
+            tolerance: Float, how far off the round may be, as a fraction of
+                the density. Defaults to 0.05.
+        """
+        if not self.densities:
+            return None
+        index = min(
+            range(len(self.densities)),
+            key=lambda i: abs(self.densities[i] - density),
+        )
+        near = abs(self.densities[index] - density) <= tolerance * density
+        return self.means[index] if near else None
+
+
+def curves(directories):
+    """Reads runs and puts what they reached against density.
+
+    The trainings of a round, over all trials and directories, make one point
+    with the mean and a band from the least to the greatest, as in the paper.
+    The early-stop step is that of the smallest validation loss.
+
+    Reference: Frankle and Carbin 2019, figures 3 and 4,
+    https://arxiv.org/abs/1803.03635.
+
+    Args:
+        directories: Path of a run's directory, or a list of them; see
+            `tf-lottery run` and `IterativeMagnitudePruning(directory=...)`.
+
+    Returns:
+        Dict from the name of a series, `"tickets"` or that of a control, to
+        a dict from metric (`"test_accuracy"`, `"early_stop_step"`, ...) to
+        `Curve`.
+
+    Raises:
+        FileNotFoundError: If a directory holds no results.
+        ValueError: If files are damaged, or the densities of a round differ
+            between directories: they followed different protocols.
+
+    Example:
+
+    >>> import tempfile
+    >>> import tf_lottery.run_directory, tf_lottery.results
+    >>> with tempfile.TemporaryDirectory() as path:
+    ...     directory = tf_lottery.run_directory.RunDirectory(path)
+    ...     directory.open({"rounds": 1})
+    ...     directory.save_results([tf_lottery.results.RoundResult(
+    ...         0, 1.0, {"fc/kernel": 1.0}, {"accuracy": 0.75}, 8, None, 0.1)])
+    ...     found = curves(path)
+    ...     directory.close()
+    >>> found["tickets"]["accuracy"].means
+    (0.75,)
+    """
+    if isinstance(directories, (str, os.PathLike)):
+        directories = [directories]
+    return of_runs([run_files.read(path) for path in directories])
+
+
+def of_runs(runs):
+    """Returns `curves` of runs that were read.
+
+    Args:
+        runs: List of `run_files.Run`.
+    """
+    series = collections.defaultdict(list)
+    for run in runs:
+        series[TICKETS] += run.rows
+        for row in run.controls:
+            series[row["control"]].append(row)
+    return {name: _metrics(rows) for name, rows in series.items()}
+
+
+def chart(found, metric):
+    """Returns all series of a metric as a chart.
+
+    Args:
+        found: What `curves` returned.
+        metric: String.
+
+    Returns:
+        `charts.Chart`.
+
+    Raises:
+        ValueError: If no series has the metric.
+    """
+    known = sorted({name for series in found.values() for name in series})
+    if metric not in known:
+        raise ValueError(
+            f"There is no metric {metric!r} in these runs. "
+            f"Expected one of: {known}"
+        )
+    scale = scale_of(metric)
+    lines = [
+        charts.Series(
+            name_of(name),
+            [100 * density for density in series[metric].densities],
+            *(
+                [scale * value for value in values]
+                for values in (
+                    series[metric].means, series[metric].lows,
+                    series[metric].highs,
+                )
+            ),
+        )
+        for name, series in found.items() if metric in series
+    ]
+    dense = found.get(TICKETS, {}).get(metric)
+    label = _LABELS.get(metric, metric.replace("_", " "))
+    return charts.Chart(
+        label[:1].upper() + label[1:],
+        "density (%)",
+        label,
+        lines,
+        log_x=True,
+        falling_x=True,
+        reference=scale * dense.means[0] if dense else None,
+        reference_name="dense",
+    )
+
+
+def name_of(series):
+    """Returns what a series is called where people read it."""
+    return _NAMES.get(series, series.replace("_", " "))
+
+
+def scale_of(metric):
+    """Returns by what a metric is multiplied where people read it."""
+    return 100 if metric.endswith(("accuracy", "density")) else 1
+
+
+def _metrics(rows):
+    rounds = collections.defaultdict(list)
+    for row in rows:
+        rounds[row["round"]].append(row)
+    for number, found in rounds.items():
+        _check_densities(number, [row["density"] for row in found])
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {
+        name: curve for name in names
+        if name not in _NO_METRICS
+        and (curve := _curve(sorted(rounds.items()), name)).rounds
+    }
+
+
+def _check_densities(number, densities):
+    if not math.isclose(min(densities), max(densities), rel_tol=0.05):
+        raise ValueError(
+            f"Round {number} has different densities: the runs followed "
+            "different protocols and make no common curve. Received: "
+            f"densities from {min(densities):.4g} to {max(densities):.4g}"
+        )
+
+
+def _curve(rounds, name):
+    points = []
+    for number, rows in rounds:
+        values = [
+            row[name] for row in rows
+            if isinstance(row.get(name), (int, float))
+            and not isinstance(row[name], bool)
+        ]
+        if values:
+            density = statistics.fmean(row["density"] for row in rows)
+            points.append(
+                (number, density, statistics.fmean(values), min(values),
+                 max(values), len(values))
+            )
+    return Curve(*(zip(*points) if points else [()] * 6))

@@ -1,0 +1,185 @@
+"""Adversarial examples: inputs changed a little so that a model errs."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_lottery.analysis import evaluating
+from tf_lottery.criteria import losses
+
+NORMS = ("linf", "l2")
+
+
+class Gradients:
+    """The gradient of a model's loss by its inputs.
+
+    The loss is taken on logits where the model ends in a softmax or sigmoid,
+    in inference mode, and is summed over examples, so that small gradients
+    do not underflow.
+
+    Args:
+        model: A built `keras.Model`, under the TensorFlow backend.
+        loss: Loss function or its name. Defaults to the compiled one.
+
+    Raises:
+        ValueError: If there is no loss, or under another backend.
+    """
+
+    def __init__(self, model, loss=None):
+        if keras.backend.backend() != "tensorflow":
+            raise ValueError(
+                "Adversarial examples are made with TensorFlow's gradients. "
+                f"Received: Keras backend {keras.backend.backend()!r}. "
+                "Expected: 'tensorflow'."
+            )
+        self._model = model
+        self._loss = losses.resolve(model, loss, "robustness")
+        self._run = evaluating.compiled(self._gradient)
+
+    def __call__(self, x, y):
+        """Returns the gradients as a list of tensors, one for each input."""
+        return self._run(x, y)
+
+    def _gradient(self, x, y):
+        import tensorflow as tf
+
+        inputs = keras.tree.flatten(x)
+        floating = [i for i in inputs if is_floating(i)]
+        if not floating:
+            raise ValueError(
+                "There is no input to attack: only floating inputs can be "
+                "changed a little. Received: inputs of dtypes "
+                f"{[keras.backend.standardize_dtype(i.dtype) for i in inputs]}"
+            )
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(floating)
+            loss = self._loss(y, self._model(x, training=False), None)
+            loss *= tf.cast(tf.shape(inputs[0])[0], loss.dtype)
+        return tape.gradient(
+            loss, floating, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+
+
+def is_floating(array):
+    """Whether an input can be changed a little."""
+    return keras.backend.is_float_dtype(
+        keras.backend.standardize_dtype(array.dtype)
+    )
+
+
+def fgsm(gradients, x, y, epsilon, norm="linf", clip=None):
+    """Takes one step of a given size up the loss.
+
+    Reference: Goodfellow, Shlens and Szegedy 2015, equation in section 4,
+    https://arxiv.org/abs/1412.6572: `x + epsilon * sign(gradient)`. With
+    `norm="l2"` the step is the gradient, of L2 norm `epsilon` for each
+    example.
+
+    Args:
+        gradients: `Gradients` of the model.
+        x: Batch of inputs; those that are not floating stay as they are.
+        y: Batch of labels.
+        epsilon: Float, in units of `x`.
+        norm: `"linf"` or `"l2"`. Defaults to `"linf"`.
+        clip: Pair of the least and the greatest value of inputs, each a
+            number or an array. Defaults to `None`: any.
+
+    Returns:
+        Batch of inputs.
+    """
+    return pgd(gradients, x, y, epsilon, 1, epsilon, norm, clip)
+
+
+def pgd(
+    gradients, x, y, epsilon, steps, step_size, norm="linf", clip=None,
+    rng=None,
+):
+    """Takes steps up the loss and stays in the ball around the inputs.
+
+    Reference: Madry et al. 2018, equation in section 2.1,
+    https://arxiv.org/abs/1706.06083. What counts is the last point, as there.
+
+    Args:
+        gradients: `Gradients` of the model.
+        x: Batch of inputs; those that are not floating stay as they are.
+        y: Batch of labels.
+        epsilon: Float, the radius of the ball in units of `x`.
+        steps: Integer, the number of steps.
+        step_size: Float, the length of a step in units of `x`.
+        norm: `"linf"` or `"l2"`. Defaults to `"linf"`.
+        clip: See `fgsm`.
+        rng: `numpy.random.Generator` for a random start inside the ball.
+            Defaults to `None`: it starts at `x`.
+
+    Returns:
+        Batch of inputs.
+    """
+    inputs = [ops.convert_to_tensor(i) for i in keras.tree.flatten(x)]
+    places = [i for i, value in enumerate(inputs) if is_floating(value)]
+    centres = [inputs[i] for i in places]
+    points = list(centres)
+    if rng is not None:
+        points = [
+            _into(c, c + _random(rng, c, epsilon, norm), epsilon, norm, clip)
+            for c in centres
+        ]
+    for _ in range(steps):
+        for i, point in zip(places, points):
+            inputs[i] = point
+        found = gradients(keras.tree.pack_sequence_as(x, inputs), y)
+        points = [
+            _into(c, p + step_size * _direction(g, norm), epsilon, norm, clip)
+            for c, p, g in zip(centres, points, found)
+        ]
+    for i, point in zip(places, points):
+        inputs[i] = point
+    return keras.tree.pack_sequence_as(x, inputs)
+
+
+def _direction(gradient, norm):
+    if norm == "linf":
+        return ops.sign(gradient)
+    length = _lengths(gradient)
+    return ops.where(length > 0, gradient / ops.where(length > 0, length, 1), 0)
+
+
+def _into(centre, point, epsilon, norm, clip):
+    """The nearest point in the ball, and in the range of the data."""
+    if norm == "linf":
+        point = ops.minimum(ops.maximum(point, centre - epsilon),
+                            centre + epsilon)
+    else:
+        moved = point - centre
+        length = _lengths(moved)
+        point = ops.where(
+            length > epsilon,
+            centre + moved * (epsilon / ops.maximum(length, 1e-30)),
+            point,
+        )
+    if clip is None:
+        return point
+    low, high = (ops.cast(edge, point.dtype) for edge in clip)
+    return ops.minimum(ops.maximum(point, low), high)
+
+
+def _lengths(value):
+    """The L2 norm of each example, in a shape to divide by.
+
+    The greatest entry is taken out first: squares of small gradients would
+    be zero.
+    """
+    axes = tuple(range(1, len(value.shape)))
+    top = ops.max(ops.abs(value), axis=axes, keepdims=True)
+    scaled = value / ops.where(top > 0, top, 1)
+    return top * ops.sqrt(ops.sum(ops.square(scaled), axes, keepdims=True))
+
+
+def _random(rng, centre, epsilon, norm):
+    """A random point of the ball: uniform, by volume."""
+    shape = tuple(centre.shape)
+    if norm == "linf":
+        return ops.cast(rng.uniform(-epsilon, epsilon, shape), centre.dtype)
+    direction = rng.normal(size=shape).reshape(shape[0], -1)
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    radius = epsilon * rng.random((shape[0], 1)) ** (1 / direction.shape[1])
+    return ops.cast((radius * direction).reshape(shape), centre.dtype)

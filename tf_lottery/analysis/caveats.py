@@ -1,0 +1,117 @@
+"""What a reader has to know before believing a run's numbers."""
+
+from tf_lottery.analysis import against_density as curves_lib
+
+_FEW = 3
+
+
+def of_run(run, found, published):
+    """Returns the caveats of a run as a list of sentences.
+
+    Args:
+        run: `run_files.Run`.
+        found: What `curves` returned for it.
+        published: Dict, the entry of `published.PUBLISHED`, or `{}`.
+    """
+    return [
+        sentence
+        for sentence in (
+            _trials(run),
+            _unfinished(run),
+            *_protocol(run, published.get("protocol", {})),
+            _budget(run),
+            *_controls(run, found),
+            _unknown(run, published),
+        )
+        if sentence
+    ]
+
+
+def _trials(run):
+    number = len(run.trials)
+    if number == 1:
+        return (
+            "One trial: there is no band around the tickets, and a "
+            "difference of a few tenths of a point may be chance."
+        )
+    if number < _FEW:
+        return f"{number} trials: the bands are from the least to the greatest."
+    return None
+
+
+def _unfinished(run):
+    planned = run.config.get("rounds")
+    counts = [
+        max(row["round"] for row in run.rows if row["trial"] == trial)
+        for trial in run.trials
+    ]
+    trials = run.config.get("trials", 1)
+    if len(counts) < trials or (planned and min(counts) < planned):
+        return (
+            f"Unfinished: {len(counts)} of {trials} trials, with "
+            f"{min(counts)} of {planned} rounds in the shortest."
+        )
+    return None
+
+
+def _protocol(run, protocol):
+    names = {
+        "iterations": "steps a round", "batch_size": "images in a batch",
+        "trials": "trials",
+    }
+    for key, name in names.items():
+        ours, paper = run.config.get(key), protocol.get(key)
+        if ours is not None and paper is not None and ours != paper:
+            what = "Shortened protocol" if ours < paper else "Other protocol"
+            yield f"{what}: {ours:,} {name}, the paper has {paper:,}."
+
+
+def _budget(run):
+    shortened = run.config.get("shortened")
+    if not run.config.get("budget") and not shortened:
+        return None
+    changed = ""
+    if isinstance(shortened, dict) and shortened:
+        changed = ": " + ", ".join(
+            f"{key} {value}" for key, value in shortened.items()
+        )
+    return (
+        "Shortened to fit a budget of time "
+        f"({run.config.get('budget') or 'given'}){changed}."
+    )
+
+
+def _controls(run, found):
+    if not run.controls:
+        yield (
+            "No controls were trained: nothing here says that the masks or "
+            "the initial weights of the tickets are special."
+        )
+        return
+    rounds = {row["round"] for row in run.rows} - {0}
+    controlled = {row["round"] for row in run.controls}
+    if rounds - controlled:
+        yield (
+            f"Controls were trained for {len(controlled)} of {len(rounds)} "
+            "rounds."
+        )
+    for name, metrics in found.items():
+        if name == curves_lib.TICKETS:
+            continue
+        fewest = min(
+            (min(curve.counts) for curve in metrics.values()), default=0
+        )
+        if fewest == 1:
+            yield (
+                f"Some points of {curves_lib.name_of(name)!r} are single "
+                "trainings."
+            )
+
+
+def _unknown(run, published):
+    if published or "dataset" not in run.config:
+        return None
+    return (
+        "No paper's numbers are known for this experiment; compare the curves "
+        "with each other only."
+    )

@@ -1,0 +1,174 @@
+"""Loss and accuracy of a model as it is, leaving no trace in it."""
+
+import dataclasses
+import functools
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_lottery.criteria import batches as batches_lib
+from tf_lottery.criteria import losses
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What a model reaches on data.
+
+    Attributes:
+        accuracy: Float, the fraction of labels that it predicts; `None`
+            where the labels are no classes or the model has several outputs.
+        loss: Float, the mean loss without penalties; `None` for a model that
+            is not compiled, if none is given.
+        examples: Integer.
+    """
+
+    accuracy: float | None
+    loss: float | None
+    examples: int
+
+    @property
+    def error(self):
+        """Float, `1 - accuracy`, or `None`."""
+        return None if self.accuracy is None else 1.0 - self.accuracy
+
+
+class Evaluator:
+    """Evaluates a model in inference mode.
+
+    Neither metrics nor compiled functions of the model are used, so that
+    they stay as they are. Values assigned to its weights count at once.
+
+    Args:
+        model: A built `keras.Model`.
+        loss: See `tf_lottery.prune`. Defaults to the compiled one.
+        batch_size: Integer, for data that are arrays. Defaults to 512.
+        name: String, what is being done, for error messages.
+    """
+
+    def __init__(self, model, loss=None, batch_size=512, name="evaluation"):
+        self._model, self._name = model, name
+        self._batch_size = batch_size
+        self._loss, self._threshold = None, 0.5
+        if loss is None:
+            loss = compiled_loss(model)
+        if loss is not None:
+            self._loss = losses.resolve(model, loss, name)
+            self._threshold = threshold_of(loss)
+        self._run = compiled(self._outputs)
+
+    def __call__(self, data, change=None):
+        """Returns the `Evaluation` on data.
+
+        Args:
+            data: Arrays `(x, y)`, a batched `tf.data.Dataset` or a
+                `keras.utils.PyDataset`.
+            change: Function of a batch of inputs, its labels and its number
+                that returns other inputs. Defaults to `None`.
+        """
+        correct, labels, loss, examples = 0, 0, 0.0, 0
+        batches = batches_lib.batches_of(
+            data, batch_size=self._batch_size, criterion=self._name
+        )
+        for index, (x, y, weight) in enumerate(batches):
+            x = x if change is None else change(x, y, index)
+            outputs, value = self._run(x, y, weight)
+            hits = hits_of(y, outputs, self._threshold)
+            number = batches_lib.len_of(x)
+            examples += number
+            loss += number * float(value)
+            if hits is None or correct is None:
+                correct = None
+            else:
+                correct, labels = correct + int(hits.sum()), labels + hits.size
+        return Evaluation(
+            None if correct is None else correct / labels,
+            None if self._loss is None else loss / examples,
+            examples,
+        )
+
+    def _outputs(self, x, y, weight):
+        outputs = self._model(x, training=False)
+        if self._loss is None:
+            return outputs, 0.0
+        return outputs, self._loss(y, outputs, weight)
+
+
+def compiled(function):
+    """Returns a function that TensorFlow traces, where it is the backend."""
+    if keras.backend.backend() != "tensorflow":
+        return function
+    import tensorflow as tf
+
+    # TensorFlow counts traces by code and would warn of many models; it sees
+    # no code in a partial.
+    return tf.function(functools.partial(function), reduce_retracing=True)
+
+
+def compiled_loss(model):
+    """Returns the loss that a model was compiled with, or `None`."""
+    found = getattr(model, "_compile_loss", None)
+    return None if found is None else found._user_loss
+
+
+def threshold_of(loss):
+    """Returns from where on one output means class 1."""
+    if isinstance(loss, (dict, list, tuple)):
+        return 0.5
+    return 0.0 if getattr(keras.losses.get(loss), "from_logits", False) else 0.5
+
+
+def hits_of(y, outputs, threshold=0.5):
+    """Returns for which labels the model is right.
+
+    Args:
+        y: Array of classes, or of one row of probabilities for each example.
+        outputs: Array, what the model returned: logits or probabilities.
+        threshold: Float, from where on a single output means class 1.
+            Defaults to 0.5.
+
+    Returns:
+        Boolean array; `None` where `y` are no classes.
+
+    Example:
+
+    >>> import numpy as np
+    >>> hits_of(np.array([1, 0]), np.array([[0.1, 0.9], [0.3, 0.7]])).tolist()
+    [True, False]
+    """
+    if isinstance(y, (dict, list, tuple)) or not hasattr(outputs, "shape"):
+        return None
+    y = np.asarray(ops.convert_to_numpy(y))
+    outputs = np.asarray(ops.convert_to_numpy(outputs))
+    if outputs.ndim < 2 or y.dtype.kind not in "buif":
+        return None
+    if outputs.shape[-1] == 1:
+        return _binary_hits(y, outputs[..., 0], threshold)
+    if y.shape == outputs.shape:
+        rows = np.asarray(y, "float64")
+        if (rows < 0).any() or not np.allclose(rows.sum(-1), 1, atol=1e-3):
+            return None
+        y = rows.argmax(-1)
+    elif y.shape == (*outputs.shape[:-1], 1):
+        y = y[..., 0]
+    if y.shape != outputs.shape[:-1] or (y != np.round(y)).any():
+        return None
+    return outputs.argmax(-1) == y
+
+
+def _binary_hits(y, outputs, threshold):
+    y = y[..., 0] if y.shape == (*outputs.shape, 1) else y
+    if y.shape != outputs.shape or not np.isin(y, (0, 1)).all():
+        return None
+    return (outputs > threshold) == (y > 0)
+
+
+def check_classes(evaluation, name):
+    """Returns an `Evaluation`; raises if it has no accuracy."""
+    if evaluation.accuracy is None:
+        raise ValueError(
+            f"Measuring {name} takes a model of one output and classes as "
+            "labels: integers, or rows of probabilities. Received: other "
+            "labels, or several outputs."
+        )
+    return evaluation

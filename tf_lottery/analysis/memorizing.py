@@ -1,0 +1,181 @@
+"""Capacity: how many random labels a ticket can learn by heart."""
+
+import dataclasses
+import numbers
+import statistics
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_lottery import data as data_lib
+from tf_lottery import ticket as ticket_lib
+from tf_lottery.analysis import charts
+from tf_lottery.analysis import evaluating
+from tf_lottery.analysis import preserving
+
+
+@dataclasses.dataclass(frozen=True)
+class Capacity:
+    """How well a ticket fits labels that nothing can be learned from.
+
+    Attributes:
+        density: Float, of the ticket.
+        accuracies: Tuple of floats, the accuracy on the random labels after
+            training on them, one for each seed.
+        chance: Float, the accuracy of guessing: one in the number of classes.
+    """
+
+    density: float
+    accuracies: tuple
+    chance: float
+
+    @property
+    def mean(self):
+        """Float, the mean accuracy."""
+        return statistics.mean(self.accuracies)
+
+
+def capacity(
+    tickets, model, x, epochs=20, batch_size=60, seeds=(0, 1, 2), classes=None
+):
+    """Trains tickets on random labels and measures what they memorise.
+
+    A network that fits random labels has the capacity to memorise its data;
+    what a sparse one still fits says how much of this was pruned away.
+    Labels are uniform over the classes and the same for every ticket; so is
+    the order of the data. Each training starts from the ticket with a fresh
+    optimizer and keeps its masks.
+
+    Reference: Zhang et al. 2017, "Understanding deep learning requires
+    rethinking generalization", section 2, https://arxiv.org/abs/1611.03530.
+
+    Args:
+        tickets: `Ticket`, or a list of them.
+        model: A built and compiled `keras.Model` of one output that
+            classifies; it is left as it is, its optimizer included.
+        x: Array of inputs, or a structure of arrays.
+        epochs: Integer. Defaults to 20.
+        batch_size: Integer. Defaults to 60.
+        seeds: Iterable of integers, one for each training: seed of the
+            labels and of the order. Defaults to `(0, 1, 2)`.
+        classes: Integer. Defaults to the number of the model's outputs, 2
+            for a single one.
+
+    Returns:
+        `Capacity`; a list of them for a list of tickets.
+
+    Raises:
+        ValueError: If a ticket does not fit the model, the model is not
+            compiled, or an argument is invalid.
+
+    Example:
+
+    >>> import keras, numpy as np, tf_lottery as tfl
+    >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
+    >>> model.compile("adam", keras.losses.SparseCategoricalCrossentropy(
+    ...     from_logits=True))
+    >>> ticket = tfl.Ticket.of(model, {"dense/kernel": np.eye(8, 2) > 0})
+    >>> found = capacity(ticket, model, np.ones((6, 8)), epochs=1, seeds=[0])
+    >>> found.density, found.chance, len(found.accuracies)
+    (0.125, 0.5, 1)
+    """
+    one = isinstance(tickets, ticket_lib.Ticket)
+    tickets = [tickets] if one else list(tickets)
+    seeds = list(seeds)
+    _check(tickets, epochs, seeds)
+    for ticket in tickets:
+        ticket.check_fits(model)
+    found = []
+    with preserving.trainable(model):
+        units = _units(model, x)
+        classes = classes or max(2, units)
+        for ticket in tickets:
+            accuracies = [
+                _fit(ticket, model, x, _labels(model, x, classes, units, seed),
+                     epochs, batch_size, seed)
+                for seed in seeds
+            ]
+            found.append(
+                Capacity(ticket.density, tuple(accuracies), 1 / classes)
+            )
+    return found[0] if one else found
+
+
+def capacity_chart(capacities):
+    """Returns what tickets memorise against their density as a chart.
+
+    Args:
+        capacities: List of `Capacity`.
+
+    Returns:
+        `charts.Chart`.
+    """
+    found = sorted(capacities, key=lambda c: -c.density)
+    return charts.Chart(
+        "Capacity",
+        "density (%)",
+        "accuracy on random labels (%)",
+        [
+            charts.Series(
+                "tickets",
+                [100 * c.density for c in found],
+                [100 * c.mean for c in found],
+                [100 * min(c.accuracies) for c in found],
+                [100 * max(c.accuracies) for c in found],
+            )
+        ],
+        log_x=True,
+        falling_x=True,
+        reference=100 * found[0].chance if found else None,
+        reference_name="chance",
+    )
+
+
+def _check(tickets, epochs, seeds):
+    wrong = [t for t in tickets if not isinstance(t, ticket_lib.Ticket)]
+    if wrong or not tickets:
+        raise ValueError(
+            "Argument `tickets` must be a `tf_lottery.Ticket` or a list of "
+            f"them. Received: {type(wrong[0]) if wrong else tickets}"
+        )
+    if not isinstance(epochs, numbers.Integral) or epochs < 1:
+        raise ValueError(
+            "Argument `epochs` must be an integer of at least 1. "
+            f"Received: epochs={epochs!r}"
+        )
+    if not seeds:
+        raise ValueError("Argument `seeds` must not be empty. Received: []")
+
+
+def _units(model, x):
+    first = keras.tree.map_structure(lambda array: array[:1], x)
+    output = model(first, training=False)
+    if not hasattr(output, "shape") or len(output.shape) != 2:
+        raise ValueError(
+            "Capacity is measured on a model that classifies examples, with "
+            "one output of shape (batch, classes). Received: "
+            f"{getattr(output, 'shape', type(output))}"
+        )
+    return int(output.shape[-1])
+
+
+def _labels(model, x, classes, units, seed):
+    """Random labels in the form that the model's loss takes."""
+    number = len(keras.tree.flatten(x)[0])
+    labels = np.random.default_rng(seed).integers(classes, size=number)
+    if units == 1:
+        return labels[:, None].astype("float32")
+    loss = keras.losses.get(evaluating.compiled_loss(model))
+    name = getattr(loss, "__name__", type(loss).__name__)
+    if name.lower().replace("_", "").startswith("sparse"):
+        return labels.astype("int32")
+    return ops.convert_to_numpy(ops.one_hot(labels, units))
+
+
+def _fit(ticket, model, x, labels, epochs, batch_size, seed):
+    ticket.apply(model)
+    batches = data_lib.Replay(x, labels, batch_size, seed)
+    model.fit(batches, epochs=epochs, shuffle=False, verbose=0)
+    evaluate = evaluating.Evaluator(model, batch_size=512, name="capacity")
+    return evaluate((x, labels)).accuracy

@@ -1,0 +1,146 @@
+"""Weight movement: how far surviving and pruned weights travelled."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from tf_lottery.analysis import charts
+from tf_lottery.analysis import sources
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+@dataclasses.dataclass(frozen=True)
+class Travel:
+    """How far a set of weights travelled.
+
+    Attributes:
+        number: Integer, how many weights there are.
+        distance: Float, the L2 distance between start and end.
+        mean: Float, the mean of `abs(end - start)`; NaN without weights.
+        quantiles: Dict from fraction to the quantile of `abs(end - start)`.
+    """
+
+    number: int
+    distance: float
+    mean: float
+    quantiles: dict
+
+
+@dataclasses.dataclass(frozen=True)
+class Movement:
+    """How far surviving and pruned weights travelled.
+
+    Attributes:
+        kept: `Travel` of the surviving weights.
+        pruned: `Travel` of the pruned weights.
+        layers: Dict from weight key to a pair of `Travel`: kept, pruned.
+    """
+
+    kept: Travel
+    pruned: Travel
+    layers: dict
+
+    def chart(self):
+        """Returns the quantiles of both kinds as a `charts.Chart`."""
+        return charts.Chart(
+            "Weight movement",
+            "quantile",
+            "distance travelled, abs(end - start)",
+            [
+                charts.Series(
+                    name, list(travel.quantiles),
+                    list(travel.quantiles.values()),
+                )
+                for name, travel in (
+                    ("surviving weights", self.kept),
+                    ("pruned weights", self.pruned),
+                )
+            ],
+        )
+
+
+def weight_movement(start, end, masks, quantiles=QUANTILES):
+    """Measures how far surviving and pruned weights moved in training.
+
+    The paper finds that the weights of winning tickets move *more* than
+    those that are pruned. `end` are the weights before they are pruned: the
+    end of the training by which `masks` were chosen.
+
+    Reference: Frankle and Carbin 2019, "The Lottery Ticket Hypothesis",
+    appendix F, https://arxiv.org/abs/1803.03635.
+
+    Args:
+        start: Weights before training: a dict from weight key to array,
+            `keras.Model`, `Snapshot` or `Ticket`.
+        end: Weights after it.
+        masks: Dict from weight key to boolean array, `Ticket`, or
+            `keras.Model` that holds masks; `True` = survives.
+        quantiles: Iterable of fractions in [0, 1]. Defaults to
+            `(0.05, 0.25, 0.5, 0.75, 0.95)`.
+
+    Returns:
+        `Movement`.
+
+    Raises:
+        ValueError: If keys or shapes do not fit together, or a quantile is
+            outside [0, 1].
+        TypeError: If an argument is of another type.
+
+    Example:
+
+    >>> import numpy as np
+    >>> found = weight_movement({"w": np.zeros(4)},
+    ...                         {"w": np.array([3.0, -4.0, 1.0, 0.0])},
+    ...                         {"w": np.array([True, True, False, False])})
+    >>> found.kept.distance, found.kept.mean, found.pruned.quantiles[0.5]
+    (5.0, 3.5, 0.5)
+    """
+    quantiles = [float(q) for q in quantiles]
+    if any(not 0 <= q <= 1 for q in quantiles):
+        raise ValueError(
+            "Argument `quantiles` must hold fractions in [0, 1]. "
+            f"Received: quantiles={quantiles}"
+        )
+    masks = sources.masks(masks)
+    moved = _moved(start, end, masks)
+    layers = {
+        key: (
+            _travel([moved[key][mask]], quantiles),
+            _travel([moved[key][~mask]], quantiles),
+        )
+        for key, mask in masks.items()
+    }
+    return Movement(
+        _travel([moved[k][mask] for k, mask in masks.items()], quantiles),
+        _travel([moved[k][~mask] for k, mask in masks.items()], quantiles),
+        layers,
+    )
+
+
+def _moved(start, end, masks):
+    """The distance that each weight with a mask travelled."""
+    start, end = sources.weights(start, "start"), sources.weights(end, "end")
+    for name, arrays in (("start", start), ("end", end)):
+        sources.check_alike(
+            {key: arrays[key] for key in masks if key in arrays},
+            masks,
+            (name, "masks"),
+        )
+    return {
+        key: np.abs(end[key].astype("float64") - start[key]) for key in masks
+    }
+
+
+def _travel(parts, quantiles):
+    values = np.concatenate([np.zeros(0), *parts])
+    if not values.size:
+        return Travel(0, 0.0, math.nan, {q: math.nan for q in quantiles})
+    found = np.quantile(values, quantiles)
+    return Travel(
+        values.size,
+        float(np.linalg.norm(values)),
+        float(values.mean()),
+        {q: float(value) for q, value in zip(quantiles, found)},
+    )

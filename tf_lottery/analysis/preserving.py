@@ -1,0 +1,67 @@
+"""Looking at a model, even training it, and leaving it as it was."""
+
+import contextlib
+
+from tf_lottery import constraints
+from tf_lottery import holding
+from tf_lottery import optimizers
+from tf_lottery import snapshots
+from tf_lottery import weights as weights_lib
+
+
+@contextlib.contextmanager
+def preserved(model):
+    """Gives every variable of a model its value back in the end.
+
+    Args:
+        model: A built `keras.Model`.
+    """
+    weights_lib.check_built(model)
+    holding.synchronise(model)
+    variables = list(weights_lib.variables(model).values())
+    values = snapshots.capture(variables)
+    try:
+        yield
+    finally:
+        snapshots.restore(variables, values)
+
+
+@contextlib.contextmanager
+def trainable(model):
+    """Compiles a model with a fresh optimizer; undoes all of it in the end.
+
+    The model's own optimizer, metrics and masks are put aside meanwhile.
+
+    Args:
+        model: A built and compiled `keras.Model`.
+
+    Raises:
+        ValueError: If the model is not built or not compiled.
+    """
+    optimizers.check_compiled(model)
+    with preserved(model), contextlib.ExitStack() as undone:
+        undone.callback(_restore_attributes, model, dict(vars(model)))
+        for variable in weights_lib.variables(model).values():
+            undone.callback(_restore_mask, variable, *_mask_of(variable))
+        optimizers.compile_like(model, model, with_state=False)
+        yield
+
+
+def _restore_attributes(model, attributes):
+    # Beyond `compile` and `fit`: a traced step belongs to its optimizer.
+    vars(model).clear()
+    vars(model).update(attributes)
+
+
+def _mask_of(variable):
+    """Returns the constraint of a variable and the value of its mask."""
+    keep = constraints.keep_of(variable)
+    mask = None if keep is None else snapshots.value_of(keep.mask)
+    return getattr(variable, "constraint", None), mask
+
+
+def _restore_mask(variable, constraint, mask):
+    if getattr(variable, "constraint", None) is not constraint:
+        variable.constraint = constraint
+    if mask is not None:
+        constraint.mask.assign(mask)

@@ -1,0 +1,157 @@
+"""Statistics of batch normalisation, estimated anew."""
+
+import contextlib
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_lottery import weights as weights_lib
+from tf_lottery.analysis import evaluating
+from tf_lottery.criteria import batches as batches_lib
+
+
+def normalizations(model):
+    """Returns the layers whose statistics training changes, as a list."""
+    weights_lib.check_built(model)
+    return [
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization)
+        and layer.trainable
+    ]
+
+
+class Recalibration:
+    """Estimates a model's statistics of batch normalisation again and again.
+
+    Every batch is normalised by its own mean and variance, as in training;
+    everything else, dropout included, runs as in inference. The statistics
+    of the batches are pooled: the mean is that of all examples, the variance
+    that within batches and between them. Frozen layers keep theirs.
+
+    Args:
+        model: A built `keras.Model`.
+        data: Array of inputs, or data as in `evaluating.Evaluator`, whose
+            labels are ignored.
+        batch_size: Integer, for data that are arrays. Defaults to 512.
+    """
+
+    def __init__(self, model, data, batch_size=512):
+        self._layers = normalizations(model)
+        if hasattr(data, "shape"):
+            data = (data, np.zeros(len(data)))
+        self._batches = batches_lib.batches_of(
+            data, batch_size=batch_size, criterion="recalibration"
+        )
+        self._sums = [_Sums(layer) for layer in self._layers]
+        self._run = evaluating.compiled(_forward(model))
+
+    def __call__(self):
+        """Estimates the statistics for the weights as they are now."""
+        if not self._layers:
+            return
+        for sums in self._sums:
+            sums.clear()
+        with contextlib.ExitStack() as stack:
+            for sums in self._sums:
+                stack.enter_context(sums.recording())
+            for x, _, _ in self._batches:
+                self._run(x)
+        for sums in self._sums:
+            sums.assign()
+
+
+def recalibrate(model, data, batch_size=512):
+    """Estimates a model's statistics of batch normalisation anew.
+
+    Weights put together from others, such as means of two trainings, have no
+    statistics of their own. References: the evaluation of Izmailov et al.
+    2018, section 3.2, https://arxiv.org/abs/1803.05407; for lines between
+    networks, Jordan et al. 2022, https://arxiv.org/abs/2211.08403.
+
+    Args:
+        model: A built `keras.Model`; the moving means and variances of its
+            trainable `BatchNormalization` layers are changed, nothing else.
+        data: Array of inputs, or arrays `(x, y)`, a batched
+            `tf.data.Dataset` or a `keras.utils.PyDataset`, whose labels are
+            ignored.
+        batch_size: Integer, for data that are arrays. Defaults to 512.
+
+    Raises:
+        ValueError: If the model is not built or there are no data.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> model = keras.Sequential(
+    ...     [keras.Input((1,)), keras.layers.BatchNormalization()])
+    >>> recalibrate(model, np.array([[1.0], [3.0]], "float32"))
+    >>> [float(w[0]) for w in model.get_weights()[2:]]
+    [2.0, 1.0]
+    """
+    Recalibration(model, data, batch_size)()
+
+
+def _forward(model):
+    def forward(x):
+        model(x, training=False)
+
+    return forward
+
+
+class _Sums:
+    """Sums over the batches that one layer sees."""
+
+    def __init__(self, layer):
+        self.layer = layer
+        shape, dtype = layer.moving_mean.shape, "float64"
+        if keras.backend.backend() == "jax":
+            dtype = "float32"
+        self.mean = keras.Variable(np.zeros(shape), False, dtype)
+        self.square = keras.Variable(np.zeros(shape), False, dtype)
+        self.number = keras.Variable(0.0, False, dtype)
+
+    def clear(self):
+        for variable in (self.mean, self.square, self.number):
+            variable.assign(ops.zeros_like(variable))
+
+    @contextlib.contextmanager
+    def recording(self):
+        """Lets the layer run as in training and add up what it measures."""
+        layer = self.layer
+        attributes = vars(layer)
+        before = {k: attributes[k] for k in ("call", "momentum")
+                  if k in attributes}
+        call = layer.call
+
+        def recorded(inputs, *args, **kwargs):
+            outputs = call(inputs, *args, **{**kwargs, "training": True})
+            self._add(ops.shape(inputs)[0])
+            return outputs
+
+        # With momentum 0 the moving statistics are those of the batch.
+        attributes.update(call=recorded, momentum=0.0)
+        try:
+            yield
+        finally:
+            attributes.pop("call")
+            attributes.update(before)
+
+    def _add(self, number):
+        dtype = self.number.dtype
+        number = ops.cast(number, dtype)
+        mean = ops.cast(self.layer.moving_mean, dtype)
+        variance = ops.cast(self.layer.moving_variance, dtype)
+        self.mean.assign_add(number * mean)
+        self.square.assign_add(number * (variance + ops.square(mean)))
+        self.number.assign_add(number)
+
+    def assign(self):
+        number = ops.convert_to_numpy(self.number)
+        if not number:
+            return
+        mean = ops.convert_to_numpy(self.mean) / number
+        square = ops.convert_to_numpy(self.square) / number
+        self.layer.moving_mean.assign(mean)
+        self.layer.moving_variance.assign(np.maximum(square - mean**2, 0.0))

@@ -1,0 +1,167 @@
+"""Reads what a run left in its directory: configuration and tables."""
+
+import csv
+import dataclasses
+import json
+import pathlib
+
+from tf_lottery import run_directory
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The content of a run's directory.
+
+    Attributes:
+        path: `pathlib.Path`.
+        config: Dict, what was run.
+        rows: List of dicts, one for each round of each trial, with at least
+            `"trial"`, `"round"` and `"density"`.
+        controls: List of dicts, one for each training of a control, with
+            `"control"` besides.
+        verdict: String, what the run said of its result, or `""`.
+        versions: Dict of strings.
+        layers: Dict from trial to a list, by round, of dicts from weight key
+            to density.
+    """
+
+    path: pathlib.Path
+    config: dict
+    rows: list
+    controls: list
+    verdict: str
+    versions: dict
+    layers: dict
+
+    @property
+    def name(self):
+        """String, the name of the preset, or of the directory."""
+        return self.config.get("name") or self.path.resolve().name
+
+    @property
+    def trials(self):
+        """List of the numbers of the trials that have results."""
+        return sorted({row["trial"] for row in self.rows})
+
+
+def read(directory):
+    """Reads the directory of `tf-lottery run` or of a pruning callback.
+
+    Args:
+        directory: Path, as given to `tf-lottery run --output-dir` or to
+            `IterativeMagnitudePruning(directory=...)`.
+
+    Returns:
+        `Run`.
+
+    Raises:
+        FileNotFoundError: If it holds no results.
+        ValueError: If its files are damaged.
+    """
+    path = pathlib.Path(directory)
+    config = _json(path / "config.json")
+    if not isinstance(config, dict):
+        raise ValueError(
+            f"File '{path / 'config.json'}' is damaged. Received: "
+            f"{type(config)}. Expected: a JSON object."
+        )
+    if "dataset" in config:
+        return _experiment(path, config)
+    rounds = _rounds(path)
+    rows = [
+        {"trial": 0, **result.metrics, **_scalars(result)} for result in rounds
+    ]
+    return Run(
+        path, config, rows, [], "", config.get("versions", {}),
+        {0: [result.densities for result in rounds]},
+    )
+
+
+def _experiment(path, config):
+    controls = path / "controls.csv"
+    trials = sorted(
+        path.glob("trial-*"), key=lambda p: int(p.name.rpartition("-")[2])
+    )
+    versions, layers = {}, {}
+    for number, trial in enumerate(trials):
+        if (trial / "config.json").exists():
+            versions = _json(trial / "config.json").get("versions", versions)
+        if (trial / "results.json").exists():
+            layers[number] = [found.densities for found in _rounds(trial)]
+    results = path / "results.json"
+    verdict = _json(results).get("verdict", "") if results.exists() else ""
+    return Run(
+        path,
+        config,
+        _table(path / "results.csv"),
+        _table(controls) if controls.exists() else [],
+        verdict,
+        versions,
+        layers,
+    )
+
+
+def _rounds(path):
+    try:
+        return run_directory.RunDirectory(path).load_results()
+    except FileNotFoundError as error:
+        raise _missing(error.filename) from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _damaged(path / "results.json", error) from error
+
+
+def _scalars(result):
+    values = dict(vars(result))
+    del values["metrics"], values["densities"]
+    return values
+
+
+def _json(path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise _missing(path) from error
+    except ValueError as error:
+        raise _damaged(path, error) from error
+
+
+def _table(path):
+    """Reads a CSV file into dicts of numbers, booleans and strings."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = [
+                {name: _value(text) for name, text in row.items()}
+                for row in csv.DictReader(file)
+            ]
+    except FileNotFoundError as error:
+        raise _missing(path) from error
+    needed = {"trial", "round", "density"}
+    for row in rows:
+        if any(row.get(name) is None for name in needed):
+            raise _damaged(path, f"a row without {sorted(needed)}: {row}")
+    return rows
+
+
+def _value(text):
+    if text in ("", None):
+        return None
+    if text in ("True", "False"):
+        return text == "True"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _missing(path):
+    return FileNotFoundError(
+        f"There are no results of a run: '{path}' does not exist. Expected: "
+        "a directory that `tf-lottery run` or `IterativeMagnitudePruning("
+        "directory=...)` wrote to."
+    )
+
+
+def _damaged(path, error):
+    return ValueError(f"File '{path}' is damaged: {error}")

@@ -1,0 +1,140 @@
+"""What the functions of this package accept as weights and as masks."""
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_lottery import holding
+from tf_lottery import snapshots
+from tf_lottery import ticket as ticket_lib
+from tf_lottery import weights as weights_lib
+
+_WEIGHTS = (
+    "a dict from weight key to array, a `keras.Model`, a "
+    "`tf_lottery.snapshots.Snapshot` or a `tf_lottery.Ticket`"
+)
+_MASKS = (
+    "a dict from weight key to boolean array, a `tf_lottery.Ticket` or a "
+    "`keras.Model` that holds masks"
+)
+
+
+def weights(source, name="weights"):
+    """Returns weights as a dict from weight key to array.
+
+    Args:
+        source: Dict from weight key to array, `keras.Model`, `Snapshot` or
+            `Ticket`; of a ticket it is the weights that training starts from.
+        name: String, the argument's name for the error message.
+
+    Raises:
+        TypeError: If it is none of these.
+    """
+    if isinstance(source, ticket_lib.Ticket):
+        source = source.snapshot
+    if isinstance(source, snapshots.Snapshot):
+        return dict(source.weights)
+    if isinstance(source, keras.layers.Layer):
+        weights_lib.check_built(source)
+        holding.synchronise(source)
+        return {
+            key: np.array(ops.convert_to_numpy(variable))
+            for key, variable in weights_lib.variables(source).items()
+        }
+    if isinstance(source, Mapping):
+        return {key: np.asarray(array) for key, array in source.items()}
+    raise TypeError(
+        f"Argument `{name}` must be {_WEIGHTS}. "
+        f"Received: {name} of type {type(source)}"
+    )
+
+
+def masks(source, name="masks"):
+    """Returns masks as a dict from weight key to boolean array.
+
+    Args:
+        source: Dict from weight key to boolean array, `Ticket`, or
+            `keras.Model` that holds masks.
+        name: String, the argument's name for the error message.
+
+    Raises:
+        TypeError: If it is none of these.
+        ValueError: If a mask is not boolean.
+    """
+    found = masks_of(source)
+    if not found and isinstance(source, Mapping):
+        found = {key: np.asarray(mask) for key, mask in source.items()}
+    if found is None or (not found and not isinstance(source, Mapping)):
+        raise TypeError(
+            f"Argument `{name}` must be {_MASKS}. "
+            f"Received: {name} of type {type(source)}"
+        )
+    for key, mask in found.items():
+        if mask.dtype != bool:
+            raise ValueError(
+                f"Argument `{name}` must hold boolean arrays. Received: dtype "
+                f"{mask.dtype} for {key!r}"
+            )
+    return found
+
+
+def masks_of(source):
+    """Returns the masks that come with weights, `None` if there are none."""
+    if isinstance(source, ticket_lib.Ticket):
+        return dict(source.masks)
+    if isinstance(source, keras.layers.Layer):
+        return holding.masks_of(source) or None
+    return None
+
+
+def named(tickets, name="tickets"):
+    """Returns masks by name, of a dict or a sequence of their sources.
+
+    Args:
+        tickets: Dict from name to what `masks` takes, or a sequence, whose
+            names are then `"0"`, `"1"` and so on.
+        name: String, the argument's name for the error message.
+
+    Raises:
+        TypeError: If it is neither.
+        ValueError: If it is empty.
+    """
+    if isinstance(tickets, Mapping):
+        found = {str(key): masks(value, name) for key, value in tickets.items()}
+    elif isinstance(tickets, (list, tuple)):
+        found = {str(i): masks(value, name) for i, value in enumerate(tickets)}
+    else:
+        raise TypeError(
+            f"Argument `{name}` must be a list of tickets, or a dict from "
+            f"name to ticket. Received: {name} of type {type(tickets)}"
+        )
+    if not found:
+        raise ValueError(
+            f"Argument `{name}` must not be empty. Received: {name}={tickets!r}"
+        )
+    return found
+
+
+def check_alike(first, second, names):
+    """Raises a `ValueError` unless two dicts have equal keys and shapes.
+
+    Args:
+        first: Dict of arrays.
+        second: Dict of arrays.
+        names: Pair of strings, the arguments' names for the error message.
+    """
+    if first.keys() != second.keys():
+        raise ValueError(
+            f"Arguments `{names[0]}` and `{names[1]}` must have the same "
+            "keys. Received: only one has "
+            f"{sorted(first.keys() ^ second.keys())}"
+        )
+    for key, array in first.items():
+        if np.shape(array) != np.shape(second[key]):
+            raise ValueError(
+                f"Arguments `{names[0]}` and `{names[1]}` must have the same "
+                f"shapes. Received: {np.shape(array)} and "
+                f"{np.shape(second[key])} for {key!r}"
+            )
