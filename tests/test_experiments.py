@@ -241,7 +241,11 @@ def test_test_accuracy_is_that_of_evaluate(digits, monkeypatch):
     history = model.fit(
         digits.x_train[:200],
         digits.y_train[:200],
-        callbacks=[pipeline.TestAccuracy(digits.x_test, digits.y_test)],
+        callbacks=[
+            pipeline.TestAccuracy(
+                pipeline.chunks(digits.x_test, digits.y_test)
+            )
+        ],
         verbose=0,
     ).history
     _, accuracy = model.evaluate(digits.x_test, digits.y_test, verbose=0)
@@ -399,17 +403,31 @@ class TestReport:
 class TestOutputDirectory:
     preset = experiments.preset("lenet-digits")
 
-    def test_replaces_an_earlier_run(self, tmp_path):
+    def test_replaces_an_earlier_run_if_told_to(self, tmp_path):
         directory = outputs.OutputDirectory(tmp_path / "a" / "b")
         with directory.create(self.preset):
-            (directory.trial(0) / "rounds").mkdir(parents=True)
+            (directory.trial(0).path / "rounds").mkdir(parents=True)
             (directory.path / "results.csv").write_text("old")
-        changed = dataclasses.replace(self.preset, rounds=2)
-        with directory.create(changed):
+        changed = dataclasses.replace(self.preset, learning_rate=0.1)
+        with pytest.raises(ValueError, match="learning_rate: 0.0012 there"):
+            directory.check(changed)
+        with directory.create(changed, overwrite=True):
             names = {path.name for path in directory.path.iterdir()}
         assert names == {"config.json", "lock"}
         config = json.loads((directory.path / "config.json").read_text())
         assert config == changed.to_dict()
+
+    def test_goes_on_with_more_of_the_same(self, tmp_path):
+        directory = outputs.OutputDirectory(tmp_path)
+        with directory.create(self.preset):
+            (tmp_path / "results.csv").write_text("precious")
+        more = dataclasses.replace(
+            self.preset, rounds=20, trials=3, compare=("one-shot",),
+        )
+        with directory.create(more):
+            assert (tmp_path / "results.csv").read_text() == "precious"
+        with pytest.raises(ValueError, match="rounds: 20 there, 15 now"):
+            directory.check(self.preset)
 
     def test_leaves_other_things_alone(self, tmp_path):
         (tmp_path / "thesis.tex").write_text("precious")

@@ -16,8 +16,8 @@ from benchmarks import harness
 
 _ALL = (
     "held", "imp_mnist", "between_rounds", "global_selection", "disk",
-    "criteria", "structured", "export_size", "export_latency", "export_time",
-    "export_accuracy",
+    "criteria", "structured", "pipeline", "export_size", "export_latency",
+    "export_time", "export_accuracy",
 )
 
 

@@ -1,14 +1,20 @@
 """`tf-lottery run`: find tickets by the protocol of a preset."""
 
+import argparse
 import dataclasses
 import pathlib
 import time
 
+import rich.box
 import rich.console
 import rich.progress
+import rich.table
 
 from tf_lottery import experiments
 from tf_lottery.commands import readers
+from tf_lottery.experiments import budgets
+from tf_lottery.experiments import durations
+from tf_lottery.experiments import plans
 from tf_lottery.experiments import progress
 from tf_lottery.experiments import records
 
@@ -29,13 +35,26 @@ def add_parser(commands):
     )
     run.add_argument(
         "--output-dir",
-        help="directory for the results; an earlier run of the preset in it "
-        "is replaced (default: runs/PRESET)",
+        help="directory for the results; a run of the preset that was "
+        "interrupted there goes on (default: runs/PRESET)",
+    )
+    run.add_argument(
+        "--overwrite",
+        action="store_true",
+        default=False,
+        help="replace a run of the preset that is there",
+    )
+    run.add_argument(
+        "--dry-run",
+        action="store_true",
+        default=False,
+        help="measure for a few seconds, show the trainings and the time "
+        "they would take, write nothing",
     )
     for field in _flags():
         run.add_argument(
             f"--{field.name.replace('_', '-')}",
-            type=_READERS.get(field.type, _rewind_to),
+            type=_reader(field),
             metavar=field.name.split("_")[-1].upper(),
             help=field.metadata["help"],
         )
@@ -49,13 +68,53 @@ def _run(arguments):
     )
     directory = arguments.output_dir or pathlib.Path("runs", preset.name)
     console = rich.console.Console(highlight=False)
+    if arguments.dry_run:
+        _show_plan(console, preset)
+        return
+    _make_deterministic()
     began = time.perf_counter()
     with _Shown(console) as shown:
-        found = experiments.run(preset, directory, shown)
+        found = experiments.run(
+            preset, directory, shown, arguments.overwrite
+        )
     console.print(found.render())
     console.print(f"\n{time.perf_counter() - began:.0f} s. Files written:")
     for path in found.files:
         console.print(f"  {path}", soft_wrap=True)
+
+
+def _make_deterministic():
+    """Makes a run repeatable on a GPU; on a CPU it is without this."""
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.enable_op_determinism()
+
+
+def _show_plan(console, preset):
+    """Prints what would be trained, and how long it would take."""
+    preset, cost = experiments.estimate(preset)
+    table = rich.table.Table(box=rich.box.SIMPLE)
+    for name in ("training", "number", "steps of each", "time"):
+        justify = "left" if name == "training" else "right"
+        table.add_column(name, justify=justify)
+    for line in plans.plan(preset):
+        seconds = line.count * line.epochs * cost.epoch(preset)
+        table.add_row(
+            line.what,
+            str(line.count),
+            str(line.epochs * preset.evaluate_every),
+            durations.render(seconds),
+        )
+    console.print(table)
+    console.print(
+        f"{preset.name}: about {durations.render(cost.seconds(preset))}; "
+        f"a step takes {1000 * cost.step:.2f} ms, an evaluation "
+        f"{1000 * cost.evaluation:.0f} ms",
+        soft_wrap=True,
+    )
+    if preset.shortened:
+        console.print(budgets.describe(preset), soft_wrap=True)
 
 
 class _Shown(progress.Progress):
@@ -82,13 +141,25 @@ class _Shown(progress.Progress):
         self._bar.stop()
 
     def begin(self, preset):
-        self._preset = preset
+        self._preset, self._variant = preset, ""
         self._console.print(
             f"{preset.name}: {preset.model} on {preset.dataset}, "
             f"rounds of pruning: {preset.rounds}, steps in each: "
             f"{preset.iterations}"
         )
-        self._task = self._bar.add_task("dense", total=preset.total_epochs)
+        if preset.shortened:
+            self._console.print(budgets.describe(preset), soft_wrap=True)
+        self._total = plans.total_epochs(preset)
+        self._task = self._bar.add_task("dense", total=self._total)
+
+    def skip(self, epochs):
+        # Counting them as done would promise an end that is too early.
+        self._total -= epochs
+        self._bar.update(self._task, total=self._total)
+
+    def variant_begin(self, trial, name):
+        self._variant = f"{records.words(name)}, "
+        self._describe(records.words(name))
 
     def epoch_end(self):
         self._bar.advance(self._task)
@@ -105,12 +176,13 @@ class _Shown(progress.Progress):
         )
         if result.round < self._preset.rounds:
             self._describe(self._name(trial, result.round + 1))
-        elif self._preset.control_trials:
-            self._describe("controls")
+        else:
+            self._describe("comparisons")
 
     def controls_end(self, trial, round_):
+        self._variant = ""
         found = ", ".join(
-            f"{records.CONTROLS[name]} {records.percent(outcomes)} %"
+            f"{records.words(name)} {records.percent(outcomes)} %"
             for name, outcomes in round_.controls.items()
         )
         self._console.print(
@@ -122,7 +194,7 @@ class _Shown(progress.Progress):
 
     def _name(self, trial, round_):
         prefix = f"trial {trial}, " if self._preset.trials > 1 else ""
-        return f"{prefix}round {round_:2d}/{self._preset.rounds}"
+        return f"{prefix}{self._variant}round {round_:2d}/{self._preset.rounds}"
 
 
 def _flags():
@@ -136,6 +208,28 @@ def _rate(text):
     return rate if isinstance(rate, dict) else {"*": rate}
 
 
+def _names(text):
+    return tuple(name for name in text.split(",") if name)
+
+
+def _points(text):
+    return tuple(_rewind_to(point) for point in text.split(","))
+
+
+def _reader(field):
+    """Returns the function that reads the value of a flag."""
+    by_name = {"drops": _points, "also_rewind_to": _points, "budget": _budget}
+    return by_name.get(field.name) or _READERS.get(field.type, _rewind_to)
+
+
+def _budget(text):
+    try:
+        durations.parse(text, "budget")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
 def _rewind_to(text):
     try:
         return int(text) if text.isdigit() else float(text)
@@ -143,4 +237,4 @@ def _rewind_to(text):
         return text
 
 
-_READERS = {int: int, float: float, str: str, dict: _rate}
+_READERS = {int: int, float: float, str: str, dict: _rate, tuple: _names}

@@ -1,13 +1,20 @@
 """The files of an experiment: the only place that knows their names."""
 
 import contextlib
-import csv
-import io
 import json
 import pathlib
 import shutil
 
 from tf_lottery import files
+from tf_lottery import ticket as ticket_lib
+from tf_lottery.experiments import budgets
+from tf_lottery.experiments import histories
+from tf_lottery.experiments import presets
+
+# A run goes on where these have changed: nothing done before is wrong then.
+_GROWING = (
+    "rounds", "trials", "control_trials", "control_every", "compare",
+)
 
 
 class OutputDirectory:
@@ -15,9 +22,7 @@ class OutputDirectory:
 
     `config.json` is the preset, `results.csv` has a row for each round,
     `controls.csv` one for each control, `results.json` all of it, and
-    `trial-N/` the run directory of `IterativeMagnitudePruning` with
-    `history.csv` and, if there is a winning ticket, `winning.ticket` and
-    `winning.keras`, the model that it trained to, with its masks.
+    `trial-N/` is what `TrialDirectory` says.
 
     Args:
         path: Path of the directory; it is made if it does not exist.
@@ -27,11 +32,8 @@ class OutputDirectory:
         self.path = pathlib.Path(path)
         self._lock = files.Lock(self.path / "lock")
 
-    def check(self, preset):
-        """Raises a `ValueError` if the directory holds something else.
-
-        An earlier run of the preset may be there.
-        """
+    def check_name(self, preset):
+        """Raises a `ValueError` unless it is empty or holds this preset."""
         if not self.path.is_dir():
             return
         if any(path != self._lock.path for path in self.path.iterdir()):
@@ -43,22 +45,60 @@ class OutputDirectory:
                     "another one, or empty it."
                 )
 
+    def check(self, preset):
+        """Raises a `ValueError` if it holds a run that cannot go on.
+
+        Args:
+            preset: `Preset`; an earlier run of it may be there, with fewer
+                rounds, and with other trials and comparisons.
+        """
+        self.check_name(preset)
+        found = self._read_config()
+        if found:
+            self._check_equal(found, preset.to_dict())
+
+    def earlier(self, preset):
+        """Returns the preset of an earlier run of the same one.
+
+        Returns:
+            `Preset`, shortened to its budget as it was then, or `None` if
+            there is none.
+        """
+        found = self._read_config()
+        if found.get("name") != preset.name:
+            return None
+        try:
+            earlier = presets.Preset.from_dict(found)
+        except (TypeError, ValueError):
+            return None
+        same = budgets.original(earlier).to_dict() == preset.to_dict()
+        return earlier if same else None
+
     @contextlib.contextmanager
-    def create(self, preset):
-        """Makes the directory; an earlier run of the preset is replaced.
+    def create(self, preset, overwrite=False):
+        """Makes the directory, or goes on with the run that it holds.
 
         In the context that this opens no other process can do the same.
+
+        Args:
+            preset: `Preset`.
+            overwrite: Boolean, whether an earlier run of it is removed
+                first. Defaults to `False`.
 
         Raises:
             ValueError: If the directory holds anything else.
             OSError: If it cannot be written.
             RuntimeError: If another process is writing to it.
         """
-        self.check(preset)
+        if overwrite:
+            self.check_name(preset)
+        else:
+            self.check(preset)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
-            self._clear()
+            if overwrite:
+                self._clear()
             files.write_text(self._config, _json(preset.to_dict()))
         except OSError as error:
             raise OSError(
@@ -72,27 +112,18 @@ class OutputDirectory:
             self._lock.release()
 
     def trial(self, number):
-        """Returns the path of a trial's directory."""
-        return self.path / f"trial-{number}"
-
-    def save_history(self, number, rows):
-        """Writes the logs of all epochs of a trial."""
-        files.write_text(self.trial(number) / "history.csv", _csv(rows))
-
-    def save_winning_ticket(self, number, ticket, model):
-        """Writes the winning ticket of a trial, and what it trained to."""
-        ticket.save(self.trial(number) / "winning.ticket")
-        files.save_model(model, self.trial(number) / "winning.keras")
+        """Returns the `TrialDirectory` of a trial."""
+        return TrialDirectory(self.path / f"trial-{number}")
 
     def save(self, report):
         """Writes the results so far."""
         files.write_text(
             self.path / "results.json", _json(report.to_dict())
         )
-        files.write_text(self.path / "results.csv", _csv(report.rows()))
+        write_csv(self.path / "results.csv", report.rows())
         controls = report.control_rows()
         if controls:
-            files.write_text(self.path / "controls.csv", _csv(controls))
+            write_csv(self.path / "controls.csv", controls)
 
     def list(self):
         """Returns what is there, files first, as a list of strings."""
@@ -103,6 +134,26 @@ class OutputDirectory:
         trials = sorted(self.path.glob("trial-*"))
         tickets = sorted(self.path.glob("trial-*/winning.*"))
         return [str(path) for path in top + tickets + trials]
+
+    def _check_equal(self, found, wanted):
+        wanted = json.loads(json.dumps(wanted))
+        differences = [
+            f"  {name}: {found.get(name, 'absent')!r} there, "
+            f"{wanted.get(name, 'absent')!r} now"
+            for name in sorted(found.keys() | wanted.keys())
+            if found.get(name) != wanted.get(name)
+            and not (name in _GROWING and name in found)
+        ]
+        if found.get("rounds", 0) > wanted["rounds"]:
+            differences.append(
+                f"  rounds: {found['rounds']} there, {wanted['rounds']} now"
+            )
+        if differences:
+            raise ValueError(
+                f"Output directory '{self.path}' holds a run of other "
+                "values. Choose another one, or replace the run with "
+                "--overwrite. Differences:\n" + "\n".join(differences)
+            )
 
     def _clear(self):
         for name in ("results.csv", "results.json", "controls.csv"):
@@ -122,14 +173,61 @@ class OutputDirectory:
         return self.path / "config.json"
 
 
+class TrialDirectory:
+    """The directory of a trial, which is that of its pruning callback.
+
+    Besides the callback's own files there are `history.csv`, the logs of all
+    epochs as they come; `dense/`, the state at the end of the dense round;
+    `controls/round-RR-NAME-I.csv`, the logs of each finished control; for a
+    variant of the callback a directory such as `lr-rewind/`; and, if there
+    is a winning ticket, `winning.ticket` and `winning.keras`, the model that
+    it trained to, with its masks.
+
+    Args:
+        path: `pathlib.Path`.
+    """
+
+    def __init__(self, path):
+        self.path = path
+        self.history = path / "history.csv"
+        self.dense = path / "dense"
+
+    def variant(self, name):
+        """Returns the `TrialDirectory` of a variant of the callback."""
+        return TrialDirectory(self.path / name.replace("_", "-"))
+
+    def control(self, round, name, number):
+        """Returns the path of the logs of a control."""
+        name = f"round-{round:02d}-{name}-{number}.csv"
+        return self.path / "controls" / name
+
+    def write(self, path, text):
+        """Writes a text file of the trial."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(path, text)
+
+    def winning_round(self):
+        """Returns the round of the winning ticket that is there, or `None`."""
+        try:
+            return ticket_lib.Ticket.load(self._winning).round
+        except (FileNotFoundError, files.DamagedFileError):
+            return None
+
+    def save_winning_ticket(self, ticket, model):
+        """Writes the winning ticket, and the model it trained to."""
+        files.save_model(model, self.path / "winning.keras")
+        # The ticket comes last: it says which round the model is of.
+        ticket.save(self._winning)
+
+    @property
+    def _winning(self):
+        return self.path / "winning.ticket"
+
+
+def write_csv(path, rows):
+    """Writes dicts as a CSV table."""
+    files.write_text(path, histories.to_csv(rows))
+
+
 def _json(values):
     return json.dumps(values, indent=2) + "\n"
-
-
-def _csv(rows):
-    text = io.StringIO()
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

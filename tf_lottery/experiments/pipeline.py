@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 _CHUNK = 5000
+_SMALL = 28 * 28
 
 
 def order(seed, step, steps, batch_size, examples):
@@ -62,6 +63,9 @@ class Batches(keras.callbacks.Callback):
         steps: Integer, the steps of one epoch of `fit`; an epoch ends where
             the model is evaluated, it need not be a pass over the data.
         seed: Integer, seed of the order. Defaults to 0.
+        augment: Callable `f(x, seed)` that returns a changed batch of
+            inputs; `seed` is a tensor of two integers, other ones for every
+            step. Defaults to `None`.
 
     Attributes:
         dataset: The `tf.data.Dataset`. It is endless, so that one iterator
@@ -79,7 +83,7 @@ class Batches(keras.callbacks.Callback):
     ...               epochs=2, callbacks=[batches], verbose=0)
     """
 
-    def __init__(self, x, y, batch_size, steps, seed=0):
+    def __init__(self, x, y, batch_size, steps, seed=0, augment=None):
         super().__init__()
         import tensorflow as tf
 
@@ -89,13 +93,17 @@ class Batches(keras.callbacks.Callback):
         self.examples = len(x)
         self._indices = tf.Variable(self.order(0), dtype="int32")
         self._position = tf.Variable(0)
+        self._first = tf.Variable(0)
         x, y = tf.constant(x), tf.constant(y)
 
         def gather(_):
             # The batch is found when it is asked for, never ahead of time.
             after = self._position.assign_add(1)
             batch = self._indices[(after - 1) % steps]
-            return tf.gather(x, batch), tf.gather(y, batch)
+            inputs = tf.gather(x, batch)
+            if augment is not None:
+                inputs = augment(inputs, (seed, self._first + after - 1))
+            return inputs, tf.gather(y, batch)
 
         self.dataset = _plain(tf.data.Dataset.counter().map(gather))
 
@@ -109,6 +117,7 @@ class Batches(keras.callbacks.Callback):
         step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
         self._indices.assign(self.order(step))
         self._position.assign(0)
+        self._first.assign(step)
 
 
 class TestAccuracy(keras.callbacks.Callback):
@@ -118,21 +127,15 @@ class TestAccuracy(keras.callbacks.Callback):
     end of a round. It only measures: nothing is chosen by it.
 
     Args:
-        x: Array, the test inputs.
-        y: Array, the labels.
+        batches: Iterable of pairs of inputs and labels, such as `chunks`
+            returns.
     """
 
     __test__ = False
 
-    def __init__(self, x, y):
+    def __init__(self, batches):
         super().__init__()
-        import tensorflow as tf
-
-        self._chunks = [
-            (tf.constant(x[i:i + _CHUNK]), tf.constant(y[i:i + _CHUNK]))
-            for i in range(0, len(x), _CHUNK)
-        ]
-        self._examples = len(x)
+        self._batches = batches
 
     def set_model(self, model):
         import tensorflow as tf
@@ -142,7 +145,7 @@ class TestAccuracy(keras.callbacks.Callback):
             return
         super().set_model(model)
 
-        @tf.function
+        @tf.function(reduce_retracing=True)
         def hits(x, y):
             found = tf.argmax(model(x, training=False), -1, y.dtype)
             return tf.math.count_nonzero(found == y)
@@ -150,8 +153,28 @@ class TestAccuracy(keras.callbacks.Callback):
         self._hits = hits
 
     def on_epoch_end(self, epoch, logs=None):
-        hits = sum(int(self._hits(x, y)) for x, y in self._chunks)
-        logs["test_accuracy"] = hits / self._examples
+        hits = examples = 0
+        for x, y in self._batches:
+            hits += int(self._hits(x, y))
+            examples += len(y)
+        logs["test_accuracy"] = hits / examples
+
+
+def chunks(x, y):
+    """Returns a few large batches of arrays, as a list of pairs of tensors.
+
+    Args:
+        x: Array, the inputs.
+        y: Array, the labels.
+    """
+    import tensorflow as tf
+
+    # What convolutions make of colour images takes 20 times their memory.
+    size = _CHUNK if np.prod(x.shape[1:]) <= _SMALL else _CHUNK // 10
+    return [
+        (tf.constant(x[i:i + size]), tf.constant(y[i:i + size]))
+        for i in range(0, len(x), size)
+    ]
 
 
 def evaluation(x, y):
@@ -164,8 +187,7 @@ def evaluation(x, y):
     import tensorflow as tf
 
     parts = [
-        tf.data.Dataset.from_tensors((x[i:i + _CHUNK], y[i:i + _CHUNK]))
-        for i in range(0, len(x), _CHUNK)
+        tf.data.Dataset.from_tensors(chunk) for chunk in chunks(x, y)
     ]
     return _plain(functools.reduce(tf.data.Dataset.concatenate, parts))
 

@@ -1,14 +1,22 @@
-"""What to run: the protocols of the papers as frozen values."""
+"""What to run: one experiment as a frozen value."""
 
 import dataclasses
 import numbers
 
 from tf_lottery import schedules
+from tf_lottery.analysis import published as published_lib
+from tf_lottery.experiments import augmentation
+from tf_lottery.experiments import durations
+from tf_lottery.experiments import learning_rates
+from tf_lottery.experiments import models
+from tf_lottery.experiments import records
 
 _OPTIMIZERS = ("adam", "sgd")
 _COUNTS = (
     "batch_size", "iterations", "evaluate_every", "rounds", "trials",
+    "image_size", "control_every",
 )
+_RATES = ("momentum", "weight_decay", "drop_by")
 
 
 def _field(help, **kwargs):
@@ -32,10 +40,32 @@ class Preset:
 
     name: str
     summary: str
-    dataset: str
-    model: str = "lenet_300_100"
+    dataset: str = _field("Data set, such as mnist or cifar10.")
+    model: str = _field("Network, such as lenet_300_100 or resnet_20.",
+                        default="lenet_300_100")
     optimizer: str = _field("Optimizer: adam or sgd.", default="adam")
     learning_rate: float = _field("Learning rate.", default=1.2e-3)
+    momentum: float = _field("Momentum of sgd.", default=0.0)
+    weight_decay: float = _field(
+        "Factor of the L2 penalty that sgd adds to gradients.", default=0.0
+    )
+    decay: str = _field(
+        "Learning rate: 'steps' (with --drops), 'linear' or 'cosine'.",
+        default="steps",
+    )
+    drops: tuple = _field(
+        "Where the learning rate drops, as fractions of a round or steps: "
+        "'0.5,0.75' or '20000it'.", default=(),
+    )
+    drop_by: float = _field("Factor of the learning rate at a drop.",
+                            default=0.1)
+    warmup: str | int | float = _field(
+        "Length of a linear warm-up: 0, '10000it' or a fraction of a round.",
+        default=0,
+    )
+    augment: str = _field("Augmentation: none or crop-flip.", default="none")
+    image_size: int = _field("Height and width of images that are streamed.",
+                             default=224)
     batch_size: int = _field("Images in a batch.", default=60)
     iterations: int = _field("Training steps of a round.", default=50_000)
     evaluate_every: int = _field("Steps between evaluations.", default=100)
@@ -47,34 +77,72 @@ class Preset:
     )
     scope: str = _field("Rank weights by 'layer' or 'global'.",
                         default="layer")
+    exclude: tuple = _field("Layers that are never pruned: 'conv1,logits'.",
+                            default=())
     rewind_to: str | int | float = _field(
         "Rewinding point: 0, '500it', or a fraction of a round.", default=0
     )
+    also_rewind_to: tuple = _field(
+        "Other rewinding points, whose rounds share the dense round: "
+        "'0,1000it'.", default=(),
+    )
     seed: int = _field("Seed of everything random.", default=0)
     trials: int = _field("Independent repetitions.", default=1)
+    compare: tuple = _field(
+        "What tickets are compared with: "
+        f"{', '.join(records.COMPARISONS)}.",
+        default=("random-reinit", "random-mask"),
+    )
     control_trials: int = _field(
         "Random controls of each kind for a ticket; 0 for none.", default=3
     )
     control_every: int = _field(
         "Controls for every n-th round and the winning ticket.", default=1
     )
+    save_freq: str = _field(
+        "When the state of training is saved: at the end of every 'round', "
+        "or at every evaluation ('epoch').", default="round",
+    )
+    budget: str = _field(
+        "Time, such as 10m or 2h, to which the protocol is shortened.",
+        default="",
+    )
+    shortened: dict = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         for name in _COUNTS:
             _check_at_least(1, name, getattr(self, name))
         _check_at_least(0, "seed", self.seed)
         _check_at_least(0, "control_trials", self.control_trials)
-        _check_at_least(1, "control_every", self.control_every)
+        for name in _RATES:
+            _check_rate(name, getattr(self, name))
+        _check_choice("model", self.model, models.MODELS)
         _check_choice("optimizer", self.optimizer, _OPTIMIZERS)
         _check_choice("scope", self.scope, ("layer", "global"))
+        _check_choice("decay", self.decay, learning_rates.DECAYS)
+        _check_choice("augment", self.augment, augmentation.AUGMENTATIONS)
+        _check_choice("save_freq", self.save_freq, ("round", "epoch"))
+        for name in self.compare:
+            _check_choice("compare", name, records.COMPARISONS)
         schedules.validate_rate(self.rate)
         if not self.learning_rate > 0:
             raise ValueError(
                 "Argument `learning_rate` must be greater than 0. "
                 f"Received: learning_rate={self.learning_rate}"
             )
+        if self.optimizer == "adam" and (self.momentum or self.weight_decay):
+            raise ValueError(
+                "Arguments `momentum` and `weight_decay` need "
+                f"optimizer='sgd'. Received: momentum={self.momentum}, "
+                f"weight_decay={self.weight_decay}"
+            )
+        if self.budget:
+            durations.parse(self.budget, "budget")
         self._check_whole("iterations", self.iterations)
         self._check_whole("rewind_to", self.rewind_step)
+        for step in self.other_rewind_steps:
+            self._check_whole("also_rewind_to", step)
+        self.drop_steps, self.warmup_steps
 
     @property
     def epochs_per_round(self):
@@ -84,17 +152,25 @@ class Preset:
     @property
     def rewind_step(self):
         """Integer, the step of the rewinding point."""
-        point = schedules.Point.parse(self.rewind_to)
-        return point.to_step(self.evaluate_every, self.epochs_per_round)
+        return self._step(self.rewind_to, "rewind_to")
 
     @property
-    def total_epochs(self):
-        """Integer, the epochs of all trainings, controls included."""
-        first = self.epochs_per_round
-        later = first - self.rewind_step // self.evaluate_every
-        tickets = self.rounds // self.control_every
-        controls = tickets * self.control_trials * (first + later)
-        return self.trials * (first + self.rounds * later + controls)
+    def other_rewind_steps(self):
+        """List of integers, the steps of the other rewinding points."""
+        return [
+            self._step(point, "also_rewind_to")
+            for point in self.also_rewind_to
+        ]
+
+    @property
+    def warmup_steps(self):
+        """Integer, the steps of the warm-up."""
+        return self._step(self.warmup, "warmup")
+
+    @property
+    def drop_steps(self):
+        """List of integers, the steps at which the learning rate drops."""
+        return [self._step(point, "drops") for point in self.drops]
 
     @property
     def steps_per_execution(self):
@@ -102,9 +178,33 @@ class Preset:
         divisors = range(min(100, self.evaluate_every), 0, -1)
         return next(n for n in divisors if self.evaluate_every % n == 0)
 
+    @property
+    def published(self):
+        """Dict, what the paper reports; see `analysis.published`."""
+        return published_lib.PUBLISHED.get(self.name, {})
+
     def to_dict(self):
         """Returns the preset as a dict of plain values."""
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        if not self.shortened:
+            del values["shortened"]
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+        }
+
+    @classmethod
+    def from_dict(cls, values):
+        """Makes a preset of what `to_dict` returned."""
+        return cls(**{
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        })
+
+    def _step(self, point, name):
+        return schedules.Point.parse(point, name).to_step(
+            self.evaluate_every, self.epochs_per_round, name
+        )
 
     def _check_whole(self, name, steps):
         every = self.evaluate_every
@@ -125,61 +225,17 @@ def _check_at_least(least, name, value):
         )
 
 
+def _check_rate(name, value):
+    if not isinstance(value, numbers.Real) or not 0 <= value < 1:
+        raise ValueError(
+            f"Argument `{name}` must be at least 0 and less than 1. "
+            f"Received: {name}={value!r}"
+        )
+
+
 def _check_choice(name, value, choices):
     if value not in choices:
         raise ValueError(
             f"Argument `{name}` must be one of {list(choices)}. "
             f"Received: {name}={value!r}"
         )
-
-
-PRESETS = {
-    preset.name: preset
-    for preset in (
-        Preset(
-            "lenet-digits",
-            "LeNet-300-100 on 1,797 handwritten digits that come with "
-            "tf_lottery; about a minute.",
-            dataset="digits",
-            batch_size=50,
-            iterations=600,
-            evaluate_every=20,
-            rounds=15,
-        ),
-        Preset(
-            "lenet-mnist",
-            "LeNet-300-100 on MNIST, the protocol of arXiv 1803.03635; "
-            "about an hour a trial, most of it for the controls.",
-            dataset="mnist",
-            control_every=4,
-        ),
-        Preset(
-            "lenet-fashion",
-            "LeNet-300-100 on Fashion-MNIST, otherwise as lenet-mnist.",
-            dataset="fashion_mnist",
-            control_every=4,
-        ),
-    )
-}
-
-
-def preset(name, **changes):
-    """Returns the preset of that name.
-
-    Args:
-        name: String, one of `PRESETS`.
-        **changes: Values of `Preset` to replace; `None` leaves one as it is.
-
-    Returns:
-        `Preset`.
-
-    Raises:
-        ValueError: If there is no such preset, or a value is invalid.
-    """
-    if name not in PRESETS:
-        raise ValueError(
-            f"There is no preset {name!r}. Expected one of: "
-            f"{', '.join(PRESETS)}."
-        )
-    changes = {k: v for k, v in changes.items() if v is not None}
-    return dataclasses.replace(PRESETS[name], **changes)

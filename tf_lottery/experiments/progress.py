@@ -13,6 +13,21 @@ class Progress:
             preset: `Preset`.
         """
 
+    def skip(self, epochs):
+        """Called when an earlier process has trained already.
+
+        Args:
+            epochs: Integer, how many epochs need not be trained any more.
+        """
+
+    def variant_begin(self, trial, name):
+        """Called before the rounds of a variant of the pruning.
+
+        Args:
+            trial: Integer, number of the trial.
+            name: String, one of `records.CONTROLS` or a rewinding point.
+        """
+
     def epoch_end(self):
         """Called after each epoch of each training."""
 
@@ -41,17 +56,32 @@ class Watch(keras.callbacks.Callback):
         trial: Integer, number of the trial.
         imp: The `IterativeMagnitudePruning` of the fit, which must come
             earlier in the list of callbacks, or `None`.
+        shared: Integer, epochs that another fit has trained for this one.
+            Defaults to 0.
     """
 
-    def __init__(self, progress, trial, imp=None):
+    def __init__(self, progress, trial, imp=None, shared=0):
         super().__init__()
         self._progress = progress
         self._trial = trial
         self._imp = imp
-        self._seen = 0
+        self._seen = None
+        self._known = shared
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._seen is None:
+            self._seen = len(self._imp.results) if self._imp else 0
+            self.know(epoch)
 
     def on_epoch_end(self, epoch, logs=None):
+        self._known += 1
         self._progress.epoch_end()
         if self._imp is not None and len(self._imp.results) > self._seen:
             self._seen = len(self._imp.results)
             self._progress.round_end(self._trial, self._imp.results[-1])
+
+    def know(self, epochs):
+        """Says how many epochs are done, whoever has trained them."""
+        if epochs > self._known:
+            self._progress.skip(epochs - self._known)
+            self._known = epochs

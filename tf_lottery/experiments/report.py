@@ -3,6 +3,7 @@
 import dataclasses
 import statistics
 
+from tf_lottery.experiments import budgets
 from tf_lottery.experiments import records
 
 
@@ -23,21 +24,32 @@ class Report:
     @property
     def verdict(self):
         """String, one line or more: is there a winning ticket?"""
-        return "\n".join(self._verdict(trial) for trial in self.trials)
+        lines = [self._verdict(trial) for trial in self.trials]
+        if self.preset.shortened:
+            lines.append(budgets.describe(self.preset))
+        return "\n".join(lines)
 
     def render(self):
         """Returns the table and the verdict for `rich.print`."""
         import rich.console
         import rich.text
 
+        compared = records.compared(self.preset)
+        if len(compared) <= _BESIDE:
+            tables = [self._table((*_COLUMNS, *compared), _CAPTION)]
+        else:
+            tables = [
+                self._table(_COLUMNS, _CAPTION.partition(" On the right")[0]),
+                self._table(("round", "density", "test", *compared), _BELOW),
+            ]
         return rich.console.Group(
-            self._table(), rich.text.Text(self.verdict, style="bold")
+            *tables, rich.text.Text(self.verdict, style="bold")
         )
 
     def rows(self):
         """Returns a flat dict for each round of each trial."""
         return [
-            _row(trial, round_) for trial in self.trials
+            _row(trial, round_, self.preset) for trial in self.trials
             for round_ in trial.rounds
         ]
 
@@ -62,6 +74,7 @@ class Report:
         """Returns everything as plain values."""
         return {
             "preset": self.preset.to_dict(),
+            "published": self.preset.published,
             "verdict": self.verdict,
             "trials": [dataclasses.asdict(trial) for trial in self.trials],
         }
@@ -83,36 +96,59 @@ class Report:
             f"(round {ticket.round})\n  {compared}{_against_controls(ticket)}"
         )
 
-    def _table(self):
+    def _table(self, columns, caption):
         import rich.box
         import rich.table
 
         table = rich.table.Table(
             title=f"{self.preset.name}, trials: {len(self.trials)}",
-            caption=_CAPTION,
+            caption=caption,
             box=rich.box.SIMPLE,
             pad_edge=False,
         )
-        for name in _COLUMNS:
-            table.add_column(name, justify="right", no_wrap=True)
+        for name in columns:
+            table.add_column(_head(name), justify="right", no_wrap=True)
         for rounds in _across(self.trials):
             won = any(
                 trial.winner == rounds[0].round for trial in self.trials
             )
-            table.add_row(*_cells(rounds), style="green" if won else None)
+            table.add_row(
+                *(_cell(name, rounds) for name in columns),
+                style="green" if won else None,
+            )
         return table
 
 
 _COLUMNS = (
-    "round", "density", "on\npaths", "val.", "test", "early\nstop", "sec.",
-    "random\nre-init", "random\nmasks",
+    "round", "density", "effective", "val", "test", "early_stop", "seconds",
 )
+# As many comparisons have room in a line of 80 characters.
+_BESIDE = 2
+_HEADS = {
+    "effective": "on\npaths",
+    "val": "val.",
+    "early_stop": "early\nstop",
+    "seconds": "sec.",
+    "random_reinitialize": "random\nre-init",
+    "random_masks": "random\nmasks",
+    "one_shot": "one-\nshot",
+    "fine_tune": "fine-\ntune",
+    "lr_rewind": "l. rate\nrewind",
+}
 _CAPTION = (
     "Density, density on paths from input to output, "
     "validation and test accuracy in %, at the end of training. "
-    "Early stop: step of the smallest validation loss. Random re-init and "
-    "random masks: test accuracy of the controls, mean ± standard deviation."
+    "Early stop: step of the smallest validation loss. On the right: test "
+    "accuracy of what tickets are compared with, mean ± standard deviation."
 )
+_BELOW = (
+    "Test accuracy in %, of tickets and of what they are compared with: mean "
+    "± standard deviation."
+)
+
+
+def _head(name):
+    return _HEADS.get(name, name.replace("_to_", "\nto "))
 
 
 def _across(trials):
@@ -122,22 +158,22 @@ def _across(trials):
         yield [t.rounds[number] for t in trials if number < len(t.rounds)]
 
 
-def _cells(rounds):
+def _cell(name, rounds):
     outcomes = [round_.outcome for round_ in rounds]
-    controls = [
-        [outcome for r in rounds for outcome in r.controls.get(name, ())]
-        for name in records.CONTROLS
-    ]
-    return [
-        str(rounds[0].round),
-        f"{100 * statistics.mean(r.density for r in rounds):.1f}",
-        _effective(rounds),
-        records.percent(outcomes, "val_accuracy"),
-        records.percent(outcomes),
-        f"{statistics.mean(o.early_stop_step for o in outcomes):.0f}",
-        f"{statistics.mean(r.seconds for r in rounds):.1f}",
-        *(records.percent(found) if found else "" for found in controls),
-    ]
+    if name == "round":
+        return str(rounds[0].round)
+    if name == "density":
+        return f"{100 * statistics.mean(r.density for r in rounds):.1f}"
+    if name == "effective":
+        return _effective(rounds)
+    if name in ("val", "test"):
+        return records.percent(outcomes, f"{name}_accuracy")
+    if name == "early_stop":
+        return f"{statistics.mean(o.early_stop_step for o in outcomes):.0f}"
+    if name == "seconds":
+        return f"{statistics.mean(r.seconds for r in rounds):.1f}"
+    found = [outcome for r in rounds for outcome in r.controls.get(name, ())]
+    return records.percent(found) if found else ""
 
 
 def _effective(rounds):
@@ -149,27 +185,34 @@ def _against_controls(ticket):
     if not ticket.controls:
         return ""
     found = ", ".join(
-        f"{records.CONTROLS[name]} {records.percent(outcomes)} %"
+        f"{records.words(name)} {records.percent(outcomes)} %"
         for name, outcomes in ticket.controls.items()
     )
-    if any(len(outcomes) < 2 for outcomes in ticket.controls.values()):
+    random = {
+        name: outcomes for name, outcomes in ticket.controls.items()
+        if name in records.RANDOM
+    }
+    text = f"\n  controls: {found}"
+    if not random:
+        return text
+    if any(len(outcomes) < 2 for outcomes in random.values()):
         return (
-            f"\n  controls: {found}"
+            f"{text}"
             "\n  one control of a kind has no spread to judge by: raise "
             "--control-trials"
         )
-    beaten = [name for name in ticket.controls if ticket.beats(name)]
-    words = " and ".join(records.CONTROLS[name] for name in beaten)
-    if len(beaten) == len(ticket.controls):
+    beaten = [name for name in random if ticket.beats(name)]
+    words = " and ".join(records.words(name) for name in beaten)
+    if len(beaten) == 2:
         words = "both"
     return (
-        f"\n  controls: {found}"
+        f"{text}"
         f"\n  the ticket's test accuracy is better than {words or 'neither'} "
         "by more than the spread"
     )
 
 
-def _row(trial, round_):
+def _row(trial, round_, preset):
     row = {
         "trial": trial.number,
         "round": round_.round,
@@ -179,7 +222,8 @@ def _row(trial, round_):
         "seconds": round_.seconds,
         "winning": round_.round == trial.winner,
     }
-    for name in records.CONTROLS:
+    # These two columns are there whatever was compared.
+    for name in dict.fromkeys([*records.RANDOM, *records.compared(preset)]):
         outcomes = round_.controls.get(name, ())
         values = [outcome.test_accuracy for outcome in outcomes]
         row[f"{name}_test_accuracy_mean"], row[f"{name}_test_accuracy_std"] = (

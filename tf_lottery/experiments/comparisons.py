@@ -1,0 +1,76 @@
+"""What a ticket is compared with, each as a ticket to train."""
+
+import dataclasses
+
+import numpy as np
+
+from tf_lottery import allocation
+from tf_lottery import controls
+from tf_lottery import masks as masks_lib
+from tf_lottery import weights as weights_lib
+
+
+def tickets(bench, ticket, dense):
+    """Yields the controls of a ticket that the preset asks for.
+
+    Args:
+        bench: `tf_lottery.experiments.bench.Bench`.
+        ticket: `tf_lottery.Ticket` of a round.
+        dense: Callable that returns the weights that the dense round
+            trained to.
+
+    Yields:
+        Tuples of the name of the control, its number, and a callable that
+        makes the `Ticket` to train.
+    """
+    model, compare = bench.model, bench.preset.compare
+    for i in range(bench.preset.control_trials):
+        seed = bench.seed("controls", ticket.round, i)
+        if "random-reinit" in compare:
+            yield "random_reinitialize", i, lambda seed=seed: (
+                controls.random_reinitialize(ticket, model, seed)
+            )
+        if "random-mask" in compare:
+            yield "random_masks", i, lambda seed=seed: (
+                controls.random_masks(ticket, seed)
+            )
+    if "one-shot" in compare:
+        yield "one_shot", 0, lambda: (
+            one_shot(ticket, model, dense(), bench.preset)
+        )
+
+
+def one_shot(ticket, model, dense, preset):
+    """Returns the ticket that one pruning of the dense network gives.
+
+    As many weights are kept as in the ticket, of each layer, or of all that
+    are ranked together: those of the largest magnitude after the dense
+    round. They start from where the ticket starts. Reference: Frankle and
+    Carbin 2019, section 2, https://arxiv.org/abs/1803.03635.
+
+    Args:
+        ticket: `tf_lottery.Ticket` of a round.
+        model: The `keras.Model` it is for.
+        dense: Dict from weight key to the trained weights of round 0.
+        preset: `tf_lottery.experiments.Preset`.
+
+    Returns:
+        `tf_lottery.Ticket`.
+    """
+    masks = ticket.masks
+    whole = {key: np.ones_like(mask) for key, mask in masks.items()}
+    found = weights_lib.inspect(model, preset.exclude)
+    groups, keep = allocation.allocate(
+        allocation.rates_of(found, masks, preset.rate),
+        whole,
+        preset.scope,
+        lambda keys: masks_lib.count({key: masks[key] for key in keys}),
+    )
+    scores = {key: np.abs(dense[key]) for key in masks}
+    chosen = masks_lib.select(scores, keep, whole, groups)
+    return dataclasses.replace(
+        ticket,
+        masks=chosen,
+        metrics={},
+        provenance={**ticket.provenance, "control": "one_shot"},
+    )

@@ -1,0 +1,48 @@
+"""Time as people write it: 90s, 10m, 1h30m."""
+
+import re
+
+_UNITS = {"h": 3600, "m": 60, "s": 1}
+
+
+def parse(text, name="duration"):
+    """Returns the seconds of a duration.
+
+    Args:
+        text: String such as `"90s"`, `"10m"` or `"1h30m"`.
+        name: String, the argument's name in the error.
+
+    Raises:
+        ValueError: If it is anything else, or no time at all.
+
+    Example:
+
+    >>> from tf_lottery.experiments import durations
+    >>> durations.parse("1h30m")
+    5400
+    """
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+    parts = found.groups() if found else ()
+    seconds = sum(
+        int(part or 0) * unit for part, unit in zip(parts, _UNITS.values())
+    )
+    if not seconds:
+        raise ValueError(
+            f"Argument `{name}` must be a time such as '90s', '10m' or "
+            f"'1h30m'. Received: {name}={text!r}"
+        )
+    return seconds
+
+
+def render(seconds):
+    """Returns seconds as people read them.
+
+    >>> from tf_lottery.experiments import durations
+    >>> [durations.render(s) for s in (4.2, 600, 5400)]
+    ['4 s', '10 min', '1.5 h']
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

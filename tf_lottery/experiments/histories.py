@@ -1,0 +1,71 @@
+"""The logs of trainings, kept in CSV files as they come."""
+
+import csv
+import io
+
+import keras
+
+from tf_lottery import files
+
+
+class HistoryFile(keras.callbacks.Callback):
+    """Appends the logs of every epoch to a file.
+
+    The first epoch of a process writes the file anew, so that what a killed
+    process has half written, or written after its last saved state, is gone.
+
+    Args:
+        path: Path of the file.
+    """
+
+    def __init__(self, path):
+        super().__init__()
+        self._path = path
+        self._began = False
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = plain(logs)
+        if self._began:
+            line = to_csv([row]).split("\n", 1)[1]
+            with open(self._path, "a", newline="") as file:
+                file.write(line)
+            return
+        self._began = True
+        earlier = rows_of(self.model.history)
+        files.write_text(self._path, to_csv([*earlier, row]))
+
+
+def rows_of(history):
+    """Returns the logs of a `keras.callbacks.History`, a dict an epoch."""
+    if history is None:
+        return []
+    names, columns = history.history.keys(), history.history.values()
+    return [plain(dict(zip(names, values))) for values in zip(*columns)]
+
+
+def plain(logs):
+    """Returns logs as plain values: rounds are integers, others floats."""
+    return {
+        name: int(value) if name == "round" else float(value)
+        for name, value in logs.items()
+    }
+
+
+def to_csv(rows):
+    """Returns dicts as the text of a CSV table."""
+    text = io.StringIO()
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def read(path):
+    """Returns the rows of a file of logs.
+
+    Args:
+        path: `pathlib.Path`.
+    """
+    with open(path, newline="") as file:
+        return [plain(row) for row in csv.DictReader(file)]

@@ -1,0 +1,80 @@
+"""LeNet-300-100 and LeNet-5."""
+
+import keras
+
+from tf_lottery.experiments.models import parts
+
+
+def lenet_300_100(input_shape, classes=10, seed=0):
+    """LeNet-300-100: two hidden layers, `fc1` and `fc2`, and `logits`.
+
+    The kernels are drawn from Glorot's normal distribution with a seed, the
+    biases are 0. Reference: Frankle and Carbin 2019, figure 2,
+    https://arxiv.org/abs/1803.03635.
+
+    Args:
+        input_shape: Tuple of integers, the shape of one image.
+        classes: Integer. Defaults to 10.
+        seed: Integer, seed of the initial weights. Defaults to 0.
+
+    Returns:
+        A built `keras.Model` that returns logits.
+
+    Example:
+
+    >>> from tf_lottery import experiments
+    >>> model = experiments.models.lenet_300_100((28, 28, 1))
+    >>> model.count_params()
+    266610
+    """
+    seeds = parts.Seeds(seed)
+    return keras.Sequential(
+        [
+            keras.Input(input_shape),
+            keras.layers.Flatten(name="flatten"),
+            parts.dense(300, "fc1", seeds),
+            parts.dense(100, "fc2", seeds),
+            parts.dense(classes, "logits", seeds, None),
+        ],
+        name="lenet_300_100",
+    )
+
+
+def lenet_5(input_shape, classes=10, seed=0):
+    """LeNet-5 in its Caffe form: 20 and 50 filters of 5x5, 500 units.
+
+    With ReLU and max-pooling, as pruning papers use it since Han et al.
+    2015, https://arxiv.org/abs/1506.02626 (table 1: 431K weights); the
+    original is LeCun et al. 1998.
+
+    Args:
+        input_shape: Tuple of integers, the shape of one image.
+        classes: Integer. Defaults to 10.
+        seed: Integer, seed of the initial weights. Defaults to 0.
+
+    Returns:
+        A built `keras.Model` that returns logits.
+
+    Example:
+
+    >>> from tf_lottery import experiments
+    >>> experiments.models.lenet_5((28, 28, 1)).count_params()
+    431080
+    """
+    seeds = parts.Seeds(seed)
+    layers = [keras.Input(input_shape)]
+    for number, filters in enumerate((20, 50), start=1):
+        layers += [
+            keras.layers.Conv2D(
+                filters, 5, activation="relu",
+                kernel_initializer=parts.glorot_normal(seeds),
+                name=f"conv{number}",
+            ),
+            parts.pool(f"pool{number}"),
+        ]
+    layers += [
+        keras.layers.Flatten(name="flatten"),
+        parts.dense(500, "fc1", seeds),
+        parts.dense(classes, "logits", seeds, None),
+    ]
+    return keras.Sequential(layers, name="lenet_5")

@@ -1,0 +1,75 @@
+"""What the builders of the model zoo share."""
+
+import keras
+import numpy as np
+
+# PyTorch's epsilon of batch normalisation, and Keras' is 1e-3.
+EPSILON = 1e-5
+
+
+class Seeds:
+    """Seeds for one layer after the other.
+
+    Keras draws the same numbers for equal seeds, whatever the layer.
+
+    Args:
+        seed: Integer, the seed of the whole model.
+    """
+
+    def __init__(self, seed):
+        self._sequence = np.random.SeedSequence(seed)
+        self._drawn = 0
+
+    def __next__(self):
+        self._drawn += 1
+        return self._sequence.generate_state(self._drawn).tolist()[-1]
+
+
+def glorot_normal(seeds):
+    """Returns Glorot's normal initializer, as the lottery papers use it."""
+    return keras.initializers.GlorotNormal(next(seeds))
+
+
+def he_normal(seeds):
+    """Returns He's normal initializer, not truncated, as in PyTorch."""
+    return keras.initializers.VarianceScaling(
+        2.0, "fan_in", "untruncated_normal", next(seeds)
+    )
+
+
+def dense(units, name, seeds, activation="relu"):
+    """Returns a dense layer with a seeded Glorot initializer."""
+    return keras.layers.Dense(
+        units,
+        activation=activation,
+        kernel_initializer=glorot_normal(seeds),
+        name=name,
+    )
+
+
+def pool(name):
+    """Returns a max-pooling layer that halves height and width."""
+    return keras.layers.MaxPooling2D(name=name)
+
+
+def reseed(model, seed):
+    """Draws the kernels of a built model anew, from its own initializers.
+
+    Args:
+        model: A built `keras.Model`, such as one of `keras.applications`,
+            whose builders take no seed.
+        seed: Integer.
+
+    Returns:
+        The model.
+    """
+    seeds = Seeds(seed)
+    for layer in model.layers:
+        initializer = getattr(layer, "kernel_initializer", None)
+        if initializer is None:
+            continue
+        config = {**initializer.get_config(), "seed": next(seeds)}
+        initializer = type(initializer).from_config(config)
+        layer.kernel_initializer = initializer
+        layer.kernel.assign(initializer(layer.kernel.shape))
+    return model

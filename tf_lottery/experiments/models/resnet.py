@@ -1,0 +1,66 @@
+"""ResNet-20 for CIFAR-10."""
+
+import keras
+
+from tf_lottery.experiments.models import parts
+
+
+def resnet_20(input_shape, classes=10, seed=0):
+    """ResNet-20, which the first lottery papers call Resnet-18.
+
+    A convolution of 16 filters, three stages of three blocks with 16, 32
+    and 64 filters, average pooling. Where a stage begins, the shortcut is a
+    1x1 convolution: that makes the 270K convolutional weights of the paper.
+    Kernels are drawn from Glorot's normal distribution. References: He et
+    al. 2016, section 4.2, https://arxiv.org/abs/1512.03385; Frankle and
+    Carbin 2019, figure 2, https://arxiv.org/abs/1803.03635.
+
+    Args:
+        input_shape: Tuple of integers, the shape of one image, such as
+            `(32, 32, 3)`.
+        classes: Integer. Defaults to 10.
+        seed: Integer, seed of the initial weights. Defaults to 0.
+
+    Returns:
+        A built `keras.Model` that returns logits.
+
+    Example:
+
+    >>> from tf_lottery import experiments
+    >>> experiments.models.resnet_20((32, 32, 3)).count_params()
+    274042
+    """
+    seeds = parts.Seeds(seed)
+    inputs = keras.Input(input_shape)
+    x = _convolution(inputs, 16, 3, 1, "conv1", seeds)
+    x = keras.layers.ReLU(name="relu1")(x)
+    for stage, filters in enumerate((16, 32, 64), start=1):
+        for block in range(1, 4):
+            stride = 2 if stage > 1 and block == 1 else 1
+            x = _block(x, filters, stride, f"stage{stage}_{block}", seeds)
+    x = keras.layers.GlobalAveragePooling2D(name="average")(x)
+    x = parts.dense(classes, "logits", seeds, None)(x)
+    return keras.Model(inputs, x, name="resnet_20")
+
+
+def _block(x, filters, stride, name, seeds):
+    shortcut = x
+    x = _convolution(x, filters, 3, stride, f"{name}_conv1", seeds)
+    x = keras.layers.ReLU(name=f"{name}_relu1")(x)
+    x = _convolution(x, filters, 3, 1, f"{name}_conv2", seeds)
+    if stride > 1:
+        shortcut = _convolution(
+            shortcut, filters, 1, stride, f"{name}_shortcut", seeds
+        )
+    x = keras.layers.Add(name=f"{name}_add")([shortcut, x])
+    return keras.layers.ReLU(name=f"{name}_relu2")(x)
+
+
+def _convolution(x, filters, size, stride, name, seeds):
+    x = keras.layers.Conv2D(
+        filters, size, stride, padding="same", use_bias=False,
+        kernel_initializer=parts.glorot_normal(seeds), name=name,
+    )(x)
+    return keras.layers.BatchNormalization(
+        epsilon=parts.EPSILON, name=f"{name}_norm"
+    )(x)

@@ -1,0 +1,209 @@
+"""One trial: its tickets, and what they are compared with."""
+
+import dataclasses
+
+import keras
+
+from tf_lottery import callbacks as callbacks_lib
+from tf_lottery import results
+from tf_lottery.experiments import branches
+from tf_lottery.experiments import comparisons
+from tf_lottery.experiments import histories
+from tf_lottery.experiments import records
+
+# Variants of the callback that need a whole sequence of rounds.
+VARIANTS = {
+    "fine_tune": "none",
+    "lr_rewind": "learning_rate",
+}
+
+
+class TrialRun:
+    """Runs one trial in a directory, and goes on with what is there.
+
+    Args:
+        bench: `tf_lottery.experiments.bench.Bench`.
+        place: `tf_lottery.experiments.outputs.TrialDirectory`.
+    """
+
+    def __init__(self, bench, place):
+        self.bench, self.place = bench, place
+        self.preset = bench.preset
+
+    def find_tickets(self):
+        """Runs all rounds; returns a `records.Trial` without controls."""
+        place = self.place
+        self.imp = imp = self._pruning(place.path)
+        keep = KeepWinner(imp, place)
+        points = {
+            step: place.variant(records.of_point(step)).path
+            for step in self.preset.other_rewind_steps
+        }
+        logs = self._fit(
+            imp, place.history,
+            [
+                keep,
+                branches.KeepDense(imp, place.dense),
+                branches.KeepPoints(imp, points),
+            ],
+        )
+        keep.finish(self.bench.model)
+        winner = imp.winning_ticket()
+        return records.Trial(
+            self.bench.number,
+            self._rounds(imp, logs),
+            None if winner is None else winner.round,
+        )
+
+    def add_controls(self, trial, save):
+        """Trains what the tickets are compared with, into the trial.
+
+        Args:
+            trial: `records.Trial` that `find_tickets` returned.
+            save: Callable, called after each ticket.
+        """
+        every = self.preset.control_every
+        for index, round_ in enumerate(trial.rounds[1:], start=1):
+            if index % every == 0 or index == trial.winner:
+                trial.rounds[index] = self._with_controls(round_)
+                save()
+        if len(trial.rounds) < 2:
+            return
+        for name, arguments in self._variants().items():
+            self._add_variant(trial, name, arguments)
+            save()
+
+    def _variants(self):
+        """Returns the arguments of the callback, by name in files."""
+        found = {
+            name: {"rewind": rewind} for name, rewind in VARIANTS.items()
+            if name in map(records.COMPARISONS.get, self.preset.compare)
+        }
+        for point, step in zip(
+            self.preset.also_rewind_to, self.preset.other_rewind_steps
+        ):
+            found[records.of_point(step)] = {"rewind_to": point}
+        return found
+
+    def _with_controls(self, round_):
+        found = {}
+        ticket = self.imp.ticket(round_.round)
+        for name, number, make in comparisons.tickets(
+            self.bench, ticket, self._dense_weights
+        ):
+            logs = self._train_once(round_.round, name, number, make)
+            found.setdefault(name, []).append(self.bench.outcome(logs))
+        if not found:
+            return round_
+        round_ = dataclasses.replace(round_, controls=found)
+        self.bench.progress.controls_end(self.bench.number, round_)
+        return round_
+
+    def _train_once(self, round, name, number, make):
+        path = self.place.control(round, name, number)
+        if path.exists():
+            logs = histories.read(path)
+            self.bench.progress.skip(len(logs))
+            return logs
+        logs = self.bench.train(make())
+        self.place.write(path, histories.to_csv(logs))
+        return logs
+
+    def _add_variant(self, trial, name, arguments):
+        """Runs the rounds of a variant from the end of the dense round."""
+        place = self.place.variant(name)
+        if not branches.is_kept(place.path):
+            branches.branch(self.place.dense, place.path)
+        imp = self._pruning(place.path, **arguments)
+        self.bench.progress.variant_begin(self.bench.number, name)
+        logs = self._fit(
+            imp, place.history, shared=self.preset.epochs_per_round
+        )
+        for round_ in self._rounds(imp, logs)[1:len(trial.rounds)]:
+            ticket = trial.rounds[round_.round]
+            found = {**ticket.controls, name: [round_.outcome]}
+            trial.rounds[round_.round] = dataclasses.replace(
+                ticket, controls=found
+            )
+
+    def _fit(self, imp, path, others=(), shared=0):
+        callbacks = [*others, histories.HistoryFile(path)]
+        logs = self.bench.fit(imp.epochs, imp, callbacks, shared)
+        self.place.write(path, histories.to_csv(logs))
+        return logs
+
+    def _rounds(self, imp, logs):
+        return [
+            records.Round(
+                result.round,
+                result.density,
+                result.effective_density,
+                result.seconds,
+                self.bench.outcome(
+                    [entry for entry in logs if entry["round"] == result.round]
+                ),
+            )
+            for result in imp.results
+        ]
+
+    def _dense_weights(self):
+        return branches.dense_weights(self.place.dense)
+
+    def _pruning(self, directory, **changes):
+        preset = self.preset
+        arguments = {
+            "rounds": preset.rounds,
+            "epochs_per_round": preset.epochs_per_round,
+            "rate": preset.rate,
+            "rewind_to": preset.rewind_to,
+            "scope": preset.scope,
+            "exclude": preset.exclude,
+            "directory": directory,
+            "save_freq": preset.save_freq,
+            "seed": preset.seed,
+            "verbose": 0,
+        }
+        return callbacks_lib.IterativeMagnitudePruning(**arguments | changes)
+
+
+class KeepWinner(keras.callbacks.Callback):
+    """Writes the winning ticket so far, and what it trained to.
+
+    Place it after `imp` in the list of callbacks.
+
+    Args:
+        imp: `IterativeMagnitudePruning`.
+        place: `tf_lottery.experiments.outputs.TrialDirectory`.
+    """
+
+    def __init__(self, imp, place):
+        super().__init__()
+        self._imp, self._place = imp, place
+        self._seen = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._seen is None:
+            self._seen = len(self._imp.results)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if len(self._imp.results) != self._seen:
+            self._seen = len(self._imp.results)
+            self.finish(self.model)
+
+    def finish(self, model):
+        """Writes the last round's ticket if it wins and is not there yet.
+
+        A later winner is a sparser one, so that only the last round can be
+        one that is not written.
+
+        Args:
+            model: `keras.Model` as that round has trained it.
+        """
+        found = self._imp.results
+        if not found or results.winner(found, self._imp.monitor) is not found[
+            -1
+        ]:
+            return
+        ticket = self._imp.winning_ticket()
+        if self._place.winning_round() != ticket.round:
+            self._place.save_winning_ticket(ticket, model)
