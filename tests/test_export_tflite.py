@@ -432,3 +432,11 @@ def test_models_that_are_no_graph_are_not_narrowed(tmp_path):
         compare_on=np.ones((2, 4), "float32"), seconds=0,
     )
     assert any("left where they are" in note for note in report.notes)
+
+
+def test_nothing_dead_says_nothing(tmp_path):
+    report = export.tflite(
+        dense_net(64, 32, sparsity=0.2), tmp_path / "m.tflite", "flash",
+        seconds=0,
+    )
+    assert not any("dead" in note for note in report.notes)

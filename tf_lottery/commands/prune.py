@@ -10,7 +10,12 @@ from tf_lottery import files
 from tf_lottery.commands import models
 from tf_lottery.commands import readers
 
-_NAMES = sorted(criterion.name for criterion in criteria.ALL_CRITERIA)
+# Those of the supermask paper compare with earlier weights, which a saved
+# model does not have.
+_NAMES = sorted(
+    criterion.name for criterion in criteria.ALL_CRITERIA
+    if criterion not in criteria.ALL_DECONSTRUCTED
+)
 
 
 def add_parser(commands):

@@ -21,7 +21,7 @@ def narrow(model):
     """
     try:
         found = dead.Dead(model, None)
-        if np.all(found.kept):
+        if found.kept[np.array(list(found.graph.classes), int)].all():
             return model, []
         small = structured.compact(model)
     except (ValueError, structured.VerificationError) as error:
