@@ -10,11 +10,10 @@ from tf_lottery import files
 from tf_lottery.commands import models
 from tf_lottery.commands import readers
 
-# Those of the supermask paper compare with earlier weights, which a saved
-# model does not have.
+# A saved model has no earlier weights.
 _NAMES = sorted(
     criterion.name for criterion in criteria.ALL_CRITERIA
-    if criterion not in criteria.ALL_DECONSTRUCTED
+    if not criterion.needs_snapshot
 )
 
 

@@ -37,10 +37,12 @@ class Criterion:
         name: String by which `tf_lottery.criteria.get` knows it.
         iterations: Integer, in how many steps `tf_lottery.prune` goes to the
             sparsity asked for, scoring again before each of them.
+        needs_snapshot: Boolean, whether it compares with earlier weights.
     """
 
     name = None
     iterations = 1
+    needs_snapshot = False
 
     def prepare(self, model, variables, context):
         """Returns a function that scores weights under given masks.

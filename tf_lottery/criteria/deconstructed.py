@@ -22,7 +22,9 @@ class _InitialAndFinal(Criterion):
     needs_snapshot = True
 
     def score_pair(self, initial, final):
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} must implement `score_pair`."
+        )
 
     def prepare(self, model, variables, context):
         snapshot = {}
