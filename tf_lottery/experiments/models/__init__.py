@@ -8,6 +8,7 @@ from tf_lottery.experiments.models.imagenet import resnet_50 as resnet_50
 from tf_lottery.experiments.models.imagenet import squeezenet as squeezenet
 from tf_lottery.experiments.models.lenet import lenet_300_100 as lenet_300_100
 from tf_lottery.experiments.models.lenet import lenet_5 as lenet_5
+from tf_lottery.experiments.models.resnet import resnet_8 as resnet_8
 from tf_lottery.experiments.models.resnet import resnet_20 as resnet_20
 from tf_lottery.experiments.models.vgg import vgg_16 as vgg_16
 from tf_lottery.experiments.models.vgg import vgg_19 as vgg_19
@@ -15,8 +16,8 @@ from tf_lottery.experiments.models.vgg import vgg_19 as vgg_19
 MODELS = {
     builder.__name__: builder
     for builder in (
-        lenet_300_100, lenet_5, conv_2, conv_4, conv_6, resnet_20, vgg_16,
-        vgg_19, resnet_50, inception_v3, squeezenet,
+        lenet_300_100, lenet_5, conv_2, conv_4, conv_6, resnet_8, resnet_20,
+        vgg_16, vgg_19, resnet_50, inception_v3, squeezenet,
     )
 }
 
