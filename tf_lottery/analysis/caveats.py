@@ -13,6 +13,21 @@ def of_run(run, found, published):
         found: What `curves` returned for it.
         published: Dict, the entry of `published.PUBLISHED`, or `{}`.
     """
+    unknown = _unknown(run, published)
+    return [
+        *of_protocol(run, published),
+        *_controls(run, found),
+        *([unknown] if unknown else []),
+    ]
+
+
+def of_protocol(run, published):
+    """Returns the caveats of how much was run, whatever is measured on it.
+
+    Args:
+        run: `run_files.Run`.
+        published: Dict, the entry of `published.PUBLISHED`, or `{}`.
+    """
     return [
         sentence
         for sentence in (
@@ -20,8 +35,6 @@ def of_run(run, found, published):
             _unfinished(run),
             *_protocol(run, published.get("protocol", {})),
             _budget(run),
-            *_controls(run, found),
-            _unknown(run, published),
         )
         if sentence
     ]

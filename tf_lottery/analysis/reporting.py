@@ -6,11 +6,13 @@ from tf_lottery import files
 from tf_lottery.analysis import caveats
 from tf_lottery.analysis import charts
 from tf_lottery.analysis import claims
+from tf_lottery.analysis import findings
 from tf_lottery.analysis import against_density as curves_lib
 from tf_lottery.analysis import page
 from tf_lottery.analysis import plots
 from tf_lottery.analysis import published as published_lib
 from tf_lottery.analysis import run_files
+from tf_lottery.analysis import sections
 from tf_lottery.analysis import svg
 from tf_lottery.analysis import tables
 
@@ -33,8 +35,8 @@ def report(directory, out=None, png=False):
     It has the run's protocol and versions, the curves of accuracy and
     early-stop step against density with bands over trials and the controls,
     every number in a table, the paper's number beside ours where there is
-    one, the density of each layer, and what speaks against the numbers. The
-    page loads nothing from elsewhere.
+    one, the density of each layer, what `tf-lottery analyze` has found, and
+    what speaks against the numbers. The page loads nothing from elsewhere.
 
     Args:
         directory: Path of the directory of `tf-lottery run`, or of
@@ -130,6 +132,7 @@ def render(run, drawn):
             page.section("Controls", tables.controls(run, found))
             if run.controls else "",
             page.section("Density of each layer", tables.layers(run)),
+            *sections.of_findings(findings.read(run.path / "analysis")),
             page.section(
                 "Every training",
                 page.details("tickets", tables.plain(run.rows)),

@@ -68,9 +68,7 @@ def read(directory):
     if "dataset" in config:
         return _experiment(path, config)
     rounds = _rounds(path)
-    rows = [
-        {"trial": 0, **result.metrics, **_scalars(result)} for result in rounds
-    ]
+    rows = [_row(0, result) for result in rounds]
     return Run(
         path, config, rows, [], "", config.get("versions", {}),
         {0: [result.densities for result in rounds]},
@@ -82,18 +80,25 @@ def _experiment(path, config):
     trials = sorted(
         path.glob("trial-*"), key=lambda p: int(p.name.rpartition("-")[2])
     )
-    versions, layers = {}, {}
+    versions, layers, trained = {}, {}, []
     for number, trial in enumerate(trials):
         if (trial / "config.json").exists():
             versions = _json(trial / "config.json").get("versions", versions)
         if (trial / "results.json").exists():
-            layers[number] = [found.densities for found in _rounds(trial)]
+            found = _rounds(trial)
+            layers[number] = [result.densities for result in found]
+            trained += [_row(number, result) for result in found]
+    # It is written when a trial has found its last ticket.
+    if trained and not (path / "results.csv").exists():
+        rows = trained
+    else:
+        rows = _table(path / "results.csv")
     results = path / "results.json"
     verdict = _json(results).get("verdict", "") if results.exists() else ""
     return Run(
         path,
         config,
-        _table(path / "results.csv"),
+        rows,
         _table(controls) if controls.exists() else [],
         verdict,
         versions,
@@ -110,10 +115,10 @@ def _rounds(path):
         raise _damaged(path / "results.json", error) from error
 
 
-def _scalars(result):
+def _row(trial, result):
     values = dict(vars(result))
     del values["metrics"], values["densities"]
-    return values
+    return {"trial": trial, **result.metrics, **values}
 
 
 def _json(path):

@@ -12,18 +12,22 @@ COLORS = (
 _WIDTH, _HEIGHT = 560, 330
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 46, 46
 _LETTER = 6.6
+_ROW = 18
 
 
 def lines(chart):
     """Returns a `charts.Chart` as the text of an SVG element."""
     x, y = _axes(chart)
-    parts = [
-        _title(chart.title), _legend(chart), _grid(chart, x, y),
-        _reference(chart, y),
-    ]
+    legend, extra = _legend(chart)
+    parts = [_grid(chart, x, y), _reference(chart, y)]
     for color, series in zip(_colors(chart.series), chart.series):
         parts.append(_series(chart, series, color, x, y))
-    return _svg(_WIDTH, _HEIGHT, chart.title, parts)
+    if extra:
+        parts = [f'<g transform="translate(0 {extra})">', *parts, "</g>"]
+    return _svg(
+        _WIDTH, _HEIGHT + extra, chart.title,
+        [_title(chart.title), legend, *parts],
+    )
 
 
 def matrix(table):
@@ -82,21 +86,24 @@ def _title(title):
 
 
 def _legend(chart):
-    x, parts = 0.0, []
-    for color, series in zip(_colors(chart.series), chart.series):
-        parts.append(
-            f'<line x1="{x:.1f}" x2="{x + 18:.1f}" y1="31" y2="31" '
-            f'stroke="{color}" stroke-width="2.5"/>'
-            + _text(x + 23, 35, series.name, anchor="start")
-        )
-        x += 23 + _LETTER * len(series.name) + 16
+    """Returns the names of the lines, and the height of rows but the first."""
+    entries = [
+        (series.name, f'stroke="{color}" stroke-width="2.5"')
+        for color, series in zip(_colors(chart.series), chart.series)
+    ]
     if chart.reference is not None and chart.reference_name:
+        entries.append((chart.reference_name, 'class="reference"'))
+    x, y, parts = 0.0, 31, []
+    for name, style in entries:
+        width = 23 + _LETTER * len(name)
+        if x and x + width > _WIDTH:
+            x, y = 0.0, y + _ROW
         parts.append(
-            f'<line class="reference" x1="{x:.1f}" x2="{x + 18:.1f}" y1="31" '
-            'y2="31"/>'
-            + _text(x + 23, 35, chart.reference_name, anchor="start")
+            f'<line {style} x1="{x:.1f}" x2="{x + 18:.1f}" y1="{y}" '
+            f'y2="{y}"/>' + _text(x + 23, y + 4, name, anchor="start")
         )
-    return "".join(parts)
+        x += width + 16
+    return "".join(parts), y - 31
 
 
 def _grid(chart, x, y):

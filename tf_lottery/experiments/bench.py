@@ -38,12 +38,9 @@ class Bench:
             purpose: `"weights"`, `"order"` or `"controls"`.
             *numbers: Integers that tell seeds of one purpose apart.
         """
-        purpose = _PURPOSES.index(purpose)
-        entropy = (self.preset.seed, self.number, purpose, *numbers)
-        # Keras takes seeds below 2 ** 31.
-        return int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
+        return seed(self.preset, self.number, purpose, *numbers)
 
-    def fit(self, epochs, imp=None, callbacks=(), shared=0):
+    def fit(self, epochs, imp=None, callbacks=(), shared=0, measured=True):
         """Trains; returns the logs of each epoch.
 
         Args:
@@ -51,6 +48,8 @@ class Bench:
             imp: `IterativeMagnitudePruning`, or `None` for one training.
             callbacks: Others, which see what `imp` adds to the logs.
             shared: Integer, epochs of the logs that another fit has trained.
+            measured: Boolean, whether each epoch is evaluated. Defaults to
+                `True`.
         """
         watch = progress_lib.Watch(self.progress, self.number, imp, shared)
         # The test set is measured before the model is rewound, the batches
@@ -58,10 +57,10 @@ class Bench:
         history = self.model.fit(
             self.feed.batches.dataset,
             steps_per_epoch=self.feed.batches.steps,
-            validation_data=self.feed.validation,
+            validation_data=self.feed.validation if measured else None,
             epochs=epochs,
             callbacks=[
-                self.feed.test,
+                *([self.feed.test] if measured else []),
                 *([imp] if imp else []),
                 *callbacks,
                 self.feed.batches,
@@ -75,11 +74,27 @@ class Bench:
         watch.know(len(logs))
         return logs
 
-    def train(self, ticket):
-        """Trains a ticket to the end of a round; returns the logs."""
+    def train(self, ticket, measured=True):
+        """Trains a ticket to the end of a round; returns the logs.
+
+        Args:
+            ticket: `tf_lottery.Ticket`.
+            measured: Boolean, whether each epoch is evaluated, which changes
+                nothing of the training. Defaults to `True`.
+        """
         ticket.apply(self.model)
         steps = self.preset.iterations - ticket.snapshot.step
-        return self.fit(steps // self.preset.evaluate_every)
+        epochs = steps // self.preset.evaluate_every
+        return self.fit(epochs, measured=measured)
+
+    def reorder(self, number):
+        """Chooses the order of the training data.
+
+        Args:
+            number: Integer; 0 is the order of this trial.
+        """
+        numbers = (number,) if number else ()
+        self.feed.batches.reseed(self.seed("order", *numbers))
 
     def evaluate(self):
         """Evaluates on validation and test set; returns the logs."""
@@ -95,6 +110,14 @@ class Bench:
         return records.Outcome.of(
             logs, self.preset.iterations, self.preset.evaluate_every
         )
+
+
+def seed(preset, trial, purpose, *numbers):
+    """Returns the seed for a purpose in a trial, see `Bench.seed`."""
+    purpose = _PURPOSES.index(purpose)
+    entropy = (preset.seed, trial, purpose, *numbers)
+    # Keras takes seeds below 2 ** 31.
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
 
 
 def _compiled_model(preset, data, seed):

@@ -160,6 +160,8 @@ class OutputDirectory:
             (self.path / name).unlink(missing_ok=True)
         for trial in self.path.glob("trial-*"):
             shutil.rmtree(trial)
+        # What was found in the run that is gone.
+        shutil.rmtree(self.path / "analysis", ignore_errors=True)
 
     def _read_config(self):
         try:

@@ -94,6 +94,7 @@ class Batches(keras.callbacks.Callback):
         self._indices = tf.Variable(self.order(0), dtype="int32")
         self._position = tf.Variable(0)
         self._first = tf.Variable(0)
+        self._seed = tf.Variable(seed, dtype="int32")
         x, y = tf.constant(x), tf.constant(y)
 
         def gather(_):
@@ -102,7 +103,8 @@ class Batches(keras.callbacks.Callback):
             batch = self._indices[(after - 1) % steps]
             inputs = tf.gather(x, batch)
             if augment is not None:
-                inputs = augment(inputs, (seed, self._first + after - 1))
+                seeds = self._seed.read_value(), self._first + after - 1
+                inputs = augment(inputs, seeds)
             return inputs, tf.gather(y, batch)
 
         self.dataset = _plain(tf.data.Dataset.counter().map(gather))
@@ -112,6 +114,15 @@ class Batches(keras.callbacks.Callback):
         return order(
             self.seed, step, self.steps, self.batch_size, self.examples
         )
+
+    def reseed(self, seed):
+        """Changes the order of the examples, and their augmentation.
+
+        Args:
+            seed: Integer, below 2 ** 31.
+        """
+        self.seed = seed
+        self._seed.assign(seed)
 
     def on_epoch_begin(self, epoch, logs=None):
         step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))

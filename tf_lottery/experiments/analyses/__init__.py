@@ -1,0 +1,1 @@
+"""Analyses of a run that is there: measured, kept and put into files."""

@@ -1,0 +1,100 @@
+"""Analyses a run: finds, and writes what was found."""
+
+import pathlib
+
+from tf_lottery.analysis import plots
+from tf_lottery.experiments.analyses import accuracy
+from tf_lottery.experiments.analyses import capacity
+from tf_lottery.experiments.analyses import connectivity
+from tf_lottery.experiments.analyses import gap
+from tf_lottery.experiments.analyses import masks
+from tf_lottery.experiments.analyses import movement
+from tf_lottery.experiments.analyses import options as options_lib
+from tf_lottery.experiments.analyses import robustness
+from tf_lottery.experiments.analyses import session as session_lib
+from tf_lottery.experiments.analyses import stability
+from tf_lottery.experiments.analyses import subject as subject_lib
+from tf_lottery.experiments.analyses import writing
+
+KINDS = {
+    kind.name: kind for kind in (
+        accuracy.KIND, stability.KIND, connectivity.KIND, movement.KIND,
+        masks.OVERLAP, masks.DENSITY, gap.KIND, robustness.KIND,
+        capacity.KIND,
+    )
+}
+
+
+def analyze(
+    kind, directory, output_dir=None, progress=None, png=False, **options
+):
+    """Analyses a run of `tf_lottery.experiments.run` and writes the finding.
+
+    Model, data and protocol are those that the run recorded. Kinds that look
+    at trained weights train tickets again, from the run's rewinding point
+    and batch by batch as the run did: a run keeps the masks of every round,
+    but not what they were trained to. These weights are kept, for all kinds;
+    so is the measurement of each ticket as soon as it is finished, so that
+    an analysis that was interrupted goes on where it was.
+
+    Written are `KIND.csv` with every measurement, `KIND.svg`, and
+    `KIND.json`, which `tf_lottery.analysis.report` puts on the run's page.
+
+    References: Frankle and Carbin 2019, https://arxiv.org/abs/1803.03635;
+    Frankle et al. 2019, https://arxiv.org/abs/1903.01611; Frankle et al.
+    2020, https://arxiv.org/abs/1912.05671.
+
+    Args:
+        kind: `"accuracy"`, `"stability"`, `"connectivity"`, `"movement"`,
+            `"overlap"`, `"density"`, `"gap"`, `"robustness"` or
+            `"capacity"`.
+        directory: Path of the directory of the run, finished or not.
+        output_dir: Path of the directory for results. Defaults to
+            `analysis` in the run's directory.
+        progress: `session.Progress` that is told what happens. Defaults to
+            silence.
+        png: Boolean, whether to write charts as PNG files, too; needs
+            matplotlib. Defaults to `False`.
+        **options: See `options.Options`: `rounds`, `samples`, `epsilons`,
+            `points`, `epochs`, `seed`, `budget`.
+
+    Returns:
+        Pair of the `tf_lottery.analysis.findings.Finding` and the list of
+        paths that were written.
+
+    Raises:
+        FileNotFoundError: If it is not the directory of a run.
+        ValueError: If an argument is invalid, a round is not there, or files
+            are damaged.
+        ImportError: If `png` is asked for and matplotlib is missing.
+        RuntimeError: If another process is analysing the run.
+        DatasetUnavailableError: If the data cannot be had.
+
+    Example:
+
+    >>> import tempfile
+    >>> from tf_lottery import experiments
+    >>> preset = experiments.preset(
+    ...     "lenet-digits", iterations=20, rounds=1, control_trials=0)
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     _ = experiments.run(preset, directory)
+    ...     found, paths = experiments.analyze("movement", directory)
+    >>> [path.name for path in paths]
+    ['movement.csv', 'movement.svg', 'movement-layers.svg', 'movement.json']
+    """
+    if kind not in KINDS:
+        raise ValueError(
+            f"Argument `kind` must be one of {list(KINDS)}. "
+            f"Received: kind={kind!r}"
+        )
+    chosen = options_lib.Options(**options)
+    if png:
+        plots.check_available()
+    subject = subject_lib.Subject(directory)
+    place = pathlib.Path(output_dir or subject.path / "analysis")
+    session = session_lib.Session(
+        subject, chosen, place, progress or session_lib.Progress()
+    )
+    with writing.locked(place):
+        found = KINDS[kind].find(session)
+        return found, writing.write(found, place, png)

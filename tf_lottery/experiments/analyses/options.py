@@ -1,0 +1,76 @@
+"""What a user may choose about an analysis."""
+
+import dataclasses
+import numbers
+
+from tf_lottery.experiments import durations
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What is analysed, and how closely.
+
+    Args:
+        rounds: Tuple of integers, or `None` for those of the kind.
+        samples: Integer, examples of each part of the data; `None` for what
+            the kind takes.
+        epsilons: Tuple of floats, radii of an attack in units of the range
+            of the pixels; `None` for those usual for the data.
+        points: Integer, points on the line between two networks. Defaults
+            to 30.
+        epochs: Integer, epochs of the training on random labels. Defaults
+            to 20.
+        seed: Integer, seed of random masks, other data orders, attacks and
+            random labels. Defaults to 0.
+        budget: String such as `"10m"`; rounds that do not fit are left out.
+            Defaults to `""`, any time.
+
+    Raises:
+        ValueError: If a value is invalid.
+    """
+
+    rounds: tuple | None = None
+    samples: int | None = None
+    epsilons: tuple | None = None
+    points: int = 30
+    epochs: int = 20
+    seed: int = 0
+    budget: str = ""
+
+    def __post_init__(self):
+        for round_ in self.rounds or ():
+            _check_at_least(0, "rounds", round_)
+        if self.rounds is not None and not self.rounds:
+            raise ValueError(
+                "Argument `rounds` must name a round. Received: rounds=()"
+            )
+        if self.samples is not None:
+            _check_at_least(1, "samples", self.samples)
+        _check_at_least(2, "points", self.points)
+        _check_at_least(1, "epochs", self.epochs)
+        _check_at_least(0, "seed", self.seed)
+        if self.epsilons is not None and not (
+            self.epsilons and all(0 < e <= 1 for e in self.epsilons)
+        ):
+            raise ValueError(
+                "Argument `epsilon` must be one or more numbers above 0 and "
+                "at most 1, in units of the range of the pixels. "
+                f"Received: epsilon={self.epsilons}"
+            )
+        if self.budget:
+            durations.parse(self.budget, "budget")
+
+    @property
+    def seconds(self):
+        """Float, the budget in seconds; infinite without one."""
+        if not self.budget:
+            return float("inf")
+        return durations.parse(self.budget, "budget")
+
+
+def _check_at_least(least, name, value):
+    if not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(
+            f"Argument `{name}` must be an integer of at least {least}. "
+            f"Received: {name}={value!r}"
+        )

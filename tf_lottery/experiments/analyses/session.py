@@ -1,0 +1,218 @@
+"""One analysis of one run: what is there, what is missing, what it costs."""
+
+import dataclasses
+import json
+import pathlib
+
+from tf_lottery import files
+from tf_lottery.experiments import durations
+from tf_lottery.experiments import progress as progress_lib
+from tf_lottery.experiments.analyses import trainings as trainings_lib
+
+
+class Progress(progress_lib.Progress):
+    """Is told what an analysis does; does nothing. Subclasses show it."""
+
+    def plan(self, plan):
+        """Called before anything that takes long.
+
+        Args:
+            plan: `Plan`.
+        """
+
+    def training_begin(self, training):
+        """Called before a training.
+
+        Args:
+            training: `trainings.Training`.
+        """
+
+    def measured(self, item):
+        """Called after a ticket was measured.
+
+        Args:
+            item: Pair of the trial and the round.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What an analysis has to do yet.
+
+    Attributes:
+        trainings: List of `trainings.Training` that are missing.
+        epochs: Integer, the epochs of `fit` of all of them.
+        steps: Integer, their training steps.
+        seconds: Float, the time by the pace of the run, which evaluated
+            after every epoch: an upper bound on the same machine.
+        bytes: Integer, what their weights will take on the disk.
+        measured: Integer, tickets that were measured earlier.
+        items: List of pairs of trial and round that are to be measured.
+        left_out: List of rounds that the budget has no time for.
+    """
+
+    trainings: list
+    epochs: int
+    steps: int
+    seconds: float
+    bytes: int
+    measured: int
+    items: list
+    left_out: list
+
+
+class Session:
+    """Measures tickets one by one and keeps what is finished.
+
+    Args:
+        subject: `subject.Subject`.
+        options: `options.Options`.
+        place: Path of the directory for results.
+        progress: `Progress`.
+    """
+
+    def __init__(self, subject, options, place, progress):
+        self.subject, self.options = subject, options
+        self.place, self.progress = pathlib.Path(place), progress
+        self.trainings = trainings_lib.Trainings(
+            subject, self.place / "weights", progress
+        )
+        self.left_out = []
+
+    def items(self, default, least=0):
+        """Returns the pairs of trial and round to measure.
+
+        Args:
+            default: List of rounds, where the user has chosen none.
+            least: Integer, the first round that can be measured.
+
+        Raises:
+            ValueError: If a chosen round is not there.
+        """
+        rounds = self.options.rounds
+        subject = self.subject
+        known = [number for number in subject.rounds if number >= least]
+        wrong = sorted(set(rounds or ()) - set(known))
+        if wrong or not known:
+            raise ValueError(_unknown_rounds(subject, wrong, known))
+        rounds = sorted(set(default if rounds is None else rounds))
+        return [
+            (trial, number) for number in rounds for trial in subject.results
+            if subject.has(trial, number)
+        ]
+
+    def measure(self, kind, items, settings, needs, measure):
+        """Measures items that were not measured with these settings.
+
+        Each is written as soon as it is finished, so that a session that is
+        killed loses no more than the one it was at.
+
+        Args:
+            kind: String.
+            items: List of pairs of trial and round.
+            settings: Dict of plain values that the result depends on.
+            needs: Function of an item that returns its trainings, and the
+                seconds that measuring takes besides.
+            measure: Function of an item that returns a list of dicts.
+
+        Returns:
+            List of dicts, the rows of all items.
+        """
+        store = _Measured(self.place / "measured" / f"{kind}.json", settings)
+        names = {item: self._name(item) for item in items}
+        todo = [item for item in items if names[item] not in store.rows]
+        plan = self._plan(todo, needs, len(items) - len(todo))
+        self.left_out = plan.left_out
+        self.progress.plan(plan)
+        for item in plan.items:
+            store.add(names[item], measure(item))
+            self.progress.measured(item)
+        return [
+            row for item in items
+            for row in store.rows.get(names[item], ())
+        ]
+
+    def model(self, training):
+        """Returns the trial's model as a training left it."""
+        model = self.subject.bench(training.trial).model
+        self.trainings.trained(training).apply(model)
+        return model
+
+    def _plan(self, todo, needs, measured):
+        """Returns the plan, of the first rounds that fit into the budget."""
+        preset = self.subject.preset
+        trainings, items, seconds, left_out = [], [], 0.0, []
+        for number in dict.fromkeys(number for _, number in todo):
+            of_round = [item for item in todo if item[1] == number]
+            found, besides = zip(*map(needs, of_round))
+            missing = [
+                training for training in self.trainings.missing(sum(found, []))
+                if training not in trainings
+            ]
+            takes = sum(besides) + sum(map(self.trainings.seconds, missing))
+            if left_out or seconds + takes > self.options.seconds:
+                if not items and not measured and not left_out:
+                    self._refuse_budget(number, takes)
+                left_out.append(number)
+                continue
+            trainings += missing
+            items += of_round
+            seconds += takes
+        each = preset.iterations - preset.rewind_step
+        return Plan(
+            trainings,
+            len(trainings) * (each // preset.evaluate_every),
+            len(trainings) * each,
+            seconds,
+            sum(map(self.trainings.bytes, trainings)),
+            measured,
+            items,
+            left_out,
+        )
+
+    def _refuse_budget(self, number, seconds):
+        raise ValueError(
+            f"Argument `budget` leaves no time for round {number}, which "
+            f"takes about {durations.render(seconds)}. Received: "
+            f"budget={self.options.budget!r}"
+        )
+
+    def _name(self, item):
+        trial, number = item
+        digest = self.subject.digest(trial, number)
+        return f"trial-{trial}-round-{number:02d}-{digest}"
+
+
+class _Measured:
+    """Rows of tickets that were measured with some settings, in a file."""
+
+    def __init__(self, path, settings):
+        self._path = path
+        self._settings = json.loads(json.dumps(settings))
+        self.rows = {}
+        try:
+            found = json.loads(path.read_text("utf-8"))
+            if found["settings"] == self._settings:
+                self.rows = dict(found["items"])
+        # One that cannot be read is measured again.
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            self.rows = {}
+
+    def add(self, name, rows):
+        self.rows[name] = rows
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        found = {"settings": self._settings, "items": self.rows}
+        files.write_text(self._path, json.dumps(found, indent=1) + "\n")
+
+
+def _unknown_rounds(subject, wrong, known):
+    there = f"{known[0]} to {known[-1]}" if known else "none"
+    planned = subject.preset.rounds
+    unfinished = "" if subject.rounds[-1] >= planned else (
+        f" (the run is unfinished: {planned} are planned)"
+    )
+    return (
+        f"Argument `rounds` names rounds that cannot be measured in "
+        f"'{subject.path}'. Received: {wrong}. Expected: rounds {there}"
+        f"{unfinished}."
+    )

@@ -1,0 +1,198 @@
+"""A run that is analysed: its preset, tickets and models."""
+
+import hashlib
+import json
+import pathlib
+
+from tf_lottery import branches
+from tf_lottery import files
+from tf_lottery import run_directory
+from tf_lottery import ticket as ticket_lib
+from tf_lottery import weights as weights_lib
+from tf_lottery.analysis import published as published_lib
+from tf_lottery.analysis import sources
+from tf_lottery.experiments import bench as bench_lib
+from tf_lottery.experiments import feeds
+from tf_lottery.experiments import outputs
+from tf_lottery.experiments import presets
+from tf_lottery.experiments import streaming
+
+# What may change while the trainings of a ticket stay the same.
+_NO_PROTOCOL = (
+    "summary", "rounds", "trials", "compare", "control_trials",
+    "control_every", "save_freq", "budget", "shortened",
+)
+
+
+class Subject:
+    """Reads the directory of `tf-lottery run`; writes nothing.
+
+    Args:
+        directory: Path. The run may be unfinished.
+
+    Attributes:
+        path: `pathlib.Path`.
+        preset: `tf_lottery.experiments.Preset`.
+        results: Dict from trial to its list of `RoundResult`, of the rounds
+            that have been trained.
+
+    Raises:
+        FileNotFoundError: If it is not the directory of a run.
+        ValueError: If files are damaged, or no round has been finished.
+    """
+
+    def __init__(self, directory):
+        self.path = pathlib.Path(directory)
+        self.preset = _preset(self.path / "config.json")
+        self._directory = outputs.OutputDirectory(self.path)
+        self.results = {
+            number: found for number in range(self.preset.trials)
+            if (found := _results(self._place(number).path))
+        }
+        if not self.results:
+            raise ValueError(
+                f"The run in '{self.path}' has no finished round yet. "
+                "Expected: a run of which at least round 0 has been trained."
+            )
+        self._data = self._bench = None
+        self._digests = {}
+
+    @property
+    def rounds(self):
+        """List of the rounds that at least one trial has trained."""
+        return list(range(max(map(len, self.results.values()))))
+
+    @property
+    def winners(self):
+        """List of the rounds of winning tickets, as they are in files."""
+        found = (self._place(n).winning_round() for n in self.results)
+        return sorted({number for number in found if number is not None})
+
+    @property
+    def published(self):
+        """Dict, what the paper reports of the preset, or `{}`."""
+        return published_lib.PUBLISHED.get(self.preset.name, {})
+
+    @property
+    def data(self):
+        """`datasets.Data` of the preset."""
+        if self._data is None:
+            self._data = feeds.load(self.preset)
+            if isinstance(self._data, streaming.Streamed):
+                raise ValueError(
+                    "This analysis takes data that fit into memory. Received: "
+                    f"preset '{self.preset.name}', whose images of "
+                    f"{self._data.name} are streamed. Expected: another "
+                    "preset, or kind 'accuracy', 'overlap' or 'density'."
+                )
+        return self._data
+
+    def density(self, trial, round):
+        """Returns the density of a round."""
+        return self.results[trial][round].density
+
+    def has(self, trial, round):
+        """Whether a trial has trained a round."""
+        return round < len(self.results.get(trial, ()))
+
+    def masks(self, trial, round):
+        """Returns the masks of a round."""
+        return self._files(trial).load_masks(round)
+
+    def ticket(self, trial, round):
+        """Returns the `Ticket` that a round trained."""
+        return ticket_lib.Ticket(
+            self.masks(trial, round), self._files(trial).load_snapshot(), round
+        )
+
+    def has_dense(self, trial):
+        """Whether the run keeps the weights of a trial's dense round."""
+        return branches.is_kept(self._place(trial).dense)
+
+    def trained_dense(self, trial):
+        """Returns what the dense round of a trial trained to, by key."""
+        return branches.dense_weights(self._place(trial).dense)
+
+    def bench(self, trial):
+        """Returns the `Bench` of a trial; that of another one is dropped."""
+        if self._bench is None or self._bench.number != trial:
+            data, self._bench = self.data, None
+            self._bench = bench_lib.Bench(self.preset, data, trial)
+        return self._bench
+
+    def digest(self, trial, round):
+        """Returns a string that is another one for any other ticket."""
+        place = self._place(trial).path
+        parts = [
+            self._file_digest(place / name) for name in
+            ("snapshot.safetensors", f"rounds/{round:02d}/masks.safetensors")
+        ]
+        protocol = {
+            name: value for name, value in self.preset.to_dict().items()
+            if name not in _NO_PROTOCOL
+        }
+        return _digest(json.dumps([*parts, protocol]).encode())
+
+    def _file_digest(self, path):
+        if path not in self._digests:
+            self._digests[path] = _digest(path.read_bytes())
+        return self._digests[path]
+
+    def _place(self, trial):
+        return self._directory.trial(trial)
+
+    def _files(self, trial):
+        return run_directory.RunDirectory(self._place(trial).path)
+
+
+def trained_weights(model):
+    """Returns a model's weights by key, the states of seeds left out."""
+    seeds = {
+        key for key, variable in weights_lib.variables(model).items()
+        if weights_lib.is_seed(variable)
+    }
+    found = sources.weights(model)
+    return {key: array for key, array in found.items() if key not in seeds}
+
+
+def _preset(path):
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(
+            f"'{path.parent}' is not the directory of a run: '{path}' does "
+            "not exist. Expected: a directory that `tf-lottery run` wrote to."
+        ) from error
+    except ValueError as error:
+        raise files.DamagedFileError(
+            f"File '{path}' is damaged: {error}"
+        ) from error
+    if not isinstance(found, dict) or "dataset" not in found:
+        raise ValueError(
+            f"'{path.parent}' does not say which model and data it is of. "
+            f"Received: '{path}' without 'dataset'. Expected: a directory "
+            "that `tf-lottery run` wrote to; for that of a callback or of one "
+            "trial, there are the functions of `tf_lottery.analysis`."
+        )
+    try:
+        return presets.Preset.from_dict(found)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"The preset in '{path}' cannot be read: {error}"
+        ) from error
+
+
+def _results(place):
+    directory = run_directory.RunDirectory(place)
+    try:
+        return directory.load_results()
+    except FileNotFoundError:
+        return []
+    except (ValueError, TypeError, AttributeError) as error:
+        raise files.DamagedFileError(
+            f"File '{place / 'results.json'}' is damaged: {error}"
+        ) from error
+
+
+def _digest(data):
+    return hashlib.sha256(data).hexdigest()[:16]

@@ -1,0 +1,187 @@
+"""Tickets trained again, and kept: a run keeps its masks, not all weights."""
+
+import dataclasses
+import pathlib
+
+from tf_lottery import controls
+from tf_lottery import files
+from tf_lottery import snapshots
+from tf_lottery.experiments import bench as bench_lib
+from tf_lottery.experiments.analyses import subject as subject_lib
+
+MASKS = ("ticket", "random")
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One training of a subnetwork to the end of a round.
+
+    Attributes:
+        trial: Integer.
+        round: Integer; 0 is the dense network.
+        masks: `"ticket"`, or `"random"` for masks of equal densities.
+        order: Integer, order of the data; 0 is that of the run.
+        seed: Integer, seed of the random masks.
+    """
+
+    trial: int
+    round: int
+    masks: str = "ticket"
+    order: int = 0
+    seed: int = 0
+
+    @property
+    def name(self):
+        """String, the name of its file."""
+        masks = self.masks if self.masks == "ticket" else (
+            f"{self.masks}-{self.seed}"
+        )
+        return (
+            f"trial-{self.trial}-round-{self.round:02d}-{masks}-order-"
+            f"{self.order}"
+        )
+
+    def __str__(self):
+        order = f", data order {self.order}" if self.order else ""
+        what = "ticket" if self.masks == "ticket" else "random masks"
+        return f"trial {self.trial}, round {self.round}, {what}{order}"
+
+
+class Trainings:
+    """Weights at the end of trainings, each trained once and then kept.
+
+    They start from the run's rewinding point and follow its protocol, batch
+    by batch, so that on the same machine a ticket comes to the weights that
+    it had in the run.
+
+    Args:
+        subject: `subject.Subject`.
+        path: Path of a directory for the weights.
+        progress: Object with `training_begin(training)` and `epoch_end()`.
+    """
+
+    def __init__(self, subject, path, progress):
+        self._subject, self._progress = subject, progress
+        self._path = pathlib.Path(path)
+        self._differences = {}
+
+    def missing(self, trainings):
+        """Returns those that have to be trained, each once, as a list."""
+        return [t for t in dict.fromkeys(trainings) if not self._is_kept(t)]
+
+    def seconds(self, training):
+        """Returns the time of a training, evaluations included, in the run."""
+        results = self._subject.results[training.trial]
+        return results[training.round].seconds
+
+    def bytes(self, training):
+        """Returns about how many bytes the weights of a training take."""
+        masks = self._subject.masks(training.trial, training.round)
+        return 4 * sum(mask.size for mask in masks.values())
+
+    def weights(self, training):
+        """Returns the weights at the end of a training.
+
+        Returns:
+            Dict from weight key to array.
+        """
+        if self._is_in_run(training):
+            return self._subject.trained_dense(training.trial)
+        if not self._is_kept(training):
+            self._train(training)
+        arrays, header = files.read_arrays(self._file(training))
+        self._compare(training, header["test_accuracy"])
+        return arrays
+
+    def trained(self, training):
+        """Returns the masks and the weights of a training as a `Ticket`."""
+        snapshot = snapshots.Snapshot(0, self.weights(training))
+        return dataclasses.replace(
+            self._ticket(training), snapshot=snapshot
+        )
+
+    def accuracy(self, training):
+        """Returns the test accuracy at the end of a training."""
+        if self._is_in_run(training):
+            return self._recorded(training)
+        self.weights(training)
+        return files.read_arrays(self._file(training))[1]["test_accuracy"]
+
+    def masks(self, training):
+        """Returns the masks that a training holds, by weight key."""
+        return self._ticket(training).masks
+
+    def note(self):
+        """Returns how trainings compare with those of the run, or `None`."""
+        if not self._differences:
+            return None
+        largest = max(self._differences.values())
+        if not largest:
+            return (
+                "Tickets were trained again from the run's rewinding point; "
+                "they came to the very test accuracies that the run recorded."
+            )
+        return (
+            "Tickets were trained again from the run's rewinding point; their "
+            f"test accuracies are up to {100 * largest:.2f} points away from "
+            "those that the run recorded: another machine or version."
+        )
+
+    def _train(self, training):
+        self._progress.training_begin(training)
+        bench = self._subject.bench(training.trial)
+        bench.progress = self._progress
+        bench.reorder(training.order)
+        bench.train(self._ticket(training), measured=False)
+        logs = bench.evaluate()
+        bench.reorder(0)
+        self._path.mkdir(parents=True, exist_ok=True)
+        files.write_arrays(
+            self._file(training),
+            subject_lib.trained_weights(bench.model),
+            {
+                "digest": self._digest(training),
+                "test_accuracy": float(logs["test_accuracy"]),
+            },
+        )
+
+    def _ticket(self, training):
+        ticket = self._subject.ticket(training.trial, training.round)
+        if training.masks == "ticket":
+            return ticket
+        # The masks of the run's own control of this number.
+        seed = bench_lib.seed(
+            self._subject.preset, training.trial, "controls", training.round,
+            training.seed,
+        )
+        return controls.random_masks(ticket, seed)
+
+    def _is_in_run(self, training):
+        return (
+            training == Training(training.trial, 0)
+            and self._subject.has_dense(training.trial)
+        )
+
+    def _is_kept(self, training):
+        if self._is_in_run(training):
+            return True
+        try:
+            _, header = files.read_arrays(self._file(training))
+        except (FileNotFoundError, files.DamagedFileError):
+            return False
+        return header.get("digest") == self._digest(training)
+
+    def _compare(self, training, accuracy):
+        if training.masks == "ticket" and not training.order:
+            difference = abs(accuracy - self._recorded(training))
+            self._differences[training] = difference
+
+    def _recorded(self, training):
+        results = self._subject.results[training.trial]
+        return results[training.round].metrics["test_accuracy"]
+
+    def _digest(self, training):
+        return self._subject.digest(training.trial, training.round)
+
+    def _file(self, training):
+        return self._path / f"{training.name}.safetensors"
