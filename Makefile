@@ -1,5 +1,6 @@
 # make demo   find a lottery ticket in LeNet-300-100, and export it
 # make test   lint and tests
+# make test-backends  the core's tests under JAX and torch
 # make bench  the benchmarks; fewer repetitions: make bench BENCH=--quick
 # make clean  remove the virtual environment and what tools left behind
 #
@@ -10,7 +11,10 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test lint bench clean
+# Without the libraries of GPUs, which take gigabytes.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+.PHONY: demo test test-backends lint bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/tf-lottery run lenet-digits --output-dir runs/lenet-digits
@@ -19,6 +23,9 @@ demo: $(VENV)/installed
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-backends: $(VENV)/installed-backends
+	cd tests && $(abspath $(BIN))/python backends.py
 
 lint: $(VENV)/installed-dev
 	$(BIN)/flake8
@@ -59,4 +66,10 @@ $(VENV)/installed-dev: $(VENV)/created setup.cfg pyproject.toml
 	@echo "Installing tf_lottery, TensorFlow and test tools into $(VENV) ..."
 	@$(BIN)/pip install -qq --disable-pip-version-check \
 		--editable ".[dev]"
+	@touch $@
+
+$(VENV)/installed-backends: $(VENV)/created setup.cfg pyproject.toml
+	@echo "Installing tf_lottery, JAX and torch into $(VENV) ..."
+	@$(BIN)/pip install -qq --disable-pip-version-check \
+		--extra-index-url $(TORCH_INDEX) --editable ".[dev,jax,torch]"
 	@touch $@

@@ -7,8 +7,21 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from tensorflow.python.framework import config as tensorflow_config
+
+BACKEND = keras.backend.backend()
+
+
+def only(*backends, because):
+    """Skips a test under other backends of Keras."""
+    return pytest.mark.skipif(
+        BACKEND not in backends,
+        reason=f"under {' and '.join(backends)} only: {because}",
+    )
+
+
+def tensorflow_only(because):
+    """Skips a test of what there is under TensorFlow alone."""
+    return only("tensorflow", because=because)
 
 
 class Subclassed(keras.Model):
@@ -79,8 +92,15 @@ def seeded():
 def deterministic():
     """Makes every op deterministic, for comparisons bit for bit.
 
-    Keras refuses `jit_compile` meanwhile.
+    Keras refuses `jit_compile` meanwhile. Other backends are deterministic
+    on a CPU.
     """
+    if BACKEND != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+    from tensorflow.python.framework import config as tensorflow_config
+
     tf.config.experimental.enable_op_determinism()
     yield
     tensorflow_config.disable_op_determinism()

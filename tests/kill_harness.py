@@ -20,7 +20,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 import tf_lottery as tfl
 from tf_lottery import files
@@ -110,7 +109,10 @@ class Events(keras.callbacks.Callback):
 def train(name, directory, rounds=2, killer=None):
     """Trains one scenario; returns what must not depend on kills."""
     keras.utils.set_random_seed(0)
-    tf.config.experimental.enable_op_determinism()
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
     if name == "mixed":
         keras.config.set_dtype_policy("mixed_float16")
     rng = np.random.default_rng(0)

@@ -24,10 +24,13 @@ class RunDirectory:
 
     Args:
         path: Path of the directory; it is made if it does not exist.
+        writes: Boolean. If not, another process writes to the directory and
+            this one only reads: `save_*` do nothing. Defaults to `True`.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, writes=True):
         self.path = pathlib.Path(path)
+        self.writes = writes
         self._lock = files.Lock(self.path / "lock")
         self._states = [self.path / f"state-{i}.safetensors" for i in (0, 1)]
         self._saves = 0
@@ -50,6 +53,9 @@ class RunDirectory:
             OSError: If it cannot be written.
         """
         config = json.loads(json.dumps(config))
+        if not self.writes:
+            self._check_written(config)
+            return
         with contextlib.ExitStack() as failed:
             failed.callback(self.close)
             try:
@@ -61,6 +67,11 @@ class RunDirectory:
             except OSError as error:
                 raise _cannot_write(self.path, error) from error
             failed.pop_all()
+
+    @property
+    def saves(self):
+        """Integer, the number of the state that was saved or loaded last."""
+        return self._saves
 
     def close(self):
         """Lets other processes open the directory."""
@@ -74,7 +85,7 @@ class RunDirectory:
             position: Dict of plain values.
         """
         self._saves += 1
-        files.write_arrays(
+        self._write_arrays(
             self._states[self._saves % 2],
             arrays,
             {"save": self._saves, "position": position},
@@ -116,7 +127,7 @@ class RunDirectory:
 
     def save_snapshot(self, snapshot):
         """Writes the rewinding point."""
-        _save_snapshot(self.path / "snapshot.safetensors", snapshot)
+        self._save_snapshot(self.path / "snapshot.safetensors", snapshot)
 
     def load_snapshot(self):
         """Reads the rewinding point."""
@@ -124,7 +135,7 @@ class RunDirectory:
 
     def save_start(self, round, snapshot):
         """Writes the starting point of a round that has one of its own."""
-        _save_snapshot(self._round(round) / "start.safetensors", snapshot)
+        self._save_snapshot(self._round(round) / "start.safetensors", snapshot)
 
     def load_start(self, round):
         """Reads the starting point of a round, `None` if it has no own."""
@@ -133,8 +144,9 @@ class RunDirectory:
 
     def save_masks(self, round, masks):
         """Writes the masks of a round."""
-        self._round(round).mkdir(exist_ok=True)
-        files.write_arrays(
+        if self.writes:
+            self._round(round).mkdir(exist_ok=True)
+        self._write_arrays(
             self._round(round) / "masks.safetensors",
             {
                 key: np.frombuffer(masks_lib.pack(mask), "uint8")
@@ -160,8 +172,8 @@ class RunDirectory:
     def save_results(self, results):
         """Writes the results so far, as JSON and as CSV."""
         rows = [result.to_dict() for result in results]
-        files.write_text(self.path / "results.json", _json(rows))
-        files.write_text(
+        self._write_text(self.path / "results.json", _json(rows))
+        self._write_text(
             self.path / "results.csv", results_lib.to_csv(results)
         )
 
@@ -169,6 +181,35 @@ class RunDirectory:
         """Reads the results."""
         rows = json.loads((self.path / "results.json").read_text())
         return [results_lib.RoundResult.from_dict(row) for row in rows]
+
+    def _write_arrays(self, path, arrays, metadata):
+        if self.writes:
+            files.write_arrays(path, arrays, metadata)
+
+    def _write_text(self, path, text):
+        if self.writes:
+            files.write_text(path, text)
+
+    def _save_snapshot(self, path, snapshot):
+        arrays = {f"weight/{k}": v for k, v in snapshot.weights.items()}
+        arrays |= {
+            f"optimizer/{i}": v for i, v in enumerate(snapshot.optimizer)
+        }
+        self._write_arrays(
+            path,
+            arrays,
+            {"step": snapshot.step, "optimizer": snapshot.optimizer_name},
+        )
+
+    def _check_written(self, config):
+        """Raises unless the process that writes has written this `config`."""
+        if not self._config.exists():
+            raise FileNotFoundError(
+                f"Directory '{self.path}' is not the one that process 0 "
+                "writes to. Choose one that all processes see, on a file "
+                "system that they share."
+            )
+        self._check(self._read_config(), config)
 
     def _read_config(self):
         try:
@@ -206,16 +247,6 @@ class RunDirectory:
 def _cannot_write(path, error):
     return OSError(
         error.errno, f"Directory '{path}' cannot be written: {error.strerror}"
-    )
-
-
-def _save_snapshot(path, snapshot):
-    arrays = {f"weight/{k}": v for k, v in snapshot.weights.items()}
-    arrays |= {f"optimizer/{i}": v for i, v in enumerate(snapshot.optimizer)}
-    files.write_arrays(
-        path,
-        arrays,
-        {"step": snapshot.step, "optimizer": snapshot.optimizer_name},
     )
 
 

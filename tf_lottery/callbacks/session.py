@@ -1,6 +1,7 @@
 """When the state of a run is saved, and how a run goes on from it."""
 
 from tf_lottery import optimizers
+from tf_lottery import processes
 from tf_lottery import run_directory
 from tf_lottery import ticket as ticket_lib
 from tf_lottery import weights as weights_lib
@@ -19,7 +20,9 @@ class Session:
     """
 
     def __init__(self, directory, save_freq, replayed):
-        self.files = run_directory.RunDirectory(directory)
+        self.files = run_directory.RunDirectory(
+            directory, writes=processes.is_first()
+        )
         self.save_freq = save_freq
         self.replayed = replayed
         self._interrupt = interrupt.Interrupt()
@@ -33,10 +36,20 @@ class Session:
             plan: `tf_lottery.rounds.RoundPlan`.
             config: Dict of plain values, the arguments of the run.
         """
-        self.files.open({**config, **_surroundings(model, plan)})
         self._model = model
         self._checkpoint = checkpoint.Checkpoint(model, self.files)
+        config = {**config, **_surroundings(model, plan)}
+        position = processes.in_turn(lambda: self._open(config))
+        processes.check_equal(
+            self.files.saves,
+            f"Processes found other states in '{self.files.path}'. Choose a "
+            "directory that all of them see, on a file system they share.",
+        )
         self._interrupt.start()
+        return position
+
+    def _open(self, config):
+        self.files.open(config)
         return self._checkpoint.load()
 
     def close(self):

@@ -1,10 +1,12 @@
 """The data of criteria: arrays, datasets and `PyDataset`s as batches."""
 
 import itertools
+import sys
 
 import keras
 import numpy as np
 
+from tf_lottery import backends
 from tf_lottery import data as data_lib
 
 _KINDS = (
@@ -165,9 +167,16 @@ def _unpack(batch, criterion):
 
 def _as_array(value):
     """Lists of numbers, series and the like become arrays."""
-    if value is None or (hasattr(value, "shape") and hasattr(value, "dtype")):
+    if value is None or _is_ours(value):
         return value
     return np.asarray(value)
+
+
+def _is_ours(value):
+    """Whether it is an array, or a tensor of the backend of Keras."""
+    if backends.is_tensorflow():
+        return hasattr(value, "shape") and hasattr(value, "dtype")
+    return keras.ops.is_tensor(value)
 
 
 def _first(function, number):
@@ -190,9 +199,9 @@ def _first(function, number):
 
 
 def _is_dataset(data):
-    import tensorflow as tf
-
-    return isinstance(data, tf.data.Dataset)
+    # Nobody has one who has not imported TensorFlow.
+    tf = sys.modules.get("tensorflow")
+    return tf is not None and isinstance(data, tf.data.Dataset)
 
 
 def _length(dataset):

@@ -62,8 +62,3 @@ class DataCriterion(Criterion):
             "batches": self.batches,
             "batch_size": self.batch_size,
         }
-
-
-def to_arrays(tensors):
-    """Returns tensors as arrays that share their memory, to be read only."""
-    return {k: np.asarray(memoryview(value)) for k, value in tensors.items()}

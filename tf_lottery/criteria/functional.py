@@ -14,6 +14,8 @@ from keras import ops
 
 from tf_lottery import weights as weights_lib
 from tf_lottery.criteria import batches as batches_lib
+from tf_lottery.criteria import gradients as gradients_lib
+from tf_lottery.criteria import heads
 
 _LOW = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 
@@ -32,9 +34,6 @@ class Functional:
         replace: List of tuples `(owner, name, value)`: attributes of layers
             that are other ones while the model is traced. Defaults to none.
 
-    Raises:
-        ValueError: If the backend of Keras is not TensorFlow.
-
     Example:
 
     >>> import keras, numpy as np, tf_lottery as tfl
@@ -44,16 +43,12 @@ class Functional:
     >>> function = Functional(model, tfl.weights.prunable(model))
     >>> double = function.function(lambda values, x: function.outputs(
     ...     {key: 2 * value for key, value in values.items()}, x))
-    >>> double(function.values(), np.ones((1, 2), "float32")).numpy().tolist()
+    >>> twice = double(function.values(), np.ones((1, 2), "float32"))
+    >>> keras.ops.convert_to_numpy(twice).tolist()
     [[4.0]]
     """
 
     def __init__(self, model, variables, dtype=None, replace=()):
-        if keras.backend.backend() != "tensorflow":
-            raise ValueError(
-                "Criteria that follow gradients need the TensorFlow backend "
-                f"of Keras. Received: {keras.backend.backend()!r}"
-            )
         self.model = model
         self.variables = variables
         self.replace = replace
@@ -62,20 +57,17 @@ class Functional:
         self.dtype = dtype or _precision(self.layers, variables)
 
     def function(self, function):
-        """Returns a `tf.function` that may call `outputs` and `gradients`.
+        """Returns a function that may call `outputs` and `gradients`.
 
-        It is traced once for each signature of its arguments.
+        It is traced once for each signature of its arguments, where the
+        backend traces functions.
         """
-        import tensorflow as tf
-
-        traced = tf.function(function, autograph=False, reduce_retracing=True)
+        traced = gradients_lib.compiled(function)
 
         @functools.wraps(function)
         def call(*args):
-            with self._scoring(), _graphs():
-                # Called directly, TensorFlow would take the functions of
-                # several models for one that is traced again and again.
-                return traced.get_concrete_function(*args)(*args)
+            with self._scoring():
+                return traced(*args)
 
         return call
 
@@ -86,14 +78,12 @@ class Functional:
             masks: Dict from weight key to boolean array; what it prunes is
                 zero. Defaults to `None`: the values as they are.
         """
-        import tensorflow as tf
-
         values, done = {}, []
         for key, variable in self.variables.items():
             # One after the other, to hold one masked copy at a time.
-            with tf.control_dependencies(done):
-                value = tf.convert_to_tensor(variable._value)
-                values[key] = tf.cast(_kept(value, masks, key), self.dtype)
+            with gradients_lib.after(done):
+                value = gradients_lib.constant(variable)
+                values[key] = ops.cast(_kept(value, masks, key), self.dtype)
             done = [values[key]]
         return values
 
@@ -106,10 +96,8 @@ class Functional:
             change: Function of a variable and its value, applied to all the
                 model's other floating point variables. Defaults to `None`.
         """
-        import tensorflow as tf
-
         def value_of(variable):
-            value = tf.cast(variable._value, self.dtype)
+            value = ops.cast(gradients_lib.constant(variable), self.dtype)
             return value if change is None else change(variable, value)
 
         state = [(self.variables[key], values[key]) for key in values]
@@ -135,19 +123,15 @@ class Functional:
         Raises:
             ValueError: If a weight has no gradient; all such are listed.
         """
-        import tensorflow as tf
+        def mean_loss(values):
+            return loss(y, self.outputs(values, x), sample_weight)
 
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(values)
-            result = loss(y, self.outputs(values, x), sample_weight)
-        return self.gradients_of(tape, result, values)
+        return self.gradients_of(mean_loss, values)
 
-    def gradients_of(self, tape, result, values):
-        """Returns the gradients that a tape recorded; none may be missing."""
-        import tensorflow as tf
-
-        gradients = tape.gradient(result, values)
-        missing = [key for key, value in gradients.items() if value is None]
+    def gradients_of(self, function, values):
+        """Returns the gradients of a function; none may be missing."""
+        found = gradients_lib.of(function, values)
+        missing = [key for key, value in found.items() if value is None]
         if missing:
             raise ValueError(
                 f"The output of model '{self.model.name}' has no gradient to "
@@ -155,13 +139,14 @@ class Functional:
                 "their layers out (`exclude=`), or check that the model uses "
                 "them by operations with a gradient."
             )
-        # Embeddings give the rows they looked up.
-        return {k: tf.convert_to_tensor(g) for k, g in gradients.items()}
+        return found
 
     @contextlib.contextmanager
     def _scoring(self):
         """Sets precisions for the time of a trace."""
         with contextlib.ExitStack() as stack:
+            stack.enter_context(gradients_lib.precision(self.dtype))
+            stack.enter_context(heads.recorded())
             if keras.config.floatx() != self.dtype:
                 # Where nobody asked for it yet, it would follow from ours.
                 keras.config.dtype_policy()
@@ -184,33 +169,16 @@ class Functional:
             yield
 
 
-@contextlib.contextmanager
-def _graphs():
-    """Traces even where functions were told to run eagerly."""
-    import tensorflow as tf
-
-    eagerly = tf.config.functions_run_eagerly()
-    if eagerly:
-        tf.config.run_functions_eagerly(False)
-    try:
-        yield
-    finally:
-        if eagerly:
-            tf.config.run_functions_eagerly(True)
-
-
 def keep(tensors, masks):
     """Returns tensors with zeros where masks, boolean arrays, prune."""
     return {key: _kept(value, masks, key) for key, value in tensors.items()}
 
 
 def _kept(value, masks, key):
-    import tensorflow as tf
-
     mask = None if masks is None else masks[key]
     if mask is None or isinstance(mask, np.ndarray) and mask.all():
         return value
-    return tf.where(mask, value, tf.zeros((), value.dtype))
+    return ops.where(mask, value, ops.zeros((), value.dtype))
 
 
 def mean_gradients(gradients, values, batches):

@@ -1,10 +1,10 @@
 """GraSP: what each weight does to the flow of gradients."""
 
-import tensorflow as tf
+from keras import ops
 
 from tf_lottery.criteria import functional as functional_lib
+from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria.data_criterion import DataCriterion
-from tf_lottery.criteria.data_criterion import to_arrays
 
 
 class GraSP(DataCriterion):
@@ -89,21 +89,19 @@ class GraSP(DataCriterion):
 
         @functional.function
         def hessian_times(direction, values, x, y, sample_weight):
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(values)
+            def product(values):
                 found = functional.gradients(
                     values, x, y, sample_weight, at_temperature
                 )
-                product = tf.add_n([
-                    tf.reduce_sum(direction[key] * found[key])
-                    for key in found
-                ])
+                return sum(
+                    ops.sum(direction[key] * found[key]) for key in found
+                )
+
             # A weight the loss is linear in has a Hessian of zero.
-            return tape.gradient(
-                product,
-                values,
-                unconnected_gradients=tf.UnconnectedGradients.ZERO,
-            )
+            return {
+                key: ops.zeros_like(values[key]) if value is None else value
+                for key, value in gradients_lib.of(product, values).items()
+            }
 
         def scores(masks):
             values = functional.values(masks)
@@ -118,7 +116,7 @@ class GraSP(DataCriterion):
             direction.clear()
             for key in found:
                 found[key] *= values.pop(key)
-            return to_arrays(self.check_finite(found))
+            return self.check_finite(gradients_lib.to_arrays(found))
 
         return scores
 

@@ -2,14 +2,20 @@
 
 They are read off the graph while it is traced, so the model itself needs no
 change: whatever kind of model it is, the operation that made its output is
-there.
+there. Under backends without such a graph Keras' own functions note down what
+they are given.
 """
 
+import contextlib
 import dataclasses
+import functools
+
+from tf_lottery import backends
 
 _HEADS = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 # What a model may do to its output after the softmax.
 _PASSED_ON = ("Identity", "Cast", "EnsureShape")
+_NOTE = "_tf_lottery_head"
 _MOVED = ("Transpose", "Reshape", "Squeeze", "ExpandDims")
 
 
@@ -29,11 +35,55 @@ class Head:
     activation: str | None = None
 
 
+@contextlib.contextmanager
+def recorded():
+    """Makes Keras' softmax and sigmoid note what they are given, meanwhile.
+
+    Under TensorFlow, where the graph tells, nothing is done.
+    """
+    if backends.is_tensorflow():
+        yield
+        return
+    # All ways to a softmax (activations, layers, `keras.ops`) lead through
+    # these two functions; none of them is public.
+    from keras.src.backend import nn
+
+    before = {name: getattr(nn, name) for name in _HEADS.values()}
+    for name, function in before.items():
+        setattr(nn, name, _noting(function, name))
+    try:
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(nn, name, function)
+
+
+def _noting(function, name):
+    from keras.src.backend.common import tensor_attributes
+
+    @functools.wraps(function)
+    def call(x, *args, **kwargs):
+        output = function(x, *args, **kwargs)
+        # As Keras keeps masks, since JAX' tensors take no attributes.
+        tensor_attributes.set_tensor_attr(output, _NOTE, (name, x))
+        return output
+
+    return call
+
+
+def _noted(output):
+    from keras.src.backend.common import tensor_attributes
+
+    name, x = tensor_attributes.get_tensor_attr(output, _NOTE) or (None, None)
+    return Head(output, x, name)
+
+
 def split(output):
     """Returns the `Head` of an output.
 
     Args:
-        output: Tensor that a model returned inside a `tf.function`.
+        output: Tensor that a model returned inside a `tf.function`, or while
+            heads are `recorded`.
 
     Example:
 
@@ -44,6 +94,8 @@ def split(output):
     >>> logits(tf.constant([[1.0, 2.0]])).numpy().tolist()
     [[1.0, 2.0]]
     """
+    if not backends.is_tensorflow():
+        return _noted(output)
     moves, tensor = [], output
     while _is_symbolic(tensor):
         operation = tensor.op
@@ -112,3 +164,12 @@ def _cast(tensor, dtype):
     import tensorflow as tf
 
     return tf.cast(tensor, dtype)
+
+
+def carry_mask(output, logits):
+    """Gives logits the mask of an output that was made of them."""
+    from keras.src.backend.common import masking
+
+    mask = masking.get_keras_mask(output)
+    if mask is not None:
+        masking.set_keras_mask(logits, mask)

@@ -111,9 +111,8 @@ def _one(loss, y, output, sample_weight, losses, temperature, name):
     loss = _object(loss, y, output, losses.dtype)
     y = _fit_labels(loss, y, output, name)
     value, loss = _prediction(loss, head, temperature, losses.criterion)
-    mask = getattr(output, "_keras_mask", None)
-    if mask is not None and value is not output:
-        value._keras_mask = mask
+    if value is not output:
+        heads.carry_mask(output, value)
     value = loss(y, value, sample_weight=sample_weight)
     # A loss of the user's may give one value for each example.
     return ops.mean(ops.cast(value, losses.dtype))

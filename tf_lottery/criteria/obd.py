@@ -1,6 +1,7 @@
 """OBD: the loss that removing a weight is expected to cost."""
 
 import numpy as np
+from keras import ops
 
 from tf_lottery.criteria.data_criterion import DataCriterion
 from tf_lottery.criteria.samples import SampleGradients
@@ -53,7 +54,7 @@ class OBD(DataCriterion):
             fisher = _fisher(gradients(values, batches))
             return self.check_finite(
                 {
-                    key: 0.5 * fisher.pop(key) * np.square(values[key].numpy())
+                    key: 0.5 * fisher.pop(key) * _squares(values[key])
                     for key in values
                 }
             )
@@ -62,10 +63,8 @@ class OBD(DataCriterion):
 
 
 def _sums_of_squares(gradients):
-    import tensorflow as tf
-
     return {
-        key: tf.reduce_sum(tf.square(gradient), 0)
+        key: ops.sum(ops.square(gradient), 0)
         for key, gradient in gradients.items()
     }
 
@@ -78,4 +77,11 @@ def _fisher(chunks):
         for key in list(squares):
             square = squares.pop(key)
             total[key] = total[key] + square if key in total else square
-    return {key: value.numpy() / examples for key, value in total.items()}
+    return {
+        key: ops.convert_to_numpy(value) / examples
+        for key, value in total.items()
+    }
+
+
+def _squares(values):
+    return np.square(ops.convert_to_numpy(values))

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lottery.criteria import gradients as gradients_lib
+
 # How many numbers all gradients of a chunk may hold together: 64 MiB.
 _CHUNK_NUMBERS = 2**24
 
@@ -66,8 +68,6 @@ class SampleGradients:
                 yield 1, _grouped(rest, 1)
 
     def _gradients(self, values, x, y, sample_weight):
-        import tensorflow as tf
-
         def of_group(batch):
             x, y, *sample_weight = batch
             return self.functional.gradients(
@@ -79,8 +79,7 @@ class SampleGradients:
             gradients = of_group(keras.tree.map_structure(_only, batch))
             gradients = {k: g[None] for k, g in gradients.items()}
         else:
-            # Without `warn` it tells of every operation that takes a loop.
-            gradients = tf.vectorized_map(of_group, batch, warn=False)
+            gradients = gradients_lib.for_each(of_group, batch)
         return self.reduce(gradients)
 
 

@@ -1,6 +1,6 @@
 """SNIP: how much the loss depends on each connection."""
 
-import tensorflow as tf
+import numpy as np
 
 from tf_lottery.criteria.taylor import Taylor
 
@@ -51,12 +51,11 @@ class SNIP(Taylor):
         super().__init__("absolute", data, loss, batches, batch_size)
 
     def finish(self, scores):
-        sums = [tf.reduce_sum(tf.cast(s, "float64")) for s in scores.values()]
-        total = float(tf.add_n(sums))
+        total = sum(np.sum(s, dtype="float64") for s in scores.values())
         # Only a model that ignores its input has no sensitivity at all.
         if total:
             for key in scores:
-                scores[key] /= total
+                scores[key] = scores[key] / scores[key].dtype.type(total)
         return scores
 
     def get_config(self):

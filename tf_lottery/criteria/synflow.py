@@ -5,13 +5,14 @@ import warnings
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import layers
+from keras import ops
 
+from tf_lottery import backends
 from tf_lottery.criteria import batches as batches_lib
+from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria import heads
 from tf_lottery.criteria.criterion import Criterion
-from tf_lottery.criteria.data_criterion import to_arrays
 from tf_lottery.criteria.functional import Functional
 
 _UNKNOWN_SIZE = 32
@@ -99,17 +100,17 @@ class SynFlow(Criterion):
         bent = {p.name for p in parts if isinstance(p, _BENT_LAYERS)}
 
         def absolute(variable, value):
-            value = tf.abs(value)
+            value = ops.abs(value)
             return _mean_row(value) if id(variable) in embeddings else value
 
         @functional.function
         def flow(masks):
             values = {
-                key: tf.abs(value)
+                key: ops.abs(value)
                 for key, value in functional.values(masks).items()
             }
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(values)
+
+            def total(values):
                 passed = {
                     key: _mean_row(value)
                     if id(variables[key]) in embeddings else value
@@ -117,17 +118,18 @@ class SynFlow(Criterion):
                 }
                 outputs = functional.outputs(passed, ones(), absolute)
                 split = [heads.split(o) for o in keras.tree.flatten(outputs)]
-                total = tf.add_n([_sum_of(head) for head in split])
-            bent.update(_bent_operations(split))
-            found = functional.gradients_of(tape, total, values)
-            return {key: tf.abs(found[key] * values[key]) for key in values}
+                bent.update(_bent_operations(split))
+                return sum(map(_sum_of, split))
+
+            found = functional.gradients_of(total, values)
+            return {key: ops.abs(found[key] * values[key]) for key in values}
 
         def scores(masks):
             found = flow(masks)
             if bent:
                 _warn(model, bent)
                 bent.clear()
-            return _finite(to_arrays(found))
+            return _finite(gradients_lib.to_arrays(found))
 
         return scores
 
@@ -137,7 +139,7 @@ class SynFlow(Criterion):
 
 def _sum_of(head):
     output = head.output if head.logits is None else head.logits
-    return tf.reduce_sum(tf.cast(output, "float64"))
+    return ops.sum(ops.cast(output, "float64"))
 
 
 def _finite(scores):
@@ -161,8 +163,8 @@ def _embeddings(parts):
 
 def _mean_row(value):
     """Every row the mean of all rows."""
-    row = tf.reduce_mean(value, 0, keepdims=True)
-    return tf.broadcast_to(row, tf.shape(value))
+    row = ops.mean(value, 0, keepdims=True)
+    return ops.broadcast_to(row, value.shape)
 
 
 def _straightened(parts):
@@ -185,12 +187,19 @@ def _straightened(parts):
 
 
 def _scaled(x):
-    largest = tf.stop_gradient(tf.reduce_max(tf.abs(x)))
-    return x / tf.where(largest > 0, largest, tf.ones_like(largest))
+    largest = ops.stop_gradient(ops.max(ops.abs(x)))
+    return x / ops.where(largest > 0, largest, ops.ones_like(largest))
 
 
 def _bent_operations(split):
-    """Names of operations of the graph that do not carry flow."""
+    """Names of operations of the graph that do not carry flow.
+
+    Other backends have no graph to be read; there, layers alone tell.
+    """
+    if not backends.is_tensorflow():
+        return set()
+    import tensorflow as tf
+
     graph = tf.compat.v1.get_default_graph()
     ends = {id(head.logits) for head in split}
     return {
@@ -217,7 +226,7 @@ def _ones(model, shape, context):
 
     def ones():
         return keras.tree.map_structure(
-            lambda spec: tf.ones(spec.shape, spec.dtype), specs
+            lambda spec: ops.ones(spec.shape, spec.dtype), specs
         )
 
     return ones
@@ -251,7 +260,7 @@ def _spec(tensor):
             "of strings."
         )
     floating = keras.backend.is_float_dtype(dtype)
-    return tf.TensorSpec(shape, "float64" if floating else dtype)
+    return keras.KerasTensor(shape, "float64" if floating else dtype)
 
 
 def _is_shape(value):

@@ -1,14 +1,14 @@
 """First-order Taylor scores: what the loss would change by."""
 
-import tensorflow as tf
+from keras import ops
 
 from tf_lottery.criteria import functional as functional_lib
+from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria.data_criterion import DataCriterion
-from tf_lottery.criteria.data_criterion import to_arrays
 
 _ORDERS = {
-    "absolute": lambda product: tf.abs(product),
-    "squared": lambda product: tf.square(product),
+    "absolute": lambda product: ops.abs(product),
+    "squared": lambda product: ops.square(product),
     "signed": lambda product: -product,
 }
 
@@ -89,12 +89,17 @@ class Taylor(DataCriterion):
                 found[key] = _ORDERS[self.order](
                     found[key] * values.pop(key)
                 )
-            return to_arrays(self.finish(self.check_finite(found)))
+            found = gradients_lib.to_arrays(found)
+            return self.finish(self.check_finite(found))
 
         return scores
 
     def finish(self, scores):
-        """Returns the scores of all weights, given those of each."""
+        """Returns the scores of all weights, given those of each.
+
+        Args:
+            scores: Dict from weight key to array, which is read only.
+        """
         return scores
 
     def get_config(self):

@@ -4,8 +4,8 @@ import numpy as np
 from keras import ops
 
 from tf_lottery.criteria import fisher_blocks
+from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria.data_criterion import DataCriterion
-from tf_lottery.criteria.data_criterion import to_arrays
 from tf_lottery.criteria.gradient_rows import GradientRows
 from tf_lottery.criteria.samples import SampleGradients
 
@@ -188,7 +188,7 @@ class WoodFisher(DataCriterion):
         total = 0
         for number, gradients in chunks:
             total += number
-            gradients = self.check_finite(to_arrays(gradients))
+            gradients = self.check_finite(gradients_lib.to_arrays(gradients))
             for key, gradient in gradients.items():
                 rows[key].append(gradient * kept[key])
         return rows, total
@@ -211,13 +211,13 @@ def _unflattened(flat, shape):
 
 def _flattened_rows(gradients):
     """Gradients `(number, *shape)` as rows in the order of the blocks."""
-    import tensorflow as tf
-
     rows = {}
     for key, gradient in gradients.items():
         order = [1 + axis for axis in _order(len(gradient.shape) - 1)]
-        gradient = tf.transpose(gradient, [0, *order])
-        rows[key] = tf.reshape(gradient, (tf.shape(gradient)[0], -1))
+        size = int(np.prod(gradient.shape[1:]))
+        rows[key] = ops.reshape(
+            ops.transpose(gradient, [0, *order]), (-1, size)
+        )
     return rows
 
 

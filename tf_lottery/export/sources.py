@@ -6,6 +6,7 @@ import pathlib
 import keras
 import numpy as np
 
+from tf_lottery import backends
 from tf_lottery import holding
 from tf_lottery import layers
 from tf_lottery import weights as weights_lib
@@ -131,6 +132,7 @@ def open_model(model, batch_size=None, signatures=None, example=None):
         ValueError: If the model is not built, or the file cannot be read.
         OSError: If there is no such file.
     """
+    backends.check_tensorflow("Export to TFLite takes")
     if not isinstance(model, keras.Model):
         model = _load(model)
     weights_lib.check_built(model)

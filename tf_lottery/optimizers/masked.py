@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lottery import backends
 from tf_lottery import constraints
 from tf_lottery.optimizers import dense_gradients
 from tf_lottery.optimizers import slots
@@ -65,7 +66,9 @@ class Masked(keras.optimizers.Optimizer):
     def build(self, variables):
         if self.built:
             return
-        self.inner_optimizer.build(variables)
+        # `LossScaleOptimizer` would make its variables a second time.
+        if not self.inner_optimizer.built:
+            self.inner_optimizer.build(variables)
         super().build(variables)
         self._masks = [None] * len(variables)
         for index in self._masked:
@@ -241,8 +244,13 @@ class Masked(keras.optimizers.Optimizer):
     def finalize_variable_values(self, var_list):
         self.inner_optimizer.finalize_variable_values(var_list)
         # With EMA the averages were just written over the weights.
+        uses_ema = slots.innermost(self.inner_optimizer).use_ema
         for variable in var_list:
             constraints.project(variable)
+            if uses_ema and backends.name() == "jax":
+                # Weight and average are one array now, which the next `fit`
+                # would give away twice.
+                variable.assign(ops.copy(variable))
 
     def save_own_variables(self, store):
         for index in self._masked:

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import weakref
 
+from tf_lottery import backends
 from tf_lottery import graph as graph_lib
 from tf_lottery.structured import costs as costs_lib
 from tf_lottery.structured import dead
@@ -90,6 +91,7 @@ def compact(model, masks=None, inputs=None):
     >>> small.get_layer("fc").units, structured.report_of(small).unread
     (3, 5)
     """
+    backends.check_tensorflow("To compact a model and prove it equal takes")
     found = dead.Dead(model, masks)
     small = shrinking.carry_out(
         found.graph, found.kept, found.masks, found.taken_up(), inputs

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 from keras import ops
 
+from tf_lottery import backends
 from tf_lottery import weights as weights_lib
 from tf_lottery.structured import carrying
 from tf_lottery.structured import inputs as inputs_lib
@@ -30,6 +31,7 @@ def interpreter_of(graph, kept):
     Returns:
         `tf.lite.Interpreter` with one thread and random inputs set.
     """
+    backends.check_tensorflow("To measure the latency of a plan takes")
     import tensorflow as tf
     from tensorflow.python.framework import convert_to_constants
 

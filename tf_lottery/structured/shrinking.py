@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 from keras import ops
 
+from tf_lottery import backends
 from tf_lottery import graph as graph_lib
 from tf_lottery import weights as weights_lib
 from tf_lottery.structured import carrying
@@ -52,6 +53,7 @@ def shrink(model, plan, inputs=None):
     >>> structured.proof_of(small).error < 1e-10
     True
     """
+    backends.check_tensorflow("To shrink a model and prove it equal takes")
     graph = graph_lib.trace(model)
     return carry_out(graph, plan.kept(graph), inputs=inputs)
 

@@ -3,6 +3,8 @@
 import numpy as np
 from keras import ops
 
+from tf_lottery import backends
+
 
 def score(graph, members, data):
     """Returns the score of every class by the Taylor criterion.
@@ -64,6 +66,7 @@ def _batches(data):
 
 
 def _gradients(model, variables, x, y):
+    backends.check_tensorflow("Criterion 'taylor' of a plan takes")
     import tensorflow as tf
 
     if not model.compiled:

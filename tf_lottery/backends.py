@@ -1,0 +1,29 @@
+"""What works under which of Keras' backends."""
+
+import keras
+
+
+def name():
+    """Returns the name of Keras' backend, such as `"jax"`."""
+    return keras.backend.backend()
+
+
+def is_tensorflow():
+    """Returns whether Keras runs on TensorFlow."""
+    return name() == "tensorflow"
+
+
+def check_tensorflow(what):
+    """Raises a `ValueError` unless Keras runs on TensorFlow.
+
+    Args:
+        what: String, the beginning of a sentence: what needs TensorFlow.
+    """
+    if not is_tensorflow():
+        raise ValueError(
+            f"{what} the TensorFlow backend of Keras. "
+            f"Received: backend {name()!r}. Expected: 'tensorflow', which "
+            "KERAS_BACKEND=tensorflow chooses. Masks, rounds, criteria and "
+            "tickets work under every backend, and a ticket or a stripped "
+            "model that is saved under one is loaded under another."
+        )

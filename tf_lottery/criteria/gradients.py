@@ -1,0 +1,277 @@
+"""Gradients under each of Keras' backends.
+
+`compiled` makes a function fast, `of` gives the gradients of a function of a
+dict of tensors, `for_each` takes a function of one example to many.
+"""
+
+import contextlib
+import functools
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_lottery import backends
+
+
+def compiled(function):
+    """Returns a function that is traced once for each kind of arguments.
+
+    Under torch, where nothing is traced, it is the function itself.
+    """
+    return _engine().compiled(function)
+
+
+def of(function, values):
+    """Returns the gradients of a function of a dict of tensors.
+
+    Args:
+        function: Function of a dict from key to tensor; gives a scalar.
+        values: Dict from key to tensor. Calls can be nested, for second
+            derivatives.
+
+    Returns:
+        Dict from key to tensor, or to `None` where no gradient comes back.
+    """
+    return _engine().of(function, values)
+
+
+def for_each(function, batch):
+    """Returns what a function makes of each example, one beside the other.
+
+    Args:
+        function: Function of a structure like `batch`, without its first
+            axis; gives a dict of tensors.
+        batch: Structure of tensors.
+    """
+    return _engine().for_each(function, batch)
+
+
+def constant(variable):
+    """Returns the value of a variable as a tensor without a history."""
+    return _engine().constant(variable._value)
+
+
+def after(tensors):
+    """A context in which a graph makes nothing before these tensors."""
+    return _engine().after(tensors)
+
+
+def precision(dtype):
+    """A context in which tensors can have this precision."""
+    return _engine().precision(dtype)
+
+
+def to_arrays(tensors):
+    """Returns tensors as arrays that share their memory, to be read only."""
+    return {k: _engine().to_array(value) for k, value in tensors.items()}
+
+
+class _TensorFlow:
+    def compiled(self, function):
+        import tensorflow as tf
+
+        traced = tf.function(function, autograph=False, reduce_retracing=True)
+
+        @functools.wraps(function)
+        def call(*args):
+            with _graphs():
+                # Called directly, TensorFlow would take the functions of
+                # several models for one that is traced again and again.
+                return traced.get_concrete_function(*args)(*args)
+
+        return call
+
+    def of(self, function, values):
+        import tensorflow as tf
+
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            result = function(values)
+        # Embeddings give the rows they looked up.
+        return {
+            key: None if value is None else tf.convert_to_tensor(value)
+            for key, value in tape.gradient(result, values).items()
+        }
+
+    def for_each(self, function, batch):
+        import tensorflow as tf
+
+        # Without `warn` it tells of every operation that takes a loop.
+        return tf.vectorized_map(function, batch, warn=False)
+
+    def constant(self, value):
+        import tensorflow as tf
+
+        return tf.convert_to_tensor(value)
+
+    def after(self, tensors):
+        import tensorflow as tf
+
+        return tf.control_dependencies(tensors)
+
+    def precision(self, dtype):
+        return contextlib.nullcontext()
+
+    def to_array(self, tensor):
+        return np.asarray(memoryview(tensor))
+
+
+class _Jax:
+    def compiled(self, function):
+        import jax
+
+        traced = jax.jit(function)
+
+        @functools.wraps(function)
+        def call(*args):
+            return traced(*args)
+
+        return call
+
+    def of(self, function, values):
+        import jax
+        from jax.extend import core
+
+        traced = jax.make_jaxpr(jax.grad(function))(values)
+        found = core.jaxpr_as_fun(traced)(*jax.tree.leaves(values))
+        missing = map(_is_zero, _definitions(traced.jaxpr))
+        found = [None if m else value for m, value in zip(missing, found)]
+        # JAX sorts the keys of a dict.
+        found = dict(zip(sorted(values), found, strict=True))
+        return {key: found[key] for key in values}
+
+    def for_each(self, function, batch):
+        import jax
+
+        return jax.vmap(function)(batch)
+
+    def constant(self, value):
+        return value
+
+    def after(self, tensors):
+        return contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def precision(self, dtype):
+        import jax
+
+        # It has no float64 unless asked for.
+        enabled = jax.config.jax_enable_x64 or dtype == "float64"
+        with jax.enable_x64(enabled), _promoting(dtype):
+            yield
+
+    def to_array(self, tensor):
+        return ops.convert_to_numpy(tensor)
+
+
+class _Torch:
+    def compiled(self, function):
+        return function
+
+    def of(self, function, values):
+        import torch
+
+        # Inside another call they have a history already, to be kept.
+        nested = any(value.requires_grad for value in values.values())
+        if not nested:
+            values = {
+                key: value.detach().requires_grad_()
+                for key, value in values.items()
+            }
+        with torch.enable_grad():
+            result = function(values)
+            found = [None] * len(values)
+            if result.requires_grad:
+                found = torch.autograd.grad(
+                    result,
+                    list(values.values()),
+                    create_graph=nested,
+                    allow_unused=True,
+                )
+        return dict(zip(values, found))
+
+    def for_each(self, function, batch):
+        length = len(keras.tree.flatten(batch)[0])
+        found = [
+            function(keras.tree.map_structure(lambda a: a[i], batch))
+            for i in range(length)
+        ]
+        return {
+            key: ops.stack([each[key] for each in found]) for key in found[0]
+        }
+
+    def constant(self, value):
+        return value.detach()
+
+    def after(self, tensors):
+        return contextlib.nullcontext()
+
+    def precision(self, dtype):
+        return _promoting(dtype)
+
+    def to_array(self, tensor):
+        return ops.convert_to_numpy(tensor)
+
+
+_ENGINES = {"tensorflow": _TensorFlow(), "jax": _Jax(), "torch": _Torch()}
+
+
+def _engine():
+    if backends.name() not in _ENGINES:
+        raise ValueError(
+            "Criteria that follow gradients work under these backends of "
+            f"Keras: {sorted(_ENGINES)}. Received: {backends.name()!r}."
+        )
+    return _ENGINES[backends.name()]
+
+
+@contextlib.contextmanager
+def _graphs():
+    """Traces even where functions were told to run eagerly."""
+    import tensorflow as tf
+
+    eagerly = tf.config.functions_run_eagerly()
+    if eagerly:
+        tf.config.run_functions_eagerly(False)
+    try:
+        yield
+    finally:
+        if eagerly:
+            tf.config.run_functions_eagerly(True)
+
+
+@contextlib.contextmanager
+def _promoting(dtype):
+    """Lets Keras give results in float64 where the operands are.
+
+    Other backends than TensorFlow's make float32 of them, in a table that is
+    not public: flows through deep networks would leave its range.
+    """
+    if dtype != "float64":
+        yield
+        return
+    from keras.src.backend.common import dtypes
+
+    table = dtypes.BIT64_TO_BIT32_DTYPE
+    before = table["float64"]
+    table["float64"] = "float64"
+    try:
+        yield
+    finally:
+        table["float64"] = before
+
+
+def _definitions(jaxpr):
+    """Yields what makes each output of a jaxpr: an equation or a literal."""
+    made = {id(v): eqn for eqn in jaxpr.eqns for v in eqn.outvars}
+    for variable in jaxpr.outvars:
+        yield made.get(id(variable), variable)
+
+
+def _is_zero(made):
+    """Whether it is the zeros that JAX returns where there is no gradient."""
+    if hasattr(made, "primitive"):
+        is_filled = made.primitive.name == "broadcast_in_dim"
+        return is_filled and _is_zero(made.invars[0])
+    return hasattr(made, "val") and not np.any(made.val)
