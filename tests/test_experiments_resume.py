@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import tf_lottery as tfl
+from tf_lottery import branches
 from tf_lottery import experiments
 from tf_lottery.experiments import bench
-from tf_lottery.experiments import branches
 from tf_lottery.experiments import comparisons
 from tf_lottery.experiments import feeds
 from tf_lottery.experiments import outputs

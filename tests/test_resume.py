@@ -120,7 +120,7 @@ def test_second_process_is_refused_until_the_first_is_killed(tmp_path):
     first.wait()
     first.stdout.close()
     (found,) = harness([{"name": "adam", "directory": str(run)}])
-    assert refused["error"].startswith("RuntimeError")
+    assert refused["error"].startswith("InUseError")
     assert str(run) in refused["error"]
     assert outcome(found) == outcome(undisturbed()["adam"])
 

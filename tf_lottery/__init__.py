@@ -12,6 +12,7 @@ from tf_lottery import distributions as distributions
 from tf_lottery import export as export
 from tf_lottery import graph as graph
 from tf_lottery import holding as holding
+from tf_lottery import interop as interop
 from tf_lottery import layers as layers
 from tf_lottery import masks as masks
 from tf_lottery import optimizers as optimizers
@@ -30,3 +31,12 @@ from tf_lottery.holding import strip as strip
 from tf_lottery.pruning import prune as prune
 from tf_lottery.summaries import summary as summary
 from tf_lottery.ticket import Ticket as Ticket
+
+
+def __getattr__(name):
+    # It imports keras-tuner, which takes a second.
+    if name == "tuner":
+        import importlib
+
+        return importlib.import_module("tf_lottery.tuner")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -74,6 +74,10 @@ def write_atomic(path, chunks):
     _sync_directory(path.parent)
 
 
+class InUseError(RuntimeError):
+    """Another process works in the same directory."""
+
+
 class Lock:
     """A lock on a directory that a killed process does not leave behind.
 
@@ -93,7 +97,7 @@ class Lock:
         """Takes the lock.
 
         Raises:
-            RuntimeError: If another process has it.
+            InUseError: If another process has it.
         """
         key = self.path.resolve()
         if key in self._held:
@@ -103,7 +107,7 @@ class Lock:
             _lock(file)
         except OSError:
             file.close()
-            raise RuntimeError(
+            raise InUseError(
                 f"Directory '{self.path.parent}' is in use by another "
                 "process. Wait for it to end, or choose another directory."
             ) from None

@@ -212,7 +212,7 @@ def _check_scores(scores, masks):
         for values, alive in selection.chunks({key: score}, masks):
             wrong = ~np.isfinite(values) & alive
             if wrong.any():
-                raise ValueError(
+                raise selection.SelectionError(
                     "Argument `scores` must be finite. Received: "
                     f"{values[wrong][0]} among the scores of {key!r}"
                 )

@@ -15,6 +15,10 @@ _CHUNK = 1 << 17
 _SAMPLE = 1 << 17
 
 
+class SelectionError(ValueError):
+    """No masks can be chosen: scores that are not finite, nothing left."""
+
+
 def keep_best(scores, masks, keep, out=None):
     """Returns masks of exactly the `keep` best survivors of all arrays.
 

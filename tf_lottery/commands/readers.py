@@ -10,12 +10,26 @@ def rate(text):
         argparse.ArgumentTypeError: If it is neither.
     """
     if "=" not in text:
-        return _number(text)
+        return _rate(text)
     parts = [part.partition("=") for part in text.split(",")]
-    return {layer.strip(): _number(value) for layer, _, value in parts}
+    return {layer.strip(): _rate(value) for layer, _, value in parts}
 
 
-def _number(text):
+def number(text):
+    """Reads an integer or a float.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is neither.
+    """
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+
+
+def _rate(text):
     try:
         return float(text)
     except ValueError:

@@ -51,27 +51,44 @@ def add_parser(commands):
         help="measure for a few seconds, show the trainings and the time "
         "they would take, write nothing",
     )
-    for field in _flags():
-        run.add_argument(
+    add_preset_flags(run)
+    run.set_defaults(command=_run)
+
+
+def add_preset_flags(parser, but=()):
+    """Adds a flag for each value of a preset.
+
+    Args:
+        parser: `argparse.ArgumentParser`.
+        but: Names of the values that get none. Defaults to none.
+    """
+    for field in _flags(but):
+        parser.add_argument(
             f"--{field.name.replace('_', '-')}",
             type=_reader(field),
             metavar=field.name.split("_")[-1].upper(),
             help=field.metadata["help"],
         )
-    run.set_defaults(command=_run)
+
+
+def preset_changes(arguments, but=()):
+    """Returns the values of the preset's flags; `None` for those not given.
+
+    Args:
+        arguments: What the parser has read.
+        but: Names of the values without a flag. Defaults to none.
+    """
+    return {field.name: getattr(arguments, field.name) for field in _flags(but)}
 
 
 def _run(arguments):
-    fields = [field.name for field in _flags()]
-    preset = experiments.preset(
-        arguments.preset, **{name: getattr(arguments, name) for name in fields}
-    )
+    preset = experiments.preset(arguments.preset, **preset_changes(arguments))
     directory = arguments.output_dir or pathlib.Path("runs", preset.name)
     console = rich.console.Console(highlight=False)
     if arguments.dry_run:
         _show_plan(console, preset)
         return
-    _make_deterministic()
+    make_deterministic()
     began = time.perf_counter()
     with _Shown(console) as shown:
         found = experiments.run(
@@ -83,7 +100,7 @@ def _run(arguments):
         console.print(f"  {path}", soft_wrap=True)
 
 
-def _make_deterministic():
+def make_deterministic():
     """Makes a run repeatable on a GPU; on a CPU it is without this."""
     import tensorflow as tf
 
@@ -197,10 +214,12 @@ class _Shown(progress.Progress):
         return f"{prefix}{self._variant}round {round_:2d}/{self._preset.rounds}"
 
 
-def _flags():
+def _flags(but=()):
     """Returns the fields of a preset that have a flag."""
-    fields = dataclasses.fields(experiments.Preset)
-    return [field for field in fields if "help" in field.metadata]
+    return [
+        field for field in dataclasses.fields(experiments.Preset)
+        if "help" in field.metadata and field.name not in but
+    ]
 
 
 def _rate(text):
@@ -213,13 +232,13 @@ def _names(text):
 
 
 def _points(text):
-    return tuple(_rewind_to(point) for point in text.split(","))
+    return tuple(rewind_to(point) for point in text.split(","))
 
 
 def _reader(field):
     """Returns the function that reads the value of a flag."""
     by_name = {"drops": _points, "also_rewind_to": _points, "budget": _budget}
-    return by_name.get(field.name) or _READERS.get(field.type, _rewind_to)
+    return by_name.get(field.name) or _READERS.get(field.type, rewind_to)
 
 
 def _budget(text):
@@ -230,7 +249,8 @@ def _budget(text):
     return text
 
 
-def _rewind_to(text):
+def rewind_to(text):
+    """Reads a rewinding point: a number, or what a preset reads itself."""
     try:
         return int(text) if text.isdigit() else float(text)
     except ValueError:

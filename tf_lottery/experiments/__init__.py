@@ -1,6 +1,7 @@
 """Experiments of the papers: presets, data, models and runs."""
 
 from tf_lottery.experiments import models as models
+from tf_lottery.experiments.analyses.analyze import analyze as analyze
 from tf_lottery.experiments.catalogue import PRESETS as PRESETS
 from tf_lottery.experiments.catalogue import preset as preset
 from tf_lottery.experiments.datasets import Data as Data

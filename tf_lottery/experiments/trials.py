@@ -4,9 +4,10 @@ import dataclasses
 
 import keras
 
+from tf_lottery import branches
 from tf_lottery import callbacks as callbacks_lib
 from tf_lottery import results
-from tf_lottery.experiments import branches
+from tf_lottery import schedules
 from tf_lottery.experiments import comparisons
 from tf_lottery.experiments import histories
 from tf_lottery.experiments import records
@@ -36,7 +37,9 @@ class TrialRun:
         self.imp = imp = self._pruning(place.path)
         keep = KeepWinner(imp, place)
         points = {
-            step: place.variant(records.of_point(step)).path
+            schedules.Point(steps=step): (
+                place.variant(records.of_point(step)).path
+            )
             for step in self.preset.other_rewind_steps
         }
         logs = self._fit(
@@ -44,7 +47,9 @@ class TrialRun:
             [
                 keep,
                 branches.KeepDense(imp, place.dense),
-                branches.KeepPoints(imp, points),
+                branches.KeepPoints(
+                    imp, points, self.preset.epochs_per_round
+                ),
             ],
         )
         keep.finish(self.bench.model)

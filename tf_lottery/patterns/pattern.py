@@ -4,6 +4,8 @@ import abc
 
 import numpy as np
 
+from tf_lottery import selection
+
 
 class Pattern(abc.ABC):
     """Base of all patterns.
@@ -87,7 +89,7 @@ def check_room(keep, least, keys, what):
         what: String, what stays of each, such as `"weight"`.
     """
     if keep < least:
-        raise ValueError(
+        raise selection.SelectionError(
             f"Argument `keep` must be at least {least}, one {what} for each "
             f"of {brief(keys)}, unless `allow_collapse=True`. "
             f"Received: keep={keep}"

@@ -5,6 +5,11 @@ that any variant of it needs to go on from there. A copy of it, given to the
 variant as its directory, looks like a run of its own that was interrupted.
 """
 
+import contextlib
+import pathlib
+import shutil
+import tempfile
+
 import keras
 
 from tf_lottery import holding
@@ -39,27 +44,80 @@ class KeepPoints(keras.callbacks.Callback):
 
     Args:
         imp: `IterativeMagnitudePruning`.
-        paths: Dict from step, where an epoch begins, to the directory for
-            the rounds that are to be rewound to it.
+        paths: Dict from `tf_lottery.schedules.Point` to the directory for
+            the rounds that are to be rewound to it. A point that `fit` does
+            not stop at is not kept.
+        epochs: Integer, epochs of a round. Defaults to `None`, for points
+            that are steps.
     """
 
-    def __init__(self, imp, paths):
+    def __init__(self, imp, paths, epochs=None):
         super().__init__()
-        self._imp, self._paths = imp, paths
+        self._imp, self._points, self._epochs = imp, paths, epochs
+        self._paths = {}
+
+    def on_train_begin(self, logs=None):
+        steps = self.params.get("steps")
+        self._paths = {
+            point.to_step(steps, self._epochs): path
+            for point, path in self._points.items()
+            if steps is not None or not (point.epochs or point.fraction)
+        }
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self._imp.round:
+        self._keep()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._keep()
+
+    def _keep(self):
+        if self._imp.round or not self._paths:
             return
         step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
         if step in self._paths:
-            place = run_directory.RunDirectory(self._paths[step])
+            place = run_directory.RunDirectory(self._paths.pop(step))
             place.path.mkdir(parents=True, exist_ok=True)
             place.save_snapshot(holding.capture(self.model, step))
 
 
+def publish(source, target, extra=()):
+    """Copies a run at the end of its dense round for others to go on from.
+
+    The copy is whole or not there, also where several processes, on several
+    machines, publish the same one: the first wins.
+
+    Args:
+        source: Path of the directory of the run. Its last saved state must be
+            that of the end of the dense round; if it is not, nothing is
+            copied.
+        target: Path of the directory to make.
+        extra: Iterable of paths of further files and directories that shall
+            lie in it. Defaults to none.
+    """
+    target = pathlib.Path(target)
+    found = run_directory.RunDirectory(source).load_state()
+    at_end = found and found[1]["clock"]
+    if is_kept(target) or not (
+        at_end and at_end["round"] == 0 and at_end["round_over"]
+    ):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = pathlib.Path(tempfile.mkdtemp(dir=target.parent))
+    try:
+        branch(source, temporary)
+        for path in map(pathlib.Path, extra):
+            copy = shutil.copytree if path.is_dir() else shutil.copy2
+            copy(path, temporary / path.name)
+        with contextlib.suppress(OSError):
+            # A directory that is not empty is not replaced.
+            temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def is_kept(path):
     """Returns whether a directory holds a whole state."""
-    return any(path.glob("state-*.safetensors"))
+    return any(pathlib.Path(path).glob("state-*.safetensors"))
 
 
 def branch(source, target):

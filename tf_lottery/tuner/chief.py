@@ -1,0 +1,85 @@
+"""The process that hands out trials to workers."""
+
+import time
+from concurrent import futures
+
+from tf_lottery.tuner import library
+
+
+def serve(oracle, address, worker_timeout, wait):
+    """Serves an oracle until the search has ended.
+
+    It speaks keras-tuner's protocol. A worker that is silent for too long is
+    taken as dead, and its trial is given to another one.
+
+    Args:
+        oracle: One of `tf_lottery.tuner.oracles`.
+        address: String, host and port to listen on.
+        worker_timeout: Number of seconds.
+        wait: Number of seconds to wait for a worker while there is none.
+
+    Raises:
+        OSError: If the address cannot be listened on.
+        RuntimeError: If no worker is left and trials are.
+    """
+    grpc = library.need_grpc()
+    from keras_tuner.src import protos
+    from keras_tuner.src.distribute import oracle_chief
+
+    # One thread, so that nothing happens at the same time.
+    executor = futures.ThreadPoolExecutor(max_workers=1)
+    # Two processes must not share a port, which is the default on Linux.
+    server = grpc.server(executor, options=[("grpc.so_reuseport", 0)])
+    servicer = oracle_chief.OracleServicer(oracle)
+    protos.get_service_grpc().add_OracleServicer_to_server(servicer, server)
+    _listen(server, address)
+    watch = _Watch(oracle, servicer, worker_timeout, wait, address)
+    server.start()
+    try:
+        while not executor.submit(watch.is_over).result():
+            time.sleep(min(0.2, worker_timeout / 4))
+    finally:
+        # The last answer is still on its way.
+        server.stop(grace=2).wait()
+        executor.shutdown()
+
+
+class _Watch:
+    """Decides when there is nothing more to wait for."""
+
+    def __init__(self, oracle, servicer, worker_timeout, wait, address):
+        self._oracle, self._servicer = oracle, servicer
+        self._worker_timeout, self._wait = worker_timeout, wait
+        self._address, self._began = address, time.monotonic()
+
+    def is_over(self):
+        oracle = self._oracle
+        oracle.give_up(self._worker_timeout)
+        if oracle.ongoing_trials or oracle.tuner_ids:
+            return False
+        if self._servicer.stop_triggered:
+            return True
+        silent = time.monotonic() - max(oracle.heard.values(), default=0)
+        if min(silent, time.monotonic() - self._began) < self._wait:
+            return False
+        done = len(oracle.end_order)
+        raise RuntimeError(
+            f"No worker has asked the chief at {self._address} for a trial "
+            f"for {self._wait:g} s; {done} trials have ended and are kept. "
+            "Start the chief and workers again to go on, each worker with a "
+            "KERASTUNER_TUNER_ID of its own and the chief's "
+            "KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT."
+        )
+
+
+def _listen(server, address):
+    try:
+        bound = server.add_insecure_port(address)
+    except RuntimeError:
+        bound = 0
+    if not bound:
+        raise OSError(
+            f"The chief cannot listen on '{address}'. Another process may, "
+            "perhaps a chief that still runs; or it is no address of this "
+            "machine. See KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT."
+        )

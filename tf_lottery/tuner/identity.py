@@ -1,0 +1,111 @@
+"""Which search a directory holds."""
+
+import json
+import pathlib
+import shutil
+
+from tf_lottery import files
+
+_NAME = "search.json"
+
+
+def check(path, description, is_worker=False):
+    """Makes the directory of a search, or goes on with the one it holds.
+
+    Args:
+        path: Path of the directory.
+        description: Dict of plain values, all that makes a search this one.
+        is_worker: Boolean, whether the chief has made it already. Defaults
+            to `False`.
+
+    Raises:
+        ValueError: If it holds another search; the message names both.
+        DamagedFileError: If it cannot be told which one it holds.
+        OSError: If it cannot be written.
+    """
+    path = pathlib.Path(path)
+    wanted = json.loads(json.dumps(description))
+    found = read(path)
+    if found is None and is_worker:
+        raise ValueError(
+            f"Directory '{path}' is not that of the chief, which holds a "
+            f"'{_NAME}'. Chief and workers must share one directory."
+        )
+    if found is None:
+        _check_empty(path)
+    if found is not None and found != wanted:
+        differences = "\n".join(
+            f"  {key}: {found.get(key, 'absent')!r} there, "
+            f"{wanted.get(key, 'absent')!r} now"
+            for key in sorted(found.keys() | wanted.keys())
+            if found.get(key) != wanted.get(key)
+        )
+        raise ValueError(
+            f"Directory '{path}' holds another search: {_brief(found)} "
+            f"there, {_brief(wanted)} now. Choose another directory, or "
+            f"replace it with overwrite=True. Differences:\n{differences}"
+        )
+    if found is None:
+        _write(path, wanted)
+
+
+def _write(path, wanted):
+    path.mkdir(parents=True, exist_ok=True)
+    files.write_text(path / _NAME, json.dumps(wanted, indent=2) + "\n")
+
+
+def clear(path, lock):
+    """Removes the search in a directory.
+
+    Args:
+        path: Path of the directory.
+        lock: `tf_lottery.files.Lock` on it.
+
+    Raises:
+        ValueError: If it holds something that is not a search.
+        InUseError: If another process searches there.
+    """
+    path = pathlib.Path(path)
+    if (path / _NAME).exists():
+        lock.acquire()
+    else:
+        _check_empty(path)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def read(path):
+    """Returns the description of the search in a directory, or `None`.
+
+    Args:
+        path: Path of the directory.
+    """
+    path = pathlib.Path(path) / _NAME
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise files.DamagedFileError(
+            f"File '{path}' is damaged: {error}. It was left as it is."
+        ) from None
+
+
+def _check_empty(path):
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"'{path}' is no directory.")
+    found = path.iterdir() if path.exists() else ()
+    if any(not each.name.startswith(".") for each in found):
+        raise ValueError(
+            f"Directory '{path}' holds other files, not a search of "
+            "tf_lottery. Choose another directory, or empty it."
+        )
+
+
+def _brief(description):
+    hypermodel = description["hypermodel"]
+    if isinstance(hypermodel, dict):
+        hypermodel = hypermodel.get("name", hypermodel)
+    return (
+        f"'{description['objective']}' of '{hypermodel}' by "
+        f"{description['tuner']}"
+    )

@@ -1,0 +1,58 @@
+"""keras-tuner, which has to be there and new enough."""
+
+_LEAST = "1.4.7"
+_INSTALL = f"Install it: pip install 'keras-tuner>={_LEAST}'"
+
+
+def load():
+    """Imports and returns keras-tuner.
+
+    Raises:
+        ImportError: If it is missing or too old; the message says what to
+            do.
+    """
+    try:
+        import keras_tuner
+    except ImportError as error:
+        raise ImportError(
+            f"`tf_lottery.tuner` needs keras-tuner: {error}. {_INSTALL}"
+        ) from error
+    if _numbers(keras_tuner.__version__) < _numbers(_LEAST):
+        raise ImportError(
+            f"`tf_lottery.tuner` needs keras-tuner {_LEAST} or later. "
+            f"Received: version {keras_tuner.__version__}. {_INSTALL}"
+        )
+    return keras_tuner
+
+
+def need_bayesian():
+    """Raises an `ImportError` unless Bayesian search can run."""
+    try:
+        import scipy.optimize  # noqa: F401
+        import sklearn.gaussian_process  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"Bayesian search needs scikit-learn and scipy: {error}. Install "
+            "them: pip install 'tf_lottery[bayesian]'"
+        ) from error
+
+
+def need_grpc():
+    """Imports and returns gRPC, by which machines talk to each other."""
+    try:
+        import grpc
+    except ImportError as error:
+        raise ImportError(
+            f"A search on several machines needs gRPC: {error}. Install it: "
+            "pip install grpcio"
+        ) from error
+    return grpc
+
+
+def _numbers(version):
+    """Returns the leading numbers of a version."""
+    parts = version.replace("rc", ".").split(".")[:3]
+    return [int(part) for part in parts if part.isdigit()]
+
+
+keras_tuner = load()

@@ -1,0 +1,145 @@
+"""What a search optimises."""
+
+from tf_lottery import results as results_lib
+from tf_lottery.tuner.library import keras_tuner
+
+# What is measured, and the meaning of the number after the '@'.
+FORMS = {
+    "density": None,
+    "accuracy": "density",
+    "bytes": "accuracy",
+    "latency": "accuracy",
+}
+_EXPECTED = (
+    "Expected: 'density', the smallest density of a winning ticket; "
+    "'accuracy@0.1', the monitored metric at a density of 0.1; 'bytes@0.97' "
+    "or 'latency@0.97', those of the exported file where the metric is 0.97."
+)
+
+
+class TicketObjective(keras_tuner.Objective):
+    """An objective that is measured on the rounds of a trial.
+
+    Its name is a key of what `TicketHyperModel.fit` returns, so that every
+    tuner of keras-tuner takes it.
+
+    Args:
+        kind: String, one of `FORMS`.
+        bound: Float, the number after the '@', or `None`.
+        monitor: `tf_lottery.results.Monitor`, the metric of the rounds.
+    """
+
+    def __init__(self, kind, bound, monitor):
+        self.kind, self.bound, self.monitor = kind, bound, monitor
+        rises = kind == "accuracy" and not monitor.smaller
+        name = kind if bound is None else f"{kind}@{bound:g}"
+        super().__init__(name, "max" if rises else "min")
+
+    @property
+    def density(self):
+        """Float, the density at which a trial is measured, or `None`."""
+        return self.bound if self.kind == "accuracy" else None
+
+    @property
+    def is_exported(self):
+        """Boolean, whether the model has to be exported to measure it."""
+        return self.kind in ("bytes", "latency")
+
+    def choose(self, rounds):
+        """Returns the round that the objective is about.
+
+        Args:
+            rounds: List of `tf_lottery.results.RoundResult`.
+
+        Returns:
+            One of them; `None` if there is none yet. A later choice is of a
+            later round. Without a winning ticket it is the dense round.
+        """
+        if self.kind == "density":
+            return results_lib.winner(rounds, self.monitor) or rounds[0]
+        if self.kind == "accuracy":
+            # A density such as 0.8 ** 2 may miss its bound by one weight.
+            limit = self.bound * (1 + 1e-3)
+            return next((r for r in rounds if r.density <= limit), None)
+        good = [
+            r for r in rounds
+            if self.monitor.worse_by(
+                r.metrics[self.monitor.name], self.bound
+            ) <= 0
+        ]
+        return min(good, key=lambda r: r.density, default=None)
+
+    def explain(self, rounds):
+        """Returns why there is no choice, as a sentence."""
+        name = self.monitor.name
+        if self.kind == "accuracy":
+            return (
+                f"Density {self.bound:g} was not reached: round "
+                f"{rounds[-1].round} ended at {rounds[-1].density:.4g}. Allow "
+                "more rounds or a larger rate."
+            )
+        values = [r.metrics[name] for r in rounds]
+        best = min(values) if self.monitor.smaller else max(values)
+        return (
+            f"No round reached {name} {self.bound:g}; the best is {best:.4g}."
+        )
+
+    def describe(self):
+        """Returns it as a dict of plain values."""
+        return {
+            "objective": self.name,
+            "monitor": self.monitor.name,
+            "mode": self.monitor.mode,
+        }
+
+
+def get(identifier, monitor="val_accuracy", mode="auto"):
+    """Returns an objective.
+
+    Args:
+        identifier: `"density"`, the smallest density of a winning ticket (1
+            where there is none); `"accuracy@0.1"`, the monitored metric of
+            the first round at or below that density; `"bytes@0.97"` or
+            `"latency@0.97"`, the bytes or milliseconds of the exported file
+            of the sparsest round whose metric is at least as good; or a
+            `TicketObjective`.
+        monitor: String, the log by which rounds are compared. Defaults to
+            `"val_accuracy"`.
+        mode: `"auto"`, `"min"` or `"max"`, what is better. Defaults to
+            `"auto"`.
+
+    Returns:
+        `TicketObjective`.
+
+    Raises:
+        ValueError: If there is no such objective.
+
+    Example:
+
+    >>> import tf_lottery as tfl
+    >>> objective = tfl.tuner.objective("accuracy@0.1")
+    >>> objective.name, objective.direction
+    ('accuracy@0.1', 'max')
+    """
+    if isinstance(identifier, TicketObjective):
+        return identifier
+    monitor = results_lib.Monitor(monitor, mode)
+    kind, at, number = str(identifier).partition("@")
+    if kind not in FORMS or bool(at) != bool(FORMS[kind]):
+        raise _unknown(identifier)
+    if not at:
+        return TicketObjective(kind, None, monitor)
+    try:
+        bound = float(number)
+    except ValueError:
+        raise _unknown(identifier) from None
+    if kind == "accuracy" and not 0 < bound < 1:
+        raise _unknown(identifier)
+    return TicketObjective(kind, bound, monitor)
+
+
+def _unknown(identifier):
+    return ValueError(
+        "Argument `objective` must name what is optimised. Received: "
+        f"objective={identifier!r}. {_EXPECTED}"
+    )

@@ -1,0 +1,287 @@
+"""The trials of a search beside each other, and the best compromises."""
+
+import csv
+import dataclasses
+import io
+import json
+import pathlib
+
+import rich.box
+import rich.console
+import rich.table
+
+from tf_lottery import files
+from tf_lottery import results as results_lib
+from tf_lottery.tuner import figure
+from tf_lottery.tuner import identity
+from tf_lottery.tuner import outcomes
+from tf_lottery.tuner import pareto as pareto_lib
+from tf_lottery.tuner import spaces
+
+_WORDS = {"COMPLETED": "done", "FAILED": "failed"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One trial of a search.
+
+    Attributes:
+        name: String, its id.
+        status: `"done"`, `"failed"` or `"unfinished"`.
+        values: Dict from the name of a hyperparameter to its value.
+        outcome: `outcomes.Outcome`, or `None`.
+        failure: String, why it failed, or `None`.
+    """
+
+    name: str
+    status: str
+    values: dict
+    outcome: outcomes.Outcome | None
+    failure: str | None = None
+
+    @property
+    def chosen(self):
+        """Dict, the round that the objective is about, or `None`."""
+        if self.outcome is None or self.outcome.chosen is None:
+            return None
+        return next(
+            r for r in self.outcome.rounds
+            if r["round"] == self.outcome.chosen
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """All trials of a search.
+
+    Attributes:
+        search: Dict, what was searched; see `search.json`.
+        trials: List of `Trial`.
+    """
+
+    search: dict
+    trials: list
+
+    @property
+    def monitor(self):
+        """`tf_lottery.results.Monitor`, by which rounds are compared."""
+        return results_lib.Monitor(
+            self.search["monitor"], self.search["mode"]
+        )
+
+    def rows(self):
+        """Returns a dict for each trial, for a table."""
+        return [self._row(trial) for trial in self.trials]
+
+    def pareto(self):
+        """Returns the rounds than which none is sparser and no worse.
+
+        Returns:
+            List of dicts, the sparsest first: density, metrics, trial, round
+            and hyperparameters.
+        """
+        name = self.monitor.name
+        points = [
+            {
+                "density": round_["density"],
+                **_metrics(round_, name),
+                "trial": trial.name,
+                "round": round_["round"],
+                **trial.values,
+            }
+            for trial in self.trials if trial.outcome is not None
+            and trial.status != "failed"
+            for round_ in trial.outcome.rounds
+        ]
+        return pareto_lib.front(points, "density", self.monitor)
+
+    def pareto_of_files(self):
+        """Returns the trials whose files are the best compromises.
+
+        Returns:
+            List of dicts as `pareto` returns, with the file's measures; empty
+            if no file was made.
+        """
+        points = [
+            {
+                **trial.outcome.exported,
+                **_metrics(trial.chosen, self.monitor.name),
+                "density": trial.chosen["density"],
+                "trial": trial.name,
+                **trial.values,
+            }
+            for trial in self.trials
+            if trial.outcome is not None and trial.outcome.exported
+        ]
+        kind = self.search["objective"].partition("@")[0]
+        return pareto_lib.front(points, kind, self.monitor)
+
+    def render(self):
+        """Returns the tables as one renderable of rich's."""
+        parts = [_table(self.rows(), self.search["objective"])]
+        parts += [
+            f"trial {trial.name} failed: {trial.failure}"
+            for trial in self.trials if trial.status == "failed"
+        ]
+        name = self.monitor.name
+        if self.pareto():
+            parts += [
+                f"\nbest compromises of density and {name}:",
+                _table(self.pareto()),
+            ]
+        if self.pareto_of_files():
+            parts += [
+                f"\nbest compromises of files and {name}:",
+                _table(self.pareto_of_files()),
+            ]
+        return rich.console.Group(*parts)
+
+    def to_dict(self):
+        """Returns all of it as a dict of plain values."""
+        return {
+            "search": self.search,
+            "trials": self.rows(),
+            "pareto": self.pareto(),
+            "pareto_of_files": self.pareto_of_files(),
+        }
+
+    def save(self, directory):
+        """Writes tables and figure.
+
+        Args:
+            directory: Path of a directory.
+
+        Returns:
+            List of strings, the paths of `results.json`, `results.csv`,
+            `pareto.csv` and `pareto.html`.
+        """
+        directory = pathlib.Path(directory)
+        contents = {
+            "results.json": json.dumps(self.to_dict(), indent=2) + "\n",
+            "results.csv": to_csv(self.rows()),
+            "pareto.csv": to_csv(self.pareto()),
+            "pareto.html": figure.page(self),
+        }
+        for name, text in contents.items():
+            files.write_text(directory / name, text)
+        return [str(directory / name) for name in contents]
+
+    def _row(self, trial):
+        chosen, outcome = trial.chosen, trial.outcome
+        row = {
+            "trial": trial.name,
+            **trial.values,
+            self.search["objective"]: outcome and outcome.score,
+        }
+        if chosen is not None:
+            row |= {
+                "density": chosen["density"],
+                **_metrics(chosen, self.monitor.name),
+                "round": chosen["round"],
+            }
+        row["status"] = trial.status
+        return row
+
+
+def read(path):
+    """Reads what a search has found so far.
+
+    Args:
+        path: Path of the directory of the search.
+
+    Returns:
+        `Report`.
+
+    Raises:
+        ValueError: If there is no search.
+        DamagedFileError: If a file cannot be read.
+    """
+    path = pathlib.Path(path)
+    search = identity.read(path)
+    if search is None:
+        raise ValueError(f"There is no search in '{path}'.")
+    return Report(search, [_trial(found) for found in _directories(path)])
+
+
+def values_of(hyperparameters):
+    """Returns the values of a trial as people call them.
+
+    Args:
+        hyperparameters: Dict from name to value, as keras-tuner has it.
+    """
+    values = {
+        name.removeprefix(spaces.PREFIX): spaces.plain(value)
+        for name, value in hyperparameters.items()
+        if not name.startswith("tuner/")
+    }
+    if "tuner/epochs" in hyperparameters:
+        values["budget"] = hyperparameters["tuner/epochs"]
+    return values
+
+
+def to_csv(rows):
+    """Returns dicts as the text of a CSV table."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _columns(rows), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _directories(path):
+    found = [p.parent for p in path.glob("trial_*/trial.json")]
+    return sorted(found, key=lambda p: int(p.name.removeprefix("trial_")))
+
+
+def _trial(path):
+    try:
+        state = json.loads((path / "trial.json").read_text())
+        values = state["hyperparameters"]["values"]
+    except (ValueError, KeyError) as error:
+        raise files.DamagedFileError(
+            f"File '{path / 'trial.json'}' is damaged: {error}. It was left "
+            "as it is."
+        ) from None
+    status = _WORDS.get(state["status"], "unfinished")
+    outcome = None if status == "unfinished" else outcomes.load(path)
+    failure = None
+    if status == "failed":
+        lines = (state.get("message") or "unknown").strip().splitlines()
+        failure = outcome and outcome.failure or lines[-1]
+    return Trial(
+        path.name.removeprefix("trial_"), status, values_of(values), outcome,
+        failure,
+    )
+
+
+def _metrics(round_, monitor):
+    """The metrics to show: the test set's stands beside, it never chooses."""
+    metrics = round_["metrics"]
+    names = [monitor, *(name for name in metrics if name.startswith("test_"))]
+    return {name: metrics[name] for name in names}
+
+
+def _columns(rows):
+    names = dict.fromkeys(name for row in rows for name in row)
+    # It belongs at the end, also where the first trial has failed.
+    if "status" in names:
+        del names["status"]
+        names["status"] = None
+    return list(names)
+
+
+def _table(rows, best=None):
+    table = rich.table.Table(box=rich.box.SIMPLE)
+    columns = _columns(rows)
+    for name in columns:
+        is_text = any(isinstance(row.get(name), str) for row in rows)
+        table.add_column(name, justify="left" if is_text else "right")
+    for row in rows:
+        table.add_row(*(_cell(row.get(name)) for name in columns))
+    return table
+
+
+def _cell(value):
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,291 @@
+"""The searches: random, Hyperband, Bayesian."""
+
+import contextlib
+import io
+import pathlib
+
+from keras_tuner.src import config
+
+from tf_lottery import files
+from tf_lottery.tuner import chief
+from tf_lottery.tuner import hypermodel as hypermodel_lib
+from tf_lottery.tuner import identity
+from tf_lottery.tuner import library
+from tf_lottery.tuner import oracles
+from tf_lottery.tuner import reports
+from tf_lottery.tuner import roles
+from tf_lottery.tuner import spaces
+from tf_lottery.tuner import worker
+from tf_lottery.tuner.library import keras_tuner
+
+_ERRORS = 3
+
+
+class TicketTuner(keras_tuner.Tuner):
+    """What the searches of this package share; not to be used by itself.
+
+    Args:
+        make_oracle: Function that takes `is_chief` and returns the oracle.
+        hypermodel: `TicketHyperModel`.
+        directory: Path. Defaults to `"runs"`.
+        project_name: String, the directory in it that the search has to
+            itself. Defaults to `"search"`.
+        overwrite: Boolean, whether a search that is there is removed.
+            Defaults to `False`: it goes on, if it is the same one.
+        on_trial_end: Function of a `keras_tuner` trial, called on the chief
+            where there is one. Defaults to `None`.
+        worker_timeout: Number of seconds after which a worker that is
+            silent is taken as dead. Defaults to 60.
+        chief_timeout: Number of seconds that a worker waits for a chief, and
+            ten times that a chief for workers. Defaults to 60.
+    """
+
+    def __init__(
+        self,
+        make_oracle,
+        hypermodel,
+        directory="runs",
+        project_name="search",
+        overwrite=False,
+        on_trial_end=None,
+        worker_timeout=60,
+        chief_timeout=60,
+    ):
+        if not isinstance(hypermodel, hypermodel_lib.TicketHyperModel):
+            raise TypeError(
+                "Argument `hypermodel` must be a `TicketHyperModel`. "
+                f"Received: {hypermodel!r} (of type {type(hypermodel)})"
+            )
+        self.role = roles.current()
+        self._timeouts = worker_timeout, chief_timeout
+        self._errors = 0
+        oracle = make_oracle(self.role.is_chief)
+        oracle.listener = on_trial_end
+        path = pathlib.Path(directory, project_name).absolute()
+        self._lock = files.Lock(path / "lock")
+        if self.role.is_worker:
+            worker.wait_for_chief(self.role.address, chief_timeout)
+        elif overwrite:
+            identity.clear(path, self._lock)
+        identity.check(
+            path, self._describe(hypermodel, oracle), self.role.is_worker
+        )
+        if not self.role.is_worker:
+            self._lock.acquire()
+        self._open(oracle, hypermodel, path)
+        if self.role.is_worker:
+            self.oracle = worker.connect(
+                oracle, self.role.address, chief_timeout
+            )
+
+    def search(self, *args, **kwargs):
+        """Runs trials, or hands them out, until there are enough.
+
+        Args:
+            *args: Passed to the `fit` of the models, such as data.
+            **kwargs: Passed to the `fit` of the models; `epochs` are those of
+                a round.
+
+        Raises:
+            OSError: If this is a worker and the chief does not answer.
+            RuntimeError: If this is the chief and no worker asks.
+            FatalError: If three trials in a row end with an error that is
+                not a collapse.
+        """
+        try:
+            if self.role.is_chief:
+                self._serve()
+            else:
+                super().search(*args, **kwargs)
+        finally:
+            self._lock.release()
+
+    def run_trial(self, trial, *args, **kwargs):
+        """Runs one trial; see `keras_tuner.Tuner`."""
+        values = trial.hyperparameters.values
+        values.update({k: spaces.plain(v) for k, v in values.items()})
+        with self._heartbeat(trial):
+            try:
+                found = super().run_trial(trial, *args, **kwargs)
+            except files.InUseError as error:
+                raise keras_tuner.errors.FatalRuntimeError(
+                    f"Trial {trial.trial_id} runs elsewhere: {error} Is "
+                    f"KERASTUNER_TUNER_ID '{self.role.name}' given twice?"
+                ) from error
+            except (
+                keras_tuner.errors.FailedTrialError,
+                keras_tuner.errors.FatalError,
+            ):
+                self._errors = 0
+                raise
+            except Exception as error:
+                self._count_error(trial, error)
+                raise
+        self._errors = 0
+        return found
+
+    def _try_run_and_update_trial(self, trial, *args, **kwargs):
+        # keras-tuner prints the traceback of every trial that fails, even
+        # where that is a result; it is also written to `trial.json`.
+        debug, config.DEBUG = config.DEBUG, False
+        try:
+            super()._try_run_and_update_trial(trial, *args, **kwargs)
+        finally:
+            config.DEBUG = debug
+
+    def report(self):
+        """Returns the `tf_lottery.tuner.Report` of all trials so far."""
+        return reports.read(self.project_dir)
+
+    def _serve(self):
+        worker_timeout, chief_timeout = self._timeouts
+        self.save()
+        chief.serve(
+            self.oracle, self.role.address, worker_timeout, 10 * chief_timeout
+        )
+
+    def _open(self, oracle, hypermodel, path):
+        known = (path / "oracle.json").exists()
+        own = (path / f"{self.role.name}.json").exists()
+        # It says on the standard output that it reloads.
+        with contextlib.redirect_stdout(io.StringIO()):
+            super().__init__(
+                oracle=oracle,
+                hypermodel=hypermodel,
+                directory=str(path.parent),
+                project_name=path.name,
+            )
+            if known and not own and not self.role.is_worker:
+                # So far another role has been played here.
+                oracle.reload()
+
+    def _describe(self, hypermodel, oracle):
+        return {
+            "tuner": type(self).__name__,
+            "search_seed": oracle.seed,
+            **hypermodel.describe(),
+        }
+
+    def _heartbeat(self, trial):
+        if not self.role.is_worker:
+            return contextlib.nullcontext()
+        return worker.heartbeat(
+            self.oracle, trial.trial_id, self._timeouts[0] / 5
+        )
+
+    def _count_error(self, trial, error):
+        self._errors += 1
+        if self._errors == _ERRORS:
+            raise keras_tuner.errors.FatalRuntimeError(
+                f"The last {_ERRORS} trials ended with errors, so the search "
+                f"was stopped. What has ended is kept. Trial "
+                f"{trial.trial_id}: {type(error).__name__}: {error}"
+            ) from error
+
+
+class RandomSearch(TicketTuner):
+    """Searches for tickets at random.
+
+    Args:
+        hypermodel: `TicketHyperModel`.
+        max_trials: Integer. A search that has ended goes on with more.
+            Defaults to 10.
+        seed: Integer, seed of the search itself. Defaults to 0.
+        **kwargs: Other arguments of `TicketTuner`.
+    """
+
+    def __init__(self, hypermodel, max_trials=10, seed=0, **kwargs):
+        super().__init__(
+            lambda is_chief: oracles.RandomOracle(
+                is_chief, objective=hypermodel.objective,
+                max_trials=max_trials, seed=_seed(seed),
+            ),
+            hypermodel, **kwargs,
+        )
+
+
+class BayesianOptimization(TicketTuner):
+    """Searches for tickets where a Gaussian process expects them.
+
+    Args:
+        hypermodel: `TicketHyperModel`.
+        max_trials: Integer. A search that has ended goes on with more.
+            Defaults to 10.
+        num_initial_points: Integer, trials at random in the beginning.
+            Defaults to `None`: three for each hyperparameter.
+        seed: Integer, seed of the search itself. Defaults to 0.
+        **kwargs: Other arguments of `TicketTuner`.
+
+    Raises:
+        ImportError: If scikit-learn or scipy are missing.
+    """
+
+    def __init__(
+        self, hypermodel, max_trials=10, num_initial_points=None, seed=0,
+        **kwargs,
+    ):
+        library.need_bayesian()
+        super().__init__(
+            lambda is_chief: oracles.BayesianOracle(
+                is_chief, objective=hypermodel.objective,
+                max_trials=max_trials, seed=_seed(seed),
+                num_initial_points=num_initial_points,
+            ),
+            hypermodel, **kwargs,
+        )
+
+
+class Hyperband(TicketTuner):
+    """Searches for tickets by giving the better trials more.
+
+    What Hyperband calls epochs are rounds of pruning here, or the epochs of
+    each round, as `TicketHyperModel(budget=...)` says. With rounds, a trial
+    that is promoted goes on after its last round, and nothing is trained
+    twice; early on this favours high rates, which are sparser after the same
+    number of rounds. With epochs all rounds are run, shortened, and a trial
+    that is promoted is trained anew.
+
+    Args:
+        hypermodel: `TicketHyperModel`.
+        max_budget: Integer, the most rounds, or epochs of a round, of a
+            trial. Defaults to 10.
+        max_trials: Integer, where to stop at the latest. Defaults to
+            `None`: when all brackets are done.
+        factor: Integer, by which the budget grows and the number of trials
+            falls. Defaults to 3.
+        iterations: Integer, how often all brackets are run. Defaults to 1.
+        seed: Integer, seed of the search itself. Defaults to 0.
+        **kwargs: Other arguments of `TicketTuner`.
+
+    Raises:
+        ValueError: If the objective is measured at a density, which trials
+            of a few rounds do not reach.
+    """
+
+    def __init__(
+        self, hypermodel, max_budget=10, max_trials=None, factor=3,
+        iterations=1, seed=0, **kwargs,
+    ):
+        if hypermodel.budget == "rounds" and hypermodel.objective.density:
+            raise ValueError(
+                f"Objective '{hypermodel.objective.name}' cannot be measured "
+                "after a few rounds: with `Hyperband` it needs "
+                "`TicketHyperModel(budget='epochs')`. Received: "
+                "budget='rounds'"
+            )
+
+        def make_oracle(is_chief):
+            oracle = oracles.HyperbandOracle(
+                is_chief, objective=hypermodel.objective,
+                max_epochs=max_budget, factor=factor,
+                hyperband_iterations=iterations, seed=_seed(seed),
+            )
+            oracle.max_trials = max_trials
+            return oracle
+
+        super().__init__(make_oracle, hypermodel, **kwargs)
+
+
+def _seed(seed):
+    """Returns a seed for an oracle, to which 0 means none."""
+    return seed + 1
