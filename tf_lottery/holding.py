@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+from keras import ops
 
 from tf_lottery import constraints
 from tf_lottery import layers
@@ -123,6 +124,7 @@ def capture(model, step):
         step: Integer, the number of training steps done so far.
     """
     synchronise(model)
+    agree(model)
     variables = weights_lib.variables(model)
     weights = dict(zip(variables, snapshots.capture(variables.values())))
     if not _is_compiled(model):
@@ -139,6 +141,24 @@ def synchronise(model):
     """Makes variables hold their values between two batches, under JAX."""
     if hasattr(model, "jax_state_sync"):
         model.jax_state_sync()
+
+
+def agree(model):
+    """Gives every replica of a `tf.distribute` strategy the first's values.
+
+    Trained weights agree by themselves. Moving statistics may not: each
+    replica sees its part of a batch, and what Keras saves is the first's.
+    Training has to go on from what was saved, or it cannot be repeated.
+
+    Args:
+        model: A built `keras.Model`.
+    """
+    strategy = getattr(model, "distribute_strategy", None)
+    if strategy is None or strategy.num_replicas_in_sync == 1:
+        return
+    for variable in weights_lib.variables(model).values():
+        if not variable.trainable:
+            variable.assign(ops.convert_to_tensor(variable))
 
 
 def rewind(model, snapshot, masks=None):

@@ -10,3 +10,4 @@ from tf_lottery.callbacks.gradual_pruning import (
 from tf_lottery.callbacks.iterative_magnitude_pruning import (
     IterativeMagnitudePruning as IterativeMagnitudePruning,
 )
+from tf_lottery.callbacks.sparsity_board import SparsityBoard as SparsityBoard

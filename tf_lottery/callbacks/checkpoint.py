@@ -38,6 +38,7 @@ class Checkpoint:
                 belong to it. Defaults to `False`.
         """
         holding.synchronise(self.model)
+        holding.agree(self.model)
         arrays = {
             f"weight/{key}": functools.partial(snapshots.value_of, variable)
             for key, variable in weights_lib.variables(self.model).items()

@@ -130,6 +130,19 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
         self.end = end
         self.seed = seed
 
+    def protocol(self):
+        return {
+            "sparsity": self.sparsity,
+            "method": self.method,
+            "scope": self.scope,
+            "frequency": self.frequency,
+            "drop_fraction": self.drop_fraction,
+            "end": self.end,
+            "exclude": list(self.exclude),
+            "include": list(self.include),
+            "seed": self.seed,
+        }
+
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
         self._end_step = self._moving = None

@@ -14,6 +14,7 @@ from tf_lottery import pruning
 from tf_lottery import sparsity_schedules
 from tf_lottery import weights as weights_lib
 from tf_lottery.callbacks import mask_updater
+from tf_lottery.callbacks import pruner
 
 
 class GradualPruning(mask_updater.MaskUpdater):
@@ -93,6 +94,16 @@ class GradualPruning(mask_updater.MaskUpdater):
         self.data = data
         self.loss = loss
         self.snapshot = snapshot
+
+    def protocol(self):
+        return {
+            "schedule": str(self.schedule),
+            "criterion": pruner.name_of(self.criterion),
+            "scope": self.scope,
+            "pattern": masks_lib.get_pattern(self.pattern).spec,
+            "exclude": list(self.exclude),
+            "include": list(self.include),
+        }
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)

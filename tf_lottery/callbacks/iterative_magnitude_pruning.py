@@ -4,9 +4,8 @@ import dataclasses
 import sys
 import warnings
 
-import keras
-
 from tf_lottery import allocation
+from tf_lottery import backends
 from tf_lottery import constraints
 from tf_lottery import criteria
 from tf_lottery import data as data_lib
@@ -16,18 +15,22 @@ from tf_lottery import layouts
 from tf_lottery import masks as masks_lib
 from tf_lottery import optimizers
 from tf_lottery import paths
+from tf_lottery import processes
 from tf_lottery import pruning
 from tf_lottery import results as results_lib
 from tf_lottery import rounds as rounds_lib
 from tf_lottery import schedules
 from tf_lottery import weights as weights_lib
+from tf_lottery.callbacks import pruner
 from tf_lottery.callbacks import round_callbacks as round_callbacks_lib
 from tf_lottery.callbacks import run_record
 from tf_lottery.callbacks import session
+from tf_lottery.callbacks import sparsity_board
+from tf_lottery.callbacks import strategies
 from tf_lottery.callbacks import watchdog
 
 
-class IterativeMagnitudePruning(keras.callbacks.Callback):
+class IterativeMagnitudePruning(pruner.Pruner):
     """Finds lottery tickets: train, prune, rewind, repeat, in one `fit`.
 
     Round 0 is dense training. After each round the weights that the
@@ -38,7 +41,9 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
 
     The epochs of all rounds are one `fit`: pass `epochs=imp.epochs`. Each
     epoch's logs name its `round`, `density` and `sparsity`. Place the
-    callback first in the list, so that the others see them.
+    callback first in the list, so that the others see them. Beside
+    `keras.callbacks.TensorBoard` it writes to the same log directory what
+    `tf_lottery.callbacks.SparsityBoard` shows.
 
     Args:
         rounds: Integer, the number of times to prune. Defaults to 10.
@@ -206,6 +211,14 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         return self._clock.epoch
 
     @property
+    def step(self):
+        """Integer, the training step reached, counted from initialisation.
+
+        Rewinding sets it back.
+        """
+        return self._clock.now
+
+    @property
     def epochs(self):
         """Integer, the epochs of all rounds, to pass to `fit`.
 
@@ -239,6 +252,8 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         model = self.model
         optimizers.check_compiled(model)
+        strategies.check(model)
+        sparsity_board.attach(self)
         found = weights_lib.inspect(model, self.exclude, self.include)
         self._variables = weights_lib.prunable(
             model, self.exclude, self.include
@@ -253,13 +268,20 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         self._clock = rounds_lib.Clock(plan)
         self._epoch_over = False
         self._session = self._filters = None
+        self._stopped_epoch = False
         self._restoring = False
         position = self._open_session(plan)
         self._record = run_record.RunRecord(
             self.monitor,
-            self._config(),
+            self.protocol(),
             None if self._session is None else self._session.files,
         )
+        if not backends.is_tensorflow():
+            self._write(
+                "The effective density is not known under the backend "
+                f"'{backends.name()}' of Keras: paths are followed through "
+                "TensorFlow's graph of a model."
+            )
         masks = constraints.current_masks(self._variables)
         holding.hold(model, masks)
         if position is not None:
@@ -299,6 +321,8 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         self._take_snapshot()
         stop = self._call("on_train_batch_end", batch, logs)
         self._epoch_over = stop or self._clock.epoch_is_done
+        if self._epoch_over and backends.name() == "torch":
+            self._stop_epoch()
         if self._session is not None:
             self._session.save_within_epoch(
                 self._clock, self._record, self._round_callbacks.callbacks
@@ -320,6 +344,8 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         logs = {} if logs is None else logs
         clock, self._epoch_over = self._clock, False
         self._restore_filters()
+        if self._stopped_epoch:
+            self.model.stop_training = self._stopped_epoch = False
         epoch = clock.epoch
         clock.end_epoch()
         self._take_snapshot()
@@ -429,6 +455,14 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         warnings.filterwarnings("ignore", "Your input ran out of data")
         raise StopIteration
 
+    def _stop_epoch(self):
+        """Ends an epoch under torch, where Keras meets no end of the data.
+
+        It stops training instead, until `on_epoch_end`.
+        """
+        if not self.model.stop_training:
+            self.model.stop_training = self._stopped_epoch = True
+
     def _restore_filters(self):
         if self._filters is not None:
             self._filters.__exit__(None, None, None)
@@ -476,7 +510,7 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         self._session = session.Session(
             self.directory, self.save_freq, replayed=self.data is not None
         )
-        return self._session.open(self.model, plan, self._config())
+        return self._session.open(self.model, plan, self.protocol())
 
     def _resume(self, position):
         """Goes on where a run that was killed was saved last."""
@@ -510,7 +544,8 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
     def _call(self, hook, *args):
         return self._round_callbacks.call(hook, *args)
 
-    def _config(self):
+    def protocol(self):
+        """Returns the arguments as a dict of plain values."""
         return {
             "rounds": self._plan.rounds,
             "epochs_per_round": self._plan.epochs_per_round,
@@ -518,7 +553,7 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
             "rewind": self.rewind,
             "rewind_to": self._plan.rewind_to.to_json(),
             "scope": self.scope,
-            "criterion": _name_of(self.criterion),
+            "criterion": pruner.name_of(self.criterion),
             "pattern": masks_lib.get_pattern(self.pattern).spec,
             "exclude": list(self.exclude),
             "include": list(self.include),
@@ -546,7 +581,7 @@ class IterativeMagnitudePruning(keras.callbacks.Callback):
         )
 
     def _write(self, line):
-        if self.verbose:
+        if self.verbose and processes.is_first():
             sys.stdout.write(f"{line}\n")
 
 
@@ -556,15 +591,6 @@ def _effective_density(model, masks):
         return paths.effective_density(model, masks)
     except ValueError:
         return None
-
-
-def _name_of(value):
-    if isinstance(value, str):
-        return value
-    name = getattr(value, "name", None) or getattr(
-        value, "__qualname__", type(value).__qualname__
-    )
-    return str(name)
 
 
 def _check_count(name, value):

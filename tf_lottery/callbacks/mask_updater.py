@@ -1,6 +1,5 @@
 """What callbacks have in common that change masks while a model trains."""
 
-import keras
 from keras import ops
 
 from tf_lottery import constraints
@@ -8,9 +7,12 @@ from tf_lottery import holding
 from tf_lottery import masks as masks_lib
 from tf_lottery import optimizers
 from tf_lottery import weights as weights_lib
+from tf_lottery.callbacks import pruner
+from tf_lottery.callbacks import sparsity_board
+from tf_lottery.callbacks import strategies
 
 
-class MaskUpdater(keras.callbacks.Callback):
+class MaskUpdater(pruner.Pruner):
     """The base class of callbacks that change masks between two batches.
 
     Steps are those of the optimizer (`optimizer.iterations`), so that they
@@ -40,6 +42,8 @@ class MaskUpdater(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         optimizers.check_compiled(self.model)
+        strategies.check(self.model)
+        sparsity_board.attach(self)
         self._variables = weights_lib.prunable(
             self.model, self.exclude, self.include
         )

@@ -2,6 +2,8 @@
 
 import keras
 
+from tf_lottery.callbacks import sparsity_board
+
 
 class RoundCallbacks:
     """A fresh list of callbacks for each round.
@@ -38,6 +40,12 @@ class RoundCallbacks:
                     "`BackupAndRestore`: it would start rounds over. Pass "
                     "`directory=` to save and resume the whole run. "
                     f"Received: {callback}"
+                )
+            if isinstance(callback, sparsity_board.SparsityBoard):
+                raise ValueError(
+                    "Argument `round_callbacks` must not make a "
+                    "`SparsityBoard`: it compares rounds. Pass it to `fit`, "
+                    f"beside the rounds. Received: {callback}"
                 )
             callback.set_model(model)
             callback.set_params(params)

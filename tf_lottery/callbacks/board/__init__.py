@@ -1,0 +1,1 @@
+"""What `SparsityBoard` writes, and how it is laid out in TensorBoard."""

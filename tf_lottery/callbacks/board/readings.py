@@ -1,0 +1,138 @@
+"""What a board reads off a model: masks, densities, weights."""
+
+import dataclasses
+
+import numpy as np
+from keras import ops
+
+from tf_lottery import constraints
+from tf_lottery import holding
+from tf_lottery import layouts
+from tf_lottery import masks as masks_lib
+from tf_lottery import paths
+from tf_lottery import weights as weights_lib
+from tf_lottery.callbacks.board import images
+from tf_lottery.callbacks.board import summaries
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """The masked weights of a model at one moment.
+
+    Attributes:
+        masks: Dict from weight key to boolean array.
+        weights: Dict from weight key to array.
+        live: Dict from weight key to boolean array, what of the masks lies
+            on a path from input to output; `None` where it is not known.
+    """
+
+    masks: dict
+    weights: dict
+    live: dict | None
+
+    @property
+    def density(self):
+        """Float, the fraction of weights that is kept."""
+        return masks_lib.density(self.masks)
+
+    @property
+    def revived(self):
+        """Integer, the pruned weights that are not zero."""
+        return sum(
+            int(np.count_nonzero(self.weights[key][~mask]))
+            for key, mask in self.masks.items()
+        )
+
+    def densities(self):
+        """Returns density and effective density, of all and by weight key."""
+        found = {"density": self.masks}
+        if self.live is not None:
+            found["effective_density"] = self.live
+        return {
+            tag: value
+            for name, masks in found.items()
+            for tag, value in _tagged(name, masks).items()
+        }
+
+
+class Reader:
+    """Reads a model again and again; follows its paths when masks change.
+
+    Weights of a model that holds no mask are read as kept, all of them.
+
+    Args:
+        model: A built `keras.Model`.
+    """
+
+    def __init__(self, model):
+        self._model = model
+        self._last = None
+
+    def read(self):
+        """Returns a `Reading` of the model as it is now."""
+        model, last = self._model, self._last
+        holding.synchronise(model)
+        variables = weights_lib.variables(model)
+        masks = holding.masks_of(model) or _all_kept(model)
+        if last is not None and _equal(masks, last.masks):
+            masks, live = last.masks, last.live
+        else:
+            live = effective_masks(model, masks)
+        weights = {
+            key: ops.convert_to_numpy(variables[key]) for key in masks
+        }
+        self._last = Reading(masks, weights, live)
+        return self._last
+
+    def histograms(self, reading):
+        """Returns summary values: how the kept weights are distributed."""
+        return [
+            summaries.histogram(
+                f"kept_weights/{key}", reading.weights[key][mask]
+            )
+            for key, mask in reading.masks.items()
+        ]
+
+    def images(self, reading):
+        """Returns summary values: pictures of the masks."""
+        found = layouts.layouts_of(weights_lib.inspect(self._model))
+        values = []
+        for key, mask in reading.masks.items():
+            layout = found.get(key) or layouts.default(mask.ndim)
+            pictures = images.pictures(mask, layout)
+            values += [
+                summaries.image(
+                    f"{kind}/{key}", *images.png(picture)
+                )
+                for kind, picture in pictures.items()
+            ]
+        return values
+
+
+def effective_masks(model, masks):
+    """What of masks is on a path; `None` where no rule says how paths run."""
+    try:
+        return paths.effective_masks(model, masks)
+    except ValueError:
+        return None
+
+
+def _all_kept(model):
+    return constraints.current_masks({
+        weight.key: weight.variable
+        for weight in weights_lib.inspect(model) if weight.reason is None
+    })
+
+
+def _tagged(name, masks):
+    by_key = {
+        f"{name}/{key}": value
+        for key, value in masks_lib.densities(masks).items()
+    }
+    return {name: masks_lib.density(masks), **by_key}
+
+
+def _equal(a, b):
+    return a.keys() == b.keys() and all(
+        np.array_equal(a[key], b[key]) for key in a
+    )

@@ -1,0 +1,114 @@
+"""Summaries as TensorBoard's own plugins read them.
+
+Made with the `tensorboard` package alone, so that they do not depend on the
+backend of Keras.
+"""
+
+import time
+
+import numpy as np
+
+_BUCKETS = 30
+
+
+def scalars(values):
+    """Returns summary values of a dict from tag to number."""
+    from tensorboard.plugins.scalar import metadata
+
+    described = metadata.create_summary_metadata(None, None)
+    return [
+        _value(tag, np.asarray(value, "float32"), described)
+        for tag, value in values.items()
+    ]
+
+
+def histogram(tag, values):
+    """Returns a summary value: how numbers are distributed.
+
+    Args:
+        tag: String.
+        values: Array; what is not finite is left out.
+    """
+    from tensorboard.plugins.histogram import metadata
+
+    buckets = np.zeros((_BUCKETS, 3))
+    values = np.asarray(values, "float64").ravel()
+    values = values[np.isfinite(values)]
+    if values.size:
+        low, high = values.min(), values.max()
+        edges = np.linspace(low, high, _BUCKETS + 1)
+        buckets[:, 0], buckets[:, 1] = edges[:-1], edges[1:]
+        if edges[0] < edges[1]:
+            buckets[:, 2] = np.histogram(values, _BUCKETS, (low, high))[0]
+        else:
+            buckets[-1, 2] = values.size
+    return _value(tag, buckets, metadata.create_summary_metadata(None, None))
+
+
+def image(tag, size, png):
+    """Returns a summary value: a picture.
+
+    Args:
+        tag: String.
+        size: Tuple of integers, width and height.
+        png: Bytes, the picture as a PNG file.
+    """
+    from tensorboard.plugins.image import metadata
+
+    width, height = (str(length).encode() for length in size)
+    return _value(
+        tag,
+        np.array([width, height, png], dtype=object),
+        metadata.create_summary_metadata(None, None),
+    )
+
+
+def text(tag, markdown):
+    """Returns a summary value: text in Markdown."""
+    from tensorboard.plugins.text import metadata
+
+    return _value(
+        tag,
+        np.array(markdown.encode(), dtype=object),
+        metadata.create_summary_metadata(None, None),
+    )
+
+
+def session(hparams):
+    """Returns summary values: the hyperparameters of a training.
+
+    Args:
+        hparams: Dict from name to a number, a string or a boolean.
+    """
+    from tensorboard.plugins.hparams import api
+
+    return list(api.hparams_pb(hparams).value)
+
+
+def session_end():
+    """Returns a summary value: the training with hyperparameters is over."""
+    from tensorboard.plugins.hparams import api_pb2
+    from tensorboard.plugins.hparams import metadata
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    content = plugin_data_pb2.HParamsPluginData(
+        session_end_info=plugin_data_pb2.SessionEndInfo(
+            status=api_pb2.STATUS_SUCCESS, end_time_secs=time.time()
+        )
+    )
+    return _value(
+        metadata.SESSION_END_INFO_TAG,
+        np.zeros(0, "float32"),
+        metadata.create_summary_metadata(content),
+    )
+
+
+def _value(tag, array, described):
+    from tensorboard.compat.proto import summary_pb2
+    from tensorboard.util import tensor_util
+
+    return summary_pb2.Summary.Value(
+        tag=tag,
+        metadata=described,
+        tensor=tensor_util.make_tensor_proto(array),
+    )
