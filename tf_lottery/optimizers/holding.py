@@ -30,7 +30,8 @@ def attach(model):
     check_compiled(model)
     masked = find(model.optimizer)
     if masked is None:
-        masked = Masked(model.optimizer)
+        with _scope(model):
+            masked = Masked(model.optimizer)
         _set_optimizer(model, masked)
     if not model.optimizer.built:
         with _scope(model):
@@ -48,7 +49,9 @@ def attach(model):
 
 def set_masks(model, masked, masks):
     """Sets masks; retraces the model's train step if it is new to a mask."""
-    if masked.set_masks(masks):
+    with _scope(model):
+        is_new = masked.set_masks(masks)
+    if is_new:
         _forget_trace(model)
 
 
@@ -94,13 +97,22 @@ def detach(model):
 
 
 def check_compiled(model):
-    """Raises a `ValueError` unless `model` is compiled with an optimizer."""
+    """Raises a `ValueError` unless a model's optimizer can hold masks."""
     if not model.compiled or getattr(model, "optimizer", None) is None:
         raise ValueError(
             f"Model '{model.name}' must be compiled before masks can be held: "
             "the optimizer holds them. Call `model.compile(optimizer, loss)` "
             "first, or use `tf_lottery.layers.wrap(model)` in a training loop "
             "without an optimizer of the model's own."
+        )
+    distribution = keras.distribution.distribution()
+    if distribution is not None and not isinstance(
+        distribution, keras.distribution.DataParallel
+    ):
+        raise ValueError(
+            "Masks can be held where every device has all weights. Received: "
+            f"keras.distribution.{type(distribution).__name__}. Expected: "
+            "`keras.distribution.DataParallel`, or no distribution."
         )
 
 
