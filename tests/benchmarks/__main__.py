@@ -15,9 +15,10 @@ import tempfile
 from benchmarks import harness
 
 _ALL = (
-    "held", "imp_mnist", "between_rounds", "global_selection", "disk",
-    "criteria", "structured", "pipeline", "export_size", "export_latency",
-    "export_time", "export_accuracy",
+    "held", "mirrored", "imp_mnist", "between_rounds", "global_selection",
+    "disk", "criteria", "structured", "pipeline", "export_size",
+    "export_latency", "export_time", "export_accuracy", "migration", "tuner",
+    "tensorboard",
 )
 
 
