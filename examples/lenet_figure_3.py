@@ -13,6 +13,7 @@ hour and more by the paper's protocol; ten minutes with 5,000 iterations:
 
 import argparse
 
+from laboratory import curves as curves_lib
 from laboratory import pages
 from laboratory import runs
 
@@ -49,7 +50,10 @@ def main():
         run = run_files.read(path)
     curves = against_density.of_runs([run])
     compared = claims.compare(preset.published, curves)
-    tables = [table(curves, metric) for metric in COLUMNS]
+    tables = [
+        curves_lib.table(curves, name, title)
+        for name, title in COLUMNS.items()
+    ]
     if compared:
         tables.insert(0, claimed(compared))
     pages.show(*tables)
@@ -85,26 +89,6 @@ def claimed(compared):
         "claims", "The paper's numbers (* from quotations of it) and ours",
         rows,
     )
-
-
-def table(curves, metric):
-    """A row for every round, a column for every series."""
-    rows = {}
-    for series, metrics in curves.items():
-        if metric not in metrics:
-            continue
-        curve = metrics[metric]
-        for i, number in enumerate(curve.rounds):
-            row = rows.setdefault(
-                number,
-                {"round": number, "density, %": 100 * curve.densities[i]},
-            )
-            row[against_density.name_of(series)] = pages.Spread(*(
-                against_density.scale_of(metric) * float(values[i])
-                for values in (curve.means, curve.lows, curve.highs)
-            ), curve.counts[i])
-    rows = [rows[number] for number in sorted(rows)]
-    return pages.Table(metric, COLUMNS[metric], rows)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,9 @@ EXPECTED = {
         "--rounds", "2", "--epochs", "1",
     ),
     "lenet_figure_3.py": ("one-shot", *TINY),
+    "rewinding_matters.py": (
+        "The order at", "--rewind-to", "20it", *TINY,
+    ),
     "stabilizing_table.py": ("58.6 ± 4.0", "--orders", "2", *TINY),
     "linear_connectivity.py": (
         "yes", "--points", "3", "--rewind", "20", *TINY,
