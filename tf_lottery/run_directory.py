@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 
+from tf_lottery import configurations
 from tf_lottery import files
 from tf_lottery import masks as masks_lib
 from tf_lottery import results as results_lib
@@ -223,17 +224,14 @@ class RunDirectory:
 
     def _check(self, found, config):
         """Raises unless a run's configuration is the one of this run."""
-        differences = [
-            f"  {key}: {found.get(key, 'absent')!r} in the directory, "
-            f"{config.get(key, 'absent')!r} now"
-            for key in sorted(found.keys() | config.keys())
-            if found.get(key) != config.get(key) and key != "rounds"
-        ]
+        differences = configurations.differences(
+            found, config, but=("rounds",)
+        )
         if differences:
             raise ValueError(
                 f"Directory '{self.path}' holds another run. Choose another "
-                "`directory`, or go back to what that run had. Differences:\n"
-                + "\n".join(differences)
+                "`directory`, or go back to what that run had. Differences:\n  "
+                + "\n  ".join(differences)
             )
 
     @property

@@ -5,6 +5,7 @@ import json
 import pathlib
 import shutil
 
+from tf_lottery import configurations
 from tf_lottery import files
 from tf_lottery import ticket as ticket_lib
 from tf_lottery.experiments import budgets
@@ -137,22 +138,19 @@ class OutputDirectory:
 
     def _check_equal(self, found, wanted):
         wanted = json.loads(json.dumps(wanted))
-        differences = [
-            f"  {name}: {found.get(name, 'absent')!r} there, "
-            f"{wanted.get(name, 'absent')!r} now"
-            for name in sorted(found.keys() | wanted.keys())
-            if found.get(name) != wanted.get(name)
-            and not (name in _GROWING and name in found)
-        ]
+        differences = configurations.differences(
+            found, wanted, but=found.keys() & _GROWING
+        )
         if found.get("rounds", 0) > wanted["rounds"]:
             differences.append(
-                f"  rounds: {found['rounds']} there, {wanted['rounds']} now"
+                f"rounds: {found['rounds']} there, {wanted['rounds']} now"
             )
         if differences:
             raise ValueError(
                 f"Output directory '{self.path}' holds a run of other "
                 "values. Choose another one, or replace the run with "
-                "--overwrite. Differences:\n" + "\n".join(differences)
+                "--overwrite. Differences:\n  "
+                + "\n  ".join(differences)
             )
 
     def _clear(self):

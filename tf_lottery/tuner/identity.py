@@ -4,6 +4,7 @@ import json
 import pathlib
 import shutil
 
+from tf_lottery import configurations
 from tf_lottery import files
 
 _NAME = "search.json"
@@ -34,16 +35,13 @@ def check(path, description, is_worker=False):
     if found is None:
         _check_empty(path)
     if found is not None and found != wanted:
-        differences = "\n".join(
-            f"  {key}: {found.get(key, 'absent')!r} there, "
-            f"{wanted.get(key, 'absent')!r} now"
-            for key in sorted(found.keys() | wanted.keys())
-            if found.get(key) != wanted.get(key)
+        differences = "\n  ".join(
+            configurations.differences(found, wanted)
         )
         raise ValueError(
             f"Directory '{path}' holds another search: {_brief(found)} "
             f"there, {_brief(wanted)} now. Choose another directory, or "
-            f"replace it with overwrite=True. Differences:\n{differences}"
+            f"replace it with overwrite=True. Differences:\n  {differences}"
         )
     if found is None:
         _write(path, wanted)

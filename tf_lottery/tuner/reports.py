@@ -118,7 +118,7 @@ class Report:
 
     def render(self):
         """Returns the tables as one renderable of rich's."""
-        parts = [_table(self.rows(), self.search["objective"])]
+        parts = [_table(self.rows())]
         parts += [
             f"trial {trial.name} failed: {trial.failure}"
             for trial in self.trials if trial.status == "failed"
@@ -270,12 +270,15 @@ def _columns(rows):
     return list(names)
 
 
-def _table(rows, best=None):
+def _table(rows):
     table = rich.table.Table(box=rich.box.SIMPLE)
     columns = _columns(rows)
     for name in columns:
         is_text = any(isinstance(row.get(name), str) for row in rows)
-        table.add_column(name, justify="left" if is_text else "right")
+        # A narrow terminal breaks a name between its words.
+        table.add_column(
+            name.replace("_", " "), justify="left" if is_text else "right"
+        )
     for row in rows:
         table.add_row(*(_cell(row.get(name)) for name in columns))
     return table

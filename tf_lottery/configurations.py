@@ -1,0 +1,46 @@
+"""In what two configurations differ, for messages to the user."""
+
+
+def differences(found, wanted, but=()):
+    """Returns a line for each value that differs.
+
+    Args:
+        found: Dict of plain values, as a directory has them. Of dicts inside
+            it only what differs is named.
+        wanted: Dict of plain values, as they are now.
+        but: Names that may differ. Defaults to none.
+
+    Returns:
+        List of strings.
+
+    Example:
+
+    >>> from tf_lottery import configurations
+    >>> configurations.differences(
+    ...     {"rate": {"*": 0.2, "logits": 0.1}, "seed": 0},
+    ...     {"rate": {"*": 0.2, "logits": 0.2}, "rounds": 3})
+    ['rate, logits: 0.1 there, 0.2 now', 'rounds: absent there, 3 now', \
+'seed: 0 there, absent now']
+    """
+    return [
+        f"{', '.join(path)}: {_show(old)} there, {_show(new)} now"
+        for path, old, new in _compare(found, wanted)
+        if path[0] not in but
+    ]
+
+
+_ABSENT = object()
+
+
+def _compare(found, wanted, path=()):
+    for key in sorted(found.keys() | wanted.keys()):
+        old, new = found.get(key, _ABSENT), wanted.get(key, _ABSENT)
+        here = *path, str(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _compare(old, new, here)
+        elif old is _ABSENT or new is _ABSENT or old != new:
+            yield here, old, new
+
+
+def _show(value):
+    return "absent" if value is _ABSENT else repr(value)
