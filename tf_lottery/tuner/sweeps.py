@@ -129,7 +129,8 @@ def default_space(preset):
 
     Example:
 
-    >>>     >>> from tf_lottery.tuner import sweeps
+    >>> from tf_lottery import experiments
+    >>> from tf_lottery.tuner import sweeps
     >>> sweeps.default_space(experiments.preset("lenet-digits"))["rewind_to"]
     [0, '60it']
     """

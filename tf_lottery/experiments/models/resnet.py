@@ -50,7 +50,7 @@ def resnet_8(input_shape, classes=10, seed=0):
 
     >>> from tf_lottery import experiments
     >>> experiments.models.resnet_8((32, 32, 3)).count_params()
-    78042
+    78714
     """
     return _resnet(1, "resnet_8", input_shape, classes, seed)
 
