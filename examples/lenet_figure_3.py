@@ -46,8 +46,8 @@ def main():
     arguments = parser.parse_args()
     with runs.found(
         arguments, compare=COMPARED, control_trials=arguments.control_trials
-    ) as (preset, path):
-        run = run_files.read(path)
+    ) as subject:
+        preset, run = subject.preset, run_files.read(subject.path)
     curves = against_density.of_runs([run])
     compared = claims.compare(preset.published, curves)
     tables = [

@@ -47,11 +47,11 @@ def main():
     with runs.found(
         arguments, compare=(), rewind_to=0,
         also_rewind_to=(f"{arguments.rewind}it",),
-    ) as (preset, path):
-        laboratory = runs.Laboratory(preset, iterations=arguments.iterations)
+    ) as subject:
+        bench = subject.bench(0, arguments.iterations)
         found = {}
-        for name, ticket in networks(preset, path, arguments.rounds):
-            found[name] = between(laboratory, ticket, arguments)
+        for name, ticket in networks(subject, arguments.rounds):
+            found[name] = between(bench, ticket, arguments)
     table = pages.Table(
         "barriers", "On the line between two trainings; errors in points",
         [{"network": name, **row} for name, (row, _) in found.items()],
@@ -60,21 +60,21 @@ def main():
     lines = {name: connected for name, (_, connected) in found.items()}
     pages.write(
         arguments.output_dir,
-        f"Linear connectivity: {preset.name}",
+        f"Linear connectivity: {subject.preset.name}",
         TEXT,
         [table],
         {"line": chart(lines)},
-        runs.protocol(preset, arguments),
+        runs.protocol(subject.preset, arguments),
         {"line": points(lines)},
     )
 
 
-def networks(preset, path, number):
+def networks(subject, number):
     """Yields the name and the start of what is trained twice."""
+    preset = subject.preset
     for step in (preset.rewind_step, *preset.other_rewind_steps):
-        variant = "" if step == preset.rewind_step else f"rewind-to-{step}"
-        ticket = runs.ticket(path, number, variant=variant)
-        dense = runs.ticket(path, 0, variant=variant)
+        ticket = subject.ticket(0, number, step)
+        dense = subject.ticket(0, 0, step)
         for name, start in (
             ("dense", dense),
             (f"ticket, {ticket.density:.1%}", ticket),
@@ -83,15 +83,15 @@ def networks(preset, path, number):
             yield f"{name}, from step {step}", start
 
 
-def between(laboratory, ticket, arguments):
+def between(bench, ticket, arguments):
     """Trains a ticket on two orders of the data; returns what is between."""
     ends = []
     for order in (1, 2):
-        laboratory.train(ticket, order)
-        ends.append(laboratory.weights())
-    data, first = laboratory.data, slice(arguments.examples)
+        bench.retrain(ticket, order)
+        ends.append(bench.weights())
+    data, first = bench.data, slice(arguments.examples)
     found = analysis.linear_connectivity(
-        laboratory.model,
+        bench.model,
         *ends,
         {
             "train": (data.x_train[first], data.y_train[first]),

@@ -48,8 +48,8 @@ def main():
     with runs.found(
         arguments, rewind_to=arguments.rewind_to, also_rewind_to=(0,),
         control_trials=1, control_every=arguments.rounds,
-    ) as (preset, path):
-        run = run_files.read(path)
+    ) as subject:
+        preset, run = subject.preset, run_files.read(subject.path)
     curves = against_density.of_runs([run])
     tables = [
         curves_lib.table(curves, name, title)

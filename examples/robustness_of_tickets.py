@@ -42,10 +42,10 @@ def main():
     )
     parser.add_argument("--examples", type=int, default=2000, help="to attack")
     arguments = parser.parse_args()
-    trainings = runs.Trainings(arguments.output_dir)
-    with runs.found(arguments) as (preset, path):
-        for laboratory, ticket in runs.tickets(preset, path, arguments):
-            measure(trainings, laboratory, ticket, arguments)
+    trainings = runs.Rows(arguments.output_dir)
+    with runs.found(arguments) as subject:
+        for bench, ticket in runs.tickets(subject, arguments):
+            measure(trainings, bench, ticket, arguments)
     rows = trainings.rows
     radii = [f" {radius:g}" for radius in arguments.radii]
     attacks = [f"{name}{radius}" for name in ATTACKS for radius in radii]
@@ -69,25 +69,25 @@ def main():
     pages.show(shown)
     pages.write(
         arguments.output_dir,
-        f"Robustness and generalisation of tickets: {preset.name}",
+        f"Robustness and generalisation of tickets: {subject.preset.name}",
         TEXT,
         [shown],
         {
             name.replace(" ", "-"): pages.against_density(rows, name)
             for name in ("gap", *attacks[::len(radii)])
         },
-        runs.protocol(preset, arguments) | {
+        runs.protocol(subject.preset, arguments) | {
             "attacked": f"the first {arguments.examples:,} test images"
         },
     )
 
 
-def measure(trainings, laboratory, ticket, arguments):
-    seed = laboratory.bench.seed("controls", ticket.round, 0)
+def measure(trainings, bench, ticket, arguments):
+    seed = bench.seed("controls", ticket.round, 0)
     networks = {
         "tickets": ticket,
         "random re-init": controls.random_reinitialize(
-            ticket, laboratory.model, seed
+            ticket, bench.model, seed
         ),
     }
     if ticket.density < 1:
@@ -95,20 +95,20 @@ def measure(trainings, laboratory, ticket, arguments):
     for name, network in networks.items():
 
         def train():
-            laboratory.train(network)
+            bench.retrain(network)
             return {
-                "density": 100 * ticket.density, **attack(laboratory, arguments)
+                "density": 100 * ticket.density, **attack(bench, arguments)
             }
 
         trainings.add(
-            train, trial=laboratory.trial, round=ticket.round, network=name,
-            iterations=laboratory.preset.iterations,
+            train, trial=bench.number, round=ticket.round, network=name,
+            iterations=bench.preset.iterations,
         )
 
 
-def attack(laboratory, arguments):
+def attack(bench, arguments):
     """Returns accuracies, and the gap, of the model as it was trained."""
-    model, data = laboratory.model, laboratory.data
+    model, data = bench.model, bench.data
     gap = analysis.generalization_gap(
         model, (data.x_train, data.y_train), (data.x_test, data.y_test)
     )

@@ -51,28 +51,30 @@ def main():
     arguments = parser.parse_args()
     arguments.round = arguments.round or arguments.rounds
     found = []
-    with runs.found(arguments) as (preset, path):
-        for trial in runs.trials(path, arguments.round, arguments.trials):
-            found += measure(preset, path, trial, arguments)
+    with runs.found(arguments) as subject:
+        for trial in subject.trials(arguments.round)[:arguments.trials]:
+            found += measure(subject, trial, arguments)
     table = beside_paper(found)
     pages.show(table)
     pages.write(
         arguments.output_dir,
-        f"Stability of tickets: {preset.name}, round {arguments.round}",
+        f"Stability of tickets: {subject.preset.name}, round {arguments.round}",
         TEXT,
         [table],
         {},
-        runs.protocol(preset, arguments) | {"data orders": arguments.orders},
+        runs.protocol(subject.preset, arguments) | {
+            "data orders": arguments.orders
+        },
         {"measured": found},
     )
 
 
-def measure(preset, path, trial, arguments):
+def measure(subject, trial, arguments):
     """Yields a row for each number: of a training, or of two of them."""
-    laboratory = runs.Laboratory(preset, trial, arguments.iterations)
-    ticket = runs.ticket(path, arguments.round, trial)
-    seed = laboratory.bench.seed("controls", arguments.round, 0)
-    dense, accuracy = laboratory.dense(path)
+    bench = subject.bench(trial, arguments.iterations)
+    ticket = subject.ticket(trial, arguments.round)
+    seed = bench.seed("controls", arguments.round, 0)
+    dense, accuracy = runs.dense(subject, bench)
     yield row("dense test accuracy, %", "tickets", trial, 100 * accuracy)
     for name, network in (
         ("tickets", ticket),
@@ -80,8 +82,8 @@ def measure(preset, path, trial, arguments):
     ):
         ends = []
         for order in range(arguments.orders):
-            accuracy = laboratory.train(network, order)
-            ends.append(laboratory.weights())
+            accuracy = bench.retrain(network, order)
+            ends.append(bench.weights())
             yield row("test accuracy, %", name, trial, 100 * accuracy, order)
         compared = {"0 of the dense network, 0": (dense, ends[0])}
         for a, b in itertools.combinations(range(arguments.orders), 2):

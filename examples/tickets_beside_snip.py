@@ -39,30 +39,30 @@ def main():
     runs.add_arguments(parser, rounds=15, choose=True)
     parser.add_argument("--examples", type=int, default=1000, help="for SNIP")
     arguments = parser.parse_args()
-    trainings = runs.Trainings(arguments.output_dir)
-    with runs.found(arguments) as (preset, path):
-        for laboratory, ticket in runs.tickets(preset, path, arguments):
+    trainings = runs.Rows(arguments.output_dir)
+    with runs.found(arguments) as subject:
+        for bench, ticket in runs.tickets(subject, arguments):
             for name in arguments.criteria if ticket.round else ():
                 before_training(
-                    trainings, laboratory, ticket, name, arguments.examples
+                    trainings, bench, ticket, name, arguments.examples
                 )
-        run = run_files.read(path)
+        run = run_files.read(subject.path)
     rows = trainings.rows + of_run(run, trainings.rows)
     shown = table(rows)
     pages.show(shown)
     pages.write(
         arguments.output_dir,
-        f"Before training, and after: {preset.name}",
+        f"Before training, and after: {subject.preset.name}",
         TEXT.format(f"{arguments.examples:,}"),
         [shown],
         {"accuracy": pages.against_density(rows, "accuracy")},
-        runs.protocol(preset, arguments),
+        runs.protocol(subject.preset, arguments),
     )
 
 
-def before_training(trainings, laboratory, ticket, name, examples):
+def before_training(trainings, bench, ticket, name, examples):
     """Trains a subnetwork of a ticket's density that a criterion chose."""
-    model, data = laboratory.model, laboratory.data
+    model, data = bench.model, bench.data
     ones = {key: np.ones_like(mask) for key, mask in ticket.masks.items()}
     start = tfl.Ticket(ones, ticket.snapshot)
 
@@ -70,7 +70,7 @@ def before_training(trainings, laboratory, ticket, name, examples):
         start.apply(model)
         criterion = tfl.criteria.get(name)
         if name == "random":
-            seed = laboratory.bench.seed("controls", ticket.round, 0)
+            seed = bench.seed("controls", ticket.round, 0)
             criterion = tfl.criteria.Random(seed)
         masks = tfl.prune(
             model, ticket.sparsity, criterion,
@@ -79,12 +79,12 @@ def before_training(trainings, laboratory, ticket, name, examples):
         pruned = tfl.Ticket(masks, start.snapshot)
         return {
             "density": 100 * pruned.density,
-            "accuracy": 100 * laboratory.train(pruned),
+            "accuracy": 100 * bench.retrain(pruned),
         }
 
     trainings.add(
-        train, trial=laboratory.trial, round=ticket.round, network=name,
-        iterations=laboratory.preset.iterations,
+        train, trial=bench.number, round=ticket.round, network=name,
+        iterations=bench.preset.iterations,
     )
 
 

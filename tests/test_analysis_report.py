@@ -1,6 +1,7 @@
 """Curves, plots and the report page of run directories."""
 
 import csv
+import dataclasses
 import html.parser
 import json
 import subprocess
@@ -223,6 +224,23 @@ def test_caveats(tmp_path):
     said = " ".join(caveats.of_run(bare, against_density.of_runs([bare]), {}))
     assert "No controls were trained" in said
     assert "No paper's numbers" in said and "Unfinished" not in said
+
+
+@pytest.mark.parametrize(
+    "config, words",
+    [
+        ({"trials": 1}, "protocol: 1 trial, the paper has 5."),
+        ({"trials": 7}, "protocol: 7 trials, the paper has 5."),
+        ({"trials": 1}, "Unfinished: 1 of 1 trial, with 3 of 9 rounds in"),
+        ({"batch_size": 1}, "protocol: 1 image in a batch, the paper has 60."),
+        ({"iterations": 1}, "1 step a round, the paper has 50,000."),
+    ],
+)
+def test_one_is_singular(config, words, tmp_path):
+    run = run_files.read(write_run(tmp_path / "run", trials=1))
+    run = dataclasses.replace(run, config={**run.config, "rounds": 9} | config)
+    said = caveats.of_protocol(run, published.PUBLISHED["lenet-mnist"])
+    assert words in " ".join(said)
 
 
 # The page.

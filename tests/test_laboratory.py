@@ -1,5 +1,6 @@
 """What the scripts of the papers' figures and tables share."""
 
+import argparse
 import csv
 import importlib
 import pathlib
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 
 from tf_lottery import experiments
+from tf_lottery.experiments.analyses import subject as subject_lib
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
-ROUND = 2
+ROUND, STEP = 2, 20
 
 
 @pytest.fixture(autouse=True)
@@ -35,9 +37,14 @@ def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "digits"
     preset = experiments.preset(
         "lenet-digits", iterations=60, rounds=ROUND, control_trials=1,
-        control_every=ROUND,
+        control_every=ROUND, also_rewind_to=(f"{STEP}it",),
     )
     return path, experiments.run(preset, path)
+
+
+@pytest.fixture
+def subject(run):
+    return subject_lib.Subject(run[0])
 
 
 def read(path):
@@ -106,50 +113,70 @@ def test_trainings_are_not_repeated(runs, tmp_path):
         return {"accuracy": 0.1 + 0.2}
 
     for _ in range(2):
-        trainings = runs.Trainings(path)
+        trainings = runs.Rows(path)
         row = trainings.add(measure, network="tickets", round=3)
         assert row["accuracy"] == 0.1 + 0.2
     assert len(calls) == 1
     trainings.add(measure, network="tickets", round=4)
     assert len(calls) == 2 and len(read(path / "trainings.csv")) == 2
-    again = runs.Trainings(path)
+    again = runs.Rows(path)
     again.add(measure, network="tickets", round=4)
     assert [row["round"] for row in again.rows] == [4] and len(calls) == 2
 
 
-def test_trainings_are_those_of_the_run(runs, run):
-    path, report = run
-    laboratory = runs.Laboratory(report.preset)
-    dense, accuracy = laboratory.dense(path)
-    assert accuracy == report.trials[0].rounds[0].outcome.test_accuracy
-    again = laboratory.train(runs.ticket(path, 0))
-    assert again == accuracy
-    for key, array in laboratory.weights().items():
+def test_the_dense_network_is_that_of_the_run(runs, run, subject):
+    rounds = run[1].trials[0].rounds
+    bench = subject.bench(0)
+    dense, accuracy = runs.dense(subject, bench)
+    assert accuracy == rounds[0].outcome.test_accuracy
+    assert bench.retrain(subject.ticket(0, 0)) == accuracy
+    for key, array in bench.weights().items():
         np.testing.assert_allclose(array, dense[key], atol=1e-5)
-    ticket = runs.ticket(path, ROUND)
-    found = laboratory.train(ticket)
-    assert found == report.trials[0].rounds[ROUND].outcome.test_accuracy
-    kept = laboratory.weights()
-    laboratory.train(ticket, order=1)
-    assert any(
-        np.abs(array - kept[key]).max() > 1e-3
-        for key, array in laboratory.weights().items()
-    )
+    found = bench.retrain(subject.ticket(0, ROUND))
+    assert found == rounds[ROUND].outcome.test_accuracy
 
 
-def test_shorter_trainings_have_their_own_dense_network(runs, run):
-    path, report = run
-    laboratory = runs.Laboratory(report.preset, iterations=20)
-    dense, _ = laboratory.dense(path)
-    whole, _ = runs.Laboratory(report.preset).dense(path)
+def test_shorter_trainings_have_their_own_dense_network(runs, subject):
+    short = subject.bench(0, iterations=2 * STEP)
+    dense, accuracy = runs.dense(subject, short)
+    # The run came by there, and was evaluated.
+    passed = read(subject.path / "trial-0" / "history.csv")
+    assert short.preset.evaluate_every == STEP
+    assert accuracy == float(passed[1]["test_accuracy"])
+    whole, _ = runs.dense(subject, subject.bench(0))
     assert any(np.abs(dense[k] - whole[k]).max() > 1e-3 for k in dense)
 
 
-def test_trials_that_came_to_a_round(runs, run):
-    path, _ = run
-    assert runs.trials(path, ROUND) == [0]
-    assert runs.trials(path, ROUND, 0) == []
-    assert runs.trials(path, ROUND + 1) == []
+def test_tickets_of_another_rewinding_point(subject):
+    bench, ticket = subject.bench(0), subject.ticket(0, ROUND, STEP)
+    assert ticket.snapshot.step == STEP
+    assert subject.ticket(0, ROUND).snapshot.step == 0
+    assert any(
+        (mask != subject.masks(0, ROUND)[key]).any()
+        for key, mask in ticket.masks.items()
+    )
+    recorded, = (
+        float(row["test_accuracy"])
+        for row in read(subject.path / "controls.csv")
+        if (row["control"], row["round"]) == ("rewind_to_20", str(ROUND))
+    )
+    assert bench.retrain(ticket) == recorded
+
+
+def test_tickets_of_trials_that_came_to_a_round(runs, subject):
+    def found(**chosen):
+        arguments = argparse.Namespace(**{
+            "choose": [ROUND, 1], "trials": None, "iterations": None,
+            **chosen,
+        })
+        return [
+            (bench.number, bench.preset.iterations, ticket.round)
+            for bench, ticket in runs.tickets(subject, arguments)
+        ]
+
+    assert found() == [(0, 60, ROUND), (0, 60, 1)]
+    assert found(iterations=40, choose=[0]) == [(0, 40, 0)]
+    assert found(trials=0) == found(choose=[ROUND + 1]) == []
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,13 @@
-"""Tickets of a run's directory, and one training after another."""
+"""Runs that the scripts start from, and rows of what was trained on them."""
 
 import contextlib
 import csv
-import dataclasses
-import json
 import pathlib
 import tempfile
 
-from tf_lottery import Ticket
-from tf_lottery import branches
 from tf_lottery import experiments
-from tf_lottery import holding
-from tf_lottery import run_directory
-from tf_lottery import snapshots
-from tf_lottery.experiments import bench as bench_lib
-from tf_lottery.experiments import feeds
 from tf_lottery.experiments import outputs
+from tf_lottery.experiments.analyses import subject as subject_lib
 
 
 def add_arguments(parser, rounds, choose=False):
@@ -50,7 +42,7 @@ def add_arguments(parser, rounds, choose=False):
 
 @contextlib.contextmanager
 def found(arguments, **changes):
-    """Yields the preset and the directory of a run with tickets.
+    """Yields the `Subject` of a run with tickets.
 
     Args:
         arguments: Namespace with the flags of `add_arguments`.
@@ -61,8 +53,7 @@ def found(arguments, **changes):
         if path is None:
             directory = tempfile.TemporaryDirectory()
             path = pathlib.Path(stack.enter_context(directory))
-        config = path / "config.json"
-        if not config.exists():
+        if not (path / "config.json").exists():
             flags = {
                 name: getattr(arguments, name)
                 for name in ("rounds", "trials", "iterations")
@@ -70,8 +61,7 @@ def found(arguments, **changes):
             changes = {**flags, "control_trials": 0, **changes}
             preset = experiments.preset(arguments.preset, **changes)
             experiments.run(preset, path)
-        values = json.loads(config.read_text(encoding="utf-8"))
-        yield experiments.Preset.from_dict(values), path
+        yield subject_lib.Subject(path)
 
 
 def protocol(preset, arguments=None):
@@ -98,100 +88,36 @@ def protocol(preset, arguments=None):
     return facts
 
 
-def trials(path, round, most=None):
-    """Returns the numbers of the trials that have come to a round.
+def tickets(subject, arguments):
+    """Yields a `Bench` and a ticket to train, for chosen rounds and trials.
 
     Args:
-        path: `pathlib.Path` of a run.
-        round: Integer.
-        most: Integer, how many at most. Defaults to `None`: all.
-    """
-    masks = path.glob(f"trial-*/rounds/{round:02d}/masks.safetensors")
-    names = (each.parents[2].name for each in masks)
-    return sorted(int(name.removeprefix("trial-")) for name in names)[:most]
-
-
-def ticket(path, round, trial=0, variant=""):
-    """Returns the ticket of a round.
-
-    Args:
-        path: `pathlib.Path` of a run.
-        round: Integer.
-        trial: Integer. Defaults to 0.
-        variant: String, such as `"rewind-to-500"`. Defaults to `""`.
-    """
-    place = run_directory.RunDirectory(path / f"trial-{trial}" / variant)
-    masks, snapshot = place.load_masks(round), place.load_snapshot()
-    return Ticket(masks, snapshot, round=round)
-
-
-def tickets(preset, path, arguments):
-    """Yields a `Laboratory` and a ticket, for every chosen round and trial.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        path: `pathlib.Path` of a run.
+        subject: `Subject` of a run.
         arguments: Namespace with the flags of `add_arguments`.
     """
-    for trial in trials(path, max(arguments.choose), arguments.trials):
-        laboratory = Laboratory(preset, trial, arguments.iterations)
+    for trial in subject.trials(max(arguments.choose))[:arguments.trials]:
+        bench = subject.bench(trial, arguments.iterations)
         for round in arguments.choose:
-            yield laboratory, ticket(path, round, trial)
+            yield bench, subject.ticket(trial, round)
 
 
-class Laboratory:
-    """Trains tickets of a run by its protocol, but evaluates only in the end.
+def dense(subject, bench):
+    """Returns what the dense network trains to, and its test accuracy.
+
+    It is taken from the run where that has trained as many steps.
 
     Args:
-        preset: `tf_lottery.experiments.Preset`.
-        trial: Integer, the trial whose weights and data order are taken.
-            Defaults to 0.
-        iterations: Integer, steps of a training; `None` for the preset's.
+        subject: `Subject` of a run.
+        bench: Its `Bench` of a trial.
     """
-
-    def __init__(self, preset, trial=0, iterations=None):
-        steps = iterations or preset.iterations
-        self._as_run = steps == preset.iterations
-        self.preset = dataclasses.replace(preset, iterations=steps)
-        self.trial = trial
-        self.data = feeds.load(self.preset)
-        self.bench = bench_lib.Bench(self.preset, self.data, trial)
-        self.model = self.bench.model
-
-    def train(self, ticket, order=0):
-        """Trains a ticket; returns its test accuracy at the end.
-
-        Args:
-            ticket: `tf_lottery.Ticket`; the model is left as it was trained.
-            order: Integer, which order of the data; 0 is that of the run.
-        """
-        self.bench.reorder(order)
-        self.bench.train(ticket, measured=False)
-        return self.bench.evaluate()["test_accuracy"]
-
-    def weights(self):
-        """Returns the weights as they are now, a dict by weight key."""
-        return dict(holding.capture(self.model, step=0).weights)
-
-    def dense(self, path):
-        """Returns what the dense network trains to, and its test accuracy.
-
-        It is taken from the run where it has trained as many steps.
-
-        Args:
-            path: `pathlib.Path` of the run.
-        """
-        start = ticket(path, 0, self.trial)
-        if not self._as_run:
-            accuracy = self.train(start)
-            return self.weights(), accuracy
-        weights = branches.dense_weights(path / f"trial-{self.trial}" / "dense")
-        snapshot = snapshots.Snapshot(self.preset.iterations, weights)
-        Ticket(start.masks, snapshot).apply(self.model)
-        return weights, self.bench.evaluate()["test_accuracy"]
+    trial = bench.number
+    if bench.preset == subject.preset:
+        return subject.trained_dense(trial), subject.accuracy(trial, 0)
+    accuracy = bench.retrain(subject.ticket(trial, 0))
+    return bench.weights(), accuracy
 
 
-class Trainings:
+class Rows:
     """Rows of a file `trainings.csv`, one for each training.
 
     What is in the file is not computed again: a script that was interrupted

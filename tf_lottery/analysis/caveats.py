@@ -60,23 +60,32 @@ def _unfinished(run):
     ]
     trials = run.config.get("trials", 1)
     if len(counts) < trials or (planned and min(counts) < planned):
+        rounds = _counted(planned, "round") if planned else "its rounds"
         return (
-            f"Unfinished: {len(counts)} of {trials} trials, with "
-            f"{min(counts)} of {planned} rounds in the shortest."
+            f"Unfinished: {len(counts)} of {_counted(trials, 'trial')}, with "
+            f"{min(counts)} of {rounds} in the shortest."
         )
     return None
 
 
 def _protocol(run, protocol):
-    names = {
-        "iterations": "steps a round", "batch_size": "images in a batch",
-        "trials": "trials",
+    units = {
+        "iterations": ("step", " a round"),
+        "batch_size": ("image", " in a batch"),
+        "trials": ("trial", ""),
     }
-    for key, name in names.items():
+    for key, (unit, where) in units.items():
         ours, paper = run.config.get(key), protocol.get(key)
         if ours is not None and paper is not None and ours != paper:
             what = "Shortened protocol" if ours < paper else "Other protocol"
-            yield f"{what}: {ours:,} {name}, the paper has {paper:,}."
+            yield (
+                f"{what}: {_counted(ours, unit)}{where}, the paper has "
+                f"{paper:,}."
+            )
+
+
+def _counted(number, unit):
+    return f"{number:,} {unit}" if number == 1 else f"{number:,} {unit}s"
 
 
 def _budget(run):

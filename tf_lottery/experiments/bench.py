@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from tf_lottery import weights as weights_lib
+from tf_lottery.analysis import sources
 from tf_lottery.experiments import feeds
 from tf_lottery.experiments import histories
 from tf_lottery.experiments import models
@@ -23,10 +25,17 @@ class Bench:
         data: What `feeds.load` returned.
         number: Integer, number of the trial. Defaults to 0.
         progress: `progress.Progress`. Defaults to silence.
+
+    Attributes:
+        preset: `tf_lottery.experiments.Preset`.
+        data: What `feeds.load` returned.
+        number: Integer, number of the trial.
+        model: `keras.Model`, compiled.
+        feed: `feeds.Feed`.
     """
 
     def __init__(self, preset, data, number=0, progress=None):
-        self.preset, self.number = preset, number
+        self.preset, self.data, self.number = preset, data, number
         self.progress = progress or progress_lib.Progress()
         self.model = _compiled_model(preset, data, self.seed("weights"))
         self.feed = feeds.feed(preset, data, self.seed("order"))
@@ -86,6 +95,31 @@ class Bench:
         steps = self.preset.iterations - ticket.snapshot.step
         epochs = steps // self.preset.evaluate_every
         return self.fit(epochs, measured=measured)
+
+    def retrain(self, ticket, order=0):
+        """Trains a ticket to the end of a round; evaluates only there.
+
+        Args:
+            ticket: `tf_lottery.Ticket`; the model is left as it was trained.
+            order: Integer, order of the data, see `reorder`. Afterwards it
+                is that of this trial again. Defaults to 0.
+
+        Returns:
+            Float, the test accuracy.
+        """
+        self.reorder(order)
+        self.train(ticket, measured=False)
+        self.reorder(0)
+        return self.evaluate()["test_accuracy"]
+
+    def weights(self):
+        """Returns the model's weights by key, the states of seeds left out."""
+        seeds = {
+            key for key, variable in weights_lib.variables(self.model).items()
+            if weights_lib.is_seed(variable)
+        }
+        found = sources.weights(self.model)
+        return {key: found[key] for key in found if key not in seeds}
 
     def reorder(self, number):
         """Chooses the order of the training data.

@@ -67,7 +67,7 @@ def find(session):
             "lines": _lines(measured, options.points),
         },
         notes=[
-            session.trainings.note(),
+            session.trained_again(),
             f"Errors are of the first {settings['samples']:,} examples of "
             "each part, where it has as many, augmentation left out.",
             "One pair of data orders for each ticket; the paper "

@@ -49,7 +49,7 @@ def find(session):
             ),
         },
         notes=[
-            session.trainings.note(),
+            session.trained_again(),
             _limited(session.options.samples),
         ],
         settings=settings,

@@ -63,7 +63,7 @@ def find(session):
             for attack in reversed(adversarial.ATTACKS)
         },
         notes=[
-            session.trainings.note(),
+            session.trained_again(),
             f"Accuracies in % of the first {number:,} test images: one image "
             f"is {100 / number:.2g} points.",
             *_masked(rows, 2 / number),

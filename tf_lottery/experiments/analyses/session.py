@@ -78,6 +78,7 @@ class Session:
             subject, self.place / "weights", progress
         )
         self.left_out = []
+        self._used = []
 
     def items(self, default, least=0):
         """Returns the pairs of trial and round to measure.
@@ -97,8 +98,8 @@ class Session:
             raise ValueError(_unknown_rounds(subject, wrong, known))
         rounds = sorted(set(default if rounds is None else rounds))
         return [
-            (trial, number) for number in rounds for trial in subject.results
-            if subject.has(trial, number)
+            (trial, number) for number in rounds
+            for trial in subject.trials(number)
         ]
 
     def measure(self, kind, items, settings, needs, measure):
@@ -127,10 +128,17 @@ class Session:
         for item in plan.items:
             store.add(names[item], measure(item))
             self.progress.measured(item)
-        return [
-            row for item in items
-            for row in store.rows.get(names[item], ())
-        ]
+        done = [item for item in items if names[item] in store.rows]
+        self._used = [t for item in done for t in needs(item)[0]]
+        return [row for item in done for row in store.rows[names[item]]]
+
+    def trained_again(self):
+        """Returns how what was trained for `measure` compares with the run.
+
+        Returns:
+            String, or `None` if nothing was trained again.
+        """
+        return self.trainings.note(self._used)
 
     def model(self, training):
         """Returns the trial's model as a training left it."""

@@ -44,7 +44,7 @@ def find(session):
         },
         compared=_compared(subject.published.get("stability"), rows),
         notes=[
-            session.trainings.note(),
+            session.trained_again(),
             "One pair of data orders and one random mask for each ticket; "
             "the paper's are means of 18 and 3.",
         ],

@@ -1,5 +1,6 @@
 """A run that is analysed: its preset, tickets and models."""
 
+import dataclasses
 import hashlib
 import json
 import pathlib
@@ -8,13 +9,12 @@ from tf_lottery import branches
 from tf_lottery import files
 from tf_lottery import run_directory
 from tf_lottery import ticket as ticket_lib
-from tf_lottery import weights as weights_lib
 from tf_lottery.analysis import published as published_lib
-from tf_lottery.analysis import sources
 from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.experiments import feeds
 from tf_lottery.experiments import outputs
 from tf_lottery.experiments import presets
+from tf_lottery.experiments import records
 from tf_lottery.experiments import streaming
 
 # What may change while the trainings of a ticket stay the same.
@@ -39,6 +39,21 @@ class Subject:
     Raises:
         FileNotFoundError: If it is not the directory of a run.
         ValueError: If files are damaged, or no round has been finished.
+
+    Example:
+
+    >>> import tempfile
+    >>> from tf_lottery import experiments
+    >>> from tf_lottery.experiments.analyses import subject as subject_lib
+    >>> preset = experiments.preset(
+    ...     "lenet-digits", iterations=20, rounds=1, control_trials=0)
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     _ = experiments.run(preset, directory)
+    ...     subject = subject_lib.Subject(directory)
+    ...     ticket = subject.ticket(0, 1)
+    ...     again = subject.bench(0).retrain(ticket)
+    >>> again == subject.accuracy(0, 1)
+    True
     """
 
     def __init__(self, directory):
@@ -91,18 +106,34 @@ class Subject:
         """Returns the density of a round."""
         return self.results[trial][round].density
 
-    def has(self, trial, round):
-        """Whether a trial has trained a round."""
-        return round < len(self.results.get(trial, ()))
+    def accuracy(self, trial, round):
+        """Returns the test accuracy of a round, as the run recorded it."""
+        return self.results[trial][round].metrics["test_accuracy"]
+
+    def trials(self, round):
+        """Returns the numbers of the trials that have trained a round."""
+        return [
+            number for number, found in self.results.items()
+            if round < len(found)
+        ]
 
     def masks(self, trial, round):
         """Returns the masks of a round."""
         return self._files(trial).load_masks(round)
 
-    def ticket(self, trial, round):
-        """Returns the `Ticket` that a round trained."""
+    def ticket(self, trial, round, step=None):
+        """Returns the `Ticket` that a round trained.
+
+        Args:
+            trial: Integer.
+            round: Integer.
+            step: Integer, the rewinding point: one of
+                `preset.other_rewind_steps`, whose rounds have masks of their
+                own, or `preset.rewind_step`. Defaults to the latter.
+        """
+        place = self._files(trial, step)
         return ticket_lib.Ticket(
-            self.masks(trial, round), self._files(trial).load_snapshot(), round
+            place.load_masks(round), place.load_snapshot(), round
         )
 
     def has_dense(self, trial):
@@ -113,11 +144,21 @@ class Subject:
         """Returns what the dense round of a trial trained to, by key."""
         return branches.dense_weights(self._place(trial).dense)
 
-    def bench(self, trial):
-        """Returns the `Bench` of a trial; that of another one is dropped."""
-        if self._bench is None or self._bench.number != trial:
+    def bench(self, trial, iterations=None):
+        """Returns the `Bench` of a trial; that of another one is dropped.
+
+        Args:
+            trial: Integer.
+            iterations: Integer, steps of a round, if it shall train for
+                more or fewer than the run did. Defaults to the run's.
+        """
+        preset = dataclasses.replace(
+            self.preset, iterations=iterations or self.preset.iterations
+        )
+        bench = self._bench
+        if bench is None or (bench.number, bench.preset) != (trial, preset):
             data, self._bench = self.data, None
-            self._bench = bench_lib.Bench(self.preset, data, trial)
+            self._bench = bench_lib.Bench(preset, data, trial)
         return self._bench
 
     def digest(self, trial, round):
@@ -141,18 +182,11 @@ class Subject:
     def _place(self, trial):
         return self._directory.trial(trial)
 
-    def _files(self, trial):
-        return run_directory.RunDirectory(self._place(trial).path)
-
-
-def trained_weights(model):
-    """Returns a model's weights by key, the states of seeds left out."""
-    seeds = {
-        key for key, variable in weights_lib.variables(model).items()
-        if weights_lib.is_seed(variable)
-    }
-    found = sources.weights(model)
-    return {key: array for key, array in found.items() if key not in seeds}
+    def _files(self, trial, step=None):
+        place = self._place(trial)
+        if step not in (None, self.preset.rewind_step):
+            place = place.variant(records.of_point(step))
+        return run_directory.RunDirectory(place.path)
 
 
 def _preset(path):

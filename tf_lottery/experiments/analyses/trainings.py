@@ -7,7 +7,6 @@ from tf_lottery import controls
 from tf_lottery import files
 from tf_lottery import snapshots
 from tf_lottery.experiments import bench as bench_lib
-from tf_lottery.experiments.analyses import subject as subject_lib
 
 MASKS = ("ticket", "random")
 
@@ -63,7 +62,6 @@ class Trainings:
     def __init__(self, subject, path, progress):
         self._subject, self._progress = subject, progress
         self._path = pathlib.Path(path)
-        self._differences = {}
 
     def missing(self, trainings):
         """Returns those that have to be trained, each once, as a list."""
@@ -87,11 +85,7 @@ class Trainings:
         """
         if self._is_in_run(training):
             return self._subject.trained_dense(training.trial)
-        if not self._is_kept(training):
-            self._train(training)
-        arrays, header = files.read_arrays(self._file(training))
-        self._compare(training, header["test_accuracy"])
-        return arrays
+        return self._read(training)[0]
 
     def trained(self, training):
         """Returns the masks and the weights of a training as a `Ticket`."""
@@ -103,19 +97,25 @@ class Trainings:
     def accuracy(self, training):
         """Returns the test accuracy at the end of a training."""
         if self._is_in_run(training):
-            return self._recorded(training)
-        self.weights(training)
-        return files.read_arrays(self._file(training))[1]["test_accuracy"]
+            return self._subject.accuracy(training.trial, 0)
+        return self._read(training)[1]["test_accuracy"]
 
     def masks(self, training):
         """Returns the masks that a training holds, by weight key."""
         return self._ticket(training).masks
 
-    def note(self):
-        """Returns how trainings compare with those of the run, or `None`."""
-        if not self._differences:
+    def note(self, trainings):
+        """Returns how trainings compare with those of the run, or `None`.
+
+        Args:
+            trainings: Iterable of `Training`. Looked at are those of the
+                run's own tickets and data order whose weights are kept.
+        """
+        largest = max(map(self._difference, filter(
+            self._is_repeated, dict.fromkeys(trainings)
+        )), default=None)
+        if largest is None:
             return None
-        largest = max(self._differences.values())
         if not largest:
             return (
                 "Tickets were trained again from the run's rewinding point; "
@@ -131,18 +131,12 @@ class Trainings:
         self._progress.training_begin(training)
         bench = self._subject.bench(training.trial)
         bench.progress = self._progress
-        bench.reorder(training.order)
-        bench.train(self._ticket(training), measured=False)
-        logs = bench.evaluate()
-        bench.reorder(0)
+        accuracy = bench.retrain(self._ticket(training), training.order)
         self._path.mkdir(parents=True, exist_ok=True)
         files.write_arrays(
             self._file(training),
-            subject_lib.trained_weights(bench.model),
-            {
-                "digest": self._digest(training),
-                "test_accuracy": float(logs["test_accuracy"]),
-            },
+            bench.weights(),
+            {"digest": self._digest(training), "test_accuracy": accuracy},
         )
 
     def _ticket(self, training):
@@ -171,14 +165,20 @@ class Trainings:
             return False
         return header.get("digest") == self._digest(training)
 
-    def _compare(self, training, accuracy):
-        if training.masks == "ticket" and not training.order:
-            difference = abs(accuracy - self._recorded(training))
-            self._differences[training] = difference
+    def _is_repeated(self, training):
+        return (
+            training == Training(training.trial, training.round)
+            and not self._is_in_run(training) and self._is_kept(training)
+        )
 
-    def _recorded(self, training):
-        results = self._subject.results[training.trial]
-        return results[training.round].metrics["test_accuracy"]
+    def _difference(self, training):
+        recorded = self._subject.accuracy(training.trial, training.round)
+        return abs(self.accuracy(training) - recorded)
+
+    def _read(self, training):
+        if not self._is_kept(training):
+            self._train(training)
+        return files.read_arrays(self._file(training))
 
     def _digest(self, training):
         return self._subject.digest(training.trial, training.round)
