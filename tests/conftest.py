@@ -9,6 +9,24 @@ import numpy as np
 import pytest
 
 BACKEND = keras.backend.backend()
+# Whether a step is compiled is a question under TensorFlow alone: JAX
+# compiles every step that is not eager, and under torch none is.
+JIT = [False, True] if BACKEND == "tensorflow" else ["auto"]
+
+
+def modes(steps):
+    """The ways to run a step that differ under the backend."""
+    found = {
+        "graph": {},
+        "jit": {"jit_compile": True},
+        "eager": {"run_eagerly": True},
+        "steps_per_execution": {"steps_per_execution": steps},
+    }
+    if BACKEND != "tensorflow":
+        del found["jit"]
+    if BACKEND == "torch":
+        del found["eager"], found["steps_per_execution"]
+    return found
 
 
 def only(*backends, because):
@@ -22,6 +40,15 @@ def only(*backends, because):
 def tensorflow_only(because):
     """Skips a test of what there is under TensorFlow alone."""
     return only("tensorflow", because=because)
+
+
+FLOAT64 = pytest.param(
+    "float64",
+    marks=only(
+        "tensorflow", "torch",
+        because="JAX has no float64 unless JAX_ENABLE_X64 is set",
+    ),
+)
 
 
 class Subclassed(keras.Model):

@@ -33,12 +33,11 @@ OPTIMIZERS = {
     "accumulation": lambda: Adam(0.01, gradient_accumulation_steps=2),
     "loss_scale": lambda: keras.optimizers.LossScaleOptimizer(Adam(0.01)),
 }
-MODES = {
-    "graph": {},
-    "jit": {"jit_compile": True},
-    "eager": {"run_eagerly": True},
-    "steps_per_execution": {"steps_per_execution": 3},
-}
+MODES = conftest.modes(steps=3)
+METHODS = ["set"] if conftest.BACKEND == "jax" else ["rigl", "set"]
+rigl_only = conftest.only(
+    "tensorflow", "torch", because="RigL takes gradients of pruned weights"
+)
 
 
 class Ends(conftest.BatchEnds):
@@ -111,7 +110,7 @@ def moves(ends):
 
 @pytest.mark.parametrize("name, mode, method", [
     (name, mode, method)
-    for name in OPTIMIZERS for mode in MODES for method in ("rigl", "set")
+    for name in OPTIMIZERS for mode in MODES for method in METHODS
     # How a step is run matters to gradients alone.
     if mode == "graph" or method == "rigl" and name in (
         "momentum", "adamw_ema", "accumulation", "loss_scale"
@@ -136,7 +135,7 @@ def test_counts_stay_and_grown_weights_are_new(name, mode, method, data):
         assert np.count_nonzero(variable.numpy()[masks[key]]) > 0
 
 
-@pytest.mark.parametrize("method", ["rigl", "set"])
+@pytest.mark.parametrize("method", METHODS)
 def test_any_model(any_model, method, data):
     any_model.compile("adam", loss())
     ends, _ = fit(
@@ -145,7 +144,8 @@ def test_any_model(any_model, method, data):
     assert len(moves(ends)) >= 3 and ends.fresh
 
 
-@pytest.mark.parametrize("jit", [False, True])
+@rigl_only
+@pytest.mark.parametrize("jit", conftest.JIT)
 @pytest.mark.parametrize(
     "policy", ["mixed_bfloat16", "mixed_float16", "bfloat16", "float64"]
 )
@@ -179,7 +179,8 @@ def gradients(model, variables, batch):
     return [g.numpy() for g in found]
 
 
-@pytest.mark.parametrize("method", ["rigl", "set"])
+@conftest.tensorflow_only("compares with tf.GradientTape")
+@pytest.mark.parametrize("method", METHODS)
 def test_equals_a_slow_simulation_with_momentum(method, data, deterministic):
     rate, momentum, end, drop = 0.1, 0.9, 10, 0.7
     model, twin = compiled(SGD(rate, momentum=momentum)), compiled()
@@ -256,6 +257,7 @@ def test_one_update_equals_the_slow_one_with_ties(drawn):
     assert moved.sum() == mask.sum()
 
 
+@conftest.tensorflow_only("compares with tf.GradientTape")
 def test_gradient_is_that_of_the_batch_of_the_step(data):
     """Also where the step lies inside an execution of several."""
     model = compiled(SGD(0.05), steps_per_execution=6)
@@ -285,6 +287,7 @@ def test_gradient_is_that_of_the_batch_of_the_step(data):
         np.testing.assert_allclose(found, np.abs(gradient), atol=1e-6)
 
 
+@conftest.tensorflow_only("compares with tf.GradientTape")
 def test_gradient_of_accumulated_batches_is_their_sum(data):
     model = compiled(SGD(0.0, gradient_accumulation_steps=3))
     tfl.hold(model, conftest.random_masks(model))
@@ -302,6 +305,7 @@ def test_gradient_of_accumulated_batches_is_their_sum(data):
         np.testing.assert_allclose(found, sum(grads), atol=1e-5)
 
 
+@rigl_only
 def test_gradient_that_is_not_finite_is_not_kept():
     variable = keras.Variable(np.ones((2,), "float32"))
     optimizer = tfl.optimizers.Masked(SGD(0.1))
@@ -315,7 +319,7 @@ def test_gradient_that_is_not_finite_is_not_kept():
         )
 
 
-@pytest.mark.parametrize("method", ["rigl", "set"])
+@pytest.mark.parametrize("method", METHODS)
 def test_nothing_is_left_behind(method, data, tmp_path):
     model = compiled()
     ends, _ = fit(model, data, DynamicSparseTraining(0.5, method, frequency=2))
@@ -332,6 +336,7 @@ def test_nothing_is_left_behind(method, data, tmp_path):
         masked.dense_gradient(next(iter(kernels)))
 
 
+@rigl_only
 def test_variables_of_the_optimizer_stay_the_same_during_fit(data):
     counts = []
 
@@ -348,7 +353,7 @@ def test_variables_of_the_optimizer_stay_the_same_during_fit(data):
     assert set(counts) == {before}
 
 
-@pytest.mark.parametrize("method", ["rigl", "set"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("between", ["fit", "file"])
 def test_goes_on_after_a_stop(method, between, data, tmp_path, deterministic):
     def callback():
@@ -378,7 +383,7 @@ class Crash(keras.callbacks.Callback):
             raise InterruptedError
 
 
-@pytest.mark.parametrize("method", ["rigl", "set"])
+@pytest.mark.parametrize("method", METHODS)
 def test_goes_on_after_a_crash(method, data, tmp_path, deterministic):
     def callback():
         return DynamicSparseTraining(0.6, method, frequency=4, end=1.0)
@@ -406,6 +411,7 @@ def test_goes_on_after_a_crash(method, data, tmp_path, deterministic):
         assert all((a[key] == b[key]).all() for key in b)
 
 
+@rigl_only
 def test_shared_and_nested_layers_and_several_outputs(data):
     inner = keras.Sequential([keras.Input((10,)), keras.layers.Dense(10)])
     inputs = keras.Input((10,))
@@ -458,6 +464,7 @@ print("equal")
 
 
 @pytest.mark.slow
+@conftest.tensorflow_only("MirroredStrategy is TensorFlow's")
 def test_several_devices_grow_what_one_does():
     run = subprocess.run(
         [sys.executable, "-c", MIRRORED], capture_output=True, text=True,
@@ -466,6 +473,7 @@ def test_several_devices_grow_what_one_does():
     assert run.stdout.strip().endswith("equal"), run.stderr
 
 
+@rigl_only
 def test_fraction_follows_all_steps_of_fit(data):
     model = compiled()
     callback = DynamicSparseTraining(0.5, frequency=1, end=0.5)
@@ -494,6 +502,7 @@ def test_seed_decides(data):
         assert (ends[0][i][key] != ends[2][i][key]).any()
 
 
+@rigl_only
 @pytest.mark.parametrize("scope", ["layer", "erk", "er", "uniform+"])
 def test_first_masks_are_shared_out_by_scope(scope, data):
     model = compiled(make=conftest.functional)
@@ -526,6 +535,7 @@ def test_sparsity_by_layer_leaves_others_dense(data):
     assert model.get_layer("logits").kernel.numpy().all()
 
 
+@rigl_only
 def test_masks_held_before_stay_in_number(data):
     model = compiled()
     before = tfl.prune(model, 0.75)
@@ -537,18 +547,20 @@ def test_masks_held_before_stay_in_number(data):
     )
 
 
+@conftest.only("tensorflow", "jax", because="torch does not trace")
 def test_train_step_is_traced_once_in_a_fit(data):
     traces = []
 
     class Traced(keras.Sequential):
-        def train_step(self, batch):
+        def train_step(self, *args):
             traces.append(1)
-            return super().train_step(batch)
+            return super().train_step(*args)
 
     model = Traced([keras.Input((10,)), keras.layers.Dense(16),
                     keras.layers.Dense(4)])
     model.compile("adam", loss())
-    fit(model, data, DynamicSparseTraining(0.5, frequency=2), epochs=3)
+    callback = DynamicSparseTraining(0.5, METHODS[0], frequency=2)
+    fit(model, data, callback, epochs=3)
     assert len(traces) == 1
 
 
@@ -582,6 +594,7 @@ def test_bad_arguments_are_named(change, words):
         DynamicSparseTraining(**{"sparsity": 0.5, **change})
 
 
+@rigl_only
 def test_end_as_a_fraction_needs_the_number_of_steps(data):
     def batches():
         while True:
@@ -593,6 +606,13 @@ def test_end_as_a_fraction_needs_the_number_of_steps(data):
                   callbacks=[DynamicSparseTraining(0.5)])
     model.fit(batches(), steps_per_epoch=4, verbose=0,
               callbacks=[DynamicSparseTraining(0.5)])
+
+
+@conftest.only("jax", because="there gradients are not kept")
+def test_rigl_is_refused(data):
+    model = compiled()
+    with pytest.raises(ValueError, match="torch backends only.*'jax'"):
+        model.fit(*data, verbose=0, callbacks=[DynamicSparseTraining(0.5)])
 
 
 def test_model_that_is_not_compiled_is_refused():

@@ -40,12 +40,7 @@ OPTIMIZERS = {
     ),
     "loss_scale": lambda: keras.optimizers.LossScaleOptimizer(Adam(0.01)),
 }
-MODES = {
-    "graph": {},
-    "jit": {"jit_compile": True},
-    "eager": {"run_eagerly": True},
-    "steps_per_execution": {"steps_per_execution": 3},
-}
+MODES = conftest.modes(steps=3)
 # Adafactor's velocity is a product of averages over rows and columns.
 MIXES_WEIGHTS = ("adafactor",)
 
@@ -117,9 +112,10 @@ def test_model_fitted_before_holds_masks(name, data):
     assert_slots_untouched(model)
 
 
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("jit", conftest.JIT)
 @pytest.mark.parametrize(
-    "policy", ["mixed_bfloat16", "mixed_float16", "bfloat16", "float64"]
+    "policy",
+    ["mixed_bfloat16", "mixed_float16", "bfloat16", conftest.FLOAT64],
 )
 def test_precisions(policy, jit, data):
     keras.config.set_dtype_policy(policy)

@@ -124,7 +124,8 @@ def test_collapse():
     with pytest.warns(UserWarning, match="Layer collapse"):
         masks = tfl.prune(model, 0.995, "magnitude", collapse="warn")
     assert tfl.paths.collapsed(masks)
-    assert tfl.summary(model).effective == 0
+    if conftest.BACKEND == "tensorflow":
+        assert tfl.summary(model).effective == 0
     masks = tfl.prune(bottleneck(), 0.995, "magnitude")
     assert not tfl.paths.collapsed(masks)
 
@@ -140,6 +141,7 @@ def test_a_failed_prune_leaves_the_model():
     assert tfl.masks_of(model) == {}
 
 
+@conftest.tensorflow_only("paths are followed through its graph")
 def test_weights_in_every_layer_without_a_path():
     model = bottleneck()
     with pytest.raises(ValueError, match="Layer collapse"):
@@ -162,7 +164,7 @@ def test_criteria_that_never_collapse(name, keep):
     )
     assert tfl.masks.count(masks) == keep
     assert not tfl.paths.collapsed(masks)
-    if name == "synflow":
+    if name == "synflow" and conftest.BACKEND == "tensorflow":
         assert tfl.paths.effective_density(model, masks) >= (keep - 1) / size
 
 
@@ -208,7 +210,7 @@ def test_patterns_over_rounds(pattern, tmp_path):
     tickets[-1].save(tmp_path / "ticket")
     loaded = tfl.Ticket.load(tmp_path / "ticket")
     assert loaded.pattern == tfl.masks.get_pattern(pattern).spec
-    for result in imp.results:
+    for result in imp.results if conftest.BACKEND == "tensorflow" else ():
         assert 0 < result.effective_density <= result.density
 
 
@@ -296,4 +298,5 @@ def test_channels_keep_nearly_what_is_asked(sparsity):
         np.testing.assert_array_equal(
             masks[key].any(axis=0), masks[after].any(axis=1)
         )
-    assert tfl.paths.effective_density(model) == tfl.masks.density(masks)
+    if conftest.BACKEND == "tensorflow":
+        assert tfl.paths.effective_density(model) == tfl.masks.density(masks)

@@ -62,6 +62,11 @@ class Keep(keras.constraints.Constraint):
         """
         self._bound = value
 
+    def assign(self, mask):
+        """Sets the mask from a boolean array; forgets what was bound."""
+        self.mask.assign(np.asarray(mask))
+        self._bound = None
+
 
 def keep_of(variable):
     """Returns the `Keep` on a variable, or `None`."""

@@ -37,7 +37,7 @@ def hold(model, masks):
     check_holders(model, [variables[key] for key in masks])
     in_layers = {key for key in masks if _held_in_layer(variables[key])}
     for key in in_layers:
-        constraints.keep_of(variables[key]).mask.assign(np.asarray(masks[key]))
+        constraints.keep_of(variables[key]).assign(masks[key])
     if in_layers:
         optimizers.project(
             model.optimizer if _is_compiled(model) else None,

@@ -4,6 +4,7 @@ import dataclasses
 import warnings
 
 from tf_lottery import allocation
+from tf_lottery import backends
 from tf_lottery import constraints
 from tf_lottery import criteria
 from tf_lottery import graph
@@ -62,7 +63,8 @@ def prune(
         collapse: What to do where all of a layer would go: `"keep-one"`
             keeps the best weight of every layer; `"error"` and `"warn"` take
             the masks as they come and tell which layers are empty, or that
-            no path is left from input to output. Defaults to `"keep-one"`.
+            no path is left from input to output (paths are followed under
+            TensorFlow alone). Defaults to `"keep-one"`.
         exclude: Layer names or patterns that are left alone; `"@first"` and
             `"@last"` mean the first and the last prunable layer.
         include: Embeddings that are pruned too.
@@ -231,7 +233,8 @@ def _report_collapse(model, masks, collapse):
     if empty:
         problem = f"Nothing is left of {', '.join(map(repr, empty))}."
     else:
-        problem = paths.why_dead(model, masks)
+        known = backends.is_tensorflow()
+        problem = paths.why_dead(model, masks) if known else None
     if problem is None:
         return
     message = (

@@ -321,7 +321,8 @@ class IterativeMagnitudePruning(pruner.Pruner):
         self._take_snapshot()
         stop = self._call("on_train_batch_end", batch, logs)
         self._epoch_over = stop or self._clock.epoch_is_done
-        if self._epoch_over and backends.name() == "torch":
+        is_last = batch + 1 == self.params.get("steps")
+        if self._epoch_over and not is_last and backends.name() == "torch":
             self._stop_epoch()
         if self._session is not None:
             self._session.save_within_epoch(

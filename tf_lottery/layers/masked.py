@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lottery import backends
 from tf_lottery import constraints
 from tf_lottery import masks as masks_lib
 from tf_lottery import weights
@@ -83,6 +84,7 @@ class Masked(keras.layers.Wrapper):
         self.snapshot = snapshot
         self.supports_masking = layer.supports_masking
         self._copies = []
+        self._file_names = {}
 
     def __call__(self, *args, **kwargs):
         if not self.built:
@@ -105,8 +107,13 @@ class Masked(keras.layers.Wrapper):
             self._copies.append(copy)
 
     def _add_like(self, variable, name, initializer):
+        in_file = name.replace("/", ".")
+        # Torch takes no dots in the names of parameters.
+        is_torch = backends.name() == "torch"
+        name = in_file.replace(".", "-") if is_torch else in_file
+        self._file_names[name] = in_file
         return self.add_weight(
-            name=name.replace("/", "."),
+            name=name,
             shape=variable.shape,
             # Without the underscore: the precision that is computed in.
             dtype=variable._dtype,
@@ -153,20 +160,21 @@ class Masked(keras.layers.Wrapper):
                     f"boolean arrays of these names and shapes: {shapes}"
                 )
         for key, mask in masks.items():
-            constraints.keep_of(held[key]).mask.assign(np.asarray(mask))
+            constraints.keep_of(held[key]).assign(mask)
             constraints.project(held[key])
 
     def take_snapshot(self):
         """Copies the layer's weights as they are now, to rewind to."""
         self._check_snapshot()
         for copy, variable in zip(self._copies, self._rewound().values()):
-            copy.assign(variable)
+            # Two variables of one array: JAX would give it away twice.
+            copy.assign(ops.copy(variable))
 
     def rewind(self):
         """Sets the layer's surviving weights back to the snapshot."""
         self._check_snapshot()
         for copy, variable in zip(self._copies, self._rewound().values()):
-            variable.assign(copy)
+            variable.assign(ops.copy(copy))
             constraints.project(variable)
 
     def _call(self, *args, **kwargs):
@@ -196,11 +204,11 @@ class Masked(keras.layers.Wrapper):
             value = ops.convert_to_numpy(variable)
             if variable.name.endswith("_mask"):
                 value = np.frombuffer(masks_lib.pack(value != 0), "uint8")
-            store[variable.name] = value
+            store[self._file_names[variable.name]] = value
 
     def load_own_variables(self, store):
         own = self._own_variables()
-        expected = sorted(variable.name for variable in own)
+        expected = sorted(self._file_names[v.name] for v in own)
         if sorted(store.keys()) != expected:
             raise ValueError(
                 f"Layer '{self.name}' cannot load these masks: the file and "
@@ -209,7 +217,7 @@ class Masked(keras.layers.Wrapper):
                 f"Expected: {expected}."
             )
         for variable in own:
-            value = np.asarray(store[variable.name])
+            value = np.asarray(store[self._file_names[variable.name]])
             if variable.name.endswith("_mask"):
                 value = masks_lib.unpack(value.tobytes(), variable.shape)
             variable.assign(value)
@@ -303,7 +311,12 @@ def _masked_value(variable):
     keep = constraints.keep_of(variable)
     if keep is None:
         return ops.convert_to_tensor(variable)
-    return constraints.masked(keep.mask, variable)
+    mask = ops.convert_to_tensor(keep.mask)
+    if keep.in_layer and backends.name() == "jax":
+        # In the same trace the optimizer projects, without the variables of
+        # layers that are not trained, as this mask is one.
+        keep.bind(mask)
+    return constraints.masked(mask, variable)
 
 
 def _as_list(patterns):

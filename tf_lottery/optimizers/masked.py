@@ -67,7 +67,9 @@ class Masked(keras.optimizers.Optimizer):
         if self.built:
             return
         # `LossScaleOptimizer` would make its variables a second time.
-        if not self.inner_optimizer.built:
+        if self.inner_optimizer.built:
+            self._unshare(variables)
+        else:
             self.inner_optimizer.build(variables)
         super().build(variables)
         self._masks = [None] * len(variables)
@@ -242,14 +244,25 @@ class Masked(keras.optimizers.Optimizer):
         ]
 
     def finalize_variable_values(self, var_list):
+        if any(variable._value is None for variable in var_list):
+            # A first step that fails under JAX leaves variables without
+            # values, and its error is the one to see.
+            return
         self.inner_optimizer.finalize_variable_values(var_list)
         # With EMA the averages were just written over the weights.
-        uses_ema = slots.innermost(self.inner_optimizer).use_ema
         for variable in var_list:
             constraints.project(variable)
-            if uses_ema and backends.name() == "jax":
-                # Weight and average are one array now, which the next `fit`
-                # would give away twice.
+        self._unshare(var_list)
+
+    def _unshare(self, variables):
+        """Gives weights arrays of their own after a `fit` with EMA.
+
+        Weight and average are one array then under JAX, which the next `fit`
+        would give away twice.
+        """
+        uses_ema = slots.innermost(self.inner_optimizer).use_ema
+        if uses_ema and backends.name() == "jax":
+            for variable in variables:
                 variable.assign(ops.copy(variable))
 
     def save_own_variables(self, store):
