@@ -5,10 +5,10 @@ import fractions
 
 import rich.box
 import rich.console
-import rich.progress
 import rich.table
 
 from tf_lottery import experiments
+from tf_lottery.commands import bars
 from tf_lottery.commands import run
 from tf_lottery.experiments import durations
 from tf_lottery.experiments.analyses import analyze
@@ -154,16 +154,7 @@ class _Shown(session.Progress):
 
     def __init__(self, console):
         self._console = console
-        self._bar = rich.progress.Progress(
-            rich.progress.TextColumn("{task.description}"),
-            rich.progress.BarColumn(),
-            rich.progress.TaskProgressColumn(),
-            rich.progress.TextColumn("time left"),
-            rich.progress.TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self._bar = bars.time_left(console)
         self._task, self._slow = None, False
 
     def __enter__(self):

@@ -7,10 +7,10 @@ import time
 
 import rich.box
 import rich.console
-import rich.progress
 import rich.table
 
 from tf_lottery import experiments
+from tf_lottery.commands import bars
 from tf_lottery.commands import readers
 from tf_lottery.experiments import budgets
 from tf_lottery.experiments import durations
@@ -139,16 +139,7 @@ class _Shown(progress.Progress):
 
     def __init__(self, console):
         self._console = console
-        self._bar = rich.progress.Progress(
-            rich.progress.TextColumn("{task.description}"),
-            rich.progress.BarColumn(),
-            rich.progress.TaskProgressColumn(),
-            rich.progress.TextColumn("time left"),
-            rich.progress.TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self._bar = bars.time_left(console)
 
     def __enter__(self):
         self._bar.start()
