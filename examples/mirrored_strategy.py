@@ -19,9 +19,10 @@ from tf_lottery import experiments
 
 def devices():
     """Names of the GPUs, or of two halves of the CPU."""
-    gpus = tf.config.list_logical_devices("GPU")
+    # Logical devices cannot be changed any more once they were listed.
+    gpus = tf.config.list_physical_devices("GPU")
     if len(gpus) > 1:
-        return [device.name for device in gpus]
+        return [f"GPU:{i}" for i in range(len(gpus))]
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(
         cpu, [tf.config.LogicalDeviceConfiguration()] * 2
@@ -53,8 +54,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=3)
     args = parser.parse_args()
-    keras.utils.set_random_seed(0)
     strategy = tf.distribute.MirroredStrategy(devices())
+    keras.utils.set_random_seed(0)
     data = experiments.load("digits")
     with strategy.scope():
         model = make_model()
