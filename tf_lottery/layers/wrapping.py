@@ -1,6 +1,7 @@
 """Puts `Masked` around the layers of a whole model, and takes it off."""
 
 import keras
+from keras import ops
 
 from tf_lottery import constraints
 from tf_lottery import weights
@@ -122,12 +123,13 @@ def _clone(model, clone_layer, verb):
         held = constraints.keep_of(variable)
         keep = constraints.keep_of(target[key])
         if held is None:
-            target[key].assign(variable)
+            # Two models of one array: JAX would give it away in both.
+            target[key].assign(ops.copy(variable))
             continue
         # What a pruned weight is counts for nothing, whoever changed it.
         target[key].assign(constraints.masked(held.mask, variable))
         if keep is not None:
-            keep.mask.assign(held.mask)
+            keep.mask.assign(ops.copy(held.mask))
     return clone
 
 
