@@ -116,7 +116,9 @@ def relative(pattern, scores, current):
     for key, score in scores.items():
         alive = [abs(float(v)) for v in score[current[key]]]
         total = math.fsum(alive)
-        found[key] = score * (len(alive) / total) if total else score
+        # In float16 the product would round units into each other's place.
+        exact = score.astype("float64")
+        found[key] = exact * (len(alive) / total) if total else exact
     return found
 
 
