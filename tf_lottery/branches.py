@@ -73,7 +73,7 @@ class KeepPoints(keras.callbacks.Callback):
     def _keep(self):
         if self._imp.round or not self._paths:
             return
-        step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+        step = self._imp.step
         if step in self._paths:
             place = run_directory.RunDirectory(self._paths.pop(step))
             place.path.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ import json
 import math
 import pathlib
 
+from tf_lottery import files
 from tf_lottery.analysis import charts
 
 KINDS = (
@@ -75,7 +76,7 @@ def read(directory):
         List of `Finding`, in the order of `KINDS`.
 
     Raises:
-        ValueError: If a file is damaged.
+        DamagedFileError: If a file is damaged.
     """
     paths = [pathlib.Path(directory) / f"{kind}.json" for kind in KINDS]
     return [_read(path) for path in paths if path.exists()]
@@ -85,7 +86,7 @@ def _read(path):
     try:
         return Finding.from_dict(json.loads(path.read_text("utf-8")))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(
+        raise files.DamagedFileError(
             f"File '{path}' is damaged: {error!r}. Expected: what "
             "`tf-lottery analyze` wrote."
         ) from error

@@ -135,7 +135,7 @@ def _table(path):
     try:
         with open(path, newline="", encoding="utf-8") as file:
             rows = [
-                {name: _value(text) for name, text in row.items()}
+                {name: value_of(text) for name, text in row.items()}
                 for row in csv.DictReader(file)
             ]
     except FileNotFoundError as error:
@@ -147,7 +147,8 @@ def _table(path):
     return rows
 
 
-def _value(text):
+def value_of(text):
+    """Returns what a cell of a CSV file says: a number, a boolean or text."""
     if text in ("", None):
         return None
     if text in ("True", "False"):
