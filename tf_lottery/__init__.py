@@ -28,6 +28,8 @@ from tf_lottery.callbacks import (
 from tf_lottery.holding import hold as hold
 from tf_lottery.holding import masks_of as masks_of
 from tf_lottery.holding import strip as strip
+from tf_lottery.loading import load_model as load_model
+from tf_lottery.loading import load_weights as load_weights
 from tf_lottery.pruning import prune as prune
 from tf_lottery.summaries import summary as summary
 from tf_lottery.ticket import Ticket as Ticket

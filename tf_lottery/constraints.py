@@ -1,17 +1,27 @@
-"""The constraint that keeps pruned weights at zero."""
+"""Masks on variables.
+
+A mask belongs to a weight: it stands on the variable itself, as its
+constraint, and whatever is assigned to the variable goes through it.
+"""
+
+import warnings
 
 import keras
 import numpy as np
 from keras import ops
 
+from tf_lottery import backends
+from tf_lottery import internals
+
 
 def masked(mask, value):
-    """Returns `value` where `mask` is 1 and exactly +0.0 where it is 0.
+    """Returns `value` where `mask` is true and exactly +0.0 where it is not.
 
     A plain product would not do: `nan * 0` is `nan`, and `-w * 0` is `-0.0`.
 
     Args:
-        mask: Tensor of zeros and ones, of the dtype and shape of `value`.
+        mask: Tensor of booleans, or of zeros and ones, of the shape of
+            `value`.
         value: Tensor or `keras.Variable`.
 
     Returns:
@@ -19,40 +29,52 @@ def masked(mask, value):
     """
     value = ops.convert_to_tensor(value)
     mask = ops.convert_to_tensor(mask)
-    if keras.backend.backend() == "tensorflow":
+    if backends.is_tensorflow() and mask.dtype == value.dtype:
         import tensorflow as tf
 
         # One fused kernel, twice as fast as a selection by booleans.
         return tf.math.multiply_no_nan(value, mask)
-    return ops.where(ops.not_equal(mask, 0), value, ops.zeros_like(value))
+    return ops.where(ops.cast(mask, "bool"), value, ops.zeros_like(value))
 
 
 class Keep(keras.constraints.Constraint):
-    """Projects a weight onto its mask after every step of any optimizer.
+    """A mask on a variable, held after every step of any optimizer.
 
-    The constraint sits on the variable itself (`variable.constraint`), so a
-    mask survives even `model.compile` with another optimizer. It is made by
-    `tf_lottery.optimizers.Masked` and `tf_lottery.layers.Masked`, which own
-    the mask and save it; a user has no need to make one.
+    It is `variable.constraint`, which every Keras optimizer applies. Values
+    that are assigned to the variable (`set_weights`, `load_weights`, an
+    average that takes its place) lose what the mask prunes, too.
+    `tf_lottery.hold` and `tf_lottery.layers.Masked` make it.
 
     Args:
-        mask: `keras.Variable` of zeros and ones, shaped like the weight.
+        mask: `keras.Variable` of booleans, or of zeros and ones in the dtype
+            of the weight; shaped like the weight.
         constraint: The constraint the weight had before, applied first, or
             `None`.
-        in_layer: Whether a wrapper layer owns the mask, instead of the
-            optimizer. Defaults to `False`.
+        in_layer: Whether a wrapper layer owns the mask and saves it. Defaults
+            to `False`.
     """
 
     def __init__(self, mask, constraint=None, in_layer=False):
         self.mask = mask
         self.constraint = constraint
         self.in_layer = in_layer
+        # Whether gradients are masked as well.
+        self.enforced = in_layer
+        self._has_warned = False
         self._bound = None
 
     def __call__(self, w):
+        if not self.enforced and not self._has_warned:
+            self._has_warned = True
+            _warn_of_optimizer(w)
         if self.constraint is not None:
             w = self.constraint(w)
-        return masked(self.mask if self._bound is None else self._bound, w)
+        return masked(self.value, w)
+
+    @property
+    def value(self):
+        """The mask as a variable, or as the tensor that was bound."""
+        return self.mask if self._bound is None else self._bound
 
     def bind(self, value):
         """Uses `value` as the mask while a stateless step is traced.
@@ -68,18 +90,66 @@ class Keep(keras.constraints.Constraint):
         self._bound = None
 
 
+def _warn_of_optimizer(variable):
+    warnings.warn(
+        f"Weight '{variable.path}' is pruned, but the optimizer that trains "
+        "it does not hold masks: the weight stays zero, while clipping, "
+        "momentum and averages see the gradients of what is pruned. Call "
+        "`tf_lottery.hold(model, tf_lottery.masks_of(model))`, or wrap the "
+        "optimizer: `tf_lottery.optimizers.Masked(optimizer)`.",
+        stacklevel=4,
+    )
+
+
 def keep_of(variable):
     """Returns the `Keep` on a variable, or `None`."""
     constraint = getattr(variable, "constraint", None)
     return constraint if isinstance(constraint, Keep) else None
 
 
-def attach(variable, mask, in_layer=False):
-    """Puts `Keep(mask)` on a variable, in place of an older one."""
-    old = keep_of(variable)
-    constraint = variable.constraint if old is None else old.constraint
-    variable.constraint = Keep(mask, constraint, in_layer)
+def attach(variable, mask=None, in_layer=False):
+    """Puts a `Keep` on a variable, in place of an older one.
+
+    Args:
+        variable: `keras.Variable`.
+        mask: `keras.Variable`, see `Keep`. Defaults to a new one of all ones.
+        in_layer: Boolean, see `Keep`. Defaults to `False`.
+
+    Returns:
+        The `Keep`.
+    """
+    detach(variable)
+    mask = _new_mask(variable) if mask is None else mask
+    variable.constraint = Keep(mask, variable.constraint, in_layer)
+    variable.assign = _assignment(variable)
     return variable.constraint
+
+
+def _new_mask(variable):
+    # The fused kernel of TensorFlow takes a mask of the weight's own dtype.
+    fused = backends.is_tensorflow() and "float" in variable._dtype
+    return keras.Variable(
+        initializer="ones",
+        shape=tuple(variable.shape),
+        dtype=variable._dtype if fused else "bool",
+        trainable=False,
+        autocast=False,
+        name=f"{variable.name}_mask",
+    )
+
+
+def _assignment(variable):
+    """The `assign` of a variable with a mask."""
+
+    def assign(value):
+        keep = keep_of(variable)
+        fits = tuple(np.shape(value)) == tuple(variable.shape)
+        if keep is not None and fits and not internals.is_stateless():
+            value = ops.convert_to_tensor(value, dtype=variable._dtype)
+            value = masked(keep.mask, value)
+        return type(variable).assign(variable, value)
+
+    return assign
 
 
 def detach(variable):
@@ -87,6 +157,7 @@ def detach(variable):
     keep = keep_of(variable)
     if keep is not None:
         variable.constraint = keep.constraint
+        del variable.assign
 
 
 def mask_of(variable):
@@ -106,6 +177,5 @@ def current_masks(variables):
 
 def project(variable):
     """Sets the pruned weights of a variable to zero now."""
-    keep = keep_of(variable)
-    if keep is not None:
-        variable.assign(masked(keep.mask, variable))
+    if keep_of(variable) is not None:
+        variable.assign(variable)

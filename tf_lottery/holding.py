@@ -1,11 +1,14 @@
 """Holding masks on a model, reading them, rewinding under them."""
 
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
 from keras import ops
 
 from tf_lottery import constraints
+from tf_lottery import homes
+from tf_lottery import internals
 from tf_lottery import layers
 from tf_lottery import optimizers
 from tf_lottery import snapshots
@@ -15,55 +18,121 @@ from tf_lottery import weights as weights_lib
 def hold(model, masks):
     """Holds masks on a model: pruned weights are 0.0 from now on.
 
-    The optimizer is wrapped by `tf_lottery.optimizers.Masked`; where the
-    model has `tf_lottery.layers.Masked` layers, these take the masks. Weights
-    that are not named keep the masks they have.
+    A mask belongs to its weight and stays there, whatever happens to the
+    model: another `compile` or optimizer, freezing and unfreezing, a new
+    model around its layers, `set_weights`, and every file that Keras writes.
+    Where the model is compiled, its optimizer is wrapped by
+    `tf_lottery.optimizers.Masked`, which keeps what is pruned out of
+    momentum and clipping, too; `compile` does so for a model that holds
+    masks already. The mask of a frozen weight waits until it is trained.
 
-    Weights assigned by hand later (`set_weights`, `load_weights`) may bring
-    pruned ones back; they are zero again at the end of the next `fit`, or at
-    once by `hold(model, masks_of(model))`. After another `compile` the masks
-    go on holding, but the new optimizer does not know them: its slots fill
-    up, and a file saved then has none. The same call puts that right.
+    Weights that are not named keep the masks they have.
 
     Args:
-        model: A built `keras.Model`, compiled unless its layers are wrapped.
+        model: A built `keras.Model`.
         masks: Dict from weight key to boolean array, `True` = kept.
 
     Raises:
-        ValueError: If the model is not built or not compiled, or a key, a
-            shape or a frozen weight does not fit.
+        ValueError: If the model is not built, or a key or a shape does not
+            fit. The model is then as it was.
     """
     variables = check_masks(model, masks)
-    check_holders(model, [variables[key] for key in masks])
-    in_layers = {key for key in masks if _held_in_layer(variables[key])}
-    for key in in_layers:
-        constraints.keep_of(variables[key]).assign(masks[key])
-    if in_layers:
-        optimizers.project(
-            model.optimizer if _is_compiled(model) else None,
-            [variables[key] for key in in_layers],
-        )
-    rest = [
-        (variables[key], mask)
-        for key, mask in masks.items() if key not in in_layers
+    place(model, masks)
+    optimizers.project(_optimizer(model), [variables[key] for key in masks])
+
+
+def place(model, masks):
+    """Puts masks on weights; optimizer slots stay as they are."""
+    internals.install()
+    owners = weights_lib.owners(model)
+    new = [
+        key for key in masks if constraints.keep_of(owners[key][0]) is None
     ]
-    if rest:
-        optimizers.set_masks(model, optimizers.attach(model), rest)
+    with internals.strategy_scope(model):
+        for key in new:
+            variable, layer = owners[key]
+            constraints.attach(variable)
+            homes.settle(layer, variable)
+    for key, mask in masks.items():
+        constraints.keep_of(owners[key][0]).assign(mask)
+        constraints.project(owners[key][0])
+    if _is_compiled(model) and not _all_in_layers(model):
+        optimizers.attach(model)
+        if new:
+            internals.forget_trace(model)
 
 
-def _held_in_layer(variable):
-    keep = constraints.keep_of(variable)
-    return keep is not None and keep.in_layer
+def _all_in_layers(model):
+    return all(
+        keep.in_layer for variable in model.variables
+        if (keep := constraints.keep_of(variable)) is not None
+    )
 
 
 def _is_compiled(model):
     return getattr(model, "optimizer", None) is not None and model.compiled
 
 
-def check_holders(model, variables):
-    """Raises unless layers or an optimizer can hold masks of `variables`."""
-    if not all(map(_held_in_layer, variables)):
-        optimizers.check_compiled(model)
+def _optimizer(model):
+    return model.optimizer if _is_compiled(model) else None
+
+
+def on_compile(model):
+    """Enforces the masks of a model by the optimizer it was compiled with.
+
+    Keras calls it at the end of `compile`, see `tf_lottery.internals`.
+    """
+    if not _is_compiled(model):
+        return
+    if any(constraints.keep_of(v) is not None for v in model.variables):
+        settle(model)
+        if not _all_in_layers(model):
+            optimizers.attach(model)
+        return
+    masked = optimizers.find(model.optimizer)
+    if masked is not None and masked.expected and not internals.is_loading():
+        masked.has_arrived()
+        warnings.warn(
+            f"Model '{model.name}' holds no masks: it is a clone, or was "
+            "loaded from a legacy .h5 file, and its optimizer held masks on "
+            "other weights. Call `tf_lottery.hold(model, "
+            "tf_lottery.masks_of(original))`, or save as .keras.",
+            stacklevel=5,
+        )
+
+
+def settle(model):
+    """Follows what Keras has done to weights with masks.
+
+    Warns:
+        UserWarning: If a weight was replaced by one of another shape, or its
+            layer adds something to it (LoRA).
+    """
+    lost, added = [], []
+    for key, (variable, layer) in weights_lib.owners(model).items():
+        lost += [
+            f"{key.rpartition('/')[0]}/{name}" for name in homes.move(layer)
+        ]
+        if constraints.keep_of(variable) and _has_lora(layer, variable):
+            added.append(key)
+    if lost:
+        warnings.warn(
+            f"Model '{model.name}' no longer holds masks of {lost}: these "
+            "weights were replaced by others of another shape.",
+            stacklevel=3,
+        )
+    if added:
+        warnings.warn(
+            f"The layers of {added} add LoRA to their pruned kernels, so what "
+            "they compute with, and what is saved, has no zeros. Prune after "
+            "LoRA is merged, or enable it on layers that are not pruned.",
+            stacklevel=3,
+        )
+
+
+def _has_lora(layer, variable):
+    kernel = getattr(layer, "_kernel", None)
+    return kernel is variable and getattr(layer, "lora_enabled", False)
 
 
 def check_masks(model, masks):
@@ -88,12 +157,6 @@ def check_masks(model, masks):
                 f"The mask of '{key}' must be a boolean array of shape "
                 f"{shape}. Received: {mask.dtype} of shape {mask.shape}."
             )
-        if not variables[key].trainable:
-            raise ValueError(
-                f"Weight '{key}' is frozen (not trainable), so no mask can be "
-                "held on it. Set `layer.trainable = True` and compile again, "
-                "or leave it out."
-            )
     return variables
 
 
@@ -108,6 +171,7 @@ def masks_of(model):
         model holds none.
     """
     weights_lib.check_built(model)
+    settle(model)
     return {
         key: mask
         for key, variable in weights_lib.variables(model).items()
@@ -171,12 +235,14 @@ def rewind(model, snapshot, masks=None):
             Defaults to the masks held now.
     """
     variables = weights_lib.variables(model)
+    masks = masks_of(model) if masks is None else masks
+    place(model, masks)
     snapshots.restore(
         [variables[key] for key in snapshot.weights],
         snapshot.weights.values(),
     )
     snapshots.restore(optimizers.state(model.optimizer), snapshot.optimizer)
-    hold(model, masks_of(model) if masks is None else masks)
+    optimizers.project(model.optimizer, [variables[key] for key in masks])
 
 
 def strip(model):
@@ -206,9 +272,21 @@ def strip(model):
     return plain
 
 
+def let_go(model, keys=None):
+    """Takes masks off weights; pruned weights are zero, and may be trained.
+
+    Args:
+        model: A built `keras.Model`.
+        keys: Iterable of weight keys. Defaults to all weights.
+    """
+    for key, (variable, layer) in weights_lib.owners(model).items():
+        if keys is None or key in keys:
+            constraints.project(variable)
+            constraints.detach(variable)
+            homes.leave(layer, variable)
+
+
 def _let_go(model):
-    for variable in weights_lib.variables(model).values():
-        constraints.project(variable)
-        constraints.detach(variable)
+    let_go(model)
     if _is_compiled(model):
         optimizers.detach(model)

@@ -98,7 +98,6 @@ def prune(
         )
     found = weights_lib.inspect(model, exclude, include)
     variables = weights_lib.prunable(model, exclude, include)
-    holding.check_holders(model, variables.values())
     rates = allocation.rates_of(
         found, variables, sparsity, name="sparsity", allow_zero=True
     )

@@ -79,6 +79,19 @@ def variables(model):
     return {key: variable for key, _, variable, _ in _walk(model)}
 
 
+def owners(model):
+    """Returns every variable of a model, and its layer, by weight key.
+
+    Args:
+        model: A built `keras.Model`.
+
+    Returns:
+        Dict from weight key to a pair of `keras.Variable` and
+        `keras.layers.Layer`.
+    """
+    return {key: (v, layer) for key, _, v, layer in _walk(model)}
+
+
 def inspect(model, exclude=(), include=()):
     """Returns every weight of a model and whether it can be pruned.
 

@@ -4,11 +4,12 @@ from tf_lottery.optimizers.holding import attach as attach
 from tf_lottery.optimizers.holding import check_compiled as check_compiled
 from tf_lottery.optimizers.holding import compile_like as compile_like
 from tf_lottery.optimizers.holding import detach as detach
-from tf_lottery.optimizers.holding import set_masks as set_masks
 from tf_lottery.optimizers.masked import Masked as Masked
+from tf_lottery.optimizers.masked import awaits_masks as awaits_masks
 from tf_lottery.optimizers.masked import find as find
 from tf_lottery.optimizers.slots import initial_values as initial_values
 from tf_lottery.optimizers.slots import innermost as innermost
+from tf_lottery.optimizers.slots import leaves as leaves
 from tf_lottery.optimizers.slots import project as project
 from tf_lottery.optimizers.slots import slots_of as slots_of
 from tf_lottery.optimizers.state import name_of as name_of

@@ -1,10 +1,10 @@
 """Puts `Masked` on a model, and takes it off."""
 
-import contextlib
+import weakref
 
 import keras
 
-from tf_lottery import constraints
+from tf_lottery import internals
 from tf_lottery import snapshots
 from tf_lottery.optimizers.masked import Masked
 from tf_lottery.optimizers.masked import find
@@ -12,47 +12,36 @@ from tf_lottery.optimizers.state import state
 
 
 def attach(model):
-    """Makes sure that a compiled model's optimizer can hold masks.
+    """Makes sure that the optimizer of a compiled model enforces masks.
 
-    The model's optimizer, with all it has learned, becomes the inner one.
-    Masks that stayed on variables when `compile` replaced an older `Masked`
-    are taken over.
+    The model's optimizer, with all it has learned, becomes the inner one;
+    inside a `LossScaleOptimizer`, the one that this scales the loss for.
 
     Args:
-        model: A built and compiled `keras.Model`.
+        model: A compiled `keras.Model`.
 
     Returns:
-        The model's `Masked` optimizer, built.
+        The model's `Masked` optimizer.
 
     Raises:
         ValueError: If the model is not compiled.
     """
     check_compiled(model)
+    if find(model.optimizer) is None:
+        with internals.strategy_scope(model):
+            optimizer = _wrapped(model.optimizer)
+        internals.set_optimizer(model, optimizer)
+        internals.forget_trace(model)
     masked = find(model.optimizer)
-    if masked is None:
-        with _scope(model):
-            masked = Masked(model.optimizer)
-        _set_optimizer(model, masked)
-    if not model.optimizer.built:
-        with _scope(model):
-            model.optimizer.build(model.trainable_variables)
-    orphans = [
-        (variable, constraints.mask_of(variable))
-        for index, variable in enumerate(masked._trainable_variables)
-        if (keep := constraints.keep_of(variable)) is not None
-        and not keep.in_layer
-        and masked._masks[index] is not keep
-    ]
-    set_masks(model, masked, orphans)
+    masked.model = weakref.ref(model)
     return masked
 
 
-def set_masks(model, masked, masks):
-    """Sets masks; retraces the model's train step if it is new to a mask."""
-    with _scope(model):
-        is_new = masked.set_masks(masks)
-    if is_new:
-        _forget_trace(model)
+def _wrapped(optimizer):
+    if not hasattr(optimizer, "inner_optimizer"):
+        return Masked(optimizer)
+    optimizer.inner_optimizer = _wrapped(optimizer.inner_optimizer)
+    return optimizer
 
 
 def record_gradients(model, variables, frequency):
@@ -67,9 +56,9 @@ def record_gradients(model, variables, frequency):
         The `Masked` optimizer.
     """
     masked = find(model.optimizer)
-    with _scope(model):
+    with internals.strategy_scope(model):
         masked.record_gradients(variables, frequency)
-    _forget_trace(model)
+    internals.forget_trace(model)
     return masked
 
 
@@ -78,32 +67,32 @@ def forget_gradients(model):
     masked = find(model.optimizer)
     if masked is not None and masked._dense_gradients is not None:
         masked.forget_gradients()
-        _forget_trace(model)
+        internals.forget_trace(model)
 
 
 def detach(model):
     """Takes the `Masked` optimizer off a model; its inner one comes back."""
-    masked = find(model.optimizer)
-    if masked is None:
-        return
-    if masked is model.optimizer:
-        _set_optimizer(model, masked.inner_optimizer)
-    else:
-        outer = model.optimizer
-        while outer.inner_optimizer is not masked:
-            outer = outer.inner_optimizer
-        outer.inner_optimizer = masked.inner_optimizer
-        _set_optimizer(model, model.optimizer)
+    if find(model.optimizer) is not None:
+        optimizer = _unwrapped(model.optimizer)
+        internals.set_optimizer(model, optimizer)
+        internals.forget_trace(model)
+
+
+def _unwrapped(optimizer):
+    if isinstance(optimizer, Masked):
+        return optimizer.inner_optimizer
+    optimizer.inner_optimizer = _unwrapped(optimizer.inner_optimizer)
+    return optimizer
 
 
 def check_compiled(model):
     """Raises a `ValueError` unless a model's optimizer can hold masks."""
     if not model.compiled or getattr(model, "optimizer", None) is None:
         raise ValueError(
-            f"Model '{model.name}' must be compiled before masks can be held: "
-            "the optimizer holds them. Call `model.compile(optimizer, loss)` "
-            "first, or use `tf_lottery.layers.wrap(model)` in a training loop "
-            "without an optimizer of the model's own."
+            f"Model '{model.name}' must be compiled to be trained with masks: "
+            "the optimizer enforces them. Call `model.compile(optimizer, "
+            "loss)` first, or use `tf_lottery.layers.wrap(model)` in a "
+            "training loop without an optimizer of the model's own."
         )
     distribution = keras.distribution.distribution()
     if distribution is not None and not isinstance(
@@ -114,38 +103,6 @@ def check_compiled(model):
             f"keras.distribution.{type(distribution).__name__}. Expected: "
             "`keras.distribution.DataParallel`, or no distribution."
         )
-
-
-def _set_optimizer(model, optimizer):
-    """Replaces the optimizer of a compiled model and nothing else.
-
-    `compile` would also drop metrics and their state. The compile
-    configuration must know the new optimizer, or a saved file would be
-    loaded with the old one; and `compile` on loading must not put a second
-    `LossScaleOptimizer` around a chain that has one.
-    """
-    model.optimizer = optimizer
-    config = model._compile_config.config
-    config["optimizer"] = optimizer
-    while optimizer is not None:
-        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-            config["auto_scale_loss"] = False
-        optimizer = getattr(optimizer, "inner_optimizer", None)
-    _forget_trace(model)
-
-
-def _scope(model):
-    """Where variables are made that each device of a model has a copy of."""
-    strategy = getattr(model, "distribute_strategy", None)
-    if strategy is None:
-        return contextlib.nullcontext()
-    return strategy.scope()
-
-
-def _forget_trace(model):
-    """Makes a model trace its train step anew, if it has a traced one."""
-    if model.train_function is not None:
-        model.make_train_function(force=True)
 
 
 def compile_like(copy, model, with_state=True):

@@ -1,16 +1,17 @@
-"""The optimizer that holds masks while a model trains."""
+"""The optimizer that enforces masks while a model trains."""
 
 import contextlib
+import weakref
 
 import keras
-import numpy as np
 from keras import ops
 
 from tf_lottery import backends
 from tf_lottery import constraints
+from tf_lottery import internals
 from tf_lottery.optimizers import dense_gradients
+from tf_lottery.optimizers import legacy
 from tf_lottery.optimizers import slots
-
 
 # A weight of 0 with gradient 0 and slots 0 stays exactly 0 under these: each
 # weight's update follows from its own gradient and slots alone.
@@ -21,28 +22,39 @@ _KEEP_ZERO = frozenset(
         "Adadelta", "Lion", "Lamb", "Adafactor",
     )
 )
+# All else that is read or set is the inner optimizer's.
+_OWN = frozenset(
+    (
+        "inner_optimizer", "model", "expected", "legacy_masks",
+        "_dense_gradients",
+    )
+)
+# Made by a loader of Keras, which loads masks next.
+_awaiting = weakref.WeakSet()
 
 
 @keras.saving.register_keras_serializable(
     package="tf_lottery", name="MaskedOptimizer"
 )
 class Masked(keras.optimizers.Optimizer):
-    """Holds masks during training, around any Keras optimizer.
+    """Enforces masks during training, around any Keras optimizer.
 
     The gradient of a pruned weight is set to zero before the inner optimizer
     sees it, so that it reaches neither momentum nor clipping, and the weight
-    is set to exactly 0.0 after each step. Masks are variables of the
-    optimizer: they are saved in `.keras` and `.weights.h5` files, one bit
-    for a weight.
+    is exactly 0.0 after each step. The masks themselves stand on the weights
+    and are saved with the model, see `tf_lottery.hold`; the optimizer has
+    none of its own.
 
-    `tf_lottery.hold` puts this wrapper on a compiled model; pass it to
-    `model.compile` yourself where you want it from the start.
+    It is transparent: every attribute (`learning_rate`, `use_ema`,
+    `clipnorm`, `beta_1`) reads and acts through it, and its state in a file
+    is that of the inner optimizer.
+
+    `tf_lottery.hold` puts it on a compiled model, and `compile` on a model
+    that holds masks. Use it yourself in training loops of your own, or where
+    a model has several optimizers.
 
     Args:
         inner_optimizer: A `keras.optimizers.Optimizer`, or its name.
-        masked: Indices of the trainable variables that have a mask. Used by
-            loading; masks are set by `set_masks`. Defaults to none.
-        name: String, name of the optimizer. Defaults to `"masked"`.
 
     Example:
 
@@ -56,35 +68,46 @@ class Masked(keras.optimizers.Optimizer):
     2
     """
 
-    def __init__(self, inner_optimizer, masked=(), name="masked"):
-        super().__init__(learning_rate=0.0, name=name)
+    # Keras asks for it, as a sign that its own constructor was called.
+    _lock = False
+
+    def __init__(self, inner_optimizer):
+        # Without the constructor of `Optimizer`: it would make variables and
+        # settings beside those of the inner optimizer.
+        internals.install()
         self.inner_optimizer = keras.optimizers.get(inner_optimizer)
-        self._masked = sorted(masked)
-        self._masks = []
+        # Weak reference to the model it was put on.
+        self.model = None
+        # How many masks the optimizer had that this one was copied from.
+        self.expected = 0
+        # What a file of the first release has, until it is known to fit.
+        self.legacy_masks = None
         self._dense_gradients = None
 
-    def build(self, variables):
-        if self.built:
-            return
-        # `LossScaleOptimizer` would make its variables a second time.
-        if self.inner_optimizer.built:
-            self._unshare(variables)
-        else:
-            self.inner_optimizer.build(variables)
-        super().build(variables)
-        self._masks = [None] * len(variables)
-        for index in self._masked:
-            self._add_mask(index)
+    def __getattr__(self, name):
+        if name in _OWN or name.startswith(("__", "_self_")):
+            raise AttributeError(
+                f"'{type(self).__name__}' object has no attribute '{name}'"
+            )
+        return getattr(self.inner_optimizer, name)
 
-    def _add_mask(self, index):
-        variable = self._trainable_variables[index]
-        mask = self.add_variable(
-            shape=tuple(variable.shape),
-            dtype=variable.dtype,
-            initializer="ones",
-            name=f"mask_{index}",
-        )
-        self._masks[index] = constraints.attach(variable, mask)
+    def __setattr__(self, name, value):
+        if name in _OWN or name.startswith("_self_"):
+            super().__setattr__(name, value)
+        else:
+            setattr(self.inner_optimizer, name, value)
+
+    def __dir__(self):
+        # Keras saves what it finds here. The inner optimizer is saved in the
+        # place of this one.
+        inner = dir(self.inner_optimizer)
+        hidden = {"inner_optimizer"} if self.legacy_masks is None else set()
+        return sorted({*dir(type(self)), *inner, "inner_optimizer"} - hidden)
+
+    def build(self, variables):
+        # `LossScaleOptimizer` would make its variables a second time.
+        if not self.inner_optimizer.built:
+            self.inner_optimizer.build(variables)
 
     def set_masks(self, masks):
         """Sets masks; pruned weights and their slots become zero at once.
@@ -93,22 +116,25 @@ class Masked(keras.optimizers.Optimizer):
         gets its initial value back.
 
         Args:
-            masks: List of pairs of a trainable variable of the model and its
-                mask, a boolean array of the variable's shape, `True` = kept.
+            masks: List of pairs of a variable and its mask, a boolean array
+                of the variable's shape, `True` = kept.
 
         Returns:
             `True` if a variable got its first mask, so that functions traced
             before do not know it.
         """
-        before = len(self._masked)
+        new = [v for v, _ in masks if constraints.keep_of(v) is None]
+        for variable in new:
+            constraints.attach(variable)
         for variable, mask in masks:
-            index = self._get_variable_index(variable)
-            if self._masks[index] is None:
-                self._add_mask(index)
-                self._masked = sorted((*self._masked, index))
-            self._masks[index].mask.assign(np.asarray(mask))
+            constraints.keep_of(variable).assign(mask)
         slots.project(self.inner_optimizer, [variable for variable, _ in masks])
-        return len(self._masked) > before
+        return bool(new)
+
+    def has_arrived(self):
+        """Ends waiting for the masks of a file."""
+        self.expected, self.legacy_masks = 0, None
+        _awaiting.discard(self)
 
     def record_gradients(self, variables, frequency):
         """Keeps the gradients of pruned weights too, every so many steps.
@@ -133,13 +159,30 @@ class Masked(keras.optimizers.Optimizer):
         """Returns the gradient kept last, as an array, pruned or not."""
         return self._dense_gradients[self._get_variable_index(variable)]
 
-    def mask(self, index):
-        """Returns the mask variable of the trainable variable `index`."""
-        return self._masks[index].mask
-
     @property
     def variables(self):
-        return self._variables + self.inner_optimizer.variables
+        # JAX passes what a step reads as arguments; the masks are among it.
+        return [*self.inner_optimizer.variables, *self.masks_of_step()]
+
+    def masks_of_step(self):
+        """The masks among `variables`, as a list of `keras.Variable`."""
+        # JAX passes what a step reads as arguments.
+        if backends.name() != "jax":
+            return []
+        return [keep.mask for _, keep in self.held()]
+
+    def held(self, variables=None):
+        """Returns pairs of a variable and its `Keep`, where it has one.
+
+        Args:
+            variables: List of variables. Defaults to all that are trained.
+        """
+        if variables is None:
+            variables = self._trainable_variables
+        return [
+            (variable, keep) for variable in variables
+            if (keep := constraints.keep_of(variable)) and not keep.in_layer
+        ]
 
     @property
     def iterations(self):
@@ -149,98 +192,95 @@ class Masked(keras.optimizers.Optimizer):
     def learning_rate(self):
         return self.inner_optimizer.learning_rate
 
-    @learning_rate.setter
-    def learning_rate(self, value):
-        self.inner_optimizer.learning_rate = value
-
     def scale_loss(self, loss):
         return self.inner_optimizer.scale_loss(loss)
 
+    def exclude_from_weight_decay(self, var_list=None, var_names=None):
+        self.inner_optimizer.exclude_from_weight_decay(var_list, var_names)
+
+    def set_weights(self, weights):
+        self.inner_optimizer.set_weights(weights)
+
     def apply(self, grads, trainable_variables=None):
-        if trainable_variables is None:
-            trainable_variables = self._trainable_variables
-        trainable_variables = list(trainable_variables)
         if not self.built:
             with keras.name_scope(self.name):
-                self.build(trainable_variables)
-        self._check_variables_are_known(trainable_variables)
-        indices = [self._get_variable_index(v) for v in trainable_variables]
+                self.build(list(trainable_variables))
+        if trainable_variables is None:
+            trainable_variables = self._trainable_variables
+        variables = list(trainable_variables)
+        self._check_variables_are_known(variables)
         if self._dense_gradients is not None:
-            for index, gradient in zip(indices, grads):
+            for variable, gradient in zip(variables, grads):
+                index = self._get_variable_index(variable)
                 self._dense_gradients.record(index, gradient)
-        keeps = [self._masks[index] for index in indices]
         grads = [
-            g if k is None or g is None else constraints.masked(k.mask, g)
-            for k, g in zip(keeps, grads)
+            *map(_masked_gradient, grads, variables), *grads[len(variables):]
         ]
-        with self._spared():
-            self.inner_optimizer.apply(grads, trainable_variables)
+        with self._enforcing(variables):
+            self.inner_optimizer.apply(grads, variables)
         # Optimizers that mix weights move pruned ones before they are
         # projected, and the average is taken in between.
         for average, mask in self._averages():
             average.assign(constraints.masked(mask, average))
 
     def stateless_apply(self, optimizer_variables, grads, trainable_variables):
-        own = len(self._variables)
-        values = {
-            id(v): x for v, x in zip(self._variables, optimizer_variables)
-        }
-        keeps = [keep for keep in self._masks if keep is not None]
-        grads = [
-            g if k is None or g is None
-            else constraints.masked(values[id(k.mask)], g)
-            for k, g in zip(self._masks, grads)
-        ]
-        for keep in keeps:
-            keep.bind(values[id(keep.mask)])
+        held = self.held()
+        inner = optimizer_variables[:len(optimizer_variables) - len(held)]
+        values = optimizer_variables[len(inner):]
+        values = list(map(ops.convert_to_tensor, values))
+        for (_, keep), value in zip(held, values):
+            keep.bind(value)
+        grads = list(map(_masked_gradient, grads, self._trainable_variables))
         try:
-            with self._spared():
-                trainable, inner = self.inner_optimizer.stateless_apply(
-                    optimizer_variables[own:], grads, trainable_variables
+            with self._enforcing(self._trainable_variables):
+                trainable, state = self.inner_optimizer.stateless_apply(
+                    inner, grads, trainable_variables
                 )
+            return trainable, [*self._masked_averages(state), *values]
         finally:
-            for keep in keeps:
+            for _, keep in held:
                 keep.bind(None)
+
+    def _masked_averages(self, state):
+        state = list(state)
         positions = {
             id(v): i for i, v in enumerate(self.inner_optimizer.variables)
         }
-        inner = list(inner)
         for average, mask in self._averages():
             position = positions[id(average)]
-            inner[position] = constraints.masked(
-                values[id(mask)], inner[position]
-            )
-        return trainable, [*optimizer_variables[:own], *inner]
+            state[position] = constraints.masked(mask, state[position])
+        return state
 
     @contextlib.contextmanager
-    def _spared(self):
+    def _enforcing(self, variables):
         """Leaves out a projection that would find nothing to do.
 
         It is half of what holding costs. A constraint of the user's may
         revive weights, so theirs is followed by ours all the same.
         """
-        keeps_zero = type(slots.innermost(self.inner_optimizer)) in _KEEP_ZERO
-        spared = [
-            (self._trainable_variables[index], self._masks[index])
-            for index in self._masked
-            if keeps_zero and self._masks[index].constraint is None
-        ]
-        for variable, _ in spared:
-            variable.constraint = None
+        leaves = slots.leaves(self.inner_optimizer)
+        keep_zero = all(type(leaf) in _KEEP_ZERO for leaf in leaves)
+        held = self.held(variables)
+        for variable, keep in held:
+            keep.enforced = True
+            if keep_zero and keep.constraint is None:
+                variable.constraint = None
         try:
             yield
         finally:
-            for variable, keep in spared:
+            for variable, keep in held:
+                keep.enforced = False
                 variable.constraint = keep
 
     def _averages(self):
         """Pairs of a moving average of a weight and the weight's mask."""
-        optimizer = slots.innermost(self.inner_optimizer)
-        if not optimizer.use_ema:
-            return []
         return [
-            (optimizer._model_variables_moving_average[i], self.mask(i))
-            for i in self._masked
+            (average, keep.value)
+            for leaf in slots.leaves(self.inner_optimizer) if leaf.use_ema
+            for variable, average in zip(
+                leaf._trainable_variables, leaf._model_variables_moving_average
+            )
+            if (keep := constraints.keep_of(variable)) and not keep.in_layer
         ]
 
     def finalize_variable_values(self, var_list):
@@ -248,8 +288,8 @@ class Masked(keras.optimizers.Optimizer):
             # A first step that fails under JAX leaves variables without
             # values, and its error is the one to see.
             return
+        # With EMA the averages are written over the weights.
         self.inner_optimizer.finalize_variable_values(var_list)
-        # With EMA the averages were just written over the weights.
         for variable in var_list:
             constraints.project(variable)
         self._unshare(var_list)
@@ -260,53 +300,59 @@ class Masked(keras.optimizers.Optimizer):
         Weight and average are one array then under JAX, which the next `fit`
         would give away twice.
         """
-        uses_ema = slots.innermost(self.inner_optimizer).use_ema
+        uses_ema = any(
+            leaf.use_ema for leaf in slots.leaves(self.inner_optimizer)
+        )
         if uses_ema and backends.name() == "jax":
             for variable in variables:
                 variable.assign(ops.copy(variable))
 
     def save_own_variables(self, store):
-        for index in self._masked:
-            mask = np.asarray(ops.convert_to_numpy(self.mask(index)) != 0)
-            store[f"mask_{index}"] = np.packbits(mask, bitorder="little")
+        self.inner_optimizer.save_own_variables(store)
 
     def load_own_variables(self, store):
-        expected = [f"mask_{index}" for index in self._masked]
-        if sorted(store.keys()) != sorted(expected):
-            raise ValueError(
-                f"Optimizer '{self.name}' cannot load these masks: the file "
-                "and the model differ in which weights are masked. "
-                f"Received: {sorted(store.keys())}. Expected: {expected}."
-            )
-        for index in self._masked:
-            mask = self.mask(index)
-            bits = np.asarray(store[f"mask_{index}"])
-            size = int(np.prod(mask.shape))
-            if bits.size != -(-size // 8):
-                raise ValueError(
-                    f"The mask of variable {index} in the file does not fit. "
-                    f"Received: {bits.size} bytes. Expected: {-(-size // 8)} "
-                    f"bytes for shape {tuple(mask.shape)}."
-                )
-            kept = np.unpackbits(bits, count=size, bitorder="little")
-            mask.assign(kept.reshape(mask.shape))
+        if legacy.is_legacy(store):
+            # Keras finds the inner optimizer's state by itself.
+            self.legacy_masks = legacy.read(store, self._trainable_variables)
+        else:
+            self.inner_optimizer.load_own_variables(store)
 
     def get_config(self):
+        model = None if self.model is None else self.model()
+        variables = None if model is None else model.variables
         return {
-            "name": self.name,
-            "masked": list(self._masked),
             "inner_optimizer": keras.saving.serialize_keras_object(
                 self.inner_optimizer
             ),
+            "masks": len(self.held(variables)),
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        config = dict(config)
-        config["inner_optimizer"] = keras.saving.deserialize_keras_object(
-            config["inner_optimizer"], custom_objects=custom_objects
+        masked = cls(
+            keras.saving.deserialize_keras_object(
+                config["inner_optimizer"], custom_objects=custom_objects
+            )
         )
-        return cls(**config)
+        # The first release named the positions of the variables.
+        masked.expected = config.get("masks") or len(config.get("masked", ()))
+        if internals.is_loading():
+            _awaiting.add(masked)
+        return masked
+
+
+def _masked_gradient(gradient, variable):
+    keep = constraints.keep_of(variable)
+    if gradient is None or keep is None or keep.in_layer:
+        return gradient
+    # In the dtype of the weight, as Keras casts it too.
+    gradient = ops.cast(ops.convert_to_tensor(gradient), variable.dtype)
+    return constraints.masked(keep.value, gradient)
+
+
+def awaits_masks():
+    """Whether Keras is loading a model whose optimizer had masks."""
+    return bool(_awaiting)
 
 
 def find(optimizer):

@@ -16,6 +16,16 @@ def innermost(optimizer):
     return optimizer
 
 
+def leaves(optimizer):
+    """Returns the optimizers that step weights, as a list.
+
+    There is one, except inside a `keras.optimizers.MultiOptimizer`.
+    """
+    optimizer = innermost(optimizer)
+    parts = getattr(optimizer, "optimizers", None)
+    return [optimizer] if parts is None else list(map(innermost, parts))
+
+
 def slots_of(optimizer, variables):
     """Returns a list of (slot name, slot variable) for each variable.
 
@@ -57,22 +67,32 @@ def project(optimizer, variables):
     """Sets pruned weights to zero and their slots to the initial value.
 
     Args:
-        optimizer: A built optimizer, or `None` for the weights alone.
-        variables: List of trainable variables with a mask, all known to the
-            optimizer.
+        optimizer: An optimizer, or `None` for the weights alone.
+        variables: List of variables with a mask. Those that the optimizer
+            does not train have no slots.
     """
     for variable in variables:
         constraints.project(variable)
-    if optimizer is None or not optimizer.built:
+    if optimizer is None:
         return
-    optimizer = innermost(optimizer)
+    wanted = {id(variable) for variable in variables}
+    for leaf in leaves(optimizer):
+        if leaf.built:
+            _project_slots(leaf, wanted)
+
+
+def _project_slots(optimizer, wanted):
+    variables = optimizer._trainable_variables
+    if not any(id(variable) in wanted for variable in variables):
+        return
     initial = initial_values(optimizer)
-    slots = slots_of(optimizer, optimizer._trainable_variables)
-    for variable in variables:
+    for variable, slots in zip(variables, slots_of(optimizer, variables)):
+        if id(variable) not in wanted:
+            continue
         mask = constraints.keep_of(variable).mask
-        for name, slot in slots[optimizer._get_variable_index(variable)]:
+        for name, slot in slots:
             value = constraints.masked(mask, slot)
             if initial.get(name):
                 start = ops.full(slot.shape, initial[name], slot.dtype)
-                value = ops.where(ops.equal(mask, 0), start, value)
+                value = ops.where(ops.cast(mask, "bool"), value, start)
             slot.assign(value)

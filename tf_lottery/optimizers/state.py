@@ -6,17 +6,15 @@ from tf_lottery import snapshots
 from tf_lottery.optimizers.masked import Masked
 from tf_lottery.optimizers.masked import find
 from tf_lottery.optimizers.slots import innermost
+from tf_lottery.optimizers.slots import leaves
 
 
 def state(optimizer):
     """Returns the variables that a rewind restores: all but the masks."""
     masked = find(optimizer)
-    if masked is None:
-        return list(optimizer.variables)
-    if masked is optimizer:
-        return list(masked.inner_optimizer.variables)
-    masks = {id(v) for v in masked._variables}
-    return [v for v in optimizer.variables if id(v) not in masks]
+    masks = () if masked is None else masked.masks_of_step()
+    ids = {id(mask) for mask in masks}
+    return [v for v in optimizer.variables if id(v) not in ids]
 
 
 def name_of(optimizer):
@@ -40,12 +38,11 @@ def reset(optimizer, variables, step=0):
         variables: List of the trainable variables of its model.
         step: Integer, the number of training steps done. Defaults to 0.
     """
-    masked = find(optimizer)
-    inner = optimizer if masked is not optimizer else masked.inner_optimizer
-    fresh = type(inner).from_config(inner.get_config())
+    fresh = type(optimizer).from_config(optimizer.get_config())
     fresh.build(variables)
     snapshots.restore(state(optimizer), snapshots.capture(state(fresh)))
-    innermost(optimizer)._iterations.assign(step)
+    for part in (innermost(optimizer), *leaves(optimizer)):
+        part._iterations.assign(step)
 
 
 def rewind_schedule(model, snapshot):
@@ -56,7 +53,7 @@ def rewind_schedule(model, snapshot):
         snapshot: `Snapshot` of the rewinding point.
     """
     reset(model.optimizer, model.trainable_variables, snapshot.step)
-    rate = innermost(model.optimizer)._learning_rate
+    rates = {id(leaf._learning_rate) for leaf in leaves(model.optimizer)}
     for variable, array in zip(state(model.optimizer), snapshot.optimizer):
-        if variable is rate:
+        if id(variable) in rates:
             variable.assign(array)

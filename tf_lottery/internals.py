@@ -1,0 +1,126 @@
+"""Private ground of Keras that masks stand on.
+
+Keras has no public way to save something of one's own with every model, nor
+to hear of a `compile`. Both are attributes here that `keras.Model` gets when
+the first mask is held: Keras looks for what it saves among the attributes of
+a model, and sets one when `compile` ends. `import tf_lottery` adds nothing.
+"""
+
+import contextlib
+
+import keras
+from keras.src.backend.common import global_state
+from keras.src.backend.common import stateless_scope
+from keras.src.saving import keras_saveable
+
+# The name of the group in a saved file.
+GROUP = "_tf_lottery_masks"
+
+_hooks = {}
+
+
+class Saveable(keras_saveable.KerasSaveable):
+    """The base class of what Keras saves and loads with a model."""
+
+    def _obj_type(self):
+        # Keras knows a fixed set of words; this one has no attributes of its
+        # own that would hide ours.
+        return "Loss"
+
+
+def register(carry, compiled):
+    """Names what `install` calls for any model.
+
+    Args:
+        carry: Function from a `keras.Model` to the `Saveable` that is saved
+            and loaded with it, or `None`.
+        compiled: Function that is called with a model after its `compile`.
+    """
+    _hooks.update(carry=carry, compiled=compiled)
+
+
+def install():
+    """Adds the attributes to `keras.Model`, once in a process."""
+    if GROUP not in vars(keras.Model):
+        setattr(keras.Model, GROUP, property(_hooks["carry"]))
+        keras.Model._compile_config = _CompileConfig()
+
+
+class _CompileConfig:
+    """The attribute that Keras sets at the end of `compile`."""
+
+    def __get__(self, model, owner=None):
+        if model is None:
+            return self
+        config = vars(model).get("_compile_config")
+        if config is None:
+            raise AttributeError(f"Model '{model.name}' was not compiled.")
+        # Saving to a legacy .h5 file takes the optimizer out, for good.
+        config.config.setdefault("optimizer", getattr(model, "optimizer", None))
+        return config
+
+    def __set__(self, model, config):
+        vars(model)["_compile_config"] = config
+        _hooks["compiled"](model)
+
+    def __delete__(self, model):
+        vars(model).pop("_compile_config", None)
+
+
+def set_optimizer(model, optimizer):
+    """Replaces the optimizer of a compiled model and nothing else.
+
+    `compile` would also drop metrics and their state. The compile
+    configuration must know the new optimizer, or a saved file would be
+    loaded with the old one; and `compile` on loading must not put a second
+    `LossScaleOptimizer` around a chain that has one.
+
+    Args:
+        model: A compiled `keras.Model`.
+        optimizer: `keras.optimizers.Optimizer`.
+    """
+    model.optimizer = optimizer
+    config = model._compile_config.config
+    config["optimizer"] = optimizer
+    while optimizer is not None:
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            config["auto_scale_loss"] = False
+        optimizer = getattr(optimizer, "inner_optimizer", None)
+
+
+def strategy_scope(model):
+    """Where variables are made that each device of a model has a copy of."""
+    strategy = getattr(model, "distribute_strategy", None)
+    if strategy is None:
+        return contextlib.nullcontext()
+    return strategy.scope()
+
+
+def forget_trace(model):
+    """Makes a model trace its train step anew, if it has a traced one."""
+    if getattr(model, "train_function", None) is not None:
+        model.make_train_function(force=True)
+
+
+def is_stateless():
+    """Whether assignments are collected instead of done, as under JAX."""
+    return stateless_scope.in_stateless_scope()
+
+
+def is_loading():
+    """Whether a model is made from a file that Keras loads."""
+    shared = global_state.get_global_attribute("shared_objects/id_to_obj_map")
+    return shared is not None
+
+
+def path_in_file(store):
+    """Returns where in a file a group of variables lies, or `None`.
+
+    Args:
+        store: What Keras gives to `save_own_variables`.
+    """
+    for name in ("_h5_entry_path", "path"):
+        path = getattr(store, name, None)
+        if isinstance(path, str):
+            return path
+    return None

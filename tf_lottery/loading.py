@@ -1,0 +1,100 @@
+"""Models and weights from files, with their masks."""
+
+import keras
+import numpy as np
+
+from tf_lottery import carrier
+from tf_lottery import holding
+from tf_lottery import optimizers
+from tf_lottery import snapshots
+from tf_lottery import weights as weights_lib
+
+
+def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
+    """Loads a model that Keras saved, with the masks it held.
+
+    As `keras.saving.load_model`, which restores masks where it restores the
+    optimizer, and of every class: also of one that overrides `compile`, as
+    the tasks of KerasHub do, of one that was saved before it was compiled,
+    and with `compile=False`. Masks are enforced from the next `compile` on
+    where the model is not compiled.
+
+    Args:
+        filepath: Path of a `.keras` file.
+        custom_objects: Dict from name to class or function that Keras does
+            not know. Defaults to `None`.
+        compile: Boolean, whether to compile the model as it was. Defaults to
+            `True`.
+        safe_mode: Boolean, whether to refuse files that run code of their
+            own. Defaults to `True`.
+
+    Returns:
+        A `keras.Model`.
+
+    Raises:
+        ValueError: If the file is no model, or its masks do not fit it.
+
+    Example:
+
+    >>> import os, tempfile
+    >>> import keras, tf_lottery as tfl
+    >>> model = keras.Sequential(
+    ...     [keras.Input((8,)), keras.layers.Dense(5, name="fc")])
+    >>> model.compile("adam", "mse")
+    >>> _ = tfl.prune(model, sparsity=0.75)
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.keras")
+    >>> model.save(path)
+    >>> int(tfl.masks_of(tfl.load_model(path))["fc/kernel"].sum())
+    10
+    """
+    with carrier.asked_for():
+        return keras.saving.load_model(
+            filepath, custom_objects, compile=compile, safe_mode=safe_mode
+        )
+
+
+def load_weights(model, filepath, **kwargs):
+    """Loads weights that Keras saved into a model, with their masks.
+
+    As `model.load_weights`. Masks of the file take the place of those the
+    model holds; a file without masks leaves these as they are, and the
+    weights that they prune are zero. If the file does not fit, the model is
+    as it was.
+
+    Args:
+        model: A built `keras.Model`.
+        filepath: Path of a `.weights.h5` or `.keras` file.
+        **kwargs: Passed to `model.load_weights`.
+
+    Raises:
+        ValueError: If the file does not fit the model.
+    """
+    before, masks = holding.capture(model, step=0), holding.masks_of(model)
+    # Nothing is pruned while Keras assigns: the file may keep more.
+    holding.place(model, {k: np.ones_like(mask) for k, mask in masks.items()})
+    try:
+        with carrier.asked_for() as found:
+            model.load_weights(filepath, **kwargs)
+    except BaseException:
+        _restore(model, before, masks)
+        raise
+    variables = weights_lib.variables(model)
+    holding.hold(model, {
+        key: mask for key, mask in masks.items()
+        if id(variables[key]) not in found
+    })
+
+
+def _restore(model, snapshot, masks):
+    variables = weights_lib.variables(model)
+    holding.let_go(model, holding.masks_of(model).keys() - masks.keys())
+    holding.place(model, {k: np.ones_like(mask) for k, mask in masks.items()})
+    snapshots.restore(
+        [variables[key] for key in snapshot.weights],
+        snapshot.weights.values(),
+    )
+    if model.compiled:
+        snapshots.restore(
+            optimizers.state(model.optimizer), snapshot.optimizer
+        )
+    holding.hold(model, masks)

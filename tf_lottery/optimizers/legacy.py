@@ -1,0 +1,45 @@
+"""Optimizers in files of the first release, which kept masks by position."""
+
+import numpy as np
+
+from tf_lottery import masks as masks_lib
+
+_PREFIX = "mask_"
+
+
+def is_legacy(store):
+    """Whether a group of a file has masks of the first release, or nothing.
+
+    Args:
+        store: What Keras gives to `load_own_variables`.
+    """
+    return all(str(key).startswith(_PREFIX) for key in store.keys())
+
+
+def read(store, variables):
+    """Reads the masks of an optimizer by the positions of its variables.
+
+    Args:
+        store: What Keras gives to `load_own_variables`.
+        variables: List of the trainable variables of the model.
+
+    Returns:
+        List of pairs of a variable and a boolean array.
+
+    Raises:
+        ValueError: If a position or a size does not fit.
+    """
+    masks = []
+    for key in store.keys():
+        index = int(key[len(_PREFIX):])
+        bits = np.asarray(store[key]).tobytes()
+        variable = variables[index] if index < len(variables) else None
+        if variable is None or len(bits) != -(-int(np.prod(variable.shape)) // 8):
+            fitting = None if variable is None else tuple(variable.shape)
+            raise ValueError(
+                "A mask of the file does not fit the weight at its position. "
+                f"Received: {len(bits)} bytes for variable {index}. "
+                f"Expected: a mask of shape {fitting}, one bit for a weight."
+            )
+        masks.append((variable, masks_lib.unpack(bits, variable.shape)))
+    return masks
