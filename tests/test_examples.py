@@ -12,6 +12,7 @@ EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 TINY = ("--preset", "lenet-digits", "--iterations", "40", "--rounds", "2")
 EXPECTED = {
     "quickstart.py": ("Trained alone it reaches",),
+    "everyday_journey.py": ("int8, ",),
     "late_rewinding.py": ("rewind_to=0.1",),
     "custom_training_loop.py": ("0 revived weights",),
     "critical_compression.py": ("3.33", "random"),

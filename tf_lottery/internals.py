@@ -88,6 +88,21 @@ def set_optimizer(model, optimizer):
         optimizer = getattr(optimizer, "inner_optimizer", None)
 
 
+def is_built(model):
+    """Whether a model and all of its layers have their variables."""
+    return model.built and all(x.built for x in model._flatten_layers())
+
+
+def build(model, batch):
+    """Builds a model, and what it was compiled with, from a batch.
+
+    Args:
+        model: A compiled `keras.Model`.
+        batch: Structure of arrays, or of their shapes and dtypes.
+    """
+    model._symbolic_build(data_batch=batch)
+
+
 def strategy_scope(model):
     """Where variables are made that each device of a model has a copy of."""
     strategy = getattr(model, "distribute_strategy", None)

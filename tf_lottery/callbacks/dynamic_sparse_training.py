@@ -143,8 +143,8 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
             "seed": self.seed,
         }
 
-    def on_train_begin(self, logs=None):
-        super().on_train_begin(logs)
+    def begin(self):
+        super().begin()
         self._end_step = self._moving = None
         if self.method == "rigl":
             self._check_gradients()
@@ -162,7 +162,7 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
 
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)
-        if self._end_step is None:
+        if self.is_begun and self._end_step is None:
             self._end_step = self._find_end(epoch)
 
     def update(self, steps):

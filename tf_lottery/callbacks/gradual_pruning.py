@@ -105,8 +105,8 @@ class GradualPruning(mask_updater.MaskUpdater):
             "include": list(self.include),
         }
 
-    def on_train_begin(self, logs=None):
-        super().on_train_begin(logs)
+    def begin(self):
+        super().begin()
         self._layouts = layouts.layouts_of(
             weights_lib.inspect(self.model, self.exclude, self.include)
         )

@@ -25,8 +25,6 @@ from tf_lottery.callbacks import pruner
 from tf_lottery.callbacks import round_callbacks as round_callbacks_lib
 from tf_lottery.callbacks import run_record
 from tf_lottery.callbacks import session
-from tf_lottery.callbacks import sparsity_board
-from tf_lottery.callbacks import strategies
 from tf_lottery.callbacks import watchdog
 
 
@@ -249,11 +247,15 @@ class IterativeMagnitudePruning(pruner.Pruner):
         """
         return self._record.winning_ticket()
 
-    def on_train_begin(self, logs=None):
+    def begin(self):
         model = self.model
-        optimizers.check_compiled(model)
-        strategies.check(model)
-        sparsity_board.attach(self)
+        if self.directory is not None and self.was_early:
+            raise ValueError(
+                f"Model '{model.name}' was built inside `fit`, after its "
+                "epochs had begun, so its run could not be resumed. Give it "
+                "an input shape (`keras.Input`) or call it on a batch of data "
+                f"first. Received: directory={self.directory!r}"
+            )
         found = weights_lib.inspect(model, self.exclude, self.include)
         self._variables = weights_lib.prunable(
             model, self.exclude, self.include
@@ -291,6 +293,8 @@ class IterativeMagnitudePruning(pruner.Pruner):
         self._take_snapshot()
 
     def on_epoch_begin(self, epoch, logs=None):
+        if self.is_early(self.on_epoch_begin, epoch):
+            return
         if epoch != self._clock.fit_epoch:
             raise ValueError(
                 f"`fit` is at epoch {epoch}, but the rounds are at epoch "
@@ -312,6 +316,8 @@ class IterativeMagnitudePruning(pruner.Pruner):
         self._call("on_epoch_begin", self._clock.epoch, logs)
 
     def on_train_batch_begin(self, batch, logs=None):
+        if self.is_early(self.on_train_batch_begin, batch):
+            return
         if self._epoch_over:
             self._end_epoch()
         self._call("on_train_batch_begin", batch, logs)
@@ -514,7 +520,7 @@ class IterativeMagnitudePruning(pruner.Pruner):
         return self._session.open(self.model, plan, self.protocol())
 
     def _resume(self, position):
-        """Goes on where a run that was killed was saved last."""
+        """Resumes where a run that was killed was saved last."""
         clock = self._clock
         self._session.resume(clock, self._record, position)
         self._masks = self._record.masks(clock.round)

@@ -5,11 +5,8 @@ from keras import ops
 from tf_lottery import constraints
 from tf_lottery import holding
 from tf_lottery import masks as masks_lib
-from tf_lottery import optimizers
 from tf_lottery import weights as weights_lib
 from tf_lottery.callbacks import pruner
-from tf_lottery.callbacks import sparsity_board
-from tf_lottery.callbacks import strategies
 
 
 class MaskUpdater(pruner.Pruner):
@@ -40,16 +37,15 @@ class MaskUpdater(pruner.Pruner):
             f"{type(self).__name__} must implement `update`."
         )
 
-    def on_train_begin(self, logs=None):
-        optimizers.check_compiled(self.model)
-        strategies.check(self.model)
-        sparsity_board.attach(self)
+    def begin(self):
         self._variables = weights_lib.prunable(
             self.model, self.exclude, self.include
         )
         self._step = self._steps_done()
 
     def on_epoch_begin(self, epoch, logs=None):
+        if self.is_early(self.on_epoch_begin, epoch):
+            return
         # `BackupAndRestore` may have set the model to a later step.
         self._step = self._steps_done()
 

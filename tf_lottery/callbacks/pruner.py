@@ -1,14 +1,25 @@
-"""What callbacks that prune tell the callbacks beside them."""
+"""What callbacks that prune have in common."""
 
 import keras
+
+from tf_lottery import internals
+from tf_lottery import optimizers
+from tf_lottery.callbacks import sparsity_board
+from tf_lottery.callbacks import strategies
 
 
 class Pruner(keras.callbacks.Callback):
     """The base class of callbacks that prune while a model trains.
 
+    Keras builds a model without input shapes inside `fit`; under TensorFlow
+    when the first batch is at hand, after callbacks have heard of training,
+    epoch and batch. Subclasses begin in `begin`, which has a built model, and
+    ask `is_early` in hooks that come before a batch.
+
     Attributes:
         results: List of `tf_lottery.results.RoundResult`, or `None` where
             training has no rounds.
+        was_early: Boolean, whether the model was built after epochs began.
     """
 
     results = None
@@ -18,6 +29,50 @@ class Pruner(keras.callbacks.Callback):
         raise NotImplementedError(
             f"{type(self).__name__} must implement `protocol`."
         )
+
+    def begin(self):
+        """Begins to prune; the model is built."""
+        raise NotImplementedError(
+            f"{type(self).__name__} must implement `begin`."
+        )
+
+    def on_train_begin(self, logs=None):
+        optimizers.check_compiled(self.model)
+        strategies.check(self.model)
+        self._early, self.was_early = None, False
+        if internals.is_built(self.model):
+            sparsity_board.attach(self)
+            self.begin()
+            return
+        self._early, self.was_early = [], True
+        self._step_of_keras = self.model.train_function
+        self.model.train_function = self._first_step
+
+    @property
+    def is_begun(self):
+        """Whether `begin` was called: the model is built."""
+        return self._early is None
+
+    def is_early(self, hook, *args):
+        """Whether the model is not built yet: the hook is called again then.
+
+        Args:
+            hook: The bound method that asks.
+            *args: Its arguments.
+        """
+        if self.is_begun:
+            return False
+        self._early.append((hook, args))
+        return True
+
+    def _first_step(self, iterator):
+        self.model.train_function = self._step_of_keras
+        internals.build(self.model, iterator.element_spec)
+        early, self._early = self._early, None
+        self.begin()
+        for hook, args in early:
+            hook(*args)
+        return self.model.train_function(iterator)
 
 
 def name_of(value):
