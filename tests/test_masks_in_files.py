@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+import pathlib
 import pickle
 import warnings
 import zipfile
@@ -299,6 +300,28 @@ def test_state_of_the_optimizer_is_that_of_a_plain_file(data, tmp_path):
                 tfl.optimizers.state(model.optimizer))
     for left, right in state:
         np.testing.assert_array_equal(np.array(left), np.array(right))
+
+
+FIRST_RELEASE = pathlib.Path(__file__).parent / "data"
+
+
+def test_files_of_the_first_release(data, tmp_path):
+    path = FIRST_RELEASE / "first_release.keras"
+    model = keras.saving.load_model(path)
+    masks = tfl.masks_of(model)
+    assert {k: int(m.sum()) for k, m in masks.items()} == {
+        "fc/kernel": 23, "logits/kernel": 13}
+    assert int(model.optimizer.iterations) == 2
+    slots = np.array(model.optimizer.variables[2])
+    assert slots.any()
+    assert_trains(model, masks, data)
+    model.save(tmp_path / "again.keras")
+    assert_holds(keras.saving.load_model(tmp_path / "again.keras"), masks)
+    tfl.prune(model, 0.8)
+    tfl.load_weights(model, FIRST_RELEASE / "first_release.weights.h5")
+    assert_holds(model, masks)
+    np.testing.assert_array_equal(
+        np.array(model.optimizer.variables[2]), slots)
 
 
 def test_masks_take_a_bit_for_a_weight(tmp_path):

@@ -142,12 +142,21 @@ def _assignment(variable):
     """The `assign` of a variable with a mask."""
 
     def assign(value):
-        keep = keep_of(variable)
-        fits = tuple(np.shape(value)) == tuple(variable.shape)
-        if keep is not None and fits and not internals.is_stateless():
+        if applies(value):
             value = ops.convert_to_tensor(value, dtype=variable._dtype)
-            value = masked(keep.mask, value)
+            value = masked(keep_of(variable).mask, value)
         return type(variable).assign(variable, value)
+
+    def applies(value):
+        keep = keep_of(variable)
+        return (
+            keep is not None
+            and not internals.is_stateless()
+            # JAX takes it away while a model trains; what comes back from a
+            # step is masked.
+            and keep.mask._value is not None
+            and tuple(np.shape(value)) == tuple(variable.shape)
+        )
 
     return assign
 

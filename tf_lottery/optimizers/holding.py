@@ -32,6 +32,7 @@ def attach(model):
             optimizer = _wrapped(model.optimizer)
         internals.set_optimizer(model, optimizer)
         internals.forget_trace(model)
+        find(optimizer).unshare(model.trainable_variables)
     masked = find(model.optimizer)
     masked.model = weakref.ref(model)
     return masked

@@ -34,12 +34,14 @@ def read(store, variables):
         index = int(key[len(_PREFIX):])
         bits = np.asarray(store[key]).tobytes()
         variable = variables[index] if index < len(variables) else None
-        if variable is None or len(bits) != -(-int(np.prod(variable.shape)) // 8):
-            fitting = None if variable is None else tuple(variable.shape)
+        shape = () if variable is None else tuple(variable.shape)
+        if variable is None or len(bits) != -(-int(np.prod(shape)) // 8):
             raise ValueError(
-                "A mask of the file does not fit the weight at its position. "
-                f"Received: {len(bits)} bytes for variable {index}. "
-                f"Expected: a mask of shape {fitting}, one bit for a weight."
+                "The masks of this file lie by position, and do not fit: "
+                "weights were frozen before it was saved. Load it with "
+                "`compile=False`, and hold its masks by `tf_lottery.hold`. "
+                f"Received: {len(bits)} bytes for variable {index}. Expected: "
+                f"one bit for a weight, of shape {shape}."
             )
         masks.append((variable, masks_lib.unpack(bits, variable.shape)))
     return masks

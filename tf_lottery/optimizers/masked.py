@@ -92,8 +92,11 @@ class Masked(keras.optimizers.Optimizer):
         return getattr(self.inner_optimizer, name)
 
     def __setattr__(self, name, value):
-        if name in _OWN or name.startswith("_self_"):
+        if name == "inner_optimizer" or name.startswith("_self_"):
             super().__setattr__(name, value)
+        elif name in _OWN:
+            # Keras would track variables inside as the inner optimizer's.
+            object.__setattr__(self, name, value)
         else:
             setattr(self.inner_optimizer, name, value)
 
@@ -292,9 +295,9 @@ class Masked(keras.optimizers.Optimizer):
         self.inner_optimizer.finalize_variable_values(var_list)
         for variable in var_list:
             constraints.project(variable)
-        self._unshare(var_list)
+        self.unshare(var_list)
 
-    def _unshare(self, variables):
+    def unshare(self, variables):
         """Gives weights arrays of their own after a `fit` with EMA.
 
         Weight and average are one array then under JAX, which the next `fit`
