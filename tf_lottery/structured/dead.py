@@ -7,6 +7,7 @@ from keras import ops
 
 from tf_lottery import graph as graph_lib
 from tf_lottery import holding
+from tf_lottery import reasons
 from tf_lottery import weights as weights_lib
 from tf_lottery.structured import constants as constants_lib
 from tf_lottery.structured import liveness
@@ -142,8 +143,11 @@ def _masks(model, masks, weights):
     held = holding.masks_of(model)
     if held:
         return held
-    prunable = [w for w in weights_lib.inspect(model) if w.reason is None]
-    return {w.key: np.asarray(weights[w.key] != 0) for w in prunable}
+    prunable = [
+        weight.key for weight in weights_lib.inspect(model)
+        if weight.reason is None or weight.reason in reasons.ON_REQUEST
+    ]
+    return {key: np.asarray(weights[key] != 0) for key in prunable}
 
 
 def _warn(binding, model):
