@@ -37,12 +37,13 @@ def is_allowed(collapse):
 
 
 def report(model, masks, collapse, before, layouts=None):
-    """Tells of layers with next to nothing left, and of a dead network.
+    """Tells of layers that are empty or nearly so, and of a dead network.
 
-    A layer is told of when it is empty, or not one in 20 of its outputs
-    keeps a weight; a network when no path leads through it (followed under
+    A network is dead when no path leads through it (followed under
     TensorFlow alone, where some layer keeps fewer weights than it has
-    outputs). What `before` says already is not said again.
+    outputs). Where one weight of each layer is kept, none is empty: then a
+    layer is told of when not one in 20 of its outputs keeps a weight. What
+    `before` says already is not said again.
 
     Args:
         model: The `keras.Model` that is pruned.
@@ -57,17 +58,20 @@ def report(model, masks, collapse, before, layouts=None):
             dead.
 
     Warns:
-        UserWarning: Otherwise, and of layers that are nearly empty.
+        UserWarning: Otherwise.
     """
     layouts = layouts_lib.complete(
         layouts, {key: np.shape(mask) for key, mask in masks.items()}
     )
-    dead = _why_dead(model, masks, before, layouts)
-    if dead and collapse == "error":
-        raise ValueError(f"{_message(masks, dead)} Received: collapse='error'")
-    found = dead or _why_thin(masks, before, layouts)
-    if found:
-        warnings.warn(_message(masks, found), stacklevel=3)
+    problem = _why_dead(model, masks, before, layouts)
+    if problem and collapse == "error":
+        raise ValueError(
+            f"{_message(masks, problem)} Received: collapse='error'"
+        )
+    if not problem and not is_allowed(collapse):
+        problem = _why_thin(masks, before, layouts)
+    if problem:
+        warnings.warn(_message(masks, problem), stacklevel=3)
 
 
 def _why_dead(model, masks, before, layouts):

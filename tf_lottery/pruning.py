@@ -63,11 +63,11 @@ def prune(
             each step. Defaults to the criterion's own number, which is 100
             for `"synflow"` and 1 for the others.
         collapse: What to do where all of a layer would go: `"keep-one"`
-            keeps the best weight of every layer, `"warn"` and `"error"` take
-            the masks as they come. Where next to nothing is left of a layer,
-            or no path from input to output (followed under TensorFlow
-            alone), a warning names it; `"error"` refuses empty layers and
-            dead networks instead. Defaults to `"keep-one"`.
+            keeps the best weight of every layer, and warns of layers that
+            keep next to nothing but that; `"warn"` and `"error"` take the
+            masks as they come, and warn of empty layers or raise. So do all
+            where no path is left from input to output (followed under
+            TensorFlow alone). Defaults to `"keep-one"`.
         exclude: Layer names or patterns that are left alone; `"@first"` and
             `"@last"` mean the first and the last prunable layer.
         include: Embeddings and depthwise kernels that are pruned too.

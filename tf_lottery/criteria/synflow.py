@@ -64,9 +64,9 @@ class SynFlow(Criterion):
     Args:
         input_shape: Tuple of integers, the shape of one input without the
             batch dimension; a list or dict of such for several inputs.
-            Defaults to `None`: that of the model, with unknown dimensions
-            taken as 32; for a subclassed model the one it was built with, or
-            else that of the data.
+            Defaults to `None`: that of the model; where it leaves dimensions
+            open those of the data, or without data 32. For a subclassed
+            model that of the data, or else the one it was built with.
 
     Raises:
         ValueError: When called: if the input's shape is not known, a weight
@@ -223,6 +223,7 @@ def _warn(model, bent):
 def _ones(model, shape, context):
     """Returns a function that gives the input of ones."""
     specs = _specs(model, shape, context)
+    _check_fits(model, specs)
 
     def ones():
         return keras.tree.map_structure(
@@ -239,15 +240,34 @@ def _specs(model, shape, context):
         inputs = model._functional._inputs_struct
     if shape is not None:
         return _given(shape, inputs)
-    if inputs is not None:
-        return keras.tree.map_structure(_spec, inputs)
-    if context.data is not None:
+    is_open = inputs is None or any(
+        None in x.shape[1:] for x in keras.tree.flatten(inputs)
+    )
+    if is_open and context.data is not None:
         data = batches_lib.batches_of(context.data, criterion="synflow")
         x = next(iter(data))[0]
         return keras.tree.map_structure(
             lambda a: _spec(keras.KerasTensor((1, *a.shape[1:]), a.dtype)), x
         )
+    if inputs is not None:
+        return keras.tree.map_structure(_spec, inputs)
     return _built(model)
+
+
+def _check_fits(model, specs):
+    """Raises a `ValueError` unless a model can be called on such inputs."""
+    try:
+        keras.backend.compute_output_spec(model, specs)
+    # Whatever the model's own code raises.
+    except Exception as error:
+        shapes = [tuple(x.shape) for x in keras.tree.flatten(specs)]
+        raise ValueError(
+            f"Criterion 'synflow' cannot call model '{model.name}' on an "
+            f"input of ones. Received: inputs of shapes {shapes}, where "
+            f"{type(error).__name__}: {error}. Expected: `data`, whose shapes "
+            "are taken where the model leaves them open, or "
+            "`criterion=tf_lottery.criteria.SynFlow(input_shape=...)`."
+        ) from error
 
 
 def _spec(tensor):

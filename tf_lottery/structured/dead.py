@@ -20,6 +20,8 @@ class Dead:
         model: A built `keras.Model`.
         masks: Dict from weight key to boolean array, or `None`, see
             `structured.compact`.
+        inputs: Batch in the structure the model takes, to see constants on.
+            Defaults to `None`: random.
 
     Attributes:
         graph: `tf_lottery.graph.Graph` of the model.
@@ -28,7 +30,8 @@ class Dead:
         constant: Boolean array over the ids: dead, for it does not vary.
     """
 
-    def __init__(self, model, masks):
+    def __init__(self, model, masks, inputs=None):
+        self.inputs = inputs
         self.graph = graph_lib.trace(model)
         self.weights = {
             key: ops.convert_to_numpy(variable)
@@ -73,10 +76,12 @@ class Dead:
     def constants(self, weights=None):
         """The constants under the model's weights, or under others."""
         if weights is not None:
-            return constants_lib.Constants(self.graph, self._masked(weights))
+            return constants_lib.Constants(
+                self.graph, self._masked(weights), self.inputs
+            )
         if self._constants is None:
             self._constants = constants_lib.Constants(
-                self.graph, self._masked(self.weights)
+                self.graph, self._masked(self.weights), self.inputs
             )
         return self._constants
 
