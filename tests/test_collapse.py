@@ -78,8 +78,9 @@ def test_keep_one_keeps_one_and_says_so(entry):
     with pytest.warns(UserWarning, match=words) as told:
         masks = ENTRIES[entry](bottleneck())
     assert np.count_nonzero(masks[TINY]) == 1
+    told = [str(w.message) for w in told if "collapse" in str(w.message)]
     assert len(told) == 1
-    assert "Choose a lower sparsity" in str(told[0].message)
+    assert "Choose a lower sparsity" in told[0]
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
@@ -265,7 +266,7 @@ EXAMPLE = np.ones((2, 50), "float32")
 
 
 def test_synflow_takes_the_shape_of_the_data():
-    with pytest.raises(ValueError, match="synflow.*Expected: `data`"):
+    with pytest.raises(ValueError, match="(?s)synflow.*Expected: `data`"):
         tfl.prune(particular(), 0.5, "synflow")
     data = EXAMPLE, np.zeros((2, 2))
     masks = tfl.prune(particular(), 0.5, "synflow", data=data)
@@ -278,7 +279,7 @@ def test_synflow_takes_the_shape_of_the_data():
 def test_paths_take_example_inputs():
     model = particular()
     tfl.prune(model, 0.5)
-    with pytest.raises(ValueError, match="sizes tried.*Expected: `inputs`"):
+    with pytest.raises(ValueError, match="(?s)sizes tried.*Expected: `inputs`"):
         tfl.paths.effective_density(model)
     assert "Expected: `inputs`" in tfl.summary(model).reason
     found = tfl.summary(model, inputs=EXAMPLE).effective

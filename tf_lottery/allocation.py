@@ -94,7 +94,7 @@ def at_sparsity(rates, masks, allow_collapse=False):
         sparsity = rates[keys[0]]
         inside = {key: masks[key] for key in keys}
         size, survivors = masks_lib.size(inside), masks_lib.count(inside)
-        least = 1 if allow_collapse else len(keys)
+        least = 0 if allow_collapse else len(keys)
         keep = size - round(sparsity * size)
         if not least <= keep <= survivors:
             raise ValueError(

@@ -63,7 +63,9 @@ def report(model, masks, collapse, before, layouts=None):
     layouts = layouts_lib.complete(
         layouts, {key: np.shape(mask) for key, mask in masks.items()}
     )
-    problem = _why_dead(model, masks, before, layouts)
+    # Who asks for an error wants to know of what was empty before, too.
+    known = [] if collapse == "error" else paths.collapsed(before)
+    problem = _why_dead(model, masks, known, layouts)
     if problem and collapse == "error":
         raise ValueError(
             f"{_message(masks, problem)} Received: collapse='error'"
@@ -74,8 +76,7 @@ def report(model, masks, collapse, before, layouts=None):
         warnings.warn(_message(masks, problem), stacklevel=3)
 
 
-def _why_dead(model, masks, before, layouts):
-    known = paths.collapsed(before)
+def _why_dead(model, masks, known, layouts):
     empty = [key for key in paths.collapsed(masks) if key not in known]
     if empty:
         return f"Nothing is left of {brief(empty)}."
@@ -83,7 +84,7 @@ def _why_dead(model, masks, before, layouts):
         np.count_nonzero(mask) < _outputs(mask, layouts[key]).size
         for key, mask in masks.items()
     )
-    if not may_be_cut or not backends.is_tensorflow():
+    if known or not may_be_cut or not backends.is_tensorflow():
         return None
     try:
         return paths.why_dead(model, masks)

@@ -257,7 +257,7 @@ def _specs(model, shape, context):
 def _check_fits(model, specs):
     """Raises a `ValueError` unless a model can be called on such inputs."""
     try:
-        keras.backend.compute_output_spec(model, specs)
+        model.compute_output_spec(specs)
     # Whatever the model's own code raises.
     except Exception as error:
         shapes = [tuple(x.shape) for x in keras.tree.flatten(specs)]
