@@ -93,7 +93,7 @@ class SynFlow(Criterion):
     def prepare(self, model, variables, context):
         parts = list(dict.fromkeys(model._flatten_layers()))
         embeddings = _embeddings(parts)
-        ones = _ones(model, self.input_shape, context)
+        specs = _specs(model, self.input_shape, context)
         functional = Functional(
             model, variables, "float64", replace=_straightened(parts)
         )
@@ -116,7 +116,7 @@ class SynFlow(Criterion):
                     if id(variables[key]) in embeddings else value
                     for key, value in values.items()
                 }
-                outputs = functional.outputs(passed, ones(), absolute)
+                outputs = functional.outputs(passed, _ones(specs), absolute)
                 split = [heads.split(o) for o in keras.tree.flatten(outputs)]
                 bent.update(_bent_operations(split))
                 return sum(map(_sum_of, split))
@@ -125,7 +125,11 @@ class SynFlow(Criterion):
             return {key: ops.abs(found[key] * values[key]) for key in values}
 
         def scores(masks):
-            found = flow(masks)
+            try:
+                found = flow(masks)
+            except Exception:
+                _check_fits(model, specs)
+                raise
             if bent:
                 _warn(model, bent)
                 bent.clear()
@@ -220,17 +224,11 @@ def _warn(model, bent):
     )
 
 
-def _ones(model, shape, context):
-    """Returns a function that gives the input of ones."""
-    specs = _specs(model, shape, context)
-    _check_fits(model, specs)
-
-    def ones():
-        return keras.tree.map_structure(
-            lambda spec: ops.ones(spec.shape, spec.dtype), specs
-        )
-
-    return ones
+def _ones(specs):
+    """Returns the input of ones."""
+    return keras.tree.map_structure(
+        lambda spec: ops.ones(spec.shape, spec.dtype), specs
+    )
 
 
 def _specs(model, shape, context):
