@@ -15,7 +15,7 @@ from tf_lottery.layers import masked
 
 def score(model, masks=None, epsilon=None):
     criterion = lookahead.Lookahead(epsilon)
-    variables = weights.prunable(model)
+    variables = weights.prunable(model, include="*")
     return criterion(model, variables, Context(masks=masks))
 
 

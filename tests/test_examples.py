@@ -17,6 +17,10 @@ EXPECTED = {
     "custom_training_loop.py": ("0 revived weights",),
     "critical_compression.py": ("3.33", "random"),
     "prune_before_training.py": ("snip, shuffled", "--epochs", "1"),
+    "layer_collapse.py": (
+        "not depthwise", "--networks", "ds_cnn", "--dataset", "digits",
+        "--epochs", "1", "--samples", "256",
+    ),
     "watch_in_tensorboard.py": (
         "sparsity/against_sparsity", "--rounds", "1", "--epochs", "1",
     ),

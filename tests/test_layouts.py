@@ -143,7 +143,7 @@ def test_layouts_of_layers(name):
         layer.build((None, 5, 8), (None, 5, 8))
     else:
         layer.build((None, *shape))
-    found = layouts.layouts_of(weights.inspect(layer))
+    found = layouts.layouts_of(weights.inspect(layer, include="*"))
     assert found == {k: Layout(*axes) for k, axes in expected.items()}
 
 
@@ -161,7 +161,7 @@ def test_layouts_of_equations(equation, output, inputs, outputs):
     layer = keras.layers.EinsumDense(equation, output)
     shape = (None, 4, 8) if "abc" in equation else (None, 8)
     layer.build(shape)
-    found = layouts.layouts_of(weights.inspect(layer))
+    found = layouts.layouts_of(weights.inspect(layer, include="*"))
     assert found == {"kernel": Layout(inputs, outputs)}
 
 
@@ -210,7 +210,7 @@ def test_unknown_layers_have_the_default_layout():
 
     layer = Mine()
     layer.build((None, 2))
-    found = layouts.layouts_of(weights.inspect(layer))
+    found = layouts.layouts_of(weights.inspect(layer, include="*"))
     assert found == {"table": Layout((1,), (2,))}
 
 

@@ -180,8 +180,6 @@ def assign(model, data):
     model.set_weights([np.ones_like(w) for w in model.get_weights()])
 
 
-
-
 EVENTS = {
     "nothing": nothing,
     "recompile": recompile,

@@ -112,7 +112,9 @@ def test_exclude_and_include():
     model.compile("adam", loss())
     masks = tfl.prune(model, 0.5, exclude=["logits"])
     assert list(masks) == ["fc/kernel"]
-    masks = tfl.prune(model, 0.7, include=["words"], exclude=["logits"])
+    masks = tfl.prune(
+        model, 0.7, scope="layer", include=["words"], exclude=["logits"]
+    )
     assert list(masks) == ["words/embeddings", "fc/kernel"]
     assert_pruned(model, masks)
 
@@ -142,7 +144,8 @@ def test_density_cannot_rise(scope, compiled):
 @pytest.mark.parametrize("scope", ["global", "layer"])
 def test_one_weight_of_each_layer_is_left(scope, compiled):
     compiled.get_layer("fc2").kernel.assign(np.full((12, 12), 1e-9))
-    masks = tfl.prune(compiled, 0.95)
+    with pytest.warns(UserWarning, match="left of 'fc2/kernel': 1 of 144"):
+        masks = tfl.prune(compiled, 0.95)
     assert masks["fc2/kernel"].sum() == 1
     with pytest.raises(ValueError, match="one of each.*sparsity=0.999"):
         tfl.prune(compiled, 0.999, scope=scope)

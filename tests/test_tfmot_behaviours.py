@@ -85,7 +85,7 @@ def revived(model):
 @pytest.mark.parametrize("name", ONE_LAYER)
 def test_every_layer_type_reaches_the_target(name):
     model = one_layer(name)
-    masks = tfl.prune(model, 0.75, scope="layer")
+    masks = tfl.prune(model, 0.75, scope="layer", include="*")
     assert masks
     for mask in masks.values():
         assert mask.sum() == mask.size - round(0.75 * mask.size)

@@ -57,19 +57,22 @@ def allocate(rates, masks, scope, number):
     return groups, keep
 
 
-def after_rate(rates, masks):
+def after_rate(rates, masks, allow_collapse=False):
     """Returns how many weights a round leaves that removes a rate of them.
 
     Args:
         rates: Dict from weight key to the fraction of survivors to remove.
         masks: Dict from weight key to boolean array, the masks so far.
+        allow_collapse: Whether a weight may lose everything. Defaults to
+            `False`: one weight of each key stays.
 
     Returns:
-        Callable for `allocate`. At least one weight of each key stays.
+        Callable for `allocate`.
     """
     def number(keys):
         survivors = masks_lib.count({key: masks[key] for key in keys})
-        return max(survivors - round(rates[keys[0]] * survivors), len(keys))
+        least = 0 if allow_collapse else len(keys)
+        return max(survivors - round(rates[keys[0]] * survivors), least)
 
     return number
 
@@ -91,7 +94,7 @@ def at_sparsity(rates, masks, allow_collapse=False):
         sparsity = rates[keys[0]]
         inside = {key: masks[key] for key in keys}
         size, survivors = masks_lib.size(inside), masks_lib.count(inside)
-        least = 1 if allow_collapse else len(keys)
+        least = 0 if allow_collapse else len(keys)
         keep = size - round(sparsity * size)
         if not least <= keep <= survivors:
             raise ValueError(

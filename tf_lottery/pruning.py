@@ -1,21 +1,23 @@
 """Pruning in one sentence: score, select, hold."""
 
 import dataclasses
+import math
 import warnings
 
+import numpy as np
+
 from tf_lottery import allocation
-from tf_lottery import backends
+from tf_lottery import collapse as collapse_lib
 from tf_lottery import constraints
 from tf_lottery import criteria
 from tf_lottery import graph
 from tf_lottery import holding
 from tf_lottery import layouts as layouts_lib
 from tf_lottery import masks as masks_lib
-from tf_lottery import paths
 from tf_lottery import patterns
+from tf_lottery import reasons
 from tf_lottery import weights as weights_lib
-
-_COLLAPSE = ("keep-one", "error", "warn")
+from tf_lottery.patterns.pattern import brief
 
 
 def prune(
@@ -35,7 +37,7 @@ def prune(
     """Prunes a model once, before or after training, and holds the masks.
 
     Args:
-        model: A built `keras.Model`, compiled unless its layers are wrapped.
+        model: A built `keras.Model`.
         sparsity: Float in [0, 1), the fraction of all prunable weights that
             is removed afterwards, or a dict from layer name or pattern to
             such a fraction (`{"*": 0.9, "logits": 0.5}`). What is pruned
@@ -61,13 +63,14 @@ def prune(
             each step. Defaults to the criterion's own number, which is 100
             for `"synflow"` and 1 for the others.
         collapse: What to do where all of a layer would go: `"keep-one"`
-            keeps the best weight of every layer; `"error"` and `"warn"` take
-            the masks as they come and tell which layers are empty, or that
-            no path is left from input to output (paths are followed under
+            keeps the best weight of every layer, and warns of layers that
+            keep next to nothing but that; `"warn"` and `"error"` take the
+            masks as they come, and warn of empty layers or raise. So do all
+            where no path is left from input to output (followed under
             TensorFlow alone). Defaults to `"keep-one"`.
         exclude: Layer names or patterns that are left alone; `"@first"` and
             `"@last"` mean the first and the last prunable layer.
-        include: Embeddings that are pruned too.
+        include: Embeddings and depthwise kernels that are pruned too.
 
     Returns:
         Dict from weight key to mask, a boolean array, `True` = kept.
@@ -77,6 +80,10 @@ def prune(
             compiled, scores that are not finite, a sparsity below the one
             the model already has, or a collapse that is not allowed. The
             model is then as it was.
+
+    Warns:
+        UserWarning: Of layer collapse, see `collapse`; and where most of the
+            model cannot be pruned, for no rule knows its weights.
 
     Example:
 
@@ -91,13 +98,10 @@ def prune(
     criterion = criteria.get(criterion)
     iterations = criterion.iterations if iterations is None else iterations
     _check_iterations(iterations)
-    if collapse not in _COLLAPSE:
-        raise ValueError(
-            f"Argument `collapse` must be one of {list(_COLLAPSE)}. "
-            f"Received: collapse={collapse!r}"
-        )
+    collapse_lib.check(collapse)
     found = weights_lib.inspect(model, exclude, include)
     variables = weights_lib.prunable(model, exclude, include)
+    _warn_of_unknown(model, found)
     rates = allocation.rates_of(
         found, variables, sparsity, name="sparsity", allow_zero=True
     )
@@ -106,7 +110,9 @@ def prune(
     before = constraints.current_masks(variables)
     groups, keep = allocation.allocate(
         rates, before, scope,
-        allocation.at_sparsity(rates, before, collapse != "keep-one"),
+        allocation.at_sparsity(
+            rates, before, collapse_lib.is_allowed(collapse)
+        ),
     )
     keep = [
         pattern.one_step(number, {key: before[key] for key in keys}, shapes)
@@ -121,10 +127,9 @@ def prune(
         now = _on_the_way(step / iterations, groups, keep, before)
         masks = masks_lib.select(
             score(masks), now, masks, groups, pattern,
-            allow_collapse=collapse != "keep-one", layouts=shapes,
+            allow_collapse=collapse_lib.is_allowed(collapse), layouts=shapes,
         )
-    if collapse != "keep-one":
-        _report_collapse(model, masks, collapse)
+    collapse_lib.report(model, masks, collapse, before, shapes)
     values = criterion.update(model, variables, masks, context)
     for key, value in values.items():
         variables[key].assign(value)
@@ -133,7 +138,13 @@ def prune(
 
 
 def next_masks(
-    scores, masks, rates, scope="global", pattern="unstructured", layouts=None
+    scores,
+    masks,
+    rates,
+    scope="global",
+    pattern="unstructured",
+    layouts=None,
+    collapse="keep-one",
 ):
     """Removes a fraction of the surviving weights.
 
@@ -146,20 +157,27 @@ def next_masks(
         pattern: See `prune`. Defaults to `"unstructured"`.
         layouts: Dict from weight key to `tf_lottery.layouts.Layout`. Defaults
             to `None`: inputs and outputs are the last two axes.
+        collapse: See `prune`. Defaults to `"keep-one"`.
 
     Returns:
         Dict from weight key to mask; every mask lies inside the one before.
-        No weight loses everything, and no group of an N:M pattern falls
-        below N: where a rate asks for that, less is removed.
+        No weight loses everything unless `collapse` allows it, and no group
+        of an N:M pattern falls below N: where a rate asks for that, less is
+        removed.
     """
     pattern = masks_lib.get_pattern(pattern)
+    allowed = collapse_lib.is_allowed(collapse)
     groups, keep = allocation.allocate(
-        rates, masks, scope, allocation.after_rate(rates, masks)
+        rates, masks, scope, allocation.after_rate(rates, masks, allowed)
     )
-    return select_feasible(scores, keep, masks, groups, pattern, layouts)
+    return select_feasible(
+        scores, keep, masks, groups, pattern, layouts, collapse
+    )
 
 
-def select_feasible(scores, keep, masks, groups, pattern, layouts=None):
+def select_feasible(
+    scores, keep, masks, groups, pattern, layouts=None, collapse="keep-one"
+):
     """Selects as `masks.select` does, but never less than a pattern allows.
 
     Args:
@@ -170,20 +188,23 @@ def select_feasible(scores, keep, masks, groups, pattern, layouts=None):
         pattern: A pattern of `tf_lottery.patterns`.
         layouts: Dict from weight key to `tf_lottery.layouts.Layout`. Defaults
             to `None`.
+        collapse: See `prune`. Defaults to `"keep-one"`.
 
     Returns:
         Dict from weight key to mask.
     """
+    allowed = collapse_lib.is_allowed(collapse)
     keep = [
         max(number, pattern.fewest(
             {key: scores[key] for key in keys},
             {key: masks[key] for key in keys},
             layouts,
+            allowed,
         ))
         for keys, number in zip(groups, keep)
     ]
     return masks_lib.select(
-        scores, keep, masks, groups, pattern, layouts=layouts
+        scores, keep, masks, groups, pattern, allowed, layouts
     )
 
 
@@ -194,15 +215,50 @@ def bind(pattern, model, variables):
         pattern: A pattern or its name, see `tf_lottery.patterns`.
         model: A built `keras.Model`.
         variables: Dict from weight key to `keras.Variable`.
+
+    Raises:
+        ValueError: If no channel of these weights can be removed.
     """
     pattern = masks_lib.get_pattern(pattern)
-    if isinstance(pattern, patterns.Channel) and pattern.units is None:
-        return dataclasses.replace(
-            pattern,
-            units=graph.channel_units(model, variables),
-            readers=graph.channel_readers(model, variables),
+    if not isinstance(pattern, patterns.Channel) or pattern.units is not None:
+        return pattern
+    units = graph.channel_units(model, variables)
+    if not any(np.any(ids) for _, ids in units.values()):
+        _raise_no_channel(model, pattern, variables)
+    readers = graph.channel_readers(model, variables)
+    return dataclasses.replace(pattern, units=units, readers=readers)
+
+
+def _raise_no_channel(model, pattern, variables):
+    traced = graph.trace(model)
+    kept = "; ".join(f"{f.path}: {f.reason}" for f in traced.frozen)
+    raise ValueError(
+        f"Pattern '{pattern}' has nothing to remove: none of the channels of "
+        f"{brief(variables)} in model '{model.name}' can go. Cannot be "
+        f"removed: {kept or 'channels of other weights'}. Received: "
+        f"pattern={pattern.spec!r}. Expected: a layer before the last whose "
+        "channels nothing else needs, or pattern 'unstructured'."
+    )
+
+
+def _warn_of_unknown(model, found):
+    """Tells of weights that no rule knows, where they are half of all."""
+    sizes = {
+        weight.key: math.prod(weight.variable.shape) for weight in found
+        if weight.reason is None or reasons.is_unknown(weight.reason)
+    }
+    unknown = [w for w in found if reasons.is_unknown(w.reason)]
+    fraction = sum(sizes[w.key] for w in unknown) / sum(sizes.values())
+    if fraction >= 0.5:
+        warnings.warn(
+            f"{fraction:.0%} of the weights of model '{model.name}' that "
+            "could be pruned are out of reach, for no rule knows them: "
+            f"{brief(w.key for w in unknown)}. They stay dense, and no "
+            "sparsity counts them. A layer of your own names its weights by "
+            "a method `get_prunable_weights`; LoRA's are merged by saving "
+            "the model and loading it again.",
+            stacklevel=3,
         )
-    return pattern
 
 
 def _check_iterations(iterations):
@@ -225,22 +281,3 @@ def _on_the_way(progress, groups, keep, masks):
             else max(goal, round(start * (goal / start) ** progress))
         )
     return numbers
-
-
-def _report_collapse(model, masks, collapse):
-    empty = paths.collapsed(masks)
-    if empty:
-        problem = f"Nothing is left of {', '.join(map(repr, empty))}."
-    else:
-        known = backends.is_tensorflow()
-        problem = paths.why_dead(model, masks) if known else None
-    if problem is None:
-        return
-    message = (
-        f"Layer collapse at density {masks_lib.density(masks):.2%}. "
-        f"{problem} Choose a lower sparsity, `scope='layer'` or `'erk'`, or "
-        "the criterion 'synflow' or 'lamp', which avoid this."
-    )
-    if collapse == "error":
-        raise ValueError(f"{message} Received: collapse='error'")
-    warnings.warn(message, stacklevel=3)

@@ -130,7 +130,7 @@ class Summary:
     __repr__ = __str__
 
 
-def summary(model, exclude=(), include=()):
+def summary(model, exclude=(), include=(), inputs=None):
     """Returns a table of every weight: shape, density, and why not pruned.
 
     Beside the density stands the effective density, of the weights that lie
@@ -140,7 +140,11 @@ def summary(model, exclude=(), include=()):
         model: A built `keras.Model`.
         exclude: Layer names or patterns that are left alone, named as the
             reason. Defaults to none.
-        include: Embeddings that can be pruned. Defaults to none.
+        include: Embeddings and depthwise kernels that can be pruned.
+            Defaults to none.
+        inputs: Batch in the structure the model takes, to follow paths where
+            the model leaves sizes open, see `tf_lottery.paths`. Defaults to
+            `None`.
 
     Returns:
         A `Summary`.
@@ -163,7 +167,7 @@ def summary(model, exclude=(), include=()):
     live, reason = {}, ""
     if any(constraints.keep_of(weight.variable) for weight in weights):
         try:
-            live = paths.effective_masks(model)
+            live = paths.effective_masks(model, inputs=inputs)
         except ValueError as error:
             reason = str(error)
     rows = tuple(_row(weight, live.get(weight.key)) for weight in weights)

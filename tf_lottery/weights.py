@@ -14,33 +14,10 @@ from collections.abc import Iterable
 
 import keras
 
+from tf_lottery import reasons
 from tf_lottery import schedules
 
 SEED_NAME = "seed_generator_state"
-_ON_REQUEST = "embedding, pruned only on request"
-_KERNEL_LAYERS = (
-    keras.layers.Dense,
-    keras.layers.EinsumDense,
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-    keras.layers.DepthwiseConv1D,
-    keras.layers.DepthwiseConv2D,
-)
-_SEPARABLE_LAYERS = (
-    keras.layers.SeparableConv1D,
-    keras.layers.SeparableConv2D,
-)
-_NORMALIZATION_LAYERS = (
-    keras.layers.BatchNormalization,
-    keras.layers.GroupNormalization,
-    keras.layers.LayerNormalization,
-    keras.layers.SpectralNormalization,
-    keras.layers.Normalization,
-)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -97,15 +74,16 @@ def inspect(model, exclude=(), include=()):
 
     Prunable are the kernels of dense, convolution, attention and recurrent
     layers. A layer of your own joins by a method `get_prunable_weights`
-    that returns a list of its variables.
+    that returns a list of its variables. Embeddings and depthwise kernels,
+    of few weights a channel, wait to be asked for (docs/collapse.md).
 
     Args:
         model: A built `keras.Model`.
         exclude: Layer names or patterns (`"logits"`, `"block*/conv"`) that
             are left alone; `"@first"` and `"@last"` mean the first and the
             last layer that can be pruned. Defaults to none.
-        include: Layer names or patterns of embeddings to prune, which are
-            left alone otherwise. Defaults to none.
+        include: Layer names or patterns of embeddings and depthwise kernels
+            to prune, which are left alone otherwise. Defaults to none.
 
     Returns:
         List of `Weight`, in the order of the model's layers.
@@ -124,7 +102,7 @@ def inspect(model, exclude=(), include=()):
     """
     check_built(model)
     found = [
-        Weight(key, path, variable, layer, _reason(layer, variable))
+        Weight(key, path, variable, layer, reasons.reason(layer, variable))
         for key, path, variable, layer in _walk(model)
         if not is_seed(variable)
     ]
@@ -288,38 +266,8 @@ def is_seed(variable):
     return variable.name.startswith(SEED_NAME)
 
 
-def _own_prunable(layer):
-    if hasattr(layer, "get_prunable_weights"):
-        return list(layer.get_prunable_weights())
-    if isinstance(layer, _SEPARABLE_LAYERS):
-        return [layer.depthwise_kernel, layer.pointwise_kernel]
-    if isinstance(layer, keras.layers.Embedding):
-        return [layer.embeddings]
-    if hasattr(layer, "recurrent_kernel"):
-        return [layer.kernel, layer.recurrent_kernel]
-    if isinstance(layer, _KERNEL_LAYERS):
-        return [layer.kernel]
-    return []
-
-
-def _reason(layer, variable):
-    if not any(variable is v for v in _own_prunable(layer)):
-        if isinstance(layer, _NORMALIZATION_LAYERS):
-            return "normalisation"
-        if len(variable.shape) < 2 or variable.name == "bias":
-            return "bias or vector"
-        if not variable.trainable:
-            return "frozen"
-        return f"no rule for {type(layer).__name__}.{variable.name}"
-    if not variable.trainable:
-        return "frozen"
-    if isinstance(layer, keras.layers.Embedding):
-        return _ON_REQUEST
-    return None
-
-
 def _include(weight, included):
-    if included is not None and weight.reason == _ON_REQUEST:
+    if included is not None and weight.reason in reasons.ON_REQUEST:
         return dataclasses.replace(weight, reason=None)
     return weight
 

@@ -9,9 +9,11 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import allocation
+from tf_lottery import collapse as collapse_lib
 from tf_lottery import constraints
 from tf_lottery import distributions
 from tf_lottery import holding
+from tf_lottery import layouts
 from tf_lottery import masks as masks_lib
 from tf_lottery import optimizers
 from tf_lottery import schedules
@@ -65,8 +67,10 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
             float in (0, 1], a fraction of all steps at the end of `fit`.
             Defaults to 0.75.
         exclude: Layer names or patterns that are left alone.
-        include: Embeddings that are pruned too.
+        include: Embeddings and depthwise kernels that are pruned too.
         seed: Integer, seed of the first masks and of SET. Defaults to 0.
+        collapse: What to do where all of a layer would go, see
+            `tf_lottery.prune`. Defaults to `"keep-one"`.
 
     Raises:
         ValueError: For an invalid argument at construction; when training
@@ -99,6 +103,7 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
         exclude=(),
         include=(),
         seed=0,
+        collapse="keep-one",
     ):
         super().__init__(exclude, include)
         schedules.validate_rate(sparsity, "sparsity")
@@ -122,6 +127,7 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
             )
         schedules.validate_rate(drop_fraction, "drop_fraction")
         _check_end(end)
+        collapse_lib.check(collapse)
         self.sparsity = sparsity
         self.method = method
         self.scope = scope
@@ -129,6 +135,7 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
         self.drop_fraction = drop_fraction
         self.end = end
         self.seed = seed
+        self.collapse = collapse
 
     def protocol(self):
         return {
@@ -141,6 +148,7 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
             "exclude": list(self.exclude),
             "include": list(self.include),
             "seed": self.seed,
+            "collapse": self.collapse,
         }
 
     def begin(self):
@@ -225,12 +233,21 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
         )
         held = self._masks()
         dense = {key: np.ones_like(mask) for key, mask in held.items()}
+        allowed = collapse_lib.is_allowed(self.collapse)
         groups, keep = allocation.allocate(
-            rates, dense, self.scope, allocation.at_sparsity(rates, dense)
+            rates, dense, self.scope,
+            allocation.at_sparsity(rates, dense, allowed),
         )
         if all(mask.all() for mask in held.values()):
             scores = {key: self._random(key, 0) for key in held}
-            return masks_lib.select(scores, keep, held, groups)
+            masks = masks_lib.select(
+                scores, keep, held, groups, allow_collapse=allowed
+            )
+            collapse_lib.report(
+                self.model, masks, self.collapse, dense,
+                layouts.layouts_of(found),
+            )
+            return masks
         asked = sum(keep) + sum(
             mask.size for key, mask in held.items() if not rates[key]
         )

@@ -5,6 +5,7 @@ import collections
 import keras
 
 from tf_lottery import allocation
+from tf_lottery import collapse as collapse_lib
 from tf_lottery import constraints
 from tf_lottery import criteria
 from tf_lottery import layouts
@@ -39,7 +40,9 @@ class EarlyBird(keras.callbacks.Callback):
         scope: See `tf_lottery.prune`. Defaults to `"global"`.
         pattern: See `tf_lottery.prune`. Defaults to `"channel"`.
         exclude: Layer names or patterns that are never pruned.
-        include: Embeddings that are pruned too.
+        include: Embeddings and depthwise kernels that are pruned too.
+        collapse: What to do where all of a layer would go, see
+            `tf_lottery.prune`. Defaults to `"keep-one"`.
 
     Attributes:
         distances: List of floats, one for each epoch but the first.
@@ -71,6 +74,7 @@ class EarlyBird(keras.callbacks.Callback):
         pattern="channel",
         exclude=(),
         include=(),
+        collapse="keep-one",
     ):
         super().__init__()
         schedules.validate_rate(rate)
@@ -83,6 +87,7 @@ class EarlyBird(keras.callbacks.Callback):
                 f"Received: window={window!r}"
             )
         masks_lib.get_pattern(pattern)
+        collapse_lib.check(collapse)
         self.rate = rate
         self.threshold = threshold
         self.window = window
@@ -91,9 +96,16 @@ class EarlyBird(keras.callbacks.Callback):
         self.pattern = pattern
         self.exclude = exclude
         self.include = include
+        self.collapse = collapse
         self.distances = []
 
     def on_train_begin(self, logs=None):
+        self._variables = None
+        self._recent = collections.deque(maxlen=self.window)
+        self._last = None
+        self.distances = []
+
+    def _begin(self):
         model = self.model
         found = weights_lib.inspect(model, self.exclude, self.include)
         self._variables = weights_lib.prunable(
@@ -102,11 +114,11 @@ class EarlyBird(keras.callbacks.Callback):
         self._rates = allocation.rates_of(found, self._variables, self.rate)
         self._layouts = layouts.layouts_of(found)
         self._pattern = pruning.bind(self.pattern, model, self._variables)
-        self._recent = collections.deque(maxlen=self.window)
-        self._last = None
-        self.distances = []
 
     def on_epoch_end(self, epoch, logs=None):
+        if self._variables is None:
+            # Now at the latest, the model is built.
+            self._begin()
         masks, last = self._draw(), self._last
         self._last = masks
         if last is None:
@@ -118,13 +130,20 @@ class EarlyBird(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def _draw(self):
-        masks = constraints.current_masks(self._variables)
-        context = criteria.make_context(masks=masks)
-        return pruning.next_masks(
+        held = constraints.current_masks(self._variables)
+        context = criteria.make_context(masks=held)
+        masks = pruning.next_masks(
             self.criterion(self.model, self._variables, context),
-            masks,
+            held,
             self._rates,
             self.scope,
             self._pattern,
             self._layouts,
+            self.collapse,
         )
+        # What the last masks were told of need not be told again.
+        before = held if self._last is None else self._last
+        collapse_lib.report(
+            self.model, masks, self.collapse, before, self._layouts
+        )
+        return masks

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 
 from tf_lottery import allocation
+from tf_lottery import collapse as collapse_lib
 from tf_lottery import criteria
 from tf_lottery import distributions
 from tf_lottery import holding
@@ -43,7 +44,7 @@ class GradualPruning(mask_updater.MaskUpdater):
             `"layer"` each weight by itself. Defaults to `"global"`.
         pattern: See `tf_lottery.prune`. Defaults to `"unstructured"`.
         exclude: Layer names or patterns that are left alone.
-        include: Embeddings that are pruned too.
+        include: Embeddings and depthwise kernels that are pruned too.
         data: Arrays `(x, y)`, a `tf.data.Dataset` or a
             `keras.utils.PyDataset` for criteria that look at data. Defaults
             to `None`.
@@ -51,6 +52,8 @@ class GradualPruning(mask_updater.MaskUpdater):
             Defaults to the one the model was compiled with.
         snapshot: Weights at an earlier moment, for criteria that look at how
             far weights moved, see `tf_lottery.prune`. Defaults to `None`.
+        collapse: What to do where all of a layer would go, see
+            `tf_lottery.prune`. Defaults to `"keep-one"`.
 
     Raises:
         ValueError: For an invalid argument at construction; when training
@@ -83,17 +86,20 @@ class GradualPruning(mask_updater.MaskUpdater):
         data=None,
         loss=None,
         snapshot=None,
+        collapse="keep-one",
     ):
         super().__init__(exclude, include)
         self.schedule = sparsity_schedules.get(schedule)
         self.criterion = criteria.get(criterion)
         distributions.check_scope(scope)
         masks_lib.get_pattern(pattern)
+        collapse_lib.check(collapse)
         self.scope = scope
         self.pattern = pattern
         self.data = data
         self.loss = loss
         self.snapshot = snapshot
+        self.collapse = collapse
 
     def protocol(self):
         return {
@@ -101,6 +107,7 @@ class GradualPruning(mask_updater.MaskUpdater):
             "criterion": pruner.name_of(self.criterion),
             "scope": self.scope,
             "pattern": masks_lib.get_pattern(self.pattern).spec,
+            "collapse": self.collapse,
             "exclude": list(self.exclude),
             "include": list(self.include),
         }
@@ -173,7 +180,7 @@ class GradualPruning(mask_updater.MaskUpdater):
 
     def _prune(self, sparsity):
         groups, keep = self._allocate(sparsity, _at_least)
-        masks = self._masks()
+        masks = before = self._masks()
         if masks_lib.count(self._in_groups(groups)) == sum(keep):
             return
         model, variables = self.model, self._variables
@@ -182,7 +189,11 @@ class GradualPruning(mask_updater.MaskUpdater):
         )
         scores = self.criterion(model, variables, context)
         masks = pruning.select_feasible(
-            scores, keep, masks, groups, self._pattern, self._layouts
+            scores, keep, masks, groups, self._pattern, self._layouts,
+            self.collapse,
+        )
+        collapse_lib.report(
+            model, masks, self.collapse, before, self._layouts
         )
         values = self.criterion.update(model, variables, masks, context)
         for key, value in values.items():
@@ -192,8 +203,9 @@ class GradualPruning(mask_updater.MaskUpdater):
     def _allocate(self, sparsity, rule):
         """Which weights are ranked together, and how many of them stay."""
         rates, masks = dict.fromkeys(self._variables, sparsity), self._masks()
+        allowed = collapse_lib.is_allowed(self.collapse)
         return allocation.allocate(
-            rates, masks, self.scope, rule(rates, masks)
+            rates, masks, self.scope, rule(rates, masks, allowed)
         )
 
     def _in_groups(self, groups):
@@ -201,12 +213,13 @@ class GradualPruning(mask_updater.MaskUpdater):
         return {key: masks[key] for keys in groups for key in keys}
 
 
-def _at_least(rates, masks):
+def _at_least(rates, masks, allow_collapse):
     """As `allocation.at_sparsity`, where more may be pruned already."""
     def number(keys):
         inside = {key: masks[key] for key in keys}
         size = masks_lib.size(inside)
-        keep = max(size - round(rates[keys[0]] * size), len(keys))
+        least = 0 if allow_collapse else len(keys)
+        keep = max(size - round(rates[keys[0]] * size), least)
         return min(keep, masks_lib.count(inside))
 
     return number

@@ -6,6 +6,7 @@ import warnings
 
 from tf_lottery import allocation
 from tf_lottery import backends
+from tf_lottery import collapse as collapse_lib
 from tf_lottery import constraints
 from tf_lottery import criteria
 from tf_lottery import data as data_lib
@@ -65,9 +66,12 @@ class IterativeMagnitudePruning(pruner.Pruner):
         pattern: What is kept or removed together: `"unstructured"`,
             `"block:1x4"`, `"2:4"` or `"channel"`, see
             `tf_lottery.patterns`. Defaults to `"unstructured"`.
+        collapse: What to do where all of a layer would go, see
+            `tf_lottery.prune`. Defaults to `"keep-one"`.
         exclude: Layer names or patterns that are never pruned. Defaults to
             none.
-        include: Embeddings that are pruned too. Defaults to none.
+        include: Embeddings and depthwise kernels that are pruned too.
+            Defaults to none.
         target_density: Float, stop after the first round at or below this
             density. Defaults to `None`: all rounds.
         tolerance: Float, stop after the first round whose `monitor` is worse
@@ -130,6 +134,7 @@ class IterativeMagnitudePruning(pruner.Pruner):
         scope="global",
         criterion="magnitude",
         pattern="unstructured",
+        collapse="keep-one",
         exclude=(),
         include=(),
         target_density=None,
@@ -169,11 +174,13 @@ class IterativeMagnitudePruning(pruner.Pruner):
             _check_count("save_freq", save_freq)
         distributions.check_scope(scope)
         masks_lib.get_pattern(pattern)
+        collapse_lib.check(collapse)
         self.rate = rate
         self.rewind = rewind
         self.scope = scope
         self.criterion = criteria.get(criterion)
         self.pattern = pattern
+        self.collapse = collapse
         self.exclude = exclude
         self.include = include
         self.target_density = target_density
@@ -422,6 +429,10 @@ class IterativeMagnitudePruning(pruner.Pruner):
             self.scope,
             self._pattern,
             self._layouts,
+            self.collapse,
+        )
+        collapse_lib.report(
+            model, masks, self.collapse, self._masks, self._layouts
         )
         start = None
         if self.rewind == "weights":
@@ -562,6 +573,7 @@ class IterativeMagnitudePruning(pruner.Pruner):
             "scope": self.scope,
             "criterion": pruner.name_of(self.criterion),
             "pattern": masks_lib.get_pattern(self.pattern).spec,
+            "collapse": self.collapse,
             "exclude": list(self.exclude),
             "include": list(self.include),
             "target_density": self.target_density,

@@ -18,7 +18,7 @@ class MaskUpdater(pruner.Pruner):
 
     Args:
         exclude: Layer names or patterns that are left alone.
-        include: Embeddings that are pruned too.
+        include: Embeddings and depthwise kernels that are pruned too.
     """
 
     def __init__(self, exclude=(), include=()):

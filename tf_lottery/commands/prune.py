@@ -3,6 +3,7 @@
 import rich.console
 
 import tf_lottery
+from tf_lottery import collapse
 from tf_lottery import criteria
 from tf_lottery import distributions
 from tf_lottery import experiments
@@ -65,11 +66,11 @@ def add_parser(commands):
     )
     parser.add_argument(
         "--collapse",
-        choices=("keep-one", "error", "warn"),
+        choices=collapse.POLICIES,
         default="error",
         metavar="WHAT",
-        help="what to do where a layer would lose everything: keep-one, "
-        "error or warn (default: error)",
+        help="what to do where a layer would lose everything: "
+        f"{', '.join(collapse.POLICIES)} (default: error)",
     )
     parser.add_argument(
         "--exclude",

@@ -64,9 +64,9 @@ class SynFlow(Criterion):
     Args:
         input_shape: Tuple of integers, the shape of one input without the
             batch dimension; a list or dict of such for several inputs.
-            Defaults to `None`: that of the model, with unknown dimensions
-            taken as 32; for a subclassed model the one it was built with, or
-            else that of the data.
+            Defaults to `None`: that of the model; where it leaves dimensions
+            open those of the data, or without data 32. For a subclassed
+            model that of the data, or else the one it was built with.
 
     Raises:
         ValueError: When called: if the input's shape is not known, a weight
@@ -93,7 +93,7 @@ class SynFlow(Criterion):
     def prepare(self, model, variables, context):
         parts = list(dict.fromkeys(model._flatten_layers()))
         embeddings = _embeddings(parts)
-        ones = _ones(model, self.input_shape, context)
+        specs = _specs(model, self.input_shape, context)
         functional = Functional(
             model, variables, "float64", replace=_straightened(parts)
         )
@@ -116,7 +116,7 @@ class SynFlow(Criterion):
                     if id(variables[key]) in embeddings else value
                     for key, value in values.items()
                 }
-                outputs = functional.outputs(passed, ones(), absolute)
+                outputs = functional.outputs(passed, _ones(specs), absolute)
                 split = [heads.split(o) for o in keras.tree.flatten(outputs)]
                 bent.update(_bent_operations(split))
                 return sum(map(_sum_of, split))
@@ -125,7 +125,11 @@ class SynFlow(Criterion):
             return {key: ops.abs(found[key] * values[key]) for key in values}
 
         def scores(masks):
-            found = flow(masks)
+            try:
+                found = flow(masks)
+            except Exception:
+                _check_fits(model, specs)
+                raise
             if bent:
                 _warn(model, bent)
                 bent.clear()
@@ -220,16 +224,11 @@ def _warn(model, bent):
     )
 
 
-def _ones(model, shape, context):
-    """Returns a function that gives the input of ones."""
-    specs = _specs(model, shape, context)
-
-    def ones():
-        return keras.tree.map_structure(
-            lambda spec: ops.ones(spec.shape, spec.dtype), specs
-        )
-
-    return ones
+def _ones(specs):
+    """Returns the input of ones."""
+    return keras.tree.map_structure(
+        lambda spec: ops.ones(spec.shape, spec.dtype), specs
+    )
 
 
 def _specs(model, shape, context):
@@ -239,15 +238,34 @@ def _specs(model, shape, context):
         inputs = model._functional._inputs_struct
     if shape is not None:
         return _given(shape, inputs)
-    if inputs is not None:
-        return keras.tree.map_structure(_spec, inputs)
-    if context.data is not None:
+    is_open = inputs is None or any(
+        None in x.shape[1:] for x in keras.tree.flatten(inputs)
+    )
+    if is_open and context.data is not None:
         data = batches_lib.batches_of(context.data, criterion="synflow")
         x = next(iter(data))[0]
         return keras.tree.map_structure(
             lambda a: _spec(keras.KerasTensor((1, *a.shape[1:]), a.dtype)), x
         )
+    if inputs is not None:
+        return keras.tree.map_structure(_spec, inputs)
     return _built(model)
+
+
+def _check_fits(model, specs):
+    """Raises a `ValueError` unless a model can be called on such inputs."""
+    try:
+        model.compute_output_spec(specs)
+    # Whatever the model's own code raises.
+    except Exception as error:
+        shapes = [tuple(x.shape) for x in keras.tree.flatten(specs)]
+        raise ValueError(
+            f"Criterion 'synflow' cannot call model '{model.name}' on an "
+            f"input of ones. Received: inputs of shapes {shapes}, where "
+            f"{type(error).__name__}: {error}. Expected: `data`, whose shapes "
+            "are taken where the model leaves them open, or "
+            "`criterion=tf_lottery.criteria.SynFlow(input_shape=...)`."
+        ) from error
 
 
 def _spec(tensor):

@@ -3,6 +3,7 @@
 import dataclasses
 import numbers
 
+from tf_lottery import collapse
 from tf_lottery import schedules
 from tf_lottery.analysis import published as published_lib
 from tf_lottery.experiments import augmentation
@@ -77,6 +78,11 @@ class Preset:
     )
     scope: str = _field("Rank weights by 'layer' or 'global'.",
                         default="layer")
+    # As in the papers: layers keep one weight, and nothing else is spared.
+    collapse: str = _field(
+        f"Layers that would lose everything: {', '.join(collapse.POLICIES)}.",
+        default="keep-one",
+    )
     exclude: tuple = _field("Layers that are never pruned: 'conv1,logits'.",
                             default=())
     rewind_to: str | int | float = _field(
@@ -119,6 +125,7 @@ class Preset:
         _check_choice("model", self.model, models.MODELS)
         _check_choice("optimizer", self.optimizer, _OPTIMIZERS)
         _check_choice("scope", self.scope, ("layer", "global"))
+        _check_choice("collapse", self.collapse, collapse.POLICIES)
         _check_choice("decay", self.decay, learning_rates.DECAYS)
         _check_choice("augment", self.augment, augmentation.AUGMENTATIONS)
         _check_choice("save_freq", self.save_freq, ("round", "epoch"))

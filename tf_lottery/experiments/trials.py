@@ -162,6 +162,7 @@ class TrialRun:
             "rate": preset.rate,
             "rewind_to": preset.rewind_to,
             "scope": preset.scope,
+            "collapse": preset.collapse,
             "exclude": preset.exclude,
             "directory": directory,
             "save_freq": preset.save_freq,

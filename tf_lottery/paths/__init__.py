@@ -25,7 +25,7 @@ from tf_lottery import masks as masks_lib
 from tf_lottery import weights as weights_lib
 
 
-def effective_masks(model, masks=None):
+def effective_masks(model, masks=None, inputs=None):
     """Returns which of the kept weights lie on a path through a model.
 
     The model's graph is read, not run: weights, statistics, seeds and the
@@ -37,6 +37,9 @@ def effective_masks(model, masks=None):
         masks: Dict from weight key to boolean array, `True` = kept. Weights
             that are not named count as kept. Defaults to the masks held on
             the model; if it holds none, all its prunable weights are kept.
+        inputs: Batch in the structure the model takes, of which the shapes
+            are read. Defaults to `None`: the shapes the model declares, with
+            sizes that fit where it leaves them open.
 
     Returns:
         Dict from the keys of the masks to boolean array, never more than the
@@ -59,23 +62,24 @@ def effective_masks(model, masks=None):
     [[True], [False]]
     """
     masks = _masks(model, masks)
-    return _trace(model).live(masks)
+    return _trace(model, inputs).live(masks)
 
 
-def effective_densities(model, masks=None):
+def effective_densities(model, masks=None, inputs=None):
     """Returns the fraction of each weight that lies on a path.
 
     Args:
         model: See `effective_masks`.
         masks: See `effective_masks`.
+        inputs: See `effective_masks`.
 
     Returns:
         Dict from weight key to float.
     """
-    return masks_lib.densities(effective_masks(model, masks))
+    return masks_lib.densities(effective_masks(model, masks, inputs))
 
 
-def effective_density(model, masks=None):
+def effective_density(model, masks=None, inputs=None):
     """Returns the fraction of all masked weights that lies on a path.
 
     It is never above the density of the masks.
@@ -83,6 +87,7 @@ def effective_density(model, masks=None):
     Args:
         model: See `effective_masks`.
         masks: See `effective_masks`.
+        inputs: See `effective_masks`.
 
     Returns:
         Float in [0, 1].
@@ -96,7 +101,7 @@ def effective_density(model, masks=None):
     >>> paths.effective_density(model)
     1.0
     """
-    return masks_lib.density(effective_masks(model, masks))
+    return masks_lib.density(effective_masks(model, masks, inputs))
 
 
 def collapsed(masks):
@@ -120,7 +125,7 @@ def collapsed(masks):
     return [key for key, mask in masks.items() if not np.any(mask)]
 
 
-def why_dead(model, masks=None):
+def why_dead(model, masks=None, inputs=None):
     """Returns why no path leads through a model, or `None` if one does.
 
     A network without a path is a constant function, and training it changes
@@ -130,6 +135,7 @@ def why_dead(model, masks=None):
     Args:
         model: See `effective_masks`.
         masks: See `effective_masks`.
+        inputs: See `effective_masks`.
 
     Returns:
         String, or `None`.
@@ -150,7 +156,7 @@ def why_dead(model, masks=None):
     "No path leads past 'b/kernel', although 1 of its 2 weights is kept."
     """
     masks = _masks(model, masks)
-    trace = _trace(model)
+    trace = _trace(model, inputs)
     if trace.any_path(masks):
         return None
     keys = [key for key in weights_lib.variables(model) if key in masks]
@@ -174,7 +180,7 @@ def why_dead(model, masks=None):
     return f"No path leads past '{key}'{why}"
 
 
-def _trace(model):
+def _trace(model, inputs):
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "Paths are followed through TensorFlow's graph of a model. "
@@ -183,7 +189,7 @@ def _trace(model):
         )
     from tf_lottery.paths import tracing
 
-    return tracing.Trace(model)
+    return tracing.Trace(model, inputs)
 
 
 def _masks(model, masks):

@@ -32,14 +32,16 @@ class Trace:
 
     Args:
         model: A built `keras.Model`. It is traced once, and never run.
+        inputs: Batch in the structure the model takes, of which the shapes
+            are read. Defaults to `None`: shapes that the model accepts.
 
     Raises:
         ValueError: If the shapes of its inputs are not known, or it cannot
             be traced.
     """
 
-    def __init__(self, model):
-        self._function = _trace(model)
+    def __init__(self, model, inputs=None):
+        self._function = _trace(model, inputs)
         self._keys = {
             id(variable.value.handle): key
             for key, variable in weights_lib.variables(model).items()
@@ -116,18 +118,34 @@ def _floats(mask):
     return tf.cast(tf.constant(mask), tf.float32)
 
 
-def _trace(model):
-    """Traces a model on the first inputs that it accepts."""
+def _trace(model, inputs):
+    """Traces a model on the inputs given, or the first that it accepts."""
     problem = None
-    for args, kwargs in _inputs(model):
+    tried = _inputs(model) if inputs is None else [((_specs(inputs),), {})]
+    for args, kwargs in tried:
         try:
             return _traced(model, args, kwargs)
         except Exception as error:  # Whatever the model's own code raises.
             problem = error
     raise ValueError(
         f"Paths cannot be followed through model '{model.name}': "
-        f"calling it symbolically fails. {type(problem).__name__}: {problem}"
+        "it does not run on inputs of the sizes tried. Received: inputs of "
+        f"shapes {_shapes(args, kwargs)}, where {type(problem).__name__}: "
+        f"{problem}. Expected: `inputs`, a batch that the model takes."
     ) from problem
+
+
+def _specs(inputs):
+    return keras.tree.map_structure(
+        lambda x: tf.TensorSpec(
+            (1, *np.shape(x)[1:]), keras.backend.standardize_dtype(x.dtype)
+        ),
+        inputs,
+    )
+
+
+def _shapes(args, kwargs):
+    return [tuple(x.shape) for x in keras.tree.flatten((args, kwargs))]
 
 
 def _traced(model, args, kwargs):

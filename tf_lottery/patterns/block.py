@@ -89,9 +89,9 @@ class Block(pattern.Pattern):
         found = self._units(scores, masks, layouts)
         return found.keep(keep, allow_collapse)
 
-    def fewest(self, scores, masks, layouts=None):
+    def fewest(self, scores, masks, layouts=None, allow_collapse=False):
         """Returns the number of weights in the best block of each key."""
-        return self._units(scores, masks, layouts).fewest()
+        return self._units(scores, masks, layouts).fewest(allow_collapse)
 
     def _units(self, scores, masks, layouts):
         shapes = {key: score.shape for key, score in scores.items()}

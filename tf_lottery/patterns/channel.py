@@ -105,14 +105,15 @@ class Channel(pattern.Pattern):
         def select(number):
             return self._unread(found.keep(number, allow_collapse))
 
-        return _nearest(select, keep, masks, found.fewest())
+        return _nearest(select, keep, masks, found.fewest(allow_collapse))
 
-    def fewest(self, scores, masks, layouts=None):
+    def fewest(self, scores, masks, layouts=None, allow_collapse=False):
         """Returns the number of weights in the best unit of each key."""
         found = self._units(scores, masks, layouts)
+        least = found.fewest(allow_collapse)
         if not self.readers:
-            return found.fewest()
-        return _count(self._unread(found.keep(found.fewest())))
+            return least
+        return _count(self._unread(found.keep(least, allow_collapse)))
 
     def _unread(self, masks):
         """Masks without what reads units that are gone."""

@@ -106,7 +106,7 @@ class NM(pattern.Pattern):
                 best[key] |= rest[key]
         return best
 
-    def fewest(self, scores, masks, layouts=None):
+    def fewest(self, scores, masks, layouts=None, allow_collapse=False):
         """Returns how many weights the pattern leaves."""
         found = self._layouts({key: masks[key] for key in scores}, layouts)
         return sum(

@@ -51,13 +51,16 @@ class Pattern(abc.ABC):
         """
 
     @abc.abstractmethod
-    def fewest(self, scores, masks, layouts=None) -> int:
-        """Returns the least `keep` that `select()` takes, without collapse.
+    def fewest(
+        self, scores, masks, layouts=None, allow_collapse=False
+    ) -> int:
+        """Returns the least `keep` that `select()` takes.
 
         Args:
             scores: See `select`.
             masks: See `select`.
             layouts: See `select`.
+            allow_collapse: See `select`.
         """
 
     def one_step(self, keep, masks, layouts=None) -> int:

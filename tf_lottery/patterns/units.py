@@ -37,6 +37,8 @@ class Units:
         The number of units is the one that comes nearest, the smaller of two
         equally near. Equal scores are kept in order of the units.
         """
+        if not len(self._order):
+            self._check_fixed(number)
         chosen = self._choose(number, self._fixed)
         if not allow_collapse and self._collapsed(chosen):
             always = self._fixed | self._best()
@@ -60,8 +62,13 @@ class Units:
                 f"can be kept. Received: keep={number}"
             )
 
-    def fewest(self):
-        """Returns the number of weights in the best unit of each key."""
+    def fewest(self, allow_collapse=False):
+        """Returns the number of weights in the best unit of each key.
+
+        With `allow_collapse` that of the units that cannot be pruned.
+        """
+        if allow_collapse:
+            return self._sum(self._fixed)
         return self._sum(self._fixed | self._best())
 
     def _rank(self, scores, pool):

@@ -40,6 +40,8 @@ class Unstructured(pattern.Pattern):
             kept[key].flat[index] = True
         return kept
 
-    def fewest(self, scores, masks, layouts=None):
-        """Returns the number of keys that have survivors."""
+    def fewest(self, scores, masks, layouts=None, allow_collapse=False):
+        """Returns the number of keys that have survivors, or 0."""
+        if allow_collapse:
+            return 0
         return sum(bool(masks[key].any()) for key in scores)

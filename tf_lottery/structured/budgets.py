@@ -68,7 +68,7 @@ def ratio_for(name, value, chooser, costs):
     return _bisect(lambda ratio: cost(ratio) <= target, _STEPS)
 
 
-def ratio_for_latency(value, chooser, graph):
+def ratio_for_latency(value, chooser, graph, inputs=None):
     """Returns the smallest ratio at which a measured latency is met.
 
     Small models with the weights cut but nothing proved are converted to
@@ -78,6 +78,7 @@ def ratio_for_latency(value, chooser, graph):
         value: Float, milliseconds for one sample on one thread.
         chooser: `choosing.Chooser`.
         graph: `tf_lottery.graph.Graph`.
+        inputs: See `structured.plan`.
 
     Returns:
         Tuple of the ratio, the milliseconds of the small model and those of
@@ -86,11 +87,11 @@ def ratio_for_latency(value, chooser, graph):
     Raises:
         ValueError: If the budget cannot be met.
     """
-    whole = latency.interpreter_of(graph, chooser.kept(0.0))
+    whole = latency.interpreter_of(graph, chooser.kept(0.0), inputs)
     measured = {}
 
     def measure(ratio):
-        small = latency.interpreter_of(graph, chooser.kept(ratio))
+        small = latency.interpreter_of(graph, chooser.kept(ratio), inputs)
         measured[ratio] = latency.compare([small, whole])
         return measured[ratio][0] <= value
 
@@ -109,7 +110,9 @@ def ratio_for_latency(value, chooser, graph):
     return ratio, *measured[ratio]
 
 
-def plan_within(name, value, chooser, costs, arguments, frozen):
+def plan_within(
+    name, value, chooser, costs, arguments, frozen, inputs=None
+):
     """Returns the `Plan` that meets a budget with the least removed.
 
     Args:
@@ -119,12 +122,15 @@ def plan_within(name, value, chooser, costs, arguments, frozen):
         costs: `costs.Costs`.
         arguments: Dict that the plan remembers.
         frozen: List of dicts, beside what the graph has frozen.
+        inputs: See `structured.plan`.
     """
     graph, reached = chooser.graph, {}
     if name == "ratio":
         ratio = value
     elif name == "latency_ms":
-        ratio, small, whole = ratio_for_latency(value, chooser, graph)
+        ratio, small, whole = ratio_for_latency(
+            value, chooser, graph, inputs
+        )
         reached = {"latency_ms": small, "whole_latency_ms": whole}
     else:
         ratio = ratio_for(name, value, chooser, costs)

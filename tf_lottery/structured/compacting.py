@@ -92,7 +92,7 @@ def compact(model, masks=None, inputs=None):
     (3, 5)
     """
     backends.check_tensorflow("To compact a model and prove it equal takes")
-    found = dead.Dead(model, masks)
+    found = dead.Dead(model, masks, inputs)
     small = shrinking.carry_out(
         found.graph, found.kept, found.masks, found.taken_up(), inputs
     )
@@ -100,7 +100,7 @@ def compact(model, masks=None, inputs=None):
     return small
 
 
-def compact_ticket(ticket, model, masks=None):
+def compact_ticket(ticket, model, masks=None, inputs=None):
     """Returns a ticket cut as `compact` cuts the model it belongs to.
 
     A compacted model that is rewound to it computes what the masked model
@@ -111,6 +111,7 @@ def compact_ticket(ticket, model, masks=None):
         model: The `keras.Model` it belongs to, still whole, with the weights
             it has when it is compacted.
         masks: As given to `compact`. Defaults to those of the ticket.
+        inputs: As given to `compact`.
 
     Returns:
         `Ticket` that fits `compact(model, masks)`.
@@ -123,7 +124,8 @@ def compact_ticket(ticket, model, masks=None):
             cannot be taken up, at the rewinding point.
     """
     ticket.check_fits(model)
-    found = dead.Dead(model, ticket.masks if masks is None else masks)
+    masks = ticket.masks if masks is None else masks
+    found = dead.Dead(model, masks, inputs)
     cut, keys = Cut.of(found.graph, found.kept), {}
     if not graph_lib.functional.own_graph(model):
         keys = rebuilding.rebuild(found.graph, found.kept).keys

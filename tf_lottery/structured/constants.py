@@ -10,6 +10,7 @@ import collections
 import keras
 import numpy as np
 from keras import ops
+from keras import tree
 
 from tf_lottery.graph import functional
 from tf_lottery.structured import inputs as inputs_lib
@@ -26,12 +27,14 @@ _LINEAR = (
 _ROUNDING = 1e-12
 
 
-def inputs_of_layers(graph, weights):
-    """Runs a model on random inputs, noting what its linear layers read.
+def inputs_of_layers(graph, weights, inputs=None):
+    """Runs a model on a batch, noting what its linear layers read.
 
     Args:
         graph: `tf_lottery.graph.Graph`.
         weights: Dict from weight key to array: the weights to run with.
+        inputs: Batch in the structure the model takes. Defaults to `None`:
+            random.
 
     Returns:
         Dict from weight key of a kernel to the list of the arrays that its
@@ -58,7 +61,10 @@ def inputs_of_layers(graph, weights):
         return operation(*args, **kwargs)
 
     own = functional.own_graph(twin.model)
-    arrays = inputs_lib.fitting(graph.view, twin.model)
+    if inputs is None:
+        arrays = inputs_lib.fitting(graph.view, twin.model)
+    else:
+        arrays = tree.flatten(inputs)
     functional.run(own, [ops.convert_to_tensor(x) for x in arrays], call)
     return dict(seen)
 
@@ -69,11 +75,12 @@ class Constants:
     Args:
         graph: `tf_lottery.graph.Graph`.
         weights: Dict from weight key to array: the weights they have.
+        inputs: See `inputs_of_layers`.
     """
 
-    def __init__(self, graph, weights):
+    def __init__(self, graph, weights, inputs=None):
         self.weights = weights
-        self._seen = inputs_of_layers(graph, weights)
+        self._seen = inputs_of_layers(graph, weights, inputs)
         self._keys = {
             id(b.variable): b.key for b in graph.bindings
         }

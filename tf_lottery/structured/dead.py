@@ -7,6 +7,7 @@ from keras import ops
 
 from tf_lottery import graph as graph_lib
 from tf_lottery import holding
+from tf_lottery import reasons
 from tf_lottery import weights as weights_lib
 from tf_lottery.structured import constants as constants_lib
 from tf_lottery.structured import liveness
@@ -19,6 +20,8 @@ class Dead:
         model: A built `keras.Model`.
         masks: Dict from weight key to boolean array, or `None`, see
             `structured.compact`.
+        inputs: Batch in the structure the model takes, to see constants on.
+            Defaults to `None`: random.
 
     Attributes:
         graph: `tf_lottery.graph.Graph` of the model.
@@ -27,7 +30,8 @@ class Dead:
         constant: Boolean array over the ids: dead, for it does not vary.
     """
 
-    def __init__(self, model, masks):
+    def __init__(self, model, masks, inputs=None):
+        self.inputs = inputs
         self.graph = graph_lib.trace(model)
         self.weights = {
             key: ops.convert_to_numpy(variable)
@@ -72,10 +76,12 @@ class Dead:
     def constants(self, weights=None):
         """The constants under the model's weights, or under others."""
         if weights is not None:
-            return constants_lib.Constants(self.graph, self._masked(weights))
+            return constants_lib.Constants(
+                self.graph, self._masked(weights), self.inputs
+            )
         if self._constants is None:
             self._constants = constants_lib.Constants(
-                self.graph, self._masked(self.weights)
+                self.graph, self._masked(self.weights), self.inputs
             )
         return self._constants
 
@@ -142,8 +148,11 @@ def _masks(model, masks, weights):
     held = holding.masks_of(model)
     if held:
         return held
-    prunable = [w for w in weights_lib.inspect(model) if w.reason is None]
-    return {w.key: np.asarray(weights[w.key] != 0) for w in prunable}
+    prunable = [
+        weight.key for weight in weights_lib.inspect(model)
+        if weight.reason is None or weight.reason in reasons.ON_REQUEST
+    ]
+    return {key: np.asarray(weights[key] != 0) for key in prunable}
 
 
 def _warn(binding, model):

@@ -62,7 +62,7 @@ def fitting(view, model):
         List of arrays, one per input.
 
     Raises:
-        Exception: What the model raised at the last size.
+        ValueError: If it runs on none.
     """
     failure = None
     for size in SIZES:
@@ -73,7 +73,12 @@ def fitting(view, model):
         # Too small for the model, which may be said in many ways.
         except Exception as error:
             failure = error
-    raise failure
+    raise ValueError(
+        f"Model '{model.name}' does not run on random inputs, of "
+        f"{', '.join(map(str, SIZES))} along axes that it leaves open. "
+        f"Received: {type(failure).__name__}: {failure}. Expected: `inputs`, "
+        "a batch that it takes."
+    ) from failure
 
 
 def packed(view, arrays):

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 from keras import ops
+from keras import tree
 
 from tf_lottery import backends
 from tf_lottery import weights as weights_lib
@@ -19,14 +20,17 @@ _SECONDS = 2.0
 _OPEN = 64
 
 
-def interpreter_of(graph, kept):
+def interpreter_of(graph, kept, inputs=None):
     """Returns a TFLite interpreter of the model that keeps some classes.
 
-    It takes one sample, of size 64 along axes that the model leaves open.
+    It takes one sample, of size 64 along axes that the model leaves open
+    unless `inputs` are given.
 
     Args:
         graph: `tf_lottery.graph.Graph`.
         kept: Boolean array over its ids.
+        inputs: Batch in the structure the model takes, of which the shapes
+            are read. Defaults to `None`.
 
     Returns:
         `tf.lite.Interpreter` with one thread and random inputs set.
@@ -47,7 +51,18 @@ def interpreter_of(graph, kept):
     )
     # Not from the model: Keras would print all its variables. Left variables,
     # the weights would be missing from the file.
-    function = tf.function(twin.model).get_concrete_function(_signature(graph))
+    try:
+        function = tf.function(twin.model).get_concrete_function(
+            _signature(graph, inputs)
+        )
+    # Sizes do not fit, which may be said in many ways.
+    except Exception as error:
+        raise ValueError(
+            f"Model '{graph.model.name}' does not run on one sample"
+            + (f" of size {_OPEN} along open axes" if inputs is None else "")
+            + f". Received: {type(error).__name__}: {error}. Expected: "
+            "`inputs`, a batch that it takes."
+        ) from error
     frozen = convert_to_constants.convert_variables_to_constants_v2(function)
     content = tf.lite.TFLiteConverter.from_concrete_functions(
         [frozen]
@@ -67,12 +82,14 @@ def interpreter_of(graph, kept):
     return interpreter
 
 
-def _signature(graph):
+def _signature(graph, inputs):
     import tensorflow as tf
 
+    symbols = graph.view.graph.inputs
+    given = symbols if inputs is None else tree.flatten(inputs)
     tensors = [
-        tf.TensorSpec([1, *(n or _OPEN for n in x.shape[1:])], x.dtype)
-        for x in graph.view.graph.inputs
+        tf.TensorSpec([1, *(n or _OPEN for n in shape.shape[1:])], x.dtype)
+        for x, shape in zip(symbols, given, strict=True)
     ]
     return inputs_lib.packed(graph.view, tensors)
 

@@ -25,6 +25,7 @@ def plan(
     masks=None,
     data=None,
     seed=0,
+    inputs=None,
 ):
     """Plans which channels, units and heads of a model to remove.
 
@@ -62,6 +63,9 @@ def plan(
         data: Tuple `(x, y)` or iterable of such batches, for criteria that
             need them. Defaults to `None`.
         seed: Integer, for random scores. Defaults to 0.
+        inputs: Batch in the structure the model takes, of which the shapes
+            are read to measure `latency_ms`. Defaults to `None`: 64 along
+            axes that the model leaves open.
 
     Returns:
         A `Plan`.
@@ -105,7 +109,9 @@ def plan(
         "seed": seed,
     }
     costs = costs_lib.Costs(graph)
-    return budgets.plan_within(name, value, chooser, costs, arguments, frozen)
+    return budgets.plan_within(
+        name, value, chooser, costs, arguments, frozen, inputs
+    )
 
 
 def _check(scope, round_to):

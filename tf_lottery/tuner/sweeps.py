@@ -158,6 +158,7 @@ def _hypermodel(preset, objective, space, budget):
         epochs_per_round=preset.epochs_per_round,
         budget=budget,
         scope=preset.scope,
+        collapse=preset.collapse,
         exclude=preset.exclude,
         **{
             "rate": base,
