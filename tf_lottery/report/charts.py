@@ -179,7 +179,7 @@ def _x_axis(title, scale, records):
         **axis,
         "scale": {"type": "log", "reverse": True, "nice": False},
         "axis": {
-            "values": sorted({record["x"] for record in records}),
+            "values": sorted({record["x"] for record in records})[::-1],
             "format": ",.3~r",
             "labelOverlap": "greedy",
         },

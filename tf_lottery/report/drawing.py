@@ -29,7 +29,7 @@ CONFIG = {
         "orient": "top", "labelColor": "currentColor", "labelFontSize": 11,
         "labelLimit": 150, "symbolOpacity": 1, "symbolSize": 80,
         "symbolStrokeWidth": 1.4,
-        "columns": {"expr": "max(1, floor(width / 165))"},
+        "columns": 3,
     },
     "text": {"color": "currentColor"},
 }
