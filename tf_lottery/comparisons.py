@@ -1,6 +1,7 @@
 """Comparisons: the names of everything a ticket is compared with."""
 
 import dataclasses
+import re
 
 _POINT = "rewind_to_"
 
@@ -13,7 +14,6 @@ class Comparison:
         key: String, its name in files and tables.
         flag: String, its name on the command line and in presets.
         label: String, its name in text and legends.
-        head: String, the label in two lines, for the head of a column.
         sampled: Boolean, whether it is trained with several seeds, so that
             there is a spread to judge by. Defaults to `False`.
         from_start: Boolean, whether it trains a whole round, not from the
@@ -25,7 +25,6 @@ class Comparison:
     key: str
     flag: str
     label: str
-    head: str
     sampled: bool = False
     from_start: bool = False
     rewind: str | None = None
@@ -36,20 +35,15 @@ COMPARISONS = {
     for comparison in (
         Comparison(
             "random_reinitialize", "random-reinit", "random re-init",
-            "random\nre-init", sampled=True, from_start=True,
+            sampled=True, from_start=True,
         ),
         Comparison(
-            "random_masks", "random-mask", "random masks", "random\nmasks",
-            sampled=True,
+            "random_masks", "random-mask", "random masks", sampled=True
         ),
-        Comparison("one_shot", "one-shot", "one-shot", "one-\nshot"),
+        Comparison("one_shot", "one-shot", "one-shot"),
+        Comparison("fine_tune", "fine-tune", "fine-tune", rewind="none"),
         Comparison(
-            "fine_tune", "fine-tune", "fine-tune", "fine-\ntune",
-            rewind="none",
-        ),
-        Comparison(
-            "lr_rewind", "lr-rewind", "lr-rewind", "l. rate\nrewind",
-            rewind="learning_rate",
+            "lr_rewind", "lr-rewind", "lr-rewind", rewind="learning_rate"
         ),
     )
 }
@@ -89,6 +83,13 @@ def label(key):
 
 
 def head(key):
-    """Returns the name of a comparison for the head of a narrow column."""
-    known = COMPARISONS.get(key)
-    return known.head if known else key.replace("_to_", "\nto ")
+    """Returns the label in two lines, for the head of a narrow column.
+
+    Example:
+
+    >>> head("random_masks"), head("one_shot"), head("rewind_to_500")
+    ('random\\nmasks', 'one-\\nshot', 'rewind\\nto 500')
+    """
+    if key.startswith(_POINT):
+        return f"rewind\nto {key.removeprefix(_POINT)}"
+    return re.sub(" |(?<=-)", "\n", label(key), count=1)

@@ -29,7 +29,7 @@ def tickets(bench, ticket, dense):
     for comparison in comparisons.of_flags(preset.compare):
         if comparison.rewind is not None:
             continue
-        make = _MAKERS[comparison.key]
+        make = MAKERS[comparison.key]
         for i in range(preset.control_trials if comparison.sampled else 1):
             seed = bench.seed("controls", ticket.round, i)
             yield comparison.key, i, functools.partial(
@@ -73,7 +73,7 @@ def one_shot(ticket, model, dense, preset):
     )
 
 
-_MAKERS = {
+MAKERS = {
     "random_reinitialize": lambda bench, ticket, dense, seed: (
         controls.random_reinitialize(ticket, bench.model, seed)
     ),

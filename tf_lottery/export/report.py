@@ -9,9 +9,7 @@ import rich.console
 import rich.table
 
 from tf_lottery import files
-from tf_lottery.report import charts
-from tf_lottery.report import pages
-from tf_lottery.report import tables
+from tf_lottery.export import page
 
 # Of what a table says about a failure; JSON has the whole of it.
 _WIDTH = 100
@@ -19,8 +17,6 @@ _HEADS = (
     "file", "bytes", "gzip", "/ bound", "latency", "speedup", "arena",
     "error", "accuracy", "",
 )
-_WORDS = ("file", "")
-_LAYER_HEADS = ("weights", "operator", "zeros", "stored", "why")
 
 
 @dataclasses.dataclass(eq=False)
@@ -129,7 +125,7 @@ class Report:
         table = rich.table.Table(box=rich.box.SIMPLE)
         heads, rows = columns(self.rows)
         for name in heads:
-            justify = "left" if name in _WORDS else "right"
+            justify = "left" if name in page.WORDS else "right"
             table.add_column(name, justify=justify)
         for row, found in zip(self.rows, rows):
             table.add_row(*found, style="bold" if row.shipped else None)
@@ -138,9 +134,9 @@ class Report:
     def layer_table(self):
         """Returns a `rich.table.Table` of the layers of the file written."""
         table = rich.table.Table(box=rich.box.SIMPLE)
-        for name in _LAYER_HEADS:
+        for name in page.LAYER_HEADS:
             table.add_column(name)
-        for row in self._layer_cells():
+        for row in page.layer_cells(self.layers):
             table.add_row(*row)
         return table
 
@@ -161,15 +157,6 @@ class Report:
             console.print(self.render())
         return captured.get()
 
-    def _layer_cells(self):
-        return [
-            [
-                layer.name, layer.kind, f"{layer.zeros:,} of {layer.size:,}",
-                layer.form, layer.reason,
-            ]
-            for layer in self.layers
-        ]
-
     def to_dict(self):
         """Returns all of it as JSON-serialisable dicts."""
         found = dataclasses.asdict(self)
@@ -187,18 +174,7 @@ class Report:
         Raises:
             ImportError: If the extra `plot` is not installed.
         """
-        heads, cells = columns(self.rows)
-        words = [i for i, head in enumerate(heads) if head in _WORDS]
-        return pages.render(
-            "export.html",
-            report=self,
-            charts=list(_charts(self.rows)),
-            candidates=tables.Table(
-                heads, cells, words,
-                marked=[i for i, row in enumerate(self.rows) if row.shipped],
-            ),
-            layers=tables.Table(_LAYER_HEADS, self._layer_cells(), range(5)),
-        )
+        return page.render(self, *columns(self.rows))
 
     def save(self, path):
         """Writes the report, by the file's suffix: `.html` or `.json`.
@@ -228,25 +204,6 @@ def columns(rows):
     return (
         [_HEADS[i] for i in shown], [[row[i] for i in shown] for row in found]
     )
-
-
-def _charts(rows):
-    """The size of each file, and its latency where it was measured."""
-    yield charts.bars("Size", [
-        _bar(row, row.nbytes, f"{row.nbytes / 1e3:,.0f} kB") for row in rows
-    ])
-    timed = [row for row in rows if row.timing is not None]
-    if timed:
-        yield charts.bars("Latency", [
-            _bar(row, row.timing.median, f"{1e3 * row.timing.median:.3f} ms")
-            for row in timed
-        ])
-
-
-def _bar(row, value, text):
-    return {
-        "name": row.name, "value": value, "text": text, "marked": row.shipped,
-    }
 
 
 def _cells(row):

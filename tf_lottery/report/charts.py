@@ -92,7 +92,15 @@ def matrix(title, names, values):
         Dict, a Vega-Lite specification.
     """
     axis = {"type": "nominal", "sort": None, "title": None}
-    dark = {"test": "datum.value > 0.6", "value": "white"}
+    shade = {
+        "field": "value", "type": "quantitative", "legend": None,
+        "scale": {"domain": [0, 1], "scheme": "blues"},
+    }
+    ink = {
+        "condition": {"test": "datum.value > 0.6", "value": "white"},
+        "value": "black",
+    }
+    text = {"field": "value", "format": ".2f"}
     return {
         "title": title,
         "data": {"values": [
@@ -105,20 +113,8 @@ def matrix(title, names, values):
             "y": {"field": "row", **axis},
         },
         "layer": [
-            {
-                "mark": {"type": "rect", "tooltip": True},
-                "encoding": {"color": {
-                    "field": "value", "type": "quantitative", "legend": None,
-                    "scale": {"domain": [0, 1], "scheme": "blues"},
-                }},
-            },
-            {
-                "mark": {"type": "text"},
-                "encoding": {
-                    "text": {"field": "value", "format": ".2f"},
-                    "color": {"condition": dark, "value": "black"},
-                },
-            },
+            _layer("rect", {"color": shade}, tooltip=True),
+            _layer("text", {"text": text, "color": ink}),
         ],
     }
 
@@ -135,6 +131,7 @@ def bars(title, records):
     Returns:
         Dict, a Vega-Lite specification.
     """
+    longest = max((record["value"] for record in records), default=1)
     color = {
         "condition": {"test": "datum.marked", "value": _STYLES["color"][2]},
         "value": _REFERENCE["color"],
@@ -147,9 +144,7 @@ def bars(title, records):
             "x": {
                 "field": "value", "type": "quantitative", "axis": None,
                 # Room for the text of the longest bar.
-                "scale": {"domainMax": 1.3 * max(
-                    (record["value"] for record in records), default=1
-                )},
+                "scale": {"domainMax": 1.3 * longest},
             },
             "y": {
                 "field": "name", "type": "nominal", "sort": None,
@@ -157,16 +152,14 @@ def bars(title, records):
             },
         },
         "layer": [
-            {
-                "mark": {"type": "bar", "tooltip": {"content": "data"}},
-                "encoding": {"color": color},
-            },
-            {
-                "mark": {"type": "text", "align": "left", "dx": 5},
-                "encoding": {"text": {"field": "text"}},
-            },
+            _layer("bar", {"color": color}, tooltip={"content": "data"}),
+            _layer("text", {"text": {"field": "text"}}, align="left", dx=5),
         ],
     }
+
+
+def _layer(mark, encoding, **style):
+    return {"mark": {"type": mark, **style}, "encoding": encoding}
 
 
 def _x_axis(title, scale, records):
@@ -209,68 +202,49 @@ def _nothing(title):
     return {
         "title": title,
         "data": {"values": [{}]},
-        "mark": {"type": "text", "text": "Nothing was measured."},
+        **_layer("text", {}, text="Nothing was measured."),
     }
 
 
 def _spread():
     """From the least to the greatest value, and each trial by itself."""
+    edges = {
+        "y": {"aggregate": "min", "field": "y"},
+        "y2": {"aggregate": "max", "field": "y"},
+    }
     return [
-        {
-            "mark": {"type": "area", "opacity": 0.13},
-            "encoding": {
-                "y": {"aggregate": "min", "field": "y"},
-                "y2": {"aggregate": "max", "field": "y"},
-            },
-        },
-        {
-            "mark": {
-                "type": "line", "strokeWidth": 0.8, "opacity": 0.4,
-                "point": {"size": 8, "opacity": 0.4},
-            },
-            "encoding": {"detail": {"field": "trial"}},
-        },
+        _layer("area", edges, opacity=0.13),
+        _layer(
+            "line", {"detail": {"field": "trial"}}, strokeWidth=0.8,
+            opacity=0.4, point={"size": 8, "opacity": 0.4},
+        ),
     ]
 
 
 def _means(styles, x, y, several):
     mean = {"aggregate": "mean", "field": "y"}
-    spread = [
-        {"aggregate": aggregate, "field": "y", "title": title,
-         "format": _NUMBER}
-        for aggregate, title in (("min", "least"), ("max", "greatest"))
+    shown = {"mean": y}
+    if several:
+        shown |= {"min": "least", "max": "greatest"}
+    tip = [{"field": "series"}, {"field": "x", "title": x, "format": _NUMBER}]
+    tip += [
+        {"aggregate": name, "field": "y", "title": title, "format": _NUMBER}
+        for name, title in shown.items()
     ]
+    line = {"y": mean, "strokeDash": styles["strokeDash"]}
+    point = {"y": mean, "shape": styles["shape"], "tooltip": tip}
     return [
-        {
-            "mark": {"type": "line", "strokeWidth": 2},
-            "encoding": {
-                "y": mean,
-                "strokeDash": styles["strokeDash"],
-            },
-        },
-        {
-            "mark": {"type": "point", "filled": True, "size": 45,
-                     "opacity": 1},
-            "encoding": {
-                "y": mean,
-                "shape": styles["shape"],
-                "tooltip": [
-                    {"field": "series"},
-                    {"field": "x", "title": x, "format": _NUMBER},
-                    {**mean, "title": y, "format": _NUMBER},
-                    *(spread if several else ()),
-                ],
-            },
-        },
+        _layer("line", line, strokeWidth=2),
+        _layer("point", point, filled=True, size=45, opacity=1),
     ]
 
 
 def _rule(name, value):
+    tip = [{"field": "series"}, {"field": "y", "format": _NUMBER}]
     return {
         "data": {"values": [{"series": name, "y": value}]},
-        "mark": {"type": "rule", "strokeDash": [5, 4], "strokeWidth": 1.4},
-        "encoding": {"x": None, "tooltip": [
-            {"field": "series"},
-            {"field": "y", "title": "value", "format": _NUMBER},
-        ]},
+        **_layer(
+            "rule", {"x": None, "tooltip": tip},
+            strokeDash=_REFERENCE["strokeDash"], strokeWidth=1.4,
+        ),
     }
