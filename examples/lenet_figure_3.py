@@ -17,10 +17,11 @@ from laboratory import curves as curves_lib
 from laboratory import pages
 from laboratory import runs
 
-from tf_lottery.analysis import against_density
 from tf_lottery.analysis import caveats
 from tf_lottery.analysis import claims
 from tf_lottery.analysis import run_files
+from tf_lottery.analysis.curves import chart
+from tf_lottery.analysis.curves import of_runs
 
 COMPARED = ("random-reinit", "random-mask", "one-shot")
 COLUMNS = {
@@ -48,7 +49,7 @@ def main():
         arguments, compare=COMPARED, control_trials=arguments.control_trials
     ) as subject:
         preset, run = subject.preset, run_files.read(subject.path)
-    curves = against_density.of_runs([run])
+    curves = of_runs([run])
     compared = claims.compare(preset.published, curves)
     tables = [
         curves_lib.table(curves, name, title)
@@ -65,7 +66,7 @@ def main():
             for line in caveats.of_run(run, curves, preset.published)
         )]),
         tables,
-        {name: against_density.chart(curves, name) for name in COLUMNS},
+        {name: chart([run], name) for name in COLUMNS},
         runs.protocol(preset) | {
             "trials": len(run.trials), "versions in the run": ", ".join(
                 f"{name} {version}" for name, version in run.versions.items()

@@ -14,14 +14,13 @@ of batch normalisation are estimated anew at every point. Five minutes:
 """
 
 import argparse
-import dataclasses
 
 from laboratory import pages
 from laboratory import runs
 
 from tf_lottery import analysis
 from tf_lottery import controls
-from tf_lottery.analysis import charts
+from tf_lottery.report import charts
 
 TEXT = (
     "Instability of Frankle et al. 2020, "
@@ -113,13 +112,14 @@ def between(bench, ticket, arguments):
 
 def chart(lines):
     """Returns the test errors of all networks as one chart."""
-    series = [
-        dataclasses.replace(found.chart().series[-1], name=name)
-        for name, found in lines.items()
-    ]
-    return charts.Chart(
+    return charts.lines(
         "Test error between two trainings", "fraction of the way",
-        "error (%)", series,
+        "error (%)",
+        [
+            {"series": name, "x": fraction, "y": 100 * error}
+            for name, found in lines.items()
+            for fraction, error in zip(found.fractions, found.errors["test"])
+        ],
     )
 
 

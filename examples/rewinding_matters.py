@@ -20,9 +20,10 @@ from laboratory import curves as curves_lib
 from laboratory import pages
 from laboratory import runs
 
-from tf_lottery.analysis import against_density
 from tf_lottery.analysis import caveats
 from tf_lottery.analysis import run_files
+from tf_lottery.analysis.curves import chart
+from tf_lottery.analysis.curves import of_runs
 
 COLUMNS = {
     "val_accuracy": "Validation accuracy at the end, %",
@@ -50,7 +51,7 @@ def main():
         control_trials=1, control_every=arguments.rounds,
     ) as subject:
         preset, run = subject.preset, run_files.read(subject.path)
-    curves = against_density.of_runs([run])
+    curves = of_runs([run])
     tables = [
         curves_lib.table(curves, name, title)
         for name, title in COLUMNS.items()
@@ -66,7 +67,7 @@ def main():
             for line in caveats.of_run(run, curves, preset.published)
         )]),
         tables,
-        {name: against_density.chart(curves, name) for name in COLUMNS},
+        {name: chart([run], name) for name in COLUMNS},
         runs.protocol(preset) | {
             "rewound to": f"step {preset.rewind_step}, and step 0",
             "trials": len(run.trials),

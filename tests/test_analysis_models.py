@@ -12,8 +12,8 @@ import tf_lottery as tfl
 from tf_lottery import analysis
 from tf_lottery.analysis import attacks
 from tf_lottery.analysis import evaluating
-from tf_lottery.analysis import memorizing
 from tf_lottery.analysis import recalibration
+from tf_lottery.analysis.capacity import capacity_chart
 
 
 def everything(model):
@@ -111,7 +111,9 @@ def test_errors_along_the_line_are_those_of_the_weights_there(data):
     assert found.barriers["test"] == pytest.approx(
         max(errors) - (errors[0] + errors[-1]) / 2
     )
-    assert found.chart().series[1].y == [100 * e for e in errors]
+    records = found.chart()["data"]["values"]
+    last = [r["y"] for r in records if r["series"] == list(found.errors)[1]]
+    assert last == [100 * e for e in errors]
 
 
 def test_the_barrier_between_permuted_networks():
@@ -165,7 +167,9 @@ def test_connectivity_of_several_outputs_has_losses_only():
     model.compile("sgd", ["mse", "mse"])
     data = np.ones((4, 3)), [np.zeros((4, 1)), np.zeros((4, 2))]
     found = analysis.linear_connectivity(model, model, model, data, points=2)
-    assert found.errors == {} and found.chart().y_label == "loss"
+    assert found.errors == {} and (
+        found.chart()["encoding"]["y"]["title"] == "loss"
+    )
     assert found.losses["data"][0] == pytest.approx(
         model.evaluate(*data, verbose=0, return_dict=True)["loss"], rel=1e-5
     )
@@ -397,7 +401,8 @@ def test_pgd_is_the_stronger_attack(compiled, data):
     assert pgd.clean_accuracy > 0.9 and values[-1] < 0.1
     again = analysis.robustness(model, data, attack="pgd", steps=20, **kwargs)
     assert again == pgd
-    assert fgsm.chart().series[0].x == [0.0, *epsilons]
+    records = fgsm.chart()["data"]["values"]
+    assert [r["x"] for r in records] == [0.0, *epsilons]
 
 
 def test_attacks_on_a_saturated_softmax_use_logits():
@@ -490,10 +495,11 @@ def test_capacity(kind, held, data):
     assert [len(c.accuracies) for c in found] == [2, 2]
     assert found[0].density == 1.0 and found[0].chance == 0.25
     assert found[0].mean > 0.9 and found[0].mean > found[1].mean + 0.2
-    shown = memorizing.capacity_chart(found)
-    assert shown.series[0].x == pytest.approx(
-        [100.0, 100 * tickets[1].density]
-    )
+    records = capacity_chart(found)["data"]["values"]
+    assert [(r["x"], r["y"]) for r in records] == [
+        (pytest.approx(100 * c.density), 100 * accuracy)
+        for c in found for accuracy in c.accuracies
+    ]
 
 
 def test_capacity_is_reproducible_and_trains_under_the_masks(data):

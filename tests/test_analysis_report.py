@@ -2,26 +2,22 @@
 
 import csv
 import dataclasses
-import html.parser
 import json
-import subprocess
 import sys
 
-import numpy as np
 import pytest
 
+from page_reader import Page
 from tf_lottery import analysis
 from tf_lottery import results
 from tf_lottery import run_directory
-from tf_lottery.analysis import against_density
-from tf_lottery.analysis import axes
 from tf_lottery.analysis import caveats
-from tf_lottery.analysis import charts
 from tf_lottery.analysis import claims
-from tf_lottery.analysis import plots
 from tf_lottery.analysis import published
 from tf_lottery.analysis import run_files
-from tf_lottery.analysis import svg
+from tf_lottery.analysis import tables
+from tf_lottery.analysis.curves import chart
+from tf_lottery.analysis.curves import of_runs
 from tf_lottery.commands import report as command
 
 # Density, early-stop steps of two trials, accuracies at early stop and end.
@@ -144,7 +140,7 @@ def test_curves_refuse(tmp_path):
     with pytest.raises(ValueError, match="different protocols"):
         analysis.curves([path, other])
     with pytest.raises(ValueError, match="no metric 'speed'.*test_accuracy"):
-        against_density.chart(analysis.curves(path), "speed")
+        chart([run_files.read(path)], "speed")
     (path / "config.json").write_text("{")
     with pytest.raises(ValueError, match="config.json' is damaged"):
         analysis.curves(path)
@@ -210,7 +206,7 @@ def test_every_published_entry_can_be_shown(name, tmp_path):
 
 def test_caveats(tmp_path):
     run = run_files.read(write_run(tmp_path / "run", trials=1))
-    found = against_density.of_runs([run])
+    found = of_runs([run])
     said = " ".join(
         caveats.of_run(run, found, published.PUBLISHED["lenet-mnist"])
     )
@@ -221,7 +217,7 @@ def test_caveats(tmp_path):
     assert "batch" not in said
     assert "1 of 3 rounds" in said
     bare = run_files.read(write_run(tmp_path / "bare", "mine", False))
-    said = " ".join(caveats.of_run(bare, against_density.of_runs([bare]), {}))
+    said = " ".join(caveats.of_run(bare, of_runs([bare]), {}))
     assert "No controls were trained" in said
     assert "No paper's numbers" in said and "Unfinished" not in said
 
@@ -246,34 +242,6 @@ def test_one_is_singular(config, words, tmp_path):
 # The page.
 
 
-class Page(html.parser.HTMLParser):
-    """Checks nesting, and collects text, tags and addresses."""
-
-    VOID = ("meta", "br")
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.words, self.loaded = [], [], [], []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.loaded += [v for k, v in attributes if k in ("src", "data")]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append(tag)
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.words.append(data)
-
-
 def test_the_page_of_a_run(tmp_path):
     path = write_run(tmp_path / "run")
     written = analysis.report(path)
@@ -287,12 +255,12 @@ def test_the_page_of_a_run(tmp_path):
         "2 trials", "650 (600–700)", "*: 0.2, logits: 0.1", "fc1/kernel",
     ):
         assert expected in words, expected
-    assert page.tags.count("svg") == 4
-    assert page.tags.count("polygon") > 2
-    # Nothing is loaded: no script, image, font or style sheet.
+    assert [each["title"] for each in page.charts] == [
+        "Test accuracy at the end (%)", "Early-stop step",
+        "Test accuracy at early stop (%)", "Density of each layer",
+    ]
+    assert page.charts[0] == chart([run_files.read(path)], "test_accuracy")
     assert page.loaded == []
-    assert {"script", "img", "link", "iframe"}.isdisjoint(page.tags)
-    assert "@import" not in text and "url(" not in text
 
 
 def test_the_page_of_a_callback(tmp_path):
@@ -323,58 +291,41 @@ def test_the_command(tmp_path, capsys):
     assert f"written: {path / 'report.html'}" in capsys.readouterr().out
 
 
-# Drawing.
+# Charts.
 
 
-CHART = charts.Chart(
-    "A <title>", "x", "y",
-    [charts.Series("one & two", [100, 50, 25], [1, 3, 2], [0, 2, 1],
-                   [2, 4, 3])],
-    log_x=True, falling_x=True, reference=2.5, reference_name="dense",
-)
+def test_a_chart_has_every_training(tmp_path):
+    paths = [write_run(tmp_path / name) for name in ("a", "b")]
+    found = chart([run_files.read(path) for path in paths], "early_stop_step")
+    records = found["data"]["values"]
+    tickets = [r for r in records if r["series"] == "tickets"]
+    assert len(tickets) == 2 * 2 * len(ROUNDS)
+    assert len({r["trial"] for r in tickets}) == 4
+    assert [(r["x"], r["y"]) for r in tickets[:2]] == [
+        (100.0, 1000), (100.0, 1200),
+    ]
+    controls = [r for r in records if r["series"] == "random re-init"]
+    assert sorted(r["y"] for r in controls) == [1500, 1500, 1900, 1900]
+    rule = found["layer"][-1]
+    assert rule["data"]["values"] == [{"series": "dense", "y": 1100}]
 
 
-def test_svg_is_well_formed_and_in_its_box():
-    import xml.etree.ElementTree as tree
-
-    root = tree.fromstring(svg.lines(CHART))
-    width, height = map(float, root.get("viewBox").split()[2:])
-    for point in root.findall("circle"):
-        assert 0 < float(point.get("cx")) < width
-        assert 0 < float(point.get("cy")) < height
-    xs = [float(point.get("cx")) for point in root.findall("circle")]
-    ys = [float(point.get("cy")) for point in root.findall("circle")]
-    # Density falls to the right by equal ratios; larger values are higher.
-    assert xs[0] < xs[1] < xs[2]
-    assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1], abs=0.2)
-    assert ys[1] < ys[2] < ys[0]
-    table = charts.Matrix("m", ["a", "b"], [[1.0, 0.25], [0.25, 1.0]])
-    assert len(tree.fromstring(svg.matrix(table)).findall("rect")) == 4
-
-
-@pytest.mark.parametrize(
-    "series",
-    [[], [charts.Series("one", [1.0], [5.0])],
-     [charts.Series("flat", [1.0, 2.0], [0.0, 0.0])]],
-)
-@pytest.mark.parametrize("log_x", (False, True))
-def test_charts_of_little(series, log_x, tmp_path):
-    chart = charts.Chart("t", "x", "y", series, log_x=log_x)
-    assert svg.lines(chart).startswith("<svg")
-    plots.save(chart, tmp_path / "a.png")
-
-
-@pytest.mark.parametrize(
-    "low, high", [(0, 1), (97.7, 98.6), (0, 50_000), (-3, 1e-3), (5, 5.001)]
-)
-def test_ticks_are_round_and_inside(low, high):
-    ticks = axes.round_ticks(low, high)
-    assert 3 <= len(ticks) <= 11
-    assert low - 1e-9 <= ticks[0] and ticks[-1] <= high + 1e-9
-    assert np.diff(ticks) == pytest.approx(ticks[1] - ticks[0])
-    labels = axes.tick_labels(ticks)
-    assert len(set(labels)) == len(ticks)
-    assert [float(t.replace(",", "")) for t in labels] == pytest.approx(ticks)
+def test_highlights_are_of_the_ticket_that_validation_chooses(tmp_path):
+    path = write_run(tmp_path / "run")
+    rows = run_files.read(path).rows
+    # By the test set, it would be another round.
+    accuracy = {0: 0.9, 1: 0.95, 2: 0.85, 3: 0.8}
+    write_csv(path / "results.csv", [
+        {**row, "val_accuracy": accuracy[row["round"]]} for row in rows
+    ])
+    found = tables.highlights(analysis.curves(path))
+    assert [number for number, _ in found] == [
+        "98.0 %", "21.1 %", "98.4 %", "650",
+    ]
+    write_csv(path / "results.csv", [
+        {**row, "val_accuracy": 1 - row["round"] / 10} for row in rows
+    ])
+    assert tables.highlights(analysis.curves(path))[1][0] == "none"
 
 
 def test_png(tmp_path):
@@ -389,32 +340,11 @@ def test_png(tmp_path):
     for name in found:
         data = written.with_name(name).read_bytes()
         assert data.startswith(b"\x89PNG") and len(data) > 5000
-    overlap = analysis.mask_overlap([{"w": np.array([True, False])}] * 2)
-    analysis.save_plot(overlap, tmp_path / "overlap.png")
-    assert (tmp_path / "overlap.png").stat().st_size > 5000
-    with pytest.raises(TypeError, match="must be a chart"):
-        analysis.save_plot(3, tmp_path / "no.png")
 
 
-def test_without_matplotlib(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+def test_without_the_extra(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
     path = write_run(tmp_path / "run")
     with pytest.raises(ImportError, match=r"pip install tf_lottery\[plot\]"):
-        analysis.report(path, png=True)
+        analysis.report(path)
     assert not (path / "report.html").exists()
-    assert analysis.report(path).exists()
-
-
-def test_matplotlib_is_not_imported_for_a_page(tmp_path):
-    """Keras itself imports it where it is installed."""
-    path = write_run(tmp_path / "run")
-    code = (
-        "import sys, keras; before = set(sys.modules); "
-        f"from tf_lottery import analysis; analysis.report({str(path)!r}); "
-        "new = set(sys.modules) - before; "
-        "print([name for name in new if name.startswith('matplotlib')])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True
-    )
-    assert done.stdout == "[]\n", done.stderr[-2000:]

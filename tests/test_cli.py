@@ -288,7 +288,7 @@ def test_export(capsys, tmp_path, saved):
     out = capsys.readouterr().out
     assert "shipped" in out and "model.tflite" in out
     assert "Saved artifact" not in out
-    assert "<svg" in (tmp_path / "report.html").read_text()
+    assert "data-chart=" in (tmp_path / "report.html").read_text()
     found = tfl.export.inspect(tmp_path / "model.tflite")
     assert found.effective_macs < found.macs
     comparing = ["export", "model.tflite", "--compare", "model.tflite"]

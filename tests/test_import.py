@@ -14,6 +14,8 @@ UNWANTED = (
     "kerastuner",
     "tensorflow_datasets",
     "matplotlib",
+    "jinja2",
+    "vl_convert",
     "tensorboard",
     "rich",
     "pandas",

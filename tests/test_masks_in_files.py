@@ -206,6 +206,9 @@ def test_masks_hold_through_events(name, event, data):
     assert_trains(model, masks, data)
 
 
+# As plain Keras, where an optimizer was not built, or trained other weights.
+@pytest.mark.filterwarnings("ignore:Skipping variable loading")
+@pytest.mark.filterwarnings("ignore:`compile..` was not called")
 @pytest.mark.parametrize("name,event", PAIRS)
 def test_masks_hold_through_files(name, event, data, tmp_path):
     model, masks = held_model(name, data)
@@ -215,7 +218,8 @@ def test_masks_hold_through_files(name, event, data, tmp_path):
     if name == "own_compile":
         with pytest.warns(UserWarning, match="load_model") as caught:
             model.save(path)
-        assert next(iter(masks)) in str(caught[0].message)
+        assert any(
+            f"masks of {list(masks)}" in str(w.message) for w in caught)
     else:
         model.save(path)
     loaded = [tfl.load_model(path), tfl.load_model(path, compile=False)]
@@ -227,7 +231,7 @@ def test_masks_hold_through_files(name, event, data, tmp_path):
         assert_holds(other, masks)
         for key, value in values(other).items():
             np.testing.assert_array_equal(value, before[key], key)
-        if other.compiled is False:
+        if getattr(other, "optimizer", None) is None:
             other.compile(Adam(0.01), loss(), run_eagerly=True)
         if event != "freeze":
             assert_trains(other, masks, data)
@@ -417,7 +421,7 @@ def test_a_shared_layer_has_one_mask(data, tmp_path):
         model.compile(Adam(0.01), loss(), run_eagerly=True)
         model.fit(*data, verbose=0)
     tfl.prune(one, 0.5)
-    tfl.prune(two, 0.9)
+    tfl.prune(two, 0.8, scope="layer")
     mask = tfl.masks_of(two)["fc/kernel"]
     np.testing.assert_array_equal(tfl.masks_of(one)["fc/kernel"], mask)
     one.fit(*data, verbose=0)

@@ -8,6 +8,8 @@ says nothing of the optimizer. A model inside another one has its own group.
 
 import contextlib
 import json
+import math
+import operator
 import warnings
 import weakref
 
@@ -24,6 +26,9 @@ from tf_lottery import weights as weights_lib
 
 VERSION = 1
 
+# Keras tells what it has saved by the ids of objects, which must not be those
+# of objects that are gone.
+_carriers = weakref.WeakKeyDictionary()
 _asked = []
 
 
@@ -68,10 +73,7 @@ class Carrier(internals.Saveable):
         masks = read(store)
         if masks:
             _check_loss(model, masks)
-            holding.hold(model, masks)
-            variables = weights_lib.variables(model)
-            for found in _asked:
-                found.update(id(variables[key]) for key in masks)
+            _hold(model, masks)
         if _is_compiled(model):
             _finish(model)
 
@@ -81,7 +83,11 @@ def of(model):
     needed = (
         len(_asked) or optimizers.awaits_masks() or homes.are_in(model)
     )
-    return Carrier(model) if needed else None
+    if not needed:
+        return None
+    if model not in _carriers:
+        _carriers[model] = Carrier(model)
+    return _carriers[model]
 
 
 @contextlib.contextmanager
@@ -117,7 +123,7 @@ def read(store):
     try:
         header = json.loads(np.asarray(store["header"]).tobytes())
         version, shapes = header["version"], header["shapes"]
-        shapes = {key: tuple(map(int, s)) for key, s in shapes.items()}
+        shapes = {key: _shape(shape) for key, shape in shapes.items()}
         bits = np.asarray(store["bits"], "uint8").tobytes()
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
@@ -132,8 +138,15 @@ def read(store):
     return _unpacked(bits, shapes)
 
 
+def _shape(lengths):
+    shape = tuple(map(operator.index, lengths))
+    if any(length < 0 for length in shape):
+        raise ValueError(f"shape {shape}")
+    return shape
+
+
 def _unpacked(bits, shapes):
-    sizes = [-(-int(np.prod(shape)) // 8) for shape in shapes.values()]
+    sizes = [-(-math.prod(shape) // 8) for shape in shapes.values()]
     if sum(sizes) != len(bits):
         raise ValueError(
             "The masks of this file are damaged. "
@@ -162,6 +175,13 @@ def _own(model):
 
 def _is_compiled(model):
     return getattr(model, "optimizer", None) is not None and model.compiled
+
+
+def _hold(model, masks):
+    holding.hold(model, masks)
+    variables = weights_lib.variables(model)
+    for found in _asked:
+        found.update(id(variables[key]) for key in masks)
 
 
 def _check_loss(model, masks):
@@ -210,7 +230,7 @@ def _take_over(model, masks):
             "were frozen before it was saved. Load it with `compile=False`, "
             "and hold its masks by `tf_lottery.hold`."
         )
-    holding.hold(model, found)
+    _hold(model, found)
 
 
 def _warn_of_loading(model):

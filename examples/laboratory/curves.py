@@ -2,14 +2,15 @@
 
 from laboratory import pages
 
-from tf_lottery.analysis import against_density
+from tf_lottery import comparisons
+from tf_lottery.analysis.curves import scale_of
 
 
 def table(curves, metric, title):
     """Returns a table with a row for every round, a column for every series.
 
     Args:
-        curves: What `against_density.of_runs` returned.
+        curves: What `tf_lottery.analysis.curves` returned.
         metric: String, such as `"test_accuracy"`.
         title: String.
     """
@@ -23,8 +24,8 @@ def table(curves, metric, title):
                 number,
                 {"round": number, "density, %": 100 * curve.densities[i]},
             )
-            row[against_density.name_of(series)] = pages.Spread(*(
-                against_density.scale_of(metric) * float(values[i])
+            row[comparisons.label(series)] = pages.Spread(*(
+                scale_of(metric) * float(values[i])
                 for values in (curve.means, curve.lows, curve.highs)
             ), curve.counts[i])
     rows = [rows[number] for number in sorted(rows)]

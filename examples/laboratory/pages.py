@@ -14,9 +14,8 @@ from rich import console
 from rich import table
 
 import tf_lottery as tfl
-from tf_lottery.analysis import charts as charts_lib
-from tf_lottery.analysis import plots
 from tf_lottery.experiments import outputs
+from tf_lottery.report import charts as charts_lib
 
 _VERSIONS = ("tensorflow", "keras", "numpy")
 _NONE = "–"
@@ -81,7 +80,7 @@ def write(directory, title, text, tables, charts, protocol, raw=None):
         title: String.
         text: String, a paragraph of Markdown.
         tables: List of `Table`.
-        charts: Dict from file name to `tf_lottery.analysis.charts.Chart`.
+        charts: Dict from file name to a Vega-Lite specification.
         protocol: Dict, what was run, seeds included.
         raw: Dict from file name to rows, for files that the page does not
             show. Defaults to `None`.
@@ -96,8 +95,8 @@ def write(directory, title, text, tables, charts, protocol, raw=None):
         outputs.write_csv(directory / f"{each.name}.csv", _plain(each.rows))
         parts += [f"{each.title} (`{each.name}.csv`):", markdown(each)]
     for name, chart in charts.items():
-        plots.save(chart, directory / f"{name}.png", dpi=80)
-        parts.append(f"![{chart.title}]({name}.png)")
+        tfl.analysis.save_plot(chart, directory / f"{name}.png", dpi=100)
+        parts.append(f"![{chart['title']}]({name}.png)")
     parts += ["How it was made:", _facts(protocol)]
     page = directory / "README.md"
     page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
@@ -111,19 +110,13 @@ def against_density(rows, name, by="network"):
         name: String, the quantity.
         by: String, the column that tells the lines apart.
     """
-    lines = {}
-    for (line, density), same in grouped(rows, by, "density").items():
-        values = [row[name] for row in same]
-        lines.setdefault(line, []).append(
-            (density, statistics.fmean(values), min(values), max(values))
-        )
-    return charts_lib.Chart(
-        name, "density (%)", f"{name} (%)",
-        [
-            charts_lib.Series(line, *map(list, zip(*reversed(points))))
-            for line, points in lines.items()
-        ],
-        log_x=True, falling_x=True,
+    records = [
+        {"series": line, "trial": str(number), "x": density, "y": row[name]}
+        for (line, density), same in grouped(rows, by, "density").items()
+        for number, row in enumerate(same)
+    ]
+    return charts_lib.lines(
+        name, "density (%)", f"{name} (%)", records, "density"
     )
 
 

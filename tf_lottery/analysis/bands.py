@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import statistics
 
-from tf_lottery.analysis import charts
+from tf_lottery.report import charts
 
 _DASH = "–"
 
@@ -53,28 +53,7 @@ def by_round(rows):
     return dict(sorted(found.items()))
 
 
-def series(rows, column):
-    """Returns the `charts.Series` of a column: means, least and greatest.
-
-    Args:
-        rows: List of dicts with `"round"`, `"density"` and more.
-        column: `Column`.
-    """
-    points = [
-        (100 * statistics.fmean(row["density"] for row in found),
-         column.values(found))
-        for found in by_round(rows).values() if column.values(found)
-    ]
-    return charts.Series(
-        column.name,
-        [density for density, _ in points],
-        [statistics.fmean(values) for _, values in points],
-        [min(values) for _, values in points],
-        [max(values) for _, values in points],
-    )
-
-
-def chart(title, label, rows, columns, reference=None, reference_name=""):
+def chart(title, label, rows, columns, reference=None):
     """Returns columns against density as a chart.
 
     Args:
@@ -82,30 +61,48 @@ def chart(title, label, rows, columns, reference=None, reference_name=""):
         label: String, of the y axis.
         rows: List of dicts with `"round"`, `"density"` and more.
         columns: List of `Column`, a line each.
-        reference: Float, a horizontal line, or `None`.
-        reference_name: String.
+        reference: Pair of a string and a float, the name and height of a
+            horizontal line to compare with. Defaults to `None`.
 
     Returns:
-        `charts.Chart`.
+        Dict, a Vega-Lite specification.
+    """
+    found = [record for column in columns for record in records(rows, column)]
+    return charts.lines(
+        title, "density (%)", label, found, "density", reference
+    )
+
+
+def records(rows, column):
+    """Returns a column as the records of a line against density.
+
+    Args:
+        rows: List of dicts with `"round"`, `"density"` and more.
+        column: `Column`.
 
     Example:
 
-    >>> rows = [{"round": 1, "density": 0.5, "l2": 3.0},
-    ...         {"round": 1, "density": 0.5, "l2": 5.0}]
-    >>> line = chart("L2", "L2", rows, [Column("tickets", "l2")]).series[0]
-    >>> line.x, line.y, line.low, line.high
-    ([50.0], [4.0], [3.0], [5.0])
+    >>> rows = [{"trial": 0, "round": 1, "density": 0.5, "l2": 3.0},
+    ...         {"trial": 1, "round": 1, "density": 0.5, "l2": 5.0}]
+    >>> [(r["trial"], r["x"], r["y"])
+    ...  for r in records(rows, Column("tickets", "l2"))]
+    [('0.0', 50.0, 3.0), ('1.0', 50.0, 5.0)]
     """
-    return charts.Chart(
-        title,
-        "density (%)",
-        label,
-        [series(rows, column) for column in columns],
-        log_x=True,
-        falling_x=True,
-        reference=reference,
-        reference_name=reference_name,
-    )
+    found = []
+    for same in by_round(rows).values():
+        density = 100 * statistics.fmean(row["density"] for row in same)
+        counts = collections.Counter()
+        for row in same:
+            for value in column.values([row]):
+                trial = row.get("trial", 0)
+                found.append({
+                    "series": column.name,
+                    "trial": f"{trial}.{counts[trial]}",
+                    "x": density,
+                    "y": value,
+                })
+                counts[trial] += 1
+    return found
 
 
 def table(rows, columns):

@@ -1,6 +1,7 @@
-"""What a reader has to know before believing a run's numbers."""
+"""Caveats: reasons not to believe a run's numbers yet."""
 
-from tf_lottery.analysis import against_density as curves_lib
+from tf_lottery import comparisons
+from tf_lottery.analysis.curves import TICKETS
 
 _FEW = 3
 
@@ -118,14 +119,14 @@ def _controls(run, found):
             "rounds."
         )
     for name, metrics in found.items():
-        if name == curves_lib.TICKETS:
+        if name == TICKETS:
             continue
         fewest = min(
             (min(curve.counts) for curve in metrics.values()), default=0
         )
         if fewest == 1:
             yield (
-                f"Some points of {curves_lib.name_of(name)!r} are single "
+                f"Some points of {comparisons.label(name)!r} are single "
                 "trainings."
             )
 

@@ -1,8 +1,8 @@
-"""The paper's numbers beside those of a run."""
+"""Claims: a paper's numbers next to those of a run."""
 
 import dataclasses
 
-from tf_lottery.analysis import against_density as curves_lib
+from tf_lottery.analysis.curves import TICKETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +159,7 @@ class _Claims:
 
     def _pair(self, metric, density):
         """What the dense network and the ticket have."""
-        found = self._curves[curves_lib.TICKETS].get(metric)
+        found = self._curves[TICKETS].get(metric)
         if found is None or found.rounds[0] != 0:
             return None, None
         return found.means[0], found.at(density)
@@ -169,7 +169,7 @@ class _Claims:
         return None if found is None else found.at(density)
 
     def _densities(self):
-        metrics = self._curves[curves_lib.TICKETS].values()
+        metrics = self._curves[TICKETS].values()
         longest = max(metrics, key=lambda curve: len(curve.rounds))
         return dict(zip(longest.rounds, longest.densities))
 

@@ -1,4 +1,4 @@
-"""Linear connectivity: is there a hill between two trained networks?"""
+"""Linear connectivity: the error between two trained networks."""
 
 import dataclasses
 import numbers
@@ -8,11 +8,11 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import weights as weights_lib
-from tf_lottery.analysis import charts
 from tf_lottery.analysis import evaluating
 from tf_lottery.analysis import preserving
 from tf_lottery.analysis import recalibration
 from tf_lottery.analysis import sources
+from tf_lottery.report import charts
 
 STABLE = 0.02
 
@@ -61,19 +61,18 @@ class Connectivity:
         return all(value < STABLE for value in self.barriers.values())
 
     def chart(self):
-        """Returns the errors, or else the losses, as a `charts.Chart`."""
+        """Returns the errors, or else the losses, as a Vega-Lite chart."""
         lines, label, scale = self.errors, "error (%)", 100
         if not lines:
             lines, label, scale = self.losses, "loss", 1
-        return charts.Chart(
+        return charts.lines(
             "Linear interpolation",
             "fraction of the way",
             label,
             [
-                charts.Series(
-                    name, list(self.fractions), [scale * v for v in values]
-                )
+                {"series": name, "x": fraction, "y": scale * value}
                 for name, values in lines.items()
+                for fraction, value in zip(self.fractions, values)
             ],
         )
 

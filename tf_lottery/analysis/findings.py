@@ -6,13 +6,12 @@ import math
 import pathlib
 
 from tf_lottery import files
-from tf_lottery.analysis import charts
+from tf_lottery.report import tables as tables_lib
 
 KINDS = (
     "accuracy", "stability", "connectivity", "movement", "overlap", "density",
     "gap", "robustness", "capacity",
 )
-_CHARTS = {"chart": charts.Chart, "matrix": charts.Matrix}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +25,8 @@ class Finding:
         rows: List of flat dicts, every measurement.
         heads: List of strings, the heads of the table.
         cells: List of lists of strings, its rows: means over trials.
-        charts: Dict from name to `charts.Chart` or `charts.Matrix`; the name
-            of the first is `""`.
+        charts: Dict from name to a Vega-Lite specification; the name of the
+            first is `""`.
         compared: List of dicts with `"what"`, `"density"`, `"paper"`,
             `"ours"` and `"source"`: the paper's numbers.
         notes: List of sentences, what to know before believing it.
@@ -45,24 +44,16 @@ class Finding:
     notes: list = dataclasses.field(default_factory=list)
     settings: dict = dataclasses.field(default_factory=dict)
 
+    def tables(self):
+        """Returns the means, and the paper's numbers, as `Table`s."""
+        found = [tables_lib.Table(self.heads, self.cells, ())]
+        if self.compared:
+            found.append(tables_lib.claims(self.compared))
+        return found
+
     def to_dict(self):
         """Returns the finding as plain values; NaN becomes `None`."""
-        values = dataclasses.asdict(self)
-        values["charts"] = {
-            name: {
-                "drawn_as": "matrix" if isinstance(chart, charts.Matrix)
-                else "chart",
-                **dataclasses.asdict(chart),
-            }
-            for name, chart in self.charts.items()
-        }
-        return _plain(values)
-
-    @classmethod
-    def from_dict(cls, values):
-        """Makes a finding of what `to_dict` returned."""
-        drawn = {name: _chart(v) for name, v in values["charts"].items()}
-        return cls(**{**values, "charts": drawn})
+        return _plain(dataclasses.asdict(self))
 
 
 def read(directory):
@@ -84,20 +75,12 @@ def read(directory):
 
 def _read(path):
     try:
-        return Finding.from_dict(json.loads(path.read_text("utf-8")))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        return Finding(**json.loads(path.read_text("utf-8")))
+    except (ValueError, TypeError) as error:
         raise files.DamagedFileError(
             f"File '{path}' is damaged: {error!r}. Expected: what "
             "`tf-lottery analyze` wrote."
         ) from error
-
-
-def _chart(values):
-    values = dict(values)
-    kind = _CHARTS[values.pop("drawn_as")]
-    if kind is charts.Chart:
-        values["series"] = [charts.Series(**s) for s in values["series"]]
-    return kind(**values)
 
 
 def _plain(value):

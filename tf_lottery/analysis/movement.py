@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 
-from tf_lottery.analysis import charts
 from tf_lottery.analysis import sources
+from tf_lottery.report import charts
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -43,20 +43,16 @@ class Movement:
     layers: dict
 
     def chart(self):
-        """Returns the quantiles of both kinds as a `charts.Chart`."""
-        return charts.Chart(
+        """Returns the quantiles of both kinds as a Vega-Lite specification."""
+        kinds = {"surviving weights": self.kept, "pruned weights": self.pruned}
+        return charts.lines(
             "Weight movement",
             "quantile",
             "distance travelled, abs(end - start)",
             [
-                charts.Series(
-                    name, list(travel.quantiles),
-                    list(travel.quantiles.values()),
-                )
-                for name, travel in (
-                    ("surviving weights", self.kept),
-                    ("pruned weights", self.pruned),
-                )
+                {"series": name, "x": fraction, "y": distance}
+                for name, travel in kinds.items()
+                for fraction, distance in travel.quantiles.items()
             ],
         )
 

@@ -1,12 +1,12 @@
-"""Mask overlap: do different trials, rounds and layers keep the same?"""
+"""Mask overlap: how much trials, rounds and layers keep in common."""
 
 import dataclasses
 
 import numpy as np
 
 from tf_lottery import masks as masks_lib
-from tf_lottery.analysis import charts
 from tf_lottery.analysis import sources
+from tf_lottery.report import charts
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,8 +29,8 @@ class Overlap:
     expected_layers: dict
 
     def chart(self):
-        """Returns the matrix over all weights as a `charts.Matrix`."""
-        return charts.Matrix(
+        """Returns the matrix over all weights as a Vega-Lite chart."""
+        return charts.matrix(
             "Mask overlap (Jaccard index)", self.names, self.matrix.tolist()
         )
 

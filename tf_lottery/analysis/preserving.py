@@ -1,4 +1,4 @@
-"""Looking at a model, even training it, and leaving it as it was."""
+"""Preservation of a model that is looked at, or even trained."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""What the papers report, to put beside what comes out here.
+"""Published numbers: what the papers report, to compare runs with.
 
 Accuracies and densities are fractions. `speedup` is the early-stop step of
 the dense network divided by that of the ticket, `earlier` one less its

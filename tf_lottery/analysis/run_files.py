@@ -1,4 +1,4 @@
-"""Reads what a run left in its directory: configuration and tables."""
+"""Files of a run: its configuration and tables, read as one value."""
 
 import csv
 import dataclasses

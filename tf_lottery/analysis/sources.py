@@ -1,4 +1,4 @@
-"""What the functions of this package accept as weights and as masks."""
+"""Sources: what functions accept as weights and as masks."""
 
 from collections.abc import Mapping
 

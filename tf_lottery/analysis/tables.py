@@ -1,47 +1,58 @@
-"""The tables of a run's report."""
+"""Tables and highlights of a run's page."""
 
-import collections
 import statistics
 
-from tf_lottery.analysis import against_density as curves_lib
-from tf_lottery.analysis import page
+from tf_lottery import comparisons
+from tf_lottery.analysis import bands
+from tf_lottery.analysis.curves import TICKETS
+from tf_lottery.analysis.curves import by_control
+from tf_lottery.analysis.curves import column
+from tf_lottery.report.tables import Table
 
 _DASH = "–"
+_OF_CONTROLS = (
+    "test_accuracy", "early_stop_test_accuracy", "early_stop_step",
+)
 _PROTOCOL_LAST = ("weights", "optimizer", "versions", "summary")
 
 
-def highlights(run, found):
-    """Returns the numbers to see first, as pairs of number and caption."""
-    metrics = found[curves_lib.TICKETS]
-    curve = metrics.get("test_accuracy") or metrics.get("val_accuracy")
-    items = []
-    if curve is not None:
-        name = "test" if "test_accuracy" in metrics else "validation"
-        items.append((_percent(curve.means[0]), f"dense, {name} accuracy"))
-        best = max(range(len(curve.means)), key=lambda i: curve.means[i])
-        if best:
-            items.append((
-                _percent(curve.means[best]),
-                f"best ticket, at {_percent(curve.densities[best])} density",
-            ))
-        level = [
-            density for density, mean in zip(curve.densities, curve.means)
-            if mean >= curve.means[0]
-        ]
-        items.append(
-            (_percent(level[-1]), "density of the sparsest ticket that is "
-             "not below dense") if len(level) > 1
-            else ("none", "of the tickets is at the dense level")
-        )
+def highlights(found):
+    """Returns the numbers to see first, as pairs of number and caption.
+
+    They are of the dense network, and of the ticket that validation chooses:
+    the sparsest that is not below the dense network there.
+
+    Args:
+        found: What `curves` returned for the run.
+    """
+    metrics = found[TICKETS]
+    name = "test" if "test_accuracy" in metrics else "validation"
+    shown = metrics.get("test_accuracy") or metrics.get("val_accuracy")
+    if shown is None:
+        return []
+    items = [(_percent(shown.means[0]), f"dense, {name} accuracy")]
+    by = metrics.get("val_accuracy", shown)
+    level = [
+        number for number, mean in zip(by.rounds, by.means)
+        if mean >= by.means[0]
+    ]
+    if level[-1] == 0:
+        return [*items, ("none", "of the tickets is at the dense level")]
+    index = shown.rounds.index(level[-1])
+    items += [
+        (_percent(shown.densities[index]), "density of the sparsest ticket "
+         "whose validation accuracy is not below dense"),
+        (_percent(shown.means[index]), f"{name} accuracy of that ticket"),
+    ]
     steps = metrics.get("early_stop_step")
-    if steps is not None and steps.rounds[0] == 0:
-        least = min(range(len(steps.means)), key=lambda i: steps.means[i])
-        if least and steps.means[least]:
-            items.append((
-                f"{steps.means[0] / steps.means[least]:.2f}×",
-                "dense early-stop step over the earliest, at "
-                f"{_percent(steps.densities[least])} density",
-            ))
+    if steps is not None and {0, level[-1]} <= set(steps.rounds):
+        dense, ticket = steps.means[0], steps.means[
+            steps.rounds.index(level[-1])
+        ]
+        items.append((
+            f"{ticket:,.0f}", "early-stop step of that ticket; dense "
+            f"{dense:,.0f}",
+        ))
     return items
 
 
@@ -58,43 +69,46 @@ def tickets(run, found):
             "validation accuracy is not below that of the dense network."
         )
     columns = [
-        (metric.replace("_", " "), metric, curve)
-        for metric, curve in found[curves_lib.TICKETS].items()
+        column(metric, metric.replace("_", " "))
+        for metric in found[TICKETS]
         if metric.endswith(("accuracy", "_step", "effective_density"))
     ]
-    return _by_round(run.rows, columns, caption, winners)
+    heads, cells = bands.table(run.rows, columns)
+    marked = [i for i, row in enumerate(cells) if int(row[0]) in winners]
+    return Table(heads, cells, (), caption, marked)
 
 
 def controls(run, found):
     """Returns the table of the controls: means, and ranges over trainings."""
-    metrics = ("test_accuracy", "early_stop_test_accuracy", "early_stop_step")
     columns = [
-        (f"{curves_lib.name_of(series)}: {metric.replace('_', ' ')}", metric,
-         found[series][metric])
-        for metric in metrics
+        column(
+            metric,
+            f"{comparisons.label(series)}: {metric.replace('_', ' ')}",
+            series,
+        )
+        for metric in _OF_CONTROLS
         for series in found
-        if series != curves_lib.TICKETS and metric in found[series]
+        if series != TICKETS and metric in found[series]
     ]
     caption = (
         "Means over the trainings of a control; in brackets the least and the "
         "greatest."
     )
-    return _by_round(run.controls, columns, caption)
+    return Table(*bands.table(by_control(run.controls), columns), (), caption)
 
 
 def layers(run):
     """Returns the table of the density of each layer in each round."""
     found = mean_layers(run)
-    if not found:
-        return page.text("Not recorded.", "soft")
-    count = max(map(len, found.values()))
-    rows = [
-        [key] + [f"{100 * value:.2f}" for value in values]
-        for key, values in found.items()
-    ]
-    heads = ["weights"] + [f"round {number}" for number in range(count)]
-    return page.table(
-        heads, rows, caption="Weights kept in %, means over trials."
+    count = max(map(len, found.values()), default=0)
+    return Table(
+        ["weights"] + [f"round {number}" for number in range(count)],
+        [
+            [key] + [f"{100 * value:.2f}" for value in values]
+            for key, values in found.items()
+        ],
+        caption="Weights kept in %, means over trials."
+        if found else "Not recorded.",
     )
 
 
@@ -113,36 +127,6 @@ def mean_layers(run):
     }
 
 
-def claims(compared):
-    """Returns the table of the paper's numbers beside ours."""
-    rows = [
-        [
-            claim.what,
-            f"{100 * claim.density:.1f}",
-            claim.paper + ("*" if claim.recollected else ""),
-            claim.ours,
-            page.link(claim.source, claim.source.rpartition("/")[2]),
-        ]
-        for claim in compared
-    ]
-    caption = (
-        "Ours is the mean over trials of the round nearest to that density, "
-        "if there is one within 5 %."
-    )
-    if any(claim.recollected for claim in compared):
-        caption += " * known from quotations of the paper, not read in it."
-    heads = ["what", "density %", "paper", "ours", "arXiv"]
-    return page.table(heads, rows, (0, 4), caption)
-
-
-def plain(rows):
-    """Returns rows of values as they are in the files."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [[_plain(row.get(name)) for name in names] for row in rows]
-    heads = [name.replace("_", " ") for name in names]
-    return page.table(heads, cells, ())
-
-
 def protocol(run):
     """Returns the table of what was run and with which versions."""
     rows = [
@@ -153,45 +137,11 @@ def protocol(run):
         [f"version of {name}", str(value)]
         for name, value in run.versions.items()
     ]
-    return page.table(["", ""], rows, (0, 1))
-
-
-def _by_round(rows, columns, caption, marked=()):
-    """A row for each round, a column for each `(head, metric, curve)`."""
-    densities = collections.defaultdict(list)
-    for row in rows:
-        densities[row["round"]].append(row["density"])
-    cells = [
-        [str(number), f"{100 * statistics.fmean(found):.2f}"]
-        + [_cell(metric, curve, number) for _, metric, curve in columns]
-        for number, found in sorted(densities.items())
-    ]
-    heads = ["round", "density %"] + [head for head, _, _ in columns]
-    places = [i for i, row in enumerate(cells) if int(row[0]) in marked]
-    return page.table(heads, cells, (), caption, places)
-
-
-def _cell(metric, curve, number):
-    if number not in curve.rounds:
-        return _DASH
-    i = curve.rounds.index(number)
-    scale = curves_lib.scale_of(metric)
-    form = "{:,.0f}" if scale == 1 else "{:.2f}"
-    mean, low, high = (
-        form.format(scale * values[i])
-        for values in (curve.means, curve.lows, curve.highs)
-    )
-    return mean if low == high else f"{mean} ({low}{_DASH}{high})"
+    return Table(["", ""], rows, (0, 1))
 
 
 def _percent(value):
     return f"{100 * value:.1f} %"
-
-
-def _plain(value):
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _setting(value):

@@ -64,7 +64,7 @@ def _add_arguments(parser, options):
     )
     parser.add_argument(
         "--png", action="store_true",
-        help="write the charts as PNG files, too (needs matplotlib)",
+        help="write the charts as PNG files, too (needs tf_lottery[plot])",
     )
 
 

@@ -23,7 +23,7 @@ def add_parser(commands):
     parser.add_argument(
         "--png",
         action="store_true",
-        help="write the charts as PNG files, too (needs matplotlib)",
+        help="write the charts as PNG files, too (needs tf_lottery[plot])",
     )
     parser.add_argument(
         "--out",

@@ -9,6 +9,7 @@ import rich.box
 import rich.console
 import rich.table
 
+from tf_lottery import comparisons
 from tf_lottery import experiments
 from tf_lottery.commands import bars
 from tf_lottery.commands import readers
@@ -166,8 +167,8 @@ class _Shown(progress.Progress):
         self._bar.update(self._task, total=self._total)
 
     def variant_begin(self, trial, name):
-        self._variant = f"{records.words(name)}, "
-        self._describe(records.words(name))
+        self._variant = f"{comparisons.label(name)}, "
+        self._describe(comparisons.label(name))
 
     def epoch_end(self):
         self._bar.advance(self._task)
@@ -190,7 +191,7 @@ class _Shown(progress.Progress):
     def controls_end(self, trial, round_):
         self._variant = ""
         found = ", ".join(
-            f"{records.words(name)} {records.percent(outcomes)} %"
+            f"{comparisons.label(name)} {records.percent(outcomes)} %"
             for name, outcomes in round_.controls.items()
         )
         self._console.print(

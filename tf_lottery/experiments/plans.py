@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tf_lottery.experiments import records
+from tf_lottery import comparisons
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,31 +41,35 @@ def plan(preset):
     """
     whole = preset.epochs_per_round
     later = whole - preset.rewind_step // preset.evaluate_every
-    chosen = preset.rounds // preset.control_every
-    seeds = chosen * preset.control_trials
-    counts = {
-        "random-reinit": (seeds, whole),
-        "random-mask": (seeds, later),
-        "one-shot": (chosen, later),
-        "fine-tune": (preset.rounds, later),
-        "lr-rewind": (preset.rounds, later),
-    }
     lines = [
         Trainings("dense", preset.trials, whole),
         Trainings("tickets", preset.trials * preset.rounds, later),
     ]
-    for name in preset.compare:
-        count, epochs = counts[name]
-        lines.append(Trainings(name, preset.trials * count, epochs))
+    for comparison in comparisons.of_flags(preset.compare):
+        lines.append(
+            Trainings(
+                comparison.flag,
+                preset.trials * _count(preset, comparison),
+                whole if comparison.from_start else later,
+            )
+        )
     for step in preset.other_rewind_steps:
         lines.append(
             Trainings(
-                records.words(records.of_point(step)),
+                comparisons.label(comparisons.of_point(step)),
                 preset.trials * preset.rounds,
                 whole - step // preset.evaluate_every,
             )
         )
     return [line for line in lines if line.count]
+
+
+def _count(preset, comparison):
+    """The trainings of a comparison in one trial."""
+    if comparison.rewind is not None:
+        return preset.rounds
+    chosen = preset.rounds // preset.control_every
+    return chosen * (preset.control_trials if comparison.sampled else 1)
 
 
 def total_epochs(preset):

@@ -4,13 +4,13 @@ import dataclasses
 import numbers
 
 from tf_lottery import collapse
+from tf_lottery import comparisons
 from tf_lottery import schedules
 from tf_lottery.analysis import published as published_lib
 from tf_lottery.experiments import augmentation
 from tf_lottery.experiments import durations
 from tf_lottery.experiments import learning_rates
 from tf_lottery.experiments import models
-from tf_lottery.experiments import records
 
 _OPTIMIZERS = ("adam", "sgd")
 _COUNTS = (
@@ -96,7 +96,7 @@ class Preset:
     trials: int = _field("Independent repetitions.", default=1)
     compare: tuple = _field(
         "What tickets are compared with: "
-        f"{', '.join(records.COMPARISONS)}.",
+        f"{', '.join(comparisons.FLAGS)}.",
         default=("random-reinit", "random-mask"),
     )
     control_trials: int = _field(
@@ -130,7 +130,7 @@ class Preset:
         _check_choice("augment", self.augment, augmentation.AUGMENTATIONS)
         _check_choice("save_freq", self.save_freq, ("round", "epoch"))
         for name in self.compare:
-            _check_choice("compare", name, records.COMPARISONS)
+            _check_choice("compare", name, comparisons.FLAGS)
         schedules.validate_rate(self.rate)
         if not self.learning_rate > 0:
             raise ValueError(

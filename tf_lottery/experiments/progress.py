@@ -25,7 +25,7 @@ class Progress:
 
         Args:
             trial: Integer, number of the trial.
-            name: String, one of `records.CONTROLS` or a rewinding point.
+            name: String, one of `COMPARISONS` or a rewinding point.
         """
 
     def epoch_end(self):

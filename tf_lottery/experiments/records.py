@@ -3,50 +3,15 @@
 import dataclasses
 import statistics
 
-# What a ticket is compared with, and what that is called in files.
-COMPARISONS = {
-    "random-reinit": "random_reinitialize",
-    "random-mask": "random_masks",
-    "one-shot": "one_shot",
-    "fine-tune": "fine_tune",
-    "lr-rewind": "lr_rewind",
-}
-# Trained with several seeds, so that there is a spread to judge by.
-RANDOM = ("random_reinitialize", "random_masks")
-CONTROLS = {
-    "random_reinitialize": "random re-init",
-    "random_masks": "random masks",
-    "one_shot": "one-shot",
-    "fine_tune": "fine-tune",
-    "lr_rewind": "lr-rewind",
-}
-_POINT = "rewind_to_"
-
-
-def of_point(step):
-    """Returns the name in files of the rounds rewound to another step."""
-    return f"{_POINT}{step}"
+from tf_lottery import comparisons
 
 
 def compared(preset):
     """Returns the names in files of what a preset compares with, in order."""
-    chosen = {COMPARISONS[name] for name in preset.compare}
     return [
-        *(name for name in CONTROLS if name in chosen),
-        *map(of_point, preset.other_rewind_steps),
+        *(each.key for each in comparisons.of_flags(preset.compare)),
+        *map(comparisons.of_point, preset.other_rewind_steps),
     ]
-
-
-def words(name):
-    """Returns what people call a comparison that has this name in files.
-
-    >>> from tf_lottery.experiments import records
-    >>> records.words("one_shot"), records.words("rewind_to_500")
-    ('one-shot', 'rewound to step 500')
-    """
-    if name.startswith(_POINT):
-        return f"rewound to step {name.removeprefix(_POINT)}"
-    return CONTROLS[name]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,8 +62,9 @@ class Round:
             output, or `None`.
         seconds: Float.
         outcome: `Outcome` of the ticket.
-        controls: Dict from the name of a control, one of `CONTROLS`, to a
-            list of `Outcome`, one for each seed; empty if there are none.
+        controls: Dict from the name of a control, a key of
+            `comparisons.COMPARISONS`, to a list of `Outcome`, one for each
+            seed; empty if there are none.
     """
 
     round: int

@@ -1,8 +1,9 @@
-"""What an experiment came to: a table and a verdict."""
+"""Report of an experiment: a table and a verdict."""
 
 import dataclasses
 import statistics
 
+from tf_lottery import comparisons
 from tf_lottery.experiments import budgets
 from tf_lottery.experiments import records
 
@@ -122,6 +123,9 @@ class Report:
 _COLUMNS = (
     "round", "density", "effective", "val", "test", "early_stop", "seconds",
 )
+_SAMPLED = [
+    each.key for each in comparisons.COMPARISONS.values() if each.sampled
+]
 # As many comparisons have room in a line of 80 characters.
 _BESIDE = 2
 _HEADS = {
@@ -129,11 +133,6 @@ _HEADS = {
     "val": "val.",
     "early_stop": "early\nstop",
     "seconds": "sec.",
-    "random_reinitialize": "random\nre-init",
-    "random_masks": "random\nmasks",
-    "one_shot": "one-\nshot",
-    "fine_tune": "fine-\ntune",
-    "lr_rewind": "l. rate\nrewind",
 }
 _CAPTION = (
     "Density, density on paths from input to output, "
@@ -148,7 +147,7 @@ _BELOW = (
 
 
 def _head(name):
-    return _HEADS.get(name, name.replace("_to_", "\nto "))
+    return _HEADS.get(name) or comparisons.head(name)
 
 
 def _across(trials):
@@ -185,12 +184,12 @@ def _against_controls(ticket):
     if not ticket.controls:
         return ""
     found = ", ".join(
-        f"{records.words(name)} {records.percent(outcomes)} %"
+        f"{comparisons.label(name)} {records.percent(outcomes)} %"
         for name, outcomes in ticket.controls.items()
     )
     random = {
         name: outcomes for name, outcomes in ticket.controls.items()
-        if name in records.RANDOM
+        if name in _SAMPLED
     }
     text = f"\n  controls: {found}"
     if not random:
@@ -202,7 +201,7 @@ def _against_controls(ticket):
             "--control-trials"
         )
     beaten = [name for name in random if ticket.beats(name)]
-    words = " and ".join(records.words(name) for name in beaten)
+    words = " and ".join(comparisons.label(name) for name in beaten)
     if len(beaten) == 2:
         words = "both"
     return (
@@ -223,7 +222,7 @@ def _row(trial, round_, preset):
         "winning": round_.round == trial.winner,
     }
     # These two columns are there whatever was compared.
-    for name in dict.fromkeys([*records.RANDOM, *records.compared(preset)]):
+    for name in dict.fromkeys([*_SAMPLED, *records.compared(preset)]):
         outcomes = round_.controls.get(name, ())
         values = [outcome.test_accuracy for outcome in outcomes]
         row[f"{name}_test_accuracy_mean"], row[f"{name}_test_accuracy_std"] = (

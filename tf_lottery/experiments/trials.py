@@ -6,17 +6,12 @@ import keras
 
 from tf_lottery import branches
 from tf_lottery import callbacks as callbacks_lib
+from tf_lottery import comparisons
 from tf_lottery import results
 from tf_lottery import schedules
-from tf_lottery.experiments import comparisons
+from tf_lottery.experiments import compared_tickets
 from tf_lottery.experiments import histories
 from tf_lottery.experiments import records
-
-# Variants of the callback that need a whole sequence of rounds.
-VARIANTS = {
-    "fine_tune": "none",
-    "lr_rewind": "learning_rate",
-}
 
 
 class TrialRun:
@@ -38,7 +33,7 @@ class TrialRun:
         keep = KeepWinner(imp, place)
         points = {
             schedules.Point(steps=step): (
-                place.variant(records.of_point(step)).path
+                place.variant(comparisons.of_point(step)).path
             )
             for step in self.preset.other_rewind_steps
         }
@@ -81,19 +76,20 @@ class TrialRun:
     def _variants(self):
         """Returns the arguments of the callback, by name in files."""
         found = {
-            name: {"rewind": rewind} for name, rewind in VARIANTS.items()
-            if name in map(records.COMPARISONS.get, self.preset.compare)
+            each.key: {"rewind": each.rewind}
+            for each in comparisons.of_flags(self.preset.compare)
+            if each.rewind is not None
         }
         for point, step in zip(
             self.preset.also_rewind_to, self.preset.other_rewind_steps
         ):
-            found[records.of_point(step)] = {"rewind_to": point}
+            found[comparisons.of_point(step)] = {"rewind_to": point}
         return found
 
     def _with_controls(self, round_):
         found = {}
         ticket = self.imp.ticket(round_.round)
-        for name, number, make in comparisons.tickets(
+        for name, number, make in compared_tickets.tickets(
             self.bench, ticket, self._dense_weights
         ):
             logs = self._train_once(round_.round, name, number, make)

@@ -1,4 +1,4 @@
-"""What an export found out: as an object, a table, JSON or a page."""
+"""Report of an export: as an object, a table, JSON or a page."""
 
 import dataclasses
 import json
@@ -125,8 +125,8 @@ class Report:
         table = rich.table.Table(box=rich.box.SIMPLE)
         heads, rows = columns(self.rows)
         for name in heads:
-            words = name in ("file", "")
-            table.add_column(name, justify="left" if words else "right")
+            justify = "left" if name in page.WORDS else "right"
+            table.add_column(name, justify=justify)
         for row, found in zip(self.rows, rows):
             table.add_row(*found, style="bold" if row.shipped else None)
         return table
@@ -134,16 +134,10 @@ class Report:
     def layer_table(self):
         """Returns a `rich.table.Table` of the layers of the file written."""
         table = rich.table.Table(box=rich.box.SIMPLE)
-        for name in ("weights", "operator", "zeros", "stored", "why"):
+        for name in page.LAYER_HEADS:
             table.add_column(name)
-        for layer in self.layers:
-            table.add_row(
-                layer.name,
-                layer.kind,
-                f"{layer.zeros:,} of {layer.size:,}",
-                layer.form,
-                layer.reason,
-            )
+        for row in page.layer_cells(self.layers):
+            table.add_row(*row)
         return table
 
     def render(self):
@@ -175,7 +169,11 @@ class Report:
         return json.dumps(self.to_dict(), indent=2)
 
     def to_html(self):
-        """Returns a self-contained HTML page with a bar chart."""
+        """Returns a self-contained HTML page with bar charts.
+
+        Raises:
+            ImportError: If the extra `plot` is not installed.
+        """
         return page.render(self, *columns(self.rows))
 
     def save(self, path):
@@ -183,6 +181,7 @@ class Report:
 
         Raises:
             ValueError: If the suffix is another one.
+            ImportError: If the extra `plot`, which pages need, is missing.
             OSError: If it cannot be written.
         """
         writers = {".html": self.to_html, ".json": self.to_json}

@@ -12,6 +12,7 @@ import rich.table
 
 from tf_lottery import files
 from tf_lottery import results as results_lib
+from tf_lottery.report import drawing
 from tf_lottery.tuner import figure
 from tf_lottery.tuner import identity
 from tf_lottery.tuner import outcomes
@@ -153,15 +154,17 @@ class Report:
 
         Returns:
             List of strings, the paths of `results.json`, `results.csv`,
-            `pareto.csv` and `pareto.html`.
+            `pareto.csv` and `pareto.html`; without the extra `plot` a
+            warning says that the page is left out.
         """
         directory = pathlib.Path(directory)
         contents = {
             "results.json": json.dumps(self.to_dict(), indent=2) + "\n",
             "results.csv": to_csv(self.rows()),
             "pareto.csv": to_csv(self.pareto()),
-            "pareto.html": figure.page(self),
         }
+        if drawing.available("The page of the search"):
+            contents["pareto.html"] = figure.page(self)
         for name, text in contents.items():
             files.write_text(directory / name, text)
         return [str(directory / name) for name in contents]

@@ -2,10 +2,15 @@
 
 import dataclasses
 
-from tf_lottery.analysis import against_density
+from tf_lottery import comparisons
 from tf_lottery.analysis import bands
 from tf_lottery.analysis import claims
 from tf_lottery.analysis import run_files
+from tf_lottery.analysis.curves import TICKETS
+from tf_lottery.analysis.curves import by_control
+from tf_lottery.analysis.curves import chart
+from tf_lottery.analysis.curves import column
+from tf_lottery.analysis.curves import of_runs
 from tf_lottery.experiments.analyses import kind as kind_lib
 
 _METRICS = {
@@ -28,8 +33,8 @@ _SUMMARY = (
 def find(session):
     """Returns the curves of a run."""
     run = _chosen(run_files.read(session.subject.path), session)
-    found = against_density.of_runs([run])
-    metrics = [m for m in _METRICS if m in found[against_density.TICKETS]]
+    found = of_runs([run])
+    metrics = [m for m in _METRICS if m in found[TICKETS]]
     published = session.subject.published
     compared = claims.compare(published, found) if published else []
     return kind_lib.finding(
@@ -37,18 +42,12 @@ def find(session):
         KIND,
         _SUMMARY,
         [
-            *({"series": against_density.TICKETS, **r} for r in run.rows),
+            *({"series": TICKETS, **r} for r in run.rows),
             *({"series": row["control"], **row} for row in run.controls),
         ],
         _table(run, found, metrics),
-        {_METRICS[m]: against_density.chart(found, m) for m in metrics},
-        compared=[
-            {
-                key: value for key, value in dataclasses.asdict(claim).items()
-                if key != "recollected"
-            }
-            for claim in compared
-        ],
+        {_METRICS[m]: chart([run], m) for m in metrics},
+        compared=[dataclasses.asdict(claim) for claim in compared],
     )
 
 
@@ -64,32 +63,14 @@ def _chosen(run, session):
 
 
 def _table(run, found, metrics):
-    columns = [_column(metric, metric) for metric in metrics]
-    for name in found:
-        if name != against_density.TICKETS:
-            columns += [
-                dataclasses.replace(
-                    _column(metric, f"{name}/{metric}"),
-                    name=f"{against_density.name_of(name)}: {_HEADS[metric]}",
-                )
-                for metric in ("test_accuracy", "early_stop_step")
-                if metric in found[name]
-            ]
-    rows = run.rows + [
-        {
-            "round": row["round"],
-            "density": row["density"],
-            **{f"{row['control']}/{m}": row.get(m) for m in _METRICS},
-        }
-        for row in run.controls
+    columns = [column(metric, _HEADS[metric]) for metric in metrics]
+    columns += [
+        column(metric, f"{comparisons.label(name)}: {_HEADS[metric]}", name)
+        for name in found if name != TICKETS
+        for metric in ("test_accuracy", "early_stop_step")
+        if metric in found[name]
     ]
-    return bands.table(rows, columns)
-
-
-def _column(metric, key):
-    scale = against_density.scale_of(metric)
-    form = "{:,.0f}" if scale == 1 else "{:.2f}"
-    return bands.Column(_HEADS[metric], key, scale, form)
+    return bands.table(run.rows + by_control(run.controls), columns)
 
 
 KIND = kind_lib.Kind(

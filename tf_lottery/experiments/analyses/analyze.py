@@ -1,8 +1,7 @@
-"""Analyses a run: finds, and writes what was found."""
+"""Analysis of a run: measured, and written to files."""
 
 import pathlib
 
-from tf_lottery.analysis import plots
 from tf_lottery.experiments.analyses import accuracy
 from tf_lottery.experiments.analyses import capacity
 from tf_lottery.experiments.analyses import connectivity
@@ -15,6 +14,7 @@ from tf_lottery.experiments.analyses import session as session_lib
 from tf_lottery.experiments.analyses import stability
 from tf_lottery.experiments.analyses import subject as subject_lib
 from tf_lottery.experiments.analyses import writing
+from tf_lottery.report import drawing
 
 KINDS = {
     kind.name: kind for kind in (
@@ -39,6 +39,7 @@ def analyze(
 
     Written are `KIND.csv` with every measurement, `KIND.svg`, and
     `KIND.json`, which `tf_lottery.analysis.report` puts on the run's page.
+    Without the extra `plot` a warning says that charts are left out.
 
     References: Frankle and Carbin 2019, https://arxiv.org/abs/1803.03635;
     Frankle et al. 2019, https://arxiv.org/abs/1903.01611; Frankle et al.
@@ -53,8 +54,8 @@ def analyze(
             `analysis` in the run's directory.
         progress: `session.Progress` that is told what happens. Defaults to
             silence.
-        png: Boolean, whether to write charts as PNG files, too; needs
-            matplotlib. Defaults to `False`.
+        png: Boolean, whether to write charts as PNG files as well. Defaults
+            to `False`.
         **options: See `options.Options`: `rounds`, `samples`, `epsilons`,
             `points`, `epochs`, `seed`, `budget`.
 
@@ -66,7 +67,7 @@ def analyze(
         FileNotFoundError: If it is not the directory of a run.
         ValueError: If an argument is invalid, a round is not there, or files
             are damaged.
-        ImportError: If `png` is asked for and matplotlib is missing.
+        ImportError: If `png` is asked for and the extra `plot` is missing.
         RuntimeError: If another process is analysing the run.
         DatasetUnavailableError: If the data cannot be had.
 
@@ -89,7 +90,7 @@ def analyze(
         )
     chosen = options_lib.Options(**options)
     if png:
-        plots.check_available()
+        drawing.check_available()
     subject = subject_lib.Subject(directory)
     place = pathlib.Path(output_dir or subject.path / "analysis")
     session = session_lib.Session(

@@ -1,7 +1,7 @@
 """Capacity: random labels that tickets can learn by heart."""
 
 from tf_lottery.analysis import bands
-from tf_lottery.analysis import memorizing
+from tf_lottery.analysis.capacity import capacity
 from tf_lottery.experiments.analyses import kind as kind_lib
 
 _SAMPLES = 2000
@@ -44,7 +44,7 @@ def find(session):
                 "Capacity: accuracy on random labels (%)",
                 "accuracy on random labels (%)", rows,
                 [bands.Column("tickets", "accuracy", 100)],
-                reference=100 * chance, reference_name="chance",
+                reference=("chance", 100 * chance),
             ),
         },
         notes=[
@@ -61,7 +61,7 @@ def _measured(session, item, settings):
     model = subject.bench(item[0]).model
     ticket = subject.ticket(*item)
     seeds = range(_TRAININGS * seed, _TRAININGS * (seed + 1))
-    found = memorizing.capacity(
+    found = capacity(
         ticket, model, subject.data.x_train[:settings["samples"]],
         epochs=settings["epochs"], batch_size=subject.preset.batch_size,
         seeds=seeds, classes=subject.data.classes,

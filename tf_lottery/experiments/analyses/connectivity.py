@@ -3,11 +3,11 @@
 import statistics
 
 from tf_lottery.analysis import bands
-from tf_lottery.analysis import charts
 from tf_lottery.analysis import connectivity as connectivity_lib
 from tf_lottery.experiments.analyses import kind as kind_lib
 from tf_lottery.experiments.analyses import stability
 from tf_lottery.experiments.analyses import trainings
+from tf_lottery.report import charts
 
 _SAMPLES = 10_000
 _SHOWN = 6
@@ -61,8 +61,7 @@ def find(session):
                 "Error barrier (points)", "error barrier (points)", rows,
                 [bands.Column("test", "test_barrier", 100),
                  bands.Column("train", "train_barrier", 100)],
-                reference=100 * connectivity_lib.STABLE,
-                reference_name="stable below",
+                reference=("stable below", 100 * connectivity_lib.STABLE),
             ),
             "lines": _lines(measured, options.points),
         },
@@ -111,21 +110,21 @@ def _measured(session, item, settings):
 
 
 def _lines(rows, points):
-    """The error along the way, means over trials, for a few rounds."""
-    by_round = list(bands.by_round(rows).items())
-    fractions = [i / (points - 1) for i in range(points)]
-    return charts.Chart(
+    """The error along the way in a few rounds, of each trial."""
+    chosen = list(bands.by_round(rows))[:_SHOWN]
+    return charts.lines(
         "Test error (%) on the line between two trainings",
         "fraction of the way",
         "test error (%)",
         [
-            charts.Series(
-                f"round {number}",
-                fractions,
-                [100 * statistics.fmean(errors)
-                 for errors in zip(*(row["line"] for row in found))],
-            )
-            for number, found in by_round[:_SHOWN]
+            {
+                "series": f"round {row['round']}",
+                "trial": str(row["trial"]),
+                "x": i / (points - 1),
+                "y": 100 * error,
+            }
+            for row in rows if row["round"] in chosen
+            for i, error in enumerate(row["line"])
         ],
     )
 

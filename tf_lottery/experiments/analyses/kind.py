@@ -1,4 +1,4 @@
-"""What every kind of analysis is made of."""
+"""Kinds of analyses, and how a finding is put together."""
 
 import dataclasses
 from collections.abc import Callable

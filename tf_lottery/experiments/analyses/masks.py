@@ -1,11 +1,11 @@
-"""What can be seen in masks alone: overlap and density."""
+"""Masks alone: their overlap and their density."""
 
 import itertools
 
 from tf_lottery.analysis import bands
-from tf_lottery.analysis import charts
 from tf_lottery.analysis import overlap as overlap_lib
 from tf_lottery.experiments.analyses import kind as kind_lib
+from tf_lottery.report import charts
 
 _SHOWN = 9
 _LAYERS = 7
@@ -117,7 +117,7 @@ def _overlap_charts(session, masks, whole, by_layer, keys):
     table = overlap_lib.mask_overlap(
         {str(number): masks[trial, number] for number in rounds}
     )
-    drawn["rounds" if drawn else ""] = charts.Matrix(
+    drawn["rounds" if drawn else ""] = charts.matrix(
         f"Mask overlap between rounds of trial {trial}", table.names,
         table.matrix.tolist(),
     )

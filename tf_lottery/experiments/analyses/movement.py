@@ -49,7 +49,7 @@ def find(session):
             "layers": bands.chart(
                 "Mean movement, surviving over pruned weights", "ratio",
                 by_layer, [bands.Column(key, key) for key in keys[:7]],
-                reference=1.0, reference_name="equal",
+                reference=("equal", 1.0),
             ),
         },
         notes=[

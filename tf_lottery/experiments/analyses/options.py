@@ -1,4 +1,4 @@
-"""What a user may choose about an analysis."""
+"""Options: what a user may choose about an analysis."""
 
 import dataclasses
 import numbers

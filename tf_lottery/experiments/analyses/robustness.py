@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 
-from tf_lottery.analysis import adversarial
 from tf_lottery.analysis import bands
+from tf_lottery.analysis.robustness import ATTACKS
+from tf_lottery.analysis.robustness import robustness
 from tf_lottery.experiments.analyses import kind as kind_lib
 from tf_lottery.experiments.analyses import stability
 from tf_lottery.experiments.analyses import trainings
@@ -48,7 +49,7 @@ def find(session):
                          f"{attack}_{epsilon}", 100)
             for epsilon in settings["epsilons"]
         ]
-        for attack in adversarial.ATTACKS
+        for attack in ATTACKS
     }
     number = min(settings["samples"], len(subject.data.x_test))
     return kind_lib.finding(
@@ -60,7 +61,7 @@ def find(session):
                 "test accuracy (%)", wide,
                 [clean, *lines[attack]],
             )
-            for attack in reversed(adversarial.ATTACKS)
+            for attack in reversed(ATTACKS)
         },
         notes=[
             session.trained_again(),
@@ -85,8 +86,8 @@ def _measured(session, item, settings):
         "density": session.subject.density(*item),
     }
     rows = []
-    for attack in adversarial.ATTACKS:
-        found = adversarial.robustness(
+    for attack in ATTACKS:
+        found = robustness(
             model, (x, data.y_test[:number]), settings["epsilons"], attack,
             clip=(0.0, 1.0), seed=settings["seed"],
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),

@@ -1,4 +1,4 @@
-"""One analysis of one run: what is there, what is missing, what it costs."""
+"""Session: one analysis of one run, what it lacks and what it costs."""
 
 import dataclasses
 import json

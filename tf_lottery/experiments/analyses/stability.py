@@ -1,7 +1,7 @@
 """Stability: how far apart trainings of a ticket end."""
 
 from tf_lottery.analysis import bands
-from tf_lottery.analysis import distances
+from tf_lottery.analysis.stability import stability
 from tf_lottery.experiments.analyses import kind as kind_lib
 from tf_lottery.experiments.analyses import trainings
 
@@ -78,7 +78,7 @@ def _stability(session, trial, number, seed):
         chosen = kept.masks(one)
         pairs = {"order": ends, "pruning": (whole, ends[0])}
         for what, (a, b) in pairs.items():
-            found = distances.stability(a, b, chosen)
+            found = stability(a, b, chosen)
             row[f"{what}_l2_{masks}"] = found.distance
             row[f"{what}_angle_{masks}"] = found.angle
         row[f"test_accuracy_{masks}"] = kept.accuracy(one)

@@ -6,6 +6,7 @@ import json
 import pathlib
 
 from tf_lottery import branches
+from tf_lottery import comparisons
 from tf_lottery import files
 from tf_lottery import run_directory
 from tf_lottery import ticket as ticket_lib
@@ -14,7 +15,6 @@ from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.experiments import feeds
 from tf_lottery.experiments import outputs
 from tf_lottery.experiments import presets
-from tf_lottery.experiments import records
 from tf_lottery.experiments import streaming
 
 # What may change while the trainings of a ticket stay the same.
@@ -185,7 +185,7 @@ class Subject:
     def _files(self, trial, step=None):
         place = self._place(trial)
         if step not in (None, self.preset.rewind_step):
-            place = place.variant(records.of_point(step))
+            place = place.variant(comparisons.of_point(step))
         return run_directory.RunDirectory(place.path)
 
 

@@ -2,12 +2,10 @@
 
 import contextlib
 import json
-import os
 
 from tf_lottery import files
-from tf_lottery.analysis import drawings
-from tf_lottery.analysis import plots
 from tf_lottery.experiments import outputs
+from tf_lottery.report import drawing
 
 
 @contextlib.contextmanager
@@ -48,21 +46,16 @@ def write(finding, place, png=False):
     Args:
         finding: `tf_lottery.analysis.findings.Finding`.
         place: `pathlib.Path` of a directory.
-        png: Boolean, whether to write the charts as PNG files, too; needs
-            matplotlib. Defaults to `False`.
+        png: Boolean, whether to write the charts as PNG files as well.
+            Defaults to `False`.
 
     Returns:
         List of `pathlib.Path`.
     """
     written = [place / f"{finding.kind}.csv"]
     outputs.write_csv(written[0], finding.rows)
-    for name, chart in finding.charts.items():
-        stem = f"{finding.kind}-{name}" if name else finding.kind
-        written.append(place / f"{stem}.svg")
-        files.write_text(written[-1], drawings.document(chart))
-        if png:
-            written.append(place / f"{stem}.png")
-            _write_png(chart, written[-1])
+    if drawing.available(f"Charts of {finding.title.lower()}"):
+        written += _draw(finding, place, [".svg", ".png"] if png else [".svg"])
     written.append(place / f"{finding.kind}.json")
     files.write_text(
         written[-1], json.dumps(finding.to_dict(), indent=1) + "\n"
@@ -70,10 +63,10 @@ def write(finding, place, png=False):
     return written
 
 
-def _write_png(chart, path):
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.png")
-    try:
-        plots.save(chart, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _draw(finding, place, suffixes):
+    for name, chart in finding.charts.items():
+        stem = f"{finding.kind}-{name}" if name else finding.kind
+        for suffix in suffixes:
+            path = place / f"{stem}{suffix}"
+            drawing.save(chart, path)
+            yield path

@@ -1,10 +1,12 @@
-"""What a ticket is compared with, each as a ticket to train."""
+"""Tickets to train that a ticket is compared with."""
 
 import dataclasses
+import functools
 
 import numpy as np
 
 from tf_lottery import allocation
+from tf_lottery import comparisons
 from tf_lottery import controls
 from tf_lottery import masks as masks_lib
 from tf_lottery import weights as weights_lib
@@ -23,21 +25,16 @@ def tickets(bench, ticket, dense):
         Tuples of the name of the control, its number, and a callable that
         makes the `Ticket` to train.
     """
-    model, compare = bench.model, bench.preset.compare
-    for i in range(bench.preset.control_trials):
-        seed = bench.seed("controls", ticket.round, i)
-        if "random-reinit" in compare:
-            yield "random_reinitialize", i, lambda seed=seed: (
-                controls.random_reinitialize(ticket, model, seed)
+    preset = bench.preset
+    for comparison in comparisons.of_flags(preset.compare):
+        if comparison.rewind is not None:
+            continue
+        make = MAKERS[comparison.key]
+        for i in range(preset.control_trials if comparison.sampled else 1):
+            seed = bench.seed("controls", ticket.round, i)
+            yield comparison.key, i, functools.partial(
+                make, bench, ticket, dense, seed
             )
-        if "random-mask" in compare:
-            yield "random_masks", i, lambda seed=seed: (
-                controls.random_masks(ticket, seed)
-            )
-    if "one-shot" in compare:
-        yield "one_shot", 0, lambda: (
-            one_shot(ticket, model, dense(), bench.preset)
-        )
 
 
 def one_shot(ticket, model, dense, preset):
@@ -74,3 +71,16 @@ def one_shot(ticket, model, dense, preset):
         metrics={},
         provenance={**ticket.provenance, "control": "one_shot"},
     )
+
+
+MAKERS = {
+    "random_reinitialize": lambda bench, ticket, dense, seed: (
+        controls.random_reinitialize(ticket, bench.model, seed)
+    ),
+    "random_masks": lambda bench, ticket, dense, seed: (
+        controls.random_masks(ticket, seed)
+    ),
+    "one_shot": lambda bench, ticket, dense, seed: (
+        one_shot(ticket, bench.model, dense(), bench.preset)
+    ),
+}

@@ -7,9 +7,9 @@ import numbers
 import numpy as np
 
 from tf_lottery.analysis import attacks
-from tf_lottery.analysis import charts
 from tf_lottery.analysis import evaluating
 from tf_lottery.analysis import preserving
+from tf_lottery.report import charts
 
 ATTACKS = ("fgsm", "pgd")
 
@@ -33,22 +33,17 @@ class Robustness:
     examples: int
 
     def chart(self):
-        """Returns accuracy against epsilon as a `charts.Chart`."""
+        """Returns accuracy against epsilon as a Vega-Lite specification."""
         points = {0.0: self.clean_accuracy, **self.accuracies}
-        points = dict(sorted(points.items()))
-        return charts.Chart(
+        return charts.lines(
             "Adversarial robustness",
             f"epsilon ({self.norm})",
             "accuracy (%)",
             [
-                charts.Series(
-                    self.attack,
-                    list(points),
-                    [100 * value for value in points.values()],
-                )
+                {"series": self.attack, "x": epsilon, "y": 100 * accuracy}
+                for epsilon, accuracy in sorted(points.items())
             ],
-            reference=100 * self.clean_accuracy,
-            reference_name="clean",
+            reference=("clean", 100 * self.clean_accuracy),
         )
 
 

@@ -1,13 +1,14 @@
 """Curves: what tickets and their controls reach against density."""
 
-import collections
 import dataclasses
 import math
 import os
 import statistics
 
-from tf_lottery.analysis import charts
+from tf_lottery import comparisons
+from tf_lottery.analysis import bands
 from tf_lottery.analysis import run_files
+from tf_lottery.report import charts
 
 TICKETS = "tickets"
 _NO_METRICS = ("trial", "round", "density", "number", "seconds", "winning")
@@ -17,13 +18,6 @@ _LABELS = {
     "early_stop_test_accuracy": "test accuracy at early stop (%)",
     "early_stop_step": "early-stop step",
     "effective_density": "density on paths (%)",
-}
-_NAMES = {
-    "random_reinitialize": "random re-init",
-    "random_masks": "random masks",
-    "one_shot": "one-shot",
-    "fine_tune": "fine-tune",
-    "lr_rewind": "lr-rewind",
 }
 
 
@@ -114,27 +108,23 @@ def of_runs(runs):
     Args:
         runs: List of `run_files.Run`.
     """
-    series = collections.defaultdict(list)
-    for run in runs:
-        series[TICKETS] += run.rows
-        for row in run.controls:
-            series[row["control"]].append(row)
-    return {name: _metrics(rows) for name, rows in series.items()}
+    return {name: _metrics(rows) for name, rows in _trainings(runs).items()}
 
 
-def chart(found, metric):
+def chart(runs, metric):
     """Returns all series of a metric as a chart.
 
     Args:
-        found: What `curves` returned.
+        runs: List of `run_files.Run`.
         metric: String.
 
     Returns:
-        `charts.Chart`.
+        Dict, a Vega-Lite specification.
 
     Raises:
         ValueError: If no series has the metric.
     """
+    found = of_runs(runs)
     known = sorted({name for series in found.values() for name in series})
     if metric not in known:
         raise ValueError(
@@ -142,37 +132,19 @@ def chart(found, metric):
             f"Expected one of: {known}"
         )
     scale = scale_of(metric)
-    lines = [
-        charts.Series(
-            name_of(name),
-            [100 * density for density in series[metric].densities],
-            *(
-                [scale * value for value in values]
-                for values in (
-                    series[metric].means, series[metric].lows,
-                    series[metric].highs,
-                )
-            ),
+    records = [
+        record
+        for name, rows in _trainings(runs).items()
+        for record in bands.records(
+            rows, bands.Column(comparisons.label(name), metric, scale)
         )
-        for name, series in found.items() if metric in series
     ]
-    dense = found.get(TICKETS, {}).get(metric)
+    dense = found[TICKETS].get(metric)
     label = _LABELS.get(metric, metric.replace("_", " "))
-    return charts.Chart(
-        label[:1].upper() + label[1:],
-        "density (%)",
-        label,
-        lines,
-        log_x=True,
-        falling_x=True,
-        reference=scale * dense.means[0] if dense else None,
-        reference_name="dense",
+    return charts.lines(
+        label[:1].upper() + label[1:], "density (%)", label, records,
+        "density", ("dense", scale * dense.means[0]) if dense else None,
     )
-
-
-def name_of(series):
-    """Returns what a series is called where people read it."""
-    return _NAMES.get(series, series.replace("_", " "))
 
 
 def scale_of(metric):
@@ -180,17 +152,53 @@ def scale_of(metric):
     return 100 if metric.endswith(("accuracy", "density")) else 1
 
 
+def column(metric, name, series=TICKETS):
+    """Returns the `bands.Column` of a metric.
+
+    Args:
+        metric: String.
+        name: String, the head of the column.
+        series: String, the name of a control, for rows of `by_control`.
+            Defaults to the tickets, for rows as they are.
+    """
+    scale = scale_of(metric)
+    form = "{:,.0f}" if scale == 1 else "{:.2f}"
+    key = metric if series == TICKETS else f"{series}/{metric}"
+    return bands.Column(name, key, scale, form)
+
+
+def by_control(rows):
+    """Returns rows of controls whose values have the control's name too."""
+    return [
+        {
+            "round": row["round"],
+            "density": row["density"],
+            **{f"{row['control']}/{name}": row[name] for name in row},
+        }
+        for row in rows
+    ]
+
+
+def _trainings(runs):
+    """The rows of each series, with a name of its own for every trial."""
+    series = {TICKETS: []}
+    for number, run in enumerate(runs):
+        for row in [*run.rows, *run.controls]:
+            name = row.get("control", TICKETS)
+            trial = f"{number}-{row['trial']}"
+            series.setdefault(name, []).append({**row, "trial": trial})
+    return series
+
+
 def _metrics(rows):
-    rounds = collections.defaultdict(list)
-    for row in rows:
-        rounds[row["round"]].append(row)
+    rounds = bands.by_round(rows)
     for number, found in rounds.items():
         _check_densities(number, [row["density"] for row in found])
     names = dict.fromkeys(name for row in rows for name in row)
     return {
         name: curve for name in names
         if name not in _NO_METRICS
-        and (curve := _curve(sorted(rounds.items()), name)).rounds
+        and (curve := _curve(rounds.items(), name)).rounds
     }
 
 

@@ -10,9 +10,9 @@ from keras import ops
 
 from tf_lottery import data as data_lib
 from tf_lottery import ticket as ticket_lib
-from tf_lottery.analysis import charts
 from tf_lottery.analysis import evaluating
 from tf_lottery.analysis import preserving
+from tf_lottery.report import charts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,26 +109,20 @@ def capacity_chart(capacities):
         capacities: List of `Capacity`.
 
     Returns:
-        `charts.Chart`.
+        Dict, a Vega-Lite specification.
     """
     found = sorted(capacities, key=lambda c: -c.density)
-    return charts.Chart(
+    return charts.lines(
         "Capacity",
         "density (%)",
         "accuracy on random labels (%)",
         [
-            charts.Series(
-                "tickets",
-                [100 * c.density for c in found],
-                [100 * c.mean for c in found],
-                [100 * min(c.accuracies) for c in found],
-                [100 * max(c.accuracies) for c in found],
-            )
+            {"series": "tickets", "trial": str(number),
+             "x": 100 * c.density, "y": 100 * accuracy}
+            for c in found for number, accuracy in enumerate(c.accuracies)
         ],
-        log_x=True,
-        falling_x=True,
-        reference=100 * found[0].chance if found else None,
-        reference_name="chance",
+        "density",
+        ("chance", 100 * found[0].chance) if found else None,
     )
 
 

@@ -4,29 +4,24 @@ import pathlib
 
 from tf_lottery import files
 from tf_lottery.analysis import caveats
-from tf_lottery.analysis import charts
 from tf_lottery.analysis import claims
 from tf_lottery.analysis import findings
-from tf_lottery.analysis import against_density as curves_lib
-from tf_lottery.analysis import page
-from tf_lottery.analysis import plots
 from tf_lottery.analysis import published as published_lib
 from tf_lottery.analysis import run_files
-from tf_lottery.analysis import sections
-from tf_lottery.analysis import svg
 from tf_lottery.analysis import tables
+from tf_lottery.analysis.curves import TICKETS
+from tf_lottery.analysis.curves import chart
+from tf_lottery.analysis.curves import of_runs
+from tf_lottery.report import charts
+from tf_lottery.report import drawing
+from tf_lottery.report import pages
+from tf_lottery.report import tables as tables_lib
 
 _CHARTS = (
     "test_accuracy", "early_stop_step", "early_stop_test_accuracy",
     "val_accuracy",
 )
 _SHOWN = 3
-_LEGEND = (
-    "Lines are means over trials, bands reach from the least to the greatest "
-    "value; the dashed line is the dense network. Early stop: the step of the "
-    "smallest validation loss. Density falls from left to right, on a "
-    "logarithmic axis."
-)
 
 
 def report(directory, out=None, png=False):
@@ -34,7 +29,7 @@ def report(directory, out=None, png=False):
 
     It has the run's protocol and versions, the curves of accuracy and
     early-stop step against density with bands over trials and the controls,
-    every number in a table, the paper's number beside ours where there is
+    every number in a table, the paper's number next to ours where there is
     one, the density of each layer, what `tf-lottery analyze` has found, and
     what speaks against the numbers. The page loads nothing from elsewhere.
 
@@ -42,8 +37,8 @@ def report(directory, out=None, png=False):
         directory: Path of the directory of `tf-lottery run`, or of
             `IterativeMagnitudePruning(directory=...)`; finished or not.
         out: Path of the page. Defaults to `report.html` in the directory.
-        png: Boolean, whether to write the charts as PNG files beside the
-            page, too; needs matplotlib. Defaults to `False`.
+        png: Boolean, whether to write the charts as PNG files next to the
+            page as well. Defaults to `False`.
 
     Returns:
         `pathlib.Path` of the page.
@@ -51,7 +46,7 @@ def report(directory, out=None, png=False):
     Raises:
         FileNotFoundError: If the directory holds no results.
         ValueError: If its files are damaged or hold no round yet.
-        ImportError: If `png` is asked for and matplotlib is missing.
+        ImportError: If the extra `plot` is not installed.
 
     Example:
 
@@ -73,33 +68,28 @@ def report(directory, out=None, png=False):
         raise ValueError(
             f"Directory '{run.path}' holds no finished round yet."
         )
-    if png:
-        plots.check_available()
     out = pathlib.Path(out or run.path / "report.html")
     drawn = run_charts(run)
     files.write_text(out, render(run, drawn))
     if png:
-        for name, chart in drawn.items():
-            plots.save(chart, out.with_name(f"{out.stem}-{name}.png"))
+        for name, each in drawn.items():
+            drawing.save(each, out.with_name(f"{out.stem}-{name}.png"))
     return out
 
 
 def run_charts(run):
-    """Returns the charts of a run as a dict from name to `charts.Chart`.
+    """Returns the charts of a run, as a dict from name to specification.
 
     Args:
         run: `run_files.Run`.
     """
-    found = curves_lib.of_runs([run])
-    metrics = found[curves_lib.TICKETS]
+    metrics = of_runs([run])[TICKETS]
     chosen = [name for name in _CHARTS if name in metrics]
     chosen += [
         name for name in metrics
         if name.endswith("accuracy") and name not in chosen
     ]
-    drawn = {
-        name: curves_lib.chart(found, name) for name in chosen[:_SHOWN]
-    }
+    drawn = {name: chart([run], name) for name in chosen[:_SHOWN]}
     layers = tables.mean_layers(run)
     if layers:
         drawn["layer_density"] = _layer_chart(metrics, layers)
@@ -111,37 +101,40 @@ def render(run, drawn):
 
     Args:
         run: `run_files.Run`.
-        drawn: Dict of `charts.Chart`, see `run_charts`.
+        drawn: Dict of charts, see `run_charts`.
     """
-    found = curves_lib.of_runs([run])
+    found = of_runs([run])
     published = published_lib.PUBLISHED.get(run.config.get("name"), {})
-    return page.document(
-        run.name,
-        [
-            page.title(run.name, run.config.get("summary", ""), _about(run)),
-            page.tiles(tables.highlights(run, found)),
-            *(page.text(line) for line in run.verdict.splitlines()),
-            page.caveats(caveats.of_run(run, found, published)),
-            page.section(
-                "Against density",
-                page.figures([svg.lines(chart) for chart in drawn.values()]),
-                page.text(_LEGEND, "soft"),
-            ),
-            *_paper(published, found),
-            page.section("Tickets", tables.tickets(run, found)),
-            page.section("Controls", tables.controls(run, found))
-            if run.controls else "",
-            page.section("Density of each layer", tables.layers(run)),
-            *sections.of_findings(findings.read(run.path / "analysis")),
-            page.section(
-                "Every training",
-                page.details("tickets", tables.plain(run.rows)),
-                page.details("controls", tables.plain(run.controls))
-                if run.controls else "",
-            ),
-            page.section("Protocol and versions", tables.protocol(run)),
-        ],
+    return pages.render(
+        "run.html",
+        run=run,
+        about=_about(run),
+        highlights=tables.highlights(found),
+        caveats=caveats.of_run(run, found, published),
+        charts=drawn.values(),
+        tables=_tables(run, found, published),
+        findings=findings.read(run.path / "analysis"),
+        trainings={
+            name: tables_lib.of_records(rows)
+            for name, rows in (
+                ("tickets", run.rows), ("controls", run.controls)
+            ) if rows
+        },
+        protocol=tables.protocol(run),
     )
+
+
+def _tables(run, found, published):
+    shown = {}
+    if published:
+        shown["The paper's numbers next to ours"] = tables_lib.claims(
+            map(vars, claims.compare(published, found))
+        )
+    shown["Tickets"] = tables.tickets(run, found)
+    if run.controls:
+        shown["Controls"] = tables.controls(run, found)
+    shown["Density of each layer"] = tables.layers(run)
+    return shown
 
 
 def _about(run):
@@ -152,27 +145,16 @@ def _about(run):
     )
 
 
-def _paper(published, found):
-    compared = claims.compare(published, found) if published else []
-    if not compared:
-        return []
-    return [page.section("The paper's numbers beside ours",
-                         tables.claims(compared))]
-
-
 def _layer_chart(metrics, layers):
     longest = max(metrics.values(), key=lambda curve: len(curve.rounds))
-    densities = [100 * density for density in longest.densities]
-    return charts.Chart(
+    return charts.lines(
         "Density of each layer",
         "density (%)",
         "density of the layer (%)",
         [
-            charts.Series(
-                key, densities[:len(values)], [100 * v for v in values]
-            )
+            {"series": key, "x": 100 * density, "y": 100 * value}
             for key, values in layers.items()
+            for density, value in zip(longest.densities, values)
         ],
-        log_x=True,
-        falling_x=True,
+        "density",
     )

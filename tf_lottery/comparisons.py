@@ -1,0 +1,95 @@
+"""Comparisons: the names of everything a ticket is compared with."""
+
+import dataclasses
+import re
+
+_POINT = "rewind_to_"
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """One kind of training that tickets are compared with.
+
+    Attributes:
+        key: String, its name in files and tables.
+        flag: String, its name on the command line and in presets.
+        label: String, its name in text and legends.
+        sampled: Boolean, whether it is trained with several seeds, so that
+            there is a spread to judge by. Defaults to `False`.
+        from_start: Boolean, whether it trains a whole round, not from the
+            rewinding point on. Defaults to `False`.
+        rewind: String, the argument of `IterativeMagnitudePruning` whose
+            sequence of rounds it is, or `None`: each ticket has its own.
+    """
+
+    key: str
+    flag: str
+    label: str
+    sampled: bool = False
+    from_start: bool = False
+    rewind: str | None = None
+
+
+COMPARISONS = {
+    comparison.key: comparison
+    for comparison in (
+        Comparison(
+            "random_reinitialize", "random-reinit", "random re-init",
+            sampled=True, from_start=True,
+        ),
+        Comparison(
+            "random_masks", "random-mask", "random masks", sampled=True
+        ),
+        Comparison("one_shot", "one-shot", "one-shot"),
+        Comparison("fine_tune", "fine-tune", "fine-tune", rewind="none"),
+        Comparison(
+            "lr_rewind", "lr-rewind", "lr-rewind", rewind="learning_rate"
+        ),
+    )
+}
+FLAGS = tuple(comparison.flag for comparison in COMPARISONS.values())
+
+
+def of_flags(flags):
+    """Returns comparisons in the order of the table.
+
+    Args:
+        flags: Iterable of strings, those of `FLAGS` that are wanted.
+    """
+    return [each for each in COMPARISONS.values() if each.flag in flags]
+
+
+def of_point(step):
+    """Returns the key of the rounds rewound to another step."""
+    return f"{_POINT}{step}"
+
+
+def label(key):
+    """Returns the name of a comparison in text and legends.
+
+    Args:
+        key: String, the name in files; that of a series which is no
+            comparison comes back with spaces.
+
+    Example:
+
+    >>> label("random_reinitialize"), label("rewind_to_500")
+    ('random re-init', 'rewound to step 500')
+    """
+    if key.startswith(_POINT):
+        return f"rewound to step {key.removeprefix(_POINT)}"
+    known = COMPARISONS.get(key)
+    return known.label if known else key.replace("_", " ")
+
+
+def head(key):
+    """Returns the label in two lines, for the head of a narrow column.
+
+    Example:
+
+    >>> head("random_masks"), head("one_shot"), head("rewind_to_500")
+    ('random\\nmasks', 'one-\\nshot', 'rewind\\nto 500')
+    """
+    if key.startswith(_POINT):
+        return f"rewind\nto {key.removeprefix(_POINT)}"
+    return re.sub(" |(?<=-)", "\n", label(key), count=1)

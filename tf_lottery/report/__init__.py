@@ -1,0 +1,1 @@
+"""Charts, tables and pages: descriptions of results, and their drawing."""

@@ -1,0 +1,39 @@
+"""Pages: HTML files of a template, whole in themselves.
+
+A page has its style sheet, its charts and the script that draws them inside,
+and forbids the browser to load anything else.
+"""
+
+import functools
+
+from tf_lottery.report import drawing
+
+
+def render(template, **values):
+    """Returns a page as text.
+
+    Args:
+        template: String, the name of a file in `templates`.
+        **values: What the template shows. Charts are Vega-Lite
+            specifications, tables are `tables.Table`.
+
+    Raises:
+        ImportError: If the extra `plot` is not installed.
+    """
+    drawing.check_available()
+    return _templates().get_template(template).render(
+        script=drawing.script(), config=drawing.CONFIG, **values
+    )
+
+
+@functools.cache
+def _templates():
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("tf_lottery.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -1,0 +1,90 @@
+"""Tables: heads and cells of text, as pages show them."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """One table.
+
+    Attributes:
+        heads: List of strings.
+        rows: List of lists of strings, or of `Link`.
+        words: Numbers of the columns that hold words; others hold numbers
+            and are aligned to the right. Defaults to the first.
+        caption: String. Defaults to none.
+        marked: Numbers of the rows that stand out. Defaults to none.
+    """
+
+    heads: list
+    rows: list
+    words: tuple = (0,)
+    caption: str = ""
+    marked: tuple = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Link:
+    """A cell that leads somewhere.
+
+    Attributes:
+        label: String.
+        address: String.
+    """
+
+    label: str
+    address: str
+
+
+def of_records(records, words=()):
+    """Returns values as they are, a row for each record.
+
+    Args:
+        records: List of dicts of plain values.
+        words: Numbers of the columns that hold words. Defaults to none.
+
+    Example:
+
+    >>> of_records([{"early_stop": 7, "loss": 0.123456}]).rows
+    [['7', '0.1235']]
+    """
+    names = list(dict.fromkeys(name for each in records for name in each))
+    return Table(
+        [name.replace("_", " ") for name in names],
+        [[_cell(each.get(name)) for name in names] for each in records],
+        words,
+    )
+
+
+def claims(compared):
+    """Returns a paper's numbers next to ours.
+
+    Args:
+        compared: Iterable of dicts with `"what"`, `"density"`, `"paper"`,
+            `"ours"` and `"source"`, the address of the paper; and
+            `"recollected"` where the paper's number comes from quotations.
+    """
+    compared = list(compared)
+    recollected = any(each.get("recollected") for each in compared)
+    return Table(
+        ["what", "density %", "paper", "ours", "arXiv"],
+        [
+            [
+                each["what"],
+                f"{100 * each['density']:.1f}",
+                each["paper"] + "*" * bool(each.get("recollected")),
+                each["ours"],
+                Link(each["source"].rpartition("/")[2], each["source"]),
+            ]
+            for each in compared
+        ],
+        (0, 4),
+        "* Known from quotations of the paper, not read in it."
+        if recollected else "",
+    )
+
+
+def _cell(value):
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
