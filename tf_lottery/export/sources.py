@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 from tf_lottery import backends
+from tf_lottery import copies
 from tf_lottery import holding
-from tf_lottery import layers
 from tf_lottery import weights as weights_lib
 
 
@@ -200,7 +200,7 @@ def _load(path):
 
 
 def _clonable(model):
-    return layers.can_clone(model)
+    return copies.can_clone(model)
 
 
 def _masked(model):

@@ -11,6 +11,7 @@ import inspect
 import keras
 from keras import tree
 from keras.src.models.functional import Functional
+from keras.src.models.functional import functional_like_constructor
 
 _OPERATION_MODULES = ("numpy", "nn", "core", "math", "image")
 
@@ -80,6 +81,15 @@ def own_graph(layer):
     if type(layer).call is Functional.call:
         return layer
     return None
+
+
+def is_made_of_layers(model):
+    """Whether the class of a model takes its layers, or inputs and outputs."""
+    if isinstance(model, keras.Sequential):
+        return type(model).__init__ is keras.Sequential.__init__
+    return isinstance(model, Functional) and functional_like_constructor(
+        type(model)
+    )
 
 
 def part(parent, operation, args, kwargs):
