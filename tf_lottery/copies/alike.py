@@ -58,7 +58,7 @@ def difference(old, new, edit):
         )
     layers = weights_lib.layers(new)
     for key, layer in weights_lib.layers(old).items():
-        if _settings(layer, edit) != _settings(layers.get(key)):
+        if not _is_like(layer, layers.get(key), edit):
             return (
                 f"the configuration of `{type(old).__name__}` does not make "
                 f"layer '{layer.name}' as it is"
@@ -71,16 +71,21 @@ def _shapes(model):
     return {key: tuple(v.shape) for key, v in variables.items()}
 
 
-def _settings(layer, edit=None):
-    """The class and configuration of a layer, to be compared."""
-    if layer is None or isinstance(layer, keras.Model):
-        return type(layer)
+def _is_like(old, new, edit):
+    if type(old) is not type(new) or isinstance(old, keras.Model):
+        return type(old) is type(new)
+    configs = _config(old), _config(new)
+    return None in configs or (
+        _comparable(edit(configs[0])) == _comparable(configs[1])
+    )
+
+
+def _config(layer):
     try:
-        config = keras.saving.serialize_keras_object(layer)["config"]
+        return keras.saving.serialize_keras_object(layer)["config"]
     # Code of the user's, which may fail: then it is what its model makes it.
     except Exception:
-        return type(layer)
-    return type(layer), _comparable(config if edit is None else edit(config))
+        return None
 
 
 def _comparable(value):

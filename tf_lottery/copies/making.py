@@ -149,8 +149,10 @@ class _Copier:
     def _add(self, old, new):
         self.pairs.append((old, new))
         below = weights_lib.layers(new)
-        for key, layer in weights_lib.layers(old).items():
-            self.images.setdefault(id(layer), below.get(key, layer))
+        self.images |= {
+            id(layer): below[key]
+            for key, layer in weights_lib.layers(old).items() if key in below
+        }
 
     def _model(self, model):
         if functional.is_made_of_layers(model):

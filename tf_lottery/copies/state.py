@@ -10,19 +10,20 @@ import numpy as np
 _DATA = (bool, int, float, complex, str, bytes, np.ndarray, np.generic)
 
 
-def carry(old, new, images):
+def carry(old, new, images, data=True):
     """Gives a layer or model what another one has beside its weights.
 
     Args:
         old: A `keras.layers.Layer`, left as it is.
         new: The layer in its place in a copy of its model.
         images: Dict from `id` of a layer or variable to its copy.
+        data: See `carry_attributes`.
     """
     _carry_trainable(old, new)
     if type(old) is type(new):
         _carry_state(old, new)
         if isinstance(old, keras.Model) or hasattr(old, "adapt"):
-            carry_attributes(old, new, images)
+            carry_attributes(old, new, images, data)
 
 
 def _carry_trainable(old, new):
@@ -46,26 +47,27 @@ def _carry_state(old, new):
         new.load_own_variables(store)
 
 
-def carry_attributes(old, new, images):
+def carry_attributes(old, new, images, data=True):
     """Sets attributes of a model, or of a layer, on its copy.
 
-    Those that the copy has of its own are replaced by data and by objects
-    with a configuration only.
+    Those that the copy has already are replaced by data and by objects with
+    a configuration only.
 
     Args:
         old: A `keras.layers.Layer`, left as it is.
         new: Its copy.
         images: Dict from `id` of a layer or variable to its copy.
+        data: Boolean, whether to replace any. Defaults to `True`.
     """
     taken = vars(new)
     for name, value in list(vars(old).items()):
         if name in _keras_attributes():
             continue
         leaves = keras.tree.flatten(value)
-        if name in taken and not all(map(_is_replaceable, leaves)):
+        if name in taken and not (data and all(map(_is_replaceable, leaves))):
             continue
         found = [_image(leaf, images) for leaf in leaves]
-        if not any(map(_is_state, found)):
+        if not any(a is b and _is_state(a) for a, b in zip(leaves, found)):
             setattr(new, name, keras.tree.pack_sequence_as(value, found))
 
 
