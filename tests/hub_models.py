@@ -188,8 +188,9 @@ def text_classifier():
 
 def causal_lm():
     merges = ["Ġ q", "u i", "c k", "ui ck", "Ġq uick", "Ġ f", "o x", "Ġf ox"]
-    words = ["<|endoftext|>", *"aĠquickfox", *(m.replace(" ", "") for m in merges)]
-    vocabulary = {word: i for i, word in enumerate(dict.fromkeys(words))}
+    merged = [merge.replace(" ", "") for merge in merges]
+    words = dict.fromkeys(["<|endoftext|>", *"aĠquickfox", *merged])
+    vocabulary = {word: i for i, word in enumerate(words)}
     tokenizer = GPT2Tokenizer(vocabulary=vocabulary, merges=merges)
     return GPT2CausalLM(
         gpt2(),
