@@ -73,7 +73,6 @@ def efficientnet():
         stackwise_nores_option=[False, False],
         stackwise_width_coefficients=[1.0, 1.0],
         stackwise_depth_coefficients=[1.0, 1.0],
-        num_features=16,
         input_shape=(32, 32, 3),
     )
 

@@ -228,7 +228,7 @@ def _matched(model, copy, pairs):
     if lost:
         raise NotCopyable(
             "the configuration of its layers does not make the same weights "
-            f"again. Only one has: {sorted(lost)}"
+            f"again. Only one has: {sorted(lost)[:8]}"
         )
     return Twin(copy, found, keys)
 
