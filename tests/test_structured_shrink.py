@@ -13,6 +13,11 @@ from tf_lottery import graph as graph_lib
 from tf_lottery import structured
 from tf_lottery import weights
 
+# The subclassed model of the tests has no configuration.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The configuration of `Stack` cannot say how wide"
+)
+
 
 def convolutional(**options):
     inputs = keras.Input((8, 8, 3))

@@ -7,9 +7,9 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import constraints
+from tf_lottery import copies
 from tf_lottery import homes
 from tf_lottery import internals
-from tf_lottery import layers
 from tf_lottery import optimizers
 from tf_lottery import snapshots
 from tf_lottery import weights as weights_lib
@@ -249,27 +249,35 @@ def strip(model):
     """Lets go of the masks: a plain Keras model with the zeros baked in.
 
     Args:
-        model: A built `keras.Model`. If it is Sequential or Functional it is
-            left as it is and a copy is returned; a subclassed model cannot
-            be copied in general: it is changed and returned.
+        model: A built `keras.Model`. It is left as it is and a copy is
+            returned, unless it is subclassed and cannot be made again from
+            its configuration (`get_config`): then it is changed and
+            returned, and a warning says so.
 
     Returns:
         A `keras.Model` without any object of tf_lottery, compiled if `model`
-        is; it loads where tf_lottery is not installed.
+        is; it loads where tf_lottery is not installed. It is of the class of
+        `model`, with its methods and attributes, where that can be made from
+        its configuration; of another Functional class it is a plain
+        Functional model, and a warning says so.
 
     Raises:
         ValueError: If the model is not built, or its own code puts
             `tf_lottery.layers.Masked` around layers.
     """
     weights_lib.check_built(model)
-    if not layers.can_clone(model):
-        layers.check_unwrapped(model)
-        _let_go(model)
-        return model
-    plain = layers.unwrap(model)
-    if _is_compiled(model):
-        optimizers.compile_like(plain, model)
-    return plain
+    try:
+        return copies.strip(model)
+    except copies.NotCopyable as error:
+        if copies.can_clone(model):
+            raise
+        reason = str(error)
+    copies.check_unwrapped(model)
+    _let_go(model)
+    warnings.warn(
+        f"{reason}. Its masks are taken off the model itself.", stacklevel=2
+    )
+    return model
 
 
 def let_go(model, keys=None):

@@ -69,6 +69,26 @@ def owners(model):
     return {key: (v, layer) for key, _, v, layer in _walk(model)}
 
 
+def layers(model):
+    """Returns every layer of a model, itself included, by its key.
+
+    Args:
+        model: A `keras.Model` or layer.
+
+    Returns:
+        Dict from the key that the layer's weights begin with to
+        `keras.layers.Layer`, from the outside inwards. Wrappers that keys say
+        nothing of are left out.
+    """
+    found, taken = {}, collections.Counter()
+    for layer, key, _ in _layers(_unwrapped(model), (), ()):
+        name = "/".join(key)
+        taken[name] += 1
+        suffix = f"_{taken[name] - 1}" if taken[name] > 1 else ""
+        found[name + suffix] = layer
+    return found
+
+
 def inspect(model, exclude=(), include=()):
     """Returns every weight of a model and whether it can be pruned.
 

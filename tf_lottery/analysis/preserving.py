@@ -3,6 +3,7 @@
 import contextlib
 
 from tf_lottery import constraints
+from tf_lottery import copies
 from tf_lottery import holding
 from tf_lottery import optimizers
 from tf_lottery import snapshots
@@ -43,7 +44,7 @@ def trainable(model):
         undone.callback(_restore_attributes, model, dict(vars(model)))
         for variable in weights_lib.variables(model).values():
             undone.callback(_restore_mask, variable, *_mask_of(variable))
-        optimizers.compile_like(model, model, with_state=False)
+        copies.compile_like(model, model, with_state=False)
         yield
 
 

@@ -1,14 +1,15 @@
 """What is exported: a Keras model, traced with a fixed or an open batch."""
 
 import dataclasses
+import functools
 import pathlib
 
 import keras
 import numpy as np
 
 from tf_lottery import backends
+from tf_lottery import copies
 from tf_lottery import holding
-from tf_lottery import layers
 from tf_lottery import weights as weights_lib
 
 
@@ -17,7 +18,8 @@ class Source:
     """A plain Keras model and the shapes it is traced with.
 
     Attributes:
-        model: `keras.Model` without masks: the zeros are in its weights.
+        model: `keras.Model` without masks: the zeros are in its weights. Of
+            the class that was given, where that can be made again.
         specs: List of `tf.TensorSpec`, one for each input.
         structure: What the model is called with, of indices into `specs`.
         signatures: Dict from name to `tf.function` with an input signature,
@@ -137,11 +139,12 @@ def open_model(model, batch_size=None, signatures=None, example=None):
         model = _load(model)
     weights_lib.check_built(model)
     notes = []
-    if _clonable(model):
+    if copies.can_clone(model):
         if _masked(model):
             model = holding.strip(model)
         if any(map(_is_half, model._flatten_layers())):
-            model = _in_float32(model)
+            renew = functools.partial(copies.renewed, edit=_in_float32)
+            model = copies.twin(model, _in_float32, renew, "exported").model
             notes = ["The file computes in float32, not in half precision."]
         given = getattr(model, "_inputs_struct", None)
         given = model.inputs[0] if given is None else given
@@ -161,17 +164,23 @@ def _is_half(layer):
     return layer.compute_dtype in ("float16", "bfloat16")
 
 
-def _in_float32(model):
-    """Returns a copy that computes in float32: TFLite has no other floats."""
-    def clone(layer):
-        config = layer.get_config()
-        if _is_half(layer):
-            config["dtype"] = "float32"
-        return layer.__class__.from_config(config)
+def _in_float32(config):
+    """Edits a configuration so that it computes as all TFLite does."""
+    if isinstance(config, (list, tuple)):
+        return type(config)(map(_in_float32, config))
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: "float32" if key == "dtype" and _names_half(value)
+        else _in_float32(value)
+        for key, value in config.items()
+    }
 
-    copy = keras.models.clone_model(model, clone_function=clone)
-    copy.set_weights(model.get_weights())
-    return copy
+
+def _names_half(policy):
+    if isinstance(policy, dict):
+        policy = policy.get("config", {}).get("name")
+    return isinstance(policy, str) and "float16" in policy
 
 
 def shape_of(spec):
@@ -197,10 +206,6 @@ def _load(path):
             "its custom layers are not imported. Received: "
             f"{type(error).__name__}: {str(error)[:300]}"
         ) from error
-
-
-def _clonable(model):
-    return layers.can_clone(model)
 
 
 def _masked(model):

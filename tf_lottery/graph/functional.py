@@ -11,6 +11,7 @@ import inspect
 import keras
 from keras import tree
 from keras.src.models.functional import Functional
+from keras.src.models.functional import functional_like_constructor
 
 _OPERATION_MODULES = ("numpy", "nn", "core", "math", "image")
 
@@ -80,6 +81,15 @@ def own_graph(layer):
     if type(layer).call is Functional.call:
         return layer
     return None
+
+
+def is_made_of_layers(model):
+    """Whether the class of a model takes its layers, or inputs and outputs."""
+    if isinstance(model, keras.Sequential):
+        return type(model).__init__ is keras.Sequential.__init__
+    return isinstance(model, Functional) and functional_like_constructor(
+        type(model)
+    )
 
 
 def part(parent, operation, args, kwargs):
@@ -235,7 +245,7 @@ def _reconfigured(operation, edits):
     if isinstance(operation, keras.layers.Lambda):
         # Its function is not always found again by its configuration.
         return _same_lambda(operation)
-    config = _without_build(copy.deepcopy(operation.get_config()))
+    config = without_build(copy.deepcopy(operation.get_config()))
     for entry, value in edits.items():
         below = config
         for name in entry[:-1]:
@@ -270,7 +280,8 @@ def rebuild(view, operation_fn=edited, input_shapes=None, dtype=None):
 
     Returns:
         A `keras.Sequential` if the model was one, else a Functional
-        `keras.Model`, not compiled, with fresh weights.
+        `keras.Model`, not compiled, with fresh weights. It is of the model's
+        class where that is made from layers, or inputs and outputs.
 
     Example:
 
@@ -335,7 +346,8 @@ def _build(view, replaced, shapes, dtype):
         ),
     )
     pack = tree.pack_sequence_as
-    return keras.Model(
+    kind = type(view.model) if is_made_of_layers(view.model) else keras.Model
+    return kind(
         pack(view.graph._inputs_struct, inputs),
         pack(view.graph._outputs_struct, outputs),
         name=view.model.name,
@@ -343,7 +355,9 @@ def _build(view, replaced, shapes, dtype):
 
 
 def _build_sequential(view, replaced, inputs):
-    model = keras.Sequential(inputs, name=view.model.name)
+    made_of_layers = is_made_of_layers(view.model)
+    kind = type(view.model) if made_of_layers else keras.Sequential
+    model = kind(inputs, name=view.model.name)
     for layer in view.model.layers:
         new = replaced(layer)
         if isinstance(new, _Nested):
@@ -455,14 +469,14 @@ def _constants(args, kwargs):
     return [(p, x) for p, x in flat if not _is_symbolic(x)]
 
 
-def _without_build(config):
+def without_build(config):
     """Drops the shapes that serialised layers were built with."""
     if isinstance(config, (list, tuple)):
-        return type(config)(map(_without_build, config))
+        return type(config)(map(without_build, config))
     if not isinstance(config, dict):
         return config
     return {
-        key: _without_build(value)
+        key: without_build(value)
         for key, value in config.items()
         if key != "build_config"
     }

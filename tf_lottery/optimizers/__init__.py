@@ -2,7 +2,6 @@
 
 from tf_lottery.optimizers.holding import attach as attach
 from tf_lottery.optimizers.holding import check_compiled as check_compiled
-from tf_lottery.optimizers.holding import compile_like as compile_like
 from tf_lottery.optimizers.holding import detach as detach
 from tf_lottery.optimizers.masked import Masked as Masked
 from tf_lottery.optimizers.masked import awaits_masks as awaits_masks

@@ -5,10 +5,8 @@ import weakref
 import keras
 
 from tf_lottery import internals
-from tf_lottery import snapshots
 from tf_lottery.optimizers.masked import Masked
 from tf_lottery.optimizers.masked import find
-from tf_lottery.optimizers.state import state
 
 
 def attach(model):
@@ -104,36 +102,3 @@ def check_compiled(model):
             f"keras.distribution.{type(distribution).__name__}. Expected: "
             "`keras.distribution.DataParallel`, or no distribution."
         )
-
-
-def compile_like(copy, model, with_state=True):
-    """Compiles a copy of a model as the model is, without masks.
-
-    Args:
-        copy: A built `keras.Model` with the trainable variables of `model`.
-        model: A compiled `keras.Model`.
-        with_state: Boolean, whether the optimizer's state is copied, which
-            takes variables of the same shapes. Defaults to `True`.
-    """
-    masked = find(model.optimizer)
-    config = dict(model._compile_config.config)
-    optimizer = config["optimizer"]
-    if masked is not None:
-        optimizer = masked.inner_optimizer
-    optimizer = keras.optimizers.get(optimizer)
-    config["optimizer"] = type(optimizer).from_config(optimizer.get_config())
-    for kind in ("metrics", "weighted_metrics"):
-        config[kind] = keras.tree.map_structure(_fresh_metric, config[kind])
-    copy.compile(**config)
-    copy.optimizer.build(copy.trainable_variables)
-    if with_state and model.optimizer.built:
-        snapshots.restore(
-            copy.optimizer.variables,
-            snapshots.capture(state(model.optimizer)),
-        )
-
-
-def _fresh_metric(metric):
-    if isinstance(metric, keras.metrics.Metric):
-        return type(metric).from_config(metric.get_config())
-    return metric

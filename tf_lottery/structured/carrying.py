@@ -6,9 +6,9 @@ import warnings
 import keras
 import numpy as np
 
-from tf_lottery import layers
-from tf_lottery import optimizers
+from tf_lottery import copies
 from tf_lottery import holding
+from tf_lottery import optimizers
 from tf_lottery import snapshots
 from tf_lottery import weights as weights_lib
 from tf_lottery.structured import rebuilding
@@ -26,7 +26,7 @@ def weights(twin, model, values):
     """Gives every variable of a small model its value and trainable flag.
 
     Args:
-        twin: `rebuilding.Twin`, the small model.
+        twin: `copies.Twin`, the small model.
         model: The big `keras.Model`, left as it is.
         values: Dict from weight key in `model` to array.
     """
@@ -48,7 +48,7 @@ def training(twin, model, cut):
     """Compiles the small model as the big one, with its state and masks.
 
     Args:
-        twin: `rebuilding.Twin`, the small model, with its weights already.
+        twin: `copies.Twin`, the small model, with its weights already.
         model: The big `keras.Model`, left as it is.
         cut: `slices.Cut`.
     """
@@ -65,7 +65,7 @@ def training(twin, model, cut):
                 stacklevel=4,
             )
         return
-    optimizers.compile_like(twin.model, model, with_state=False)
+    copies.compile_like(twin.model, model, with_state=False)
     if model.optimizer.built:
         _copy_state(twin, model, cut)
     if masks:
@@ -108,29 +108,22 @@ def _cut_state(taken, model, cut):
         taken.optimizer_name not in ("", optimizers.name_of(optimizer))
         or shapes != [tuple(np.shape(a)) for a in taken.optimizer]
         # The order of a subclassed model's variables is not its graph's.
-        or not layers.can_clone(model)
+        or not copies.can_clone(model)
     ):
         return []
-    names = slices.labels(model)
-    return slices.optimizer_arrays(taken.optimizer, names, cut)
+    return slices.optimizer_arrays(
+        taken.optimizer, copies.labels(model), cut
+    )
 
 
 def _copy_state(twin, model, cut):
-    names = slices.labels(model)
-    arrays = slices.optimizer_arrays(
-        snapshots.capture(optimizers.state(model.optimizer)), names, cut
+    arrays = snapshots.capture(optimizers.state(model.optimizer))
+    copies.copy_state(
+        twin.model,
+        model,
+        slices.optimizer_arrays(arrays, copies.labels(model), cut),
+        twin.variables,
     )
-    slots = {
-        (twin.keys.get(n[0]), n[1]): a
-        for n, a in zip(names, arrays) if n is not None
-    }
-    others = iter([a for n, a in zip(names, arrays) if n is None])
-    # By name: the variables of a subclassed model come in another order.
-    for variable, name in zip(
-        optimizers.state(twin.model.optimizer),
-        slices.labels(twin.model),
-    ):
-        variable.assign(next(others) if name is None else slots[name[:2]])
 
 
 def _warn_of_trajectory(model, cut):

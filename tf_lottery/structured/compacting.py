@@ -5,11 +5,9 @@ import dataclasses
 import weakref
 
 from tf_lottery import backends
-from tf_lottery import graph as graph_lib
 from tf_lottery.structured import costs as costs_lib
 from tf_lottery.structured import dead
 from tf_lottery.structured import plans
-from tf_lottery.structured import rebuilding
 from tf_lottery.structured import shrinking
 from tf_lottery.structured.slices import Cut
 
@@ -71,7 +69,8 @@ def compact(model, masks=None, inputs=None):
         inputs: See `shrink`.
 
     Returns:
-        A `keras.Model`, compiled if `model` is. `report_of` tells what was
+        A `keras.Model`, compiled if `model` is, and of its class as
+        `shrink` says. `report_of` tells what was
         removed, `proof_of` how it was proved.
 
     Raises:
@@ -126,9 +125,8 @@ def compact_ticket(ticket, model, masks=None, inputs=None):
     ticket.check_fits(model)
     masks = ticket.masks if masks is None else masks
     found = dead.Dead(model, masks, inputs)
-    cut, keys = Cut.of(found.graph, found.kept), {}
-    if not graph_lib.functional.own_graph(model):
-        keys = rebuilding.rebuild(found.graph, found.kept).keys
+    cut = Cut.of(found.graph, found.kept)
+    keys = shrinking.keys_of(found.graph, found.kept)
     before = ticket.snapshot.weights
     added = found.taken_up(before) if found.constant.any() else {}
     weights = {

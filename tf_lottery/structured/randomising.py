@@ -16,7 +16,7 @@ def weights(twin, graph, kept, seed):
     branch behind it.
 
     Args:
-        twin: `rebuilding.Twin` of the model of `graph`.
+        twin: `copies.Twin` of the model of `graph`.
         graph: `tf_lottery.graph.Graph`.
         kept: Boolean array over its ids.
         seed: Integer.
@@ -89,7 +89,7 @@ def zero_readers(twin, graph, kept):
     """Sets the slices that read removed units to zero.
 
     Args:
-        twin: `rebuilding.Twin` of the model of `graph`.
+        twin: `copies.Twin` of the model of `graph`.
         graph: `tf_lottery.graph.Graph`.
         kept: Boolean array over its ids.
     """

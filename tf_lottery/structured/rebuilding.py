@@ -1,29 +1,11 @@
-"""A model built anew from its graph, and which variable is which."""
-
-import dataclasses
+"""A model built anew from its graph."""
 
 import keras
 
 from tf_lottery import weights as weights_lib
+from tf_lottery.copies import Twin
 from tf_lottery.graph import functional
 from tf_lottery.structured import portable
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Twin:
-    """A model built like another one.
-
-    Attributes:
-        model: The new `keras.Model`.
-        variables: Dict from weight key in the *old* model to the variable of
-            the new one. A subclassed model becomes a Functional one, whose
-            keys may be others.
-        keys: Dict from weight key in the old model to that in the new one.
-    """
-
-    model: keras.Model
-    variables: dict
-    keys: dict
 
 
 def rebuild(graph, kept=None, dtype=None):
@@ -39,7 +21,7 @@ def rebuild(graph, kept=None, dtype=None):
             Defaults to that of the model.
 
     Returns:
-        A `Twin`, not compiled.
+        A `copies.Twin`, not compiled.
     """
     edits = graph.edits(graph.kept() if kept is None else kept)
     pairs = []

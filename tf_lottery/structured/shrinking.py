@@ -1,6 +1,7 @@
 """A plan carried out: the small model, and whatever goes with the big one."""
 
 import dataclasses
+import warnings
 
 import numpy as np
 from keras import ops
@@ -9,7 +10,7 @@ from tf_lottery import backends
 from tf_lottery import graph as graph_lib
 from tf_lottery import weights as weights_lib
 from tf_lottery.structured import carrying
-from tf_lottery.structured import rebuilding
+from tf_lottery.structured import classes
 from tf_lottery.structured import verifying
 from tf_lottery.structured.slices import Cut
 
@@ -33,12 +34,17 @@ def shrink(model, plan, inputs=None):
             Defaults to `None`: random values.
 
     Returns:
-        A `keras.Model`, compiled if `model` is.
+        A `keras.Model`, compiled if `model` is. It is of the class of
+        `model`, with its methods and attributes, where that is made from
+        layers, or has a configuration that can say how wide they are.
 
     Raises:
         ValueError: If the plan does not fit, or the model cannot be read as
             a graph; the message says why.
         VerificationError: If equality cannot be proved.
+
+    Warns:
+        UserWarning: If the small model is a plain Functional one instead.
 
     Example:
 
@@ -136,7 +142,8 @@ def carry_out(graph, kept, masks=None, changed=None, inputs=None):
             value = value.astype("float64") + changed[key]
         exact[key] = cut.value(key, value)
     proof = verifying.prove(graph, kept, cut, exact, masks, inputs)
-    twin = rebuilding.rebuild(graph, kept)
+    twin = classes.rebuild(graph, kept, inputs)
+    _warn_of_class(twin.model, graph.model)
     carrying.weights(twin, graph.model, exact)
     carrying.training(twin, graph.model, cut)
     verifying.attach(twin.model, proof)
@@ -146,10 +153,25 @@ def carry_out(graph, kept, masks=None, changed=None, inputs=None):
 def _cut_of(model, plan):
     graph = graph_lib.trace(model)
     kept = plan.kept(graph)
-    keys = {}
-    if not graph_lib.functional.own_graph(model):
-        keys = rebuilding.rebuild(graph, kept).keys
-    return Cut.of(graph, kept), keys
+    return Cut.of(graph, kept), keys_of(graph, kept)
+
+
+def keys_of(graph, kept):
+    """Returns what the weights of a small model are called, by old key."""
+    if graph_lib.functional.is_made_of_layers(graph.model):
+        return {}
+    return classes.rebuild(graph, kept).keys
+
+
+def _warn_of_class(small, model):
+    if type(small) is not type(model):
+        warnings.warn(
+            f"The configuration of `{type(model).__name__}` cannot say how "
+            f"wide the layers of the small model are. '{small.name}' is a "
+            f"plain `{type(small).__name__}` model, without the methods and "
+            f"attributes of `{type(model).__name__}`.",
+            stacklevel=4,
+        )
 
 
 def _renamed(snapshot, keys):

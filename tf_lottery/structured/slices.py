@@ -2,11 +2,7 @@
 
 import dataclasses
 
-import keras
 import numpy as np
-
-from tf_lottery import optimizers
-from tf_lottery import weights as weights_lib
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,38 +55,12 @@ class Cut:
         return array
 
 
-def labels(model):
-    """Tells what each variable of a model's optimizer belongs to.
-
-    Args:
-        model: A compiled `keras.Model` with a built optimizer.
-
-    Returns:
-        List as long as `optimizers.state(model.optimizer)`: the weight key,
-        the name of the slot, the axis it lacks or `None`, and the weight's
-        rank; `None` for variables of the optimizer's own, such as the step.
-    """
-    inner = optimizers.innermost(model.optimizer)
-    keys = {id(v): key for key, v in weights_lib.variables(model).items()}
-    found = {}
-    trained = inner._trainable_variables
-    for variable, slots in zip(trained, optimizers.slots_of(inner, trained)):
-        key, rank = keys.get(id(variable)), len(variable.shape)
-        for name, slot in slots:
-            found[id(slot)] = (key, name, None, rank)
-        if isinstance(inner, keras.optimizers.Adafactor) and rank > 1:
-            index = inner._get_variable_index(variable)
-            found[id(inner._r[index])] = (key, "r", rank - 1, rank)
-            found[id(inner._c[index])] = (key, "c", rank - 2, rank)
-    return [found.get(id(v)) for v in optimizers.state(model.optimizer)]
-
-
 def optimizer_arrays(arrays, names, cut):
     """Cuts the variables of an optimizer as the weights they belong to.
 
     Args:
         arrays: Iterable of arrays, one for each variable.
-        names: List that `labels` returned, as long.
+        names: List that `copies.labels` returned, as long.
         cut: `Cut`.
 
     Returns:

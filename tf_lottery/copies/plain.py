@@ -1,0 +1,77 @@
+"""Copies without masks: the zeros stay, what held them goes."""
+
+from tf_lottery.copies import making
+from tf_lottery.copies.compiling import compile_like
+
+
+def strip(model):
+    """Returns a copy of a model without `Masked` layers and optimizers.
+
+    Args:
+        model: A built `keras.Model`, left as it is.
+
+    Returns:
+        A `keras.Model`, compiled if `model` is, with the optimizer's state.
+
+    Raises:
+        ValueError: If the code of the model, or of a layer, puts `Masked`
+            around layers.
+        NotCopyable: If it cannot be made from its configuration.
+    """
+    twin = _unwrapped(model)
+    if model.compiled and getattr(model, "optimizer", None) is not None:
+        compile_like(twin.model, model, variables=twin.variables)
+    return twin.model
+
+
+def unwrap(model):
+    """Returns a copy of a model without `Masked` layers, zeros baked in.
+
+    Args:
+        model: A built `keras.Model`, left as it is.
+
+    Returns:
+        A `keras.Model` of plain layers, not compiled. It is of the class of
+        `model` where that can be made from its configuration; otherwise it
+        is Functional, and a warning says so.
+
+    Raises:
+        ValueError: If the model is not built, cannot be made from its
+            configuration, or the code of a layer puts `Masked` around its
+            parts.
+    """
+    return _unwrapped(model).model
+
+
+def check_unwrapped(model):
+    """Raises a `ValueError` if a model has `Masked` layers."""
+    for layer in model._flatten_layers():
+        if getattr(layer, "transparent", False):
+            raise ValueError(
+                f"Layer '{layer.name}' of model '{model.name}' is put into "
+                "`tf_lottery.layers.Masked` by the code of the model or of "
+                "one of its layers, so it cannot be taken out."
+            )
+
+
+def _unwrapped(model):
+    twin = making.twin(model, _without_wrappers, _unwrapped_layer)
+    check_unwrapped(twin.model)
+    return twin
+
+
+def _unwrapped_layer(layer):
+    if getattr(layer, "transparent", False):
+        layer = layer.layer
+    return making.renewed(layer, _without_wrappers)
+
+
+def _without_wrappers(config):
+    """Takes `Masked` out of the configuration of a layer around layers."""
+    if isinstance(config, (list, tuple)):
+        return type(config)(map(_without_wrappers, config))
+    if not isinstance(config, dict):
+        return config
+    if config.get("registered_name") == "tf_lottery>MaskedLayer":
+        return _without_wrappers(config["config"]["layer"])
+    return {key: _without_wrappers(value) for key, value in config.items()}

@@ -1,0 +1,134 @@
+"""A small model of the big one's own class, made from its configuration."""
+
+import collections
+import itertools
+
+import keras
+from keras import ops
+
+from tf_lottery import copies
+from tf_lottery import weights as weights_lib
+from tf_lottery.copies import alike
+from tf_lottery.copies import state
+from tf_lottery.graph import functional
+from tf_lottery.structured import comparing
+from tf_lottery.structured import inputs as inputs_lib
+from tf_lottery.structured import rebuilding
+
+_TRIALS = 16
+_TOLERANCE = 1e-5
+
+
+def rebuild(graph, kept, inputs=None):
+    """Builds the small model of a graph, of the big one's class if possible.
+
+    A class with a configuration of its own says how wide layers are in its
+    own words. Numbers in it that the big model's weights have as a width are
+    replaced by widths of the small model's; the class is kept where that
+    makes the same weights and computes the same.
+
+    Args:
+        graph: `tf_lottery.graph.Graph`.
+        kept: Boolean array over its ids.
+        inputs: Batch in the structure the model takes, to compare on.
+            Defaults to `None`: random values.
+
+    Returns:
+        A `copies.Twin`, not compiled, with fresh weights.
+    """
+    twin, model = rebuilding.rebuild(graph, kept), graph.model
+    if type(twin.model) is type(model):
+        return twin
+    with alike.known(model._flatten_layers()):
+        for numbers in itertools.islice(_widths(model, twin), _TRIALS):
+            small = _remade(model, numbers)
+            if small is not None and _is_same(small, twin, graph, inputs):
+                return _in_class(small, model)
+    return twin
+
+
+def _widths(model, twin):
+    """Yields dicts from place in the model's configuration to number."""
+    found = collections.defaultdict(set)
+    for key, variable in weights_lib.variables(model).items():
+        for big, small in zip(variable.shape, twin.variables[key].shape):
+            found[big].add(small)
+    try:
+        numbers = list(_numbers(model.get_config(), ()))
+    except NotImplementedError:
+        return
+    choices = [
+        [(place, width) for width in (*sorted(found[n] - {n}), n)]
+        for place, n in numbers if found.get(n, {n}) != {n}
+    ]
+    yield from map(dict, itertools.product(*choices))
+
+
+def _numbers(config, place):
+    """Yields the place and value of every integer in a configuration."""
+    pairs = config.items() if isinstance(config, dict) else enumerate(config)
+    for name, value in pairs:
+        if name == "build_config":
+            continue
+        if isinstance(value, (dict, list, tuple)):
+            yield from _numbers(value, (*place, name))
+        elif isinstance(value, int) and not isinstance(value, bool):
+            yield (*place, name), value
+
+
+def _remade(model, numbers):
+    """A model made with other numbers, or `None` where they do not fit."""
+    def edit(config):
+        return functional.without_build(_edited(config, numbers, ()))
+
+    try:
+        return alike.remade(model, edit)
+    # Code of the user's, given numbers it may refuse in any way.
+    except Exception:
+        return None
+
+
+def _edited(config, numbers, place):
+    if isinstance(config, dict):
+        return {
+            name: _edited(value, numbers, (*place, name))
+            for name, value in config.items()
+        }
+    if isinstance(config, (list, tuple)):
+        return type(config)(
+            _edited(value, numbers, (*place, i))
+            for i, value in enumerate(config)
+        )
+    return numbers.get(place, config)
+
+
+def _is_same(small, twin, graph, inputs):
+    variables = weights_lib.variables(small)
+    if {k: tuple(v.shape) for k, v in variables.items()} != {
+        k: tuple(v.shape) for k, v in twin.variables.items()
+    }:
+        return False
+    for key, variable in variables.items():
+        variable.assign(ops.convert_to_numpy(twin.variables[key]))
+    try:
+        if inputs is None:
+            arrays = inputs_lib.fitting(graph.view, twin.model)
+            inputs = inputs_lib.packed(graph.view, arrays)
+        outputs = [_outputs(model, inputs) for model in (twin.model, small)]
+    # Code of the user's, on inputs it may not be for: nothing was compared.
+    except Exception:
+        return False
+    return comparing.difference(*outputs) <= _TOLERANCE
+
+
+def _outputs(model, inputs):
+    outputs = model(inputs, training=False)
+    return [ops.convert_to_numpy(x) for x in keras.tree.flatten(outputs)]
+
+
+def _in_class(small, model):
+    below = weights_lib.layers(small)
+    for key, layer in weights_lib.layers(model).items():
+        state.carry(layer, below[key], {id(model): small}, data=False)
+    variables = weights_lib.variables(small)
+    return copies.Twin(small, variables, {key: key for key in variables})
