@@ -4,13 +4,12 @@ import dataclasses
 import numbers
 
 from tf_lottery import schedules
-from tf_lottery.analysis import published as published_lib
 from tf_lottery.experiments import augmentation
 from tf_lottery.experiments import durations
-from tf_lottery.experiments import learning_rates
 from tf_lottery.experiments import models
 from tf_lottery.experiments import records
 
+DECAYS = ("steps", "linear", "cosine")
 _OPTIMIZERS = ("adam", "sgd")
 _COUNTS = (
     "batch_size", "iterations", "evaluate_every", "rounds", "trials",
@@ -119,7 +118,7 @@ class Preset:
         _check_choice("model", self.model, models.MODELS)
         _check_choice("optimizer", self.optimizer, _OPTIMIZERS)
         _check_choice("scope", self.scope, ("layer", "global"))
-        _check_choice("decay", self.decay, learning_rates.DECAYS)
+        _check_choice("decay", self.decay, DECAYS)
         _check_choice("augment", self.augment, augmentation.AUGMENTATIONS)
         _check_choice("save_freq", self.save_freq, ("round", "epoch"))
         for name in self.compare:
@@ -181,7 +180,10 @@ class Preset:
     @property
     def published(self):
         """Dict, what the paper reports; see `analysis.published`."""
-        return published_lib.PUBLISHED.get(self.name, {})
+        # The other modules next to it import Keras, which a preset need not.
+        from tf_lottery.analysis import published
+
+        return published.PUBLISHED.get(self.name, {})
 
     def to_dict(self):
         """Returns the preset as a dict of plain values."""

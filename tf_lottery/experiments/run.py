@@ -74,6 +74,7 @@ def run(preset, output_dir, progress=None, overwrite=False):
 
 def _run_trial(bench, directory, report):
     trial = trials.TrialRun(bench, directory.trial(bench.number))
+    bench.progress.trial_begin(bench.number)
     report.trials.append(trial.find_tickets())
     directory.save(report)
     trial.add_controls(report.trials[-1], lambda: directory.save(report))

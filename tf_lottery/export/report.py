@@ -6,9 +6,9 @@ import math
 
 import rich.box
 import rich.console
-import rich.table
 
 from tf_lottery import files
+from tf_lottery import tables
 from tf_lottery.export import page
 
 # Of what a table says about a failure; JSON has the whole of it.
@@ -122,7 +122,7 @@ class Report:
 
     def table(self):
         """Returns a `rich.table.Table` of all candidates."""
-        table = rich.table.Table(box=rich.box.SIMPLE)
+        table = tables.Table(box=rich.box.SIMPLE)
         heads, rows = columns(self.rows)
         for name in heads:
             words = name in ("file", "")
@@ -133,7 +133,7 @@ class Report:
 
     def layer_table(self):
         """Returns a `rich.table.Table` of the layers of the file written."""
-        table = rich.table.Table(box=rich.box.SIMPLE)
+        table = tables.Table(box=rich.box.SIMPLE)
         for name in ("weights", "operator", "zeros", "stored", "why"):
             table.add_column(name)
         for layer in self.layers:

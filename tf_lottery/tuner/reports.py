@@ -8,10 +8,10 @@ import pathlib
 
 import rich.box
 import rich.console
-import rich.table
 
 from tf_lottery import files
 from tf_lottery import results as results_lib
+from tf_lottery import tables
 from tf_lottery.tuner import figure
 from tf_lottery.tuner import identity
 from tf_lottery.tuner import outcomes
@@ -271,7 +271,7 @@ def _columns(rows):
 
 
 def _table(rows):
-    table = rich.table.Table(box=rich.box.SIMPLE)
+    table = tables.Table(box=rich.box.SIMPLE)
     columns = _columns(rows)
     for name in columns:
         is_text = any(isinstance(row.get(name), str) for row in rows)

@@ -95,7 +95,5 @@ def _column(metric, key):
 KIND = kind_lib.Kind(
     "accuracy",
     "Accuracy and early stop",
-    "test accuracy and early-stop step of tickets and controls",
-    (),
     find,
 )
