@@ -1,13 +1,12 @@
 """The command line: `tf-lottery`, or `python -m tf_lottery`."""
 
 import importlib
-import logging
-import os
 import sys
 
 from tf_lottery import faces
 from tf_lottery.commands import flags
 from tf_lottery.commands import parsers
+from tf_lottery.commands import silence
 
 # RuntimeError: data that is not there, a directory in use.
 _EXPECTED_ERRORS = (ValueError, OSError, ImportError, RuntimeError)
@@ -28,7 +27,7 @@ def main(argv=None) -> int:
             arguments, with status 2.
     """
     arguments = parsers.make().parse_args(argv)
-    _silence()
+    silence.quiet_logs()
     try:
         _run(arguments)
     except _EXPECTED_ERRORS as error:
@@ -43,17 +42,12 @@ def main(argv=None) -> int:
 
 def _run(arguments):
     if arguments.command != "list":
-        faces.complete()
+        with silence.native_stderr():
+            faces.complete()
     command = importlib.import_module(
         f"tf_lottery.commands.{arguments.command}"
     )
     command.main(arguments)
-
-
-def _silence():
-    """Keeps to itself what TensorFlow would say next to a command's words."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("absl").setLevel(logging.ERROR)
 
 
 if __name__ == "__main__":

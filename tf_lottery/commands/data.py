@@ -226,16 +226,18 @@ def _check(text, name, part, model):
     import numpy as np
 
     inputs, labels = part
-    shapes = [np.shape(array) for array in keras.tree.flatten(inputs)]
-    counts = {s[0] for s in [*shapes, *map(np.shape, keras.tree.flatten(labels))]}
-    if len(counts) != 1 or not all(counts):
+    shapes = list(map(np.shape, keras.tree.flatten(inputs)))
+    all_shapes = [*shapes, *map(np.shape, keras.tree.flatten(labels))]
+    counts = {shape[:1] for shape in all_shapes}
+    if len(counts) != 1 or not all(map(all, counts)) or () in counts:
         raise ValueError(
             f"The {name} part of '{text}' must have as many inputs as labels. "
-            f"Received: {sorted(counts)}"
+            f"Received: arrays of shape {all_shapes}"
         )
-    wanted = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None)
-              or ()]
-    if wanted and not all(map(_fits, shapes, wanted)):
+    tensors = getattr(model, "inputs", None) or ()
+    wanted = [tuple(tensor.shape) for tensor in tensors]
+    fits = len(shapes) == len(wanted) and all(map(_fits, shapes, wanted))
+    if wanted and not fits:
         raise ValueError(
             f"The {name} part of '{text}' does not fit the model. Received: "
             f"inputs of shape {shapes}. Expected: {wanted}"

@@ -5,7 +5,6 @@ import pathlib
 import rich.box
 
 from tf_lottery import export
-from tf_lottery import files
 from tf_lottery import tables
 from tf_lottery.commands import console as console_lib
 from tf_lottery.commands import data as data_lib

@@ -2,6 +2,9 @@
 
 import re
 
+# Arguments that a flag of another name fills.
+_OTHERS = {"representative_data": "--data", "epsilons": "--epsilon"}
+
 
 def rename(message, flags):
     """Returns a message with flags where it names arguments.
@@ -17,8 +20,10 @@ def rename(message, flags):
     ...              {"rewind_to": "--rewind-to"})
     "Argument --rewind-to is bad. Received: --rewind-to='x'"
     """
+    known = _OTHERS | flags
+
     def flag(match):
-        return flags.get(match[1], match[0])
+        return known.get(match[1], match[0])
 
     message = re.sub(r"`(\w+)`", flag, message)
     return re.sub(r"\b(\w+)(?==)", flag, message)

@@ -23,7 +23,7 @@ def main(arguments):
         loss=None if model.compiled else "sparse_categorical_crossentropy",
         iterations=arguments.iterations,
         collapse=arguments.collapse,
-        exclude=arguments.exclude,
+        exclude=arguments.exclude or (),
     )
     console = console_lib.stdout()
     console.print(tf_lottery.summary(model).render())

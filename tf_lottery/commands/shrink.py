@@ -55,7 +55,7 @@ def _plan(model, arguments):
         criterion=arguments.criterion,
         scope=arguments.scope,
         round_to=arguments.round_to,
-        exclude=arguments.exclude,
+        exclude=arguments.exclude or (),
         data=data,
     )
 

@@ -1,8 +1,6 @@
 """The trials of a search beside each other, and the best compromises."""
 
-import csv
 import dataclasses
-import io
 import json
 import pathlib
 
@@ -158,8 +156,8 @@ class Report:
         directory = pathlib.Path(directory)
         contents = {
             "results.json": json.dumps(self.to_dict(), indent=2) + "\n",
-            "results.csv": to_csv(self.rows()),
-            "pareto.csv": to_csv(self.pareto()),
+            "results.csv": _csv(self.rows()),
+            "pareto.csv": _csv(self.pareto()),
             "pareto.html": figure.page(self),
         }
         for name, text in contents.items():
@@ -219,13 +217,8 @@ def values_of(hyperparameters):
     return values
 
 
-def to_csv(rows):
-    """Returns dicts as the text of a CSV table."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _columns(rows), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+def _csv(rows):
+    return results_lib.rows_to_csv(rows, _columns(rows))
 
 
 def _directories(path):

@@ -31,7 +31,7 @@ def add_preset(parser, but=()):
         default=argparse.SUPPRESS,
         help="show this, with the values of PRESET if it is given",
     )
-    shared.add_exclude(parser, default=None)
+    shared.add_exclude(parser)
     for field in _fields({"exclude", *but}):
         parser.add_argument(
             f"--{field.name.replace('_', '-')}",

@@ -43,13 +43,11 @@ def add_data(parser, purpose):
     )
 
 
-def add_exclude(
-    parser, help="layers to leave alone, by name or pattern", default=()
-):
+def add_exclude(parser, help="layers to leave alone, by name or pattern"):
     """Adds `--exclude`."""
     parser.add_argument(
-        "--exclude", action="extend", type=readers.names, default=default,
-        metavar="LAYERS", help=f"{help}: 'conv1,logits'; may be repeated",
+        "--exclude", action="extend", type=readers.names, metavar="LAYERS",
+        help=f"{help}: 'conv1,logits'; may be repeated",
     )
 
 
