@@ -31,6 +31,8 @@ IS_COMMAND_LINE = _is_command_line()
 
 def complete() -> None:
     """Gives all packages their public names, as an import does elsewhere."""
+    if not IS_COMMAND_LINE:
+        return
     for name in _PACKAGES:
         package = importlib.import_module(name)
         api = importlib.import_module(f"{name}.api")
