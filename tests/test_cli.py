@@ -50,6 +50,38 @@ def test_run_writes_to_runs_by_default(capsys, tmp_path):
     assert "random re-init " not in capsys.readouterr().out
 
 
+def test_trials_are_labelled_as_what_they_are(capsys, tmp_path):
+    arguments = ["--trials", "2", "--also-rewind-to", "20it"]
+    assert cli.main([
+        *SMALL[:6], "--control-trials", "0", *arguments, "--output-dir", "r",
+    ]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for trial in range(2):
+        found = [
+            line.partition(": density")[0] for line in lines
+            if line.startswith(f"trial {trial}, ") and ": density" in line
+        ]
+        assert found == [
+            f"trial {trial}, round  0/1", f"trial {trial}, round  1/1",
+            f"trial {trial}, rewound to step 20, round  1/1",
+        ]
+    for name in ("r/results.csv", "r/trial-0/results.csv"):
+        heads, *rows = (tmp_path / name).read_text().splitlines()
+        heads = heads.split(",")
+        assert len(heads) == len(set(heads)) and "density" in heads
+        for row in rows:
+            value = row.split(",")[heads.index("val_accuracy")]
+            # Of 350 images; float32 noise takes 17 digits.
+            assert len(value) < 12, value
+
+
+def test_a_mistake_writes_nothing(capsys, tmp_path):
+    for mistake in (["--exclude", "fc9"], ["--rate", "*=.2,fc9=.1"]):
+        arguments = ["lenet-digits", *mistake, "--output-dir", "here"]
+        assert "fc9" in error_of(capsys, *arguments)
+        assert list(tmp_path.iterdir()) == []
+
+
 def test_list(capsys):
     assert cli.main(["list"]) == 0
     out = capsys.readouterr().out
@@ -60,7 +92,7 @@ def test_list(capsys):
 def error_of(capsys, *arguments):
     assert cli.main(["run", *arguments]) == 2
     out, err = capsys.readouterr()
-    assert err.startswith("error: ") and err.count("\n") == 1
+    assert err.startswith("error: ") and err.count("\n") == 1 and not out
     assert "Traceback" not in out + err
     return err
 

@@ -133,7 +133,8 @@ def shortest(value: float) -> float:
     """
     with np.errstate(over="ignore"):
         single = np.float32(value)
-    if value != single or float(value).is_integer():
+    # NumPy would compare the two in float32.
+    if value != float(single) or float(value).is_integer():
         return value
     return float(str(single))
 

@@ -64,8 +64,8 @@ def run(preset, output_dir, progress=None, overwrite=False):
     directory = outputs.OutputDirectory(output_dir)
     preset, data = _prepare(preset, directory, overwrite)
     _check_layers(preset, data)
-    progress.begin(preset)
     with directory.create(preset, overwrite):
+        progress.begin(preset)
         report = report_lib.Report(preset, [])
         for number in range(preset.trials):
             bench = bench_lib.Bench(preset, data, number, progress)
