@@ -31,7 +31,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/flake8
 	$(BIN)/lint-imports --config setup.cfg
 
-bench: $(VENV)/installed
+bench: $(VENV)/installed-dev
 	cd tests && $(abspath $(BIN))/python -m benchmarks $(BENCH)
 
 clean:

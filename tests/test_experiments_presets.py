@@ -8,6 +8,8 @@ import pytest
 
 from tf_lottery import __main__ as cli
 from tf_lottery import experiments
+from tf_lottery.commands import parsers
+from tf_lottery.commands.parsers import preset as preset_flags
 from tf_lottery.analysis import published
 from tf_lottery.experiments import budgets
 from tf_lottery.experiments import costs
@@ -257,8 +259,8 @@ class TestFlags:
         ],
     )
     def test_values(self, arguments, field, value):
-        parsed = cli._parser().parse_args([*SMALL, *arguments])
-        assert getattr(parsed, field) == value
+        parsed = parsers.make().parse_args([*SMALL, *arguments])
+        assert preset_flags.changes(parsed)[field] == value
 
     def test_bad_budget(self, capsys):
         with pytest.raises(SystemExit):

@@ -1,12 +1,12 @@
 """The command line: `tf-lottery`, or `python -m tf_lottery`."""
 
-import argparse
+import importlib
 import sys
 
-import rich.console
-
-import tf_lottery
-from tf_lottery import commands
+from tf_lottery import faces
+from tf_lottery.commands import flags
+from tf_lottery.commands import parsers
+from tf_lottery.commands import silence
 
 # RuntimeError: data that is not there, a directory in use.
 _EXPECTED_ERRORS = (ValueError, OSError, ImportError, RuntimeError)
@@ -21,35 +21,33 @@ def main(argv=None) -> int:
     Returns:
         Integer, the exit status: 0, 2 for an error that a message explains,
         130 if it was interrupted.
+
+    Raises:
+        SystemExit: After `--help`, with status 0; after a mistake in the
+            arguments, with status 2.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = parsers.make().parse_args(argv)
+    silence.quiet_logs()
     try:
-        arguments.command(arguments)
+        _run(arguments)
     except _EXPECTED_ERRORS as error:
-        _errors().print(f"error: {error}", style="red", markup=False)
+        message = flags.rename(str(error), arguments.flags)
+        print(f"error: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        _errors().print("interrupted; what was finished has been written")
+        print("interrupted; what was finished is written", file=sys.stderr)
         return 130
     return 0
 
 
-def _parser():
-    parser = argparse.ArgumentParser(
-        prog="tf-lottery",
-        description="Pruning and lottery tickets for Keras 3.",
+def _run(arguments):
+    if arguments.command != "list":
+        with silence.native_stderr():
+            faces.complete()
+    command = importlib.import_module(
+        f"tf_lottery.commands.{arguments.command}"
     )
-    parser.add_argument(
-        "--version", action="version", version=tf_lottery.__version__
-    )
-    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in commands.ALL_COMMANDS:
-        command.add_parser(subparsers)
-    return parser
-
-
-def _errors():
-    return rich.console.Console(stderr=True, highlight=False, soft_wrap=True)
+    command.main(arguments)
 
 
 if __name__ == "__main__":

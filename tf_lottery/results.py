@@ -5,6 +5,8 @@ import dataclasses
 import io
 import math
 
+import numpy as np
+
 
 @dataclasses.dataclass(frozen=True)
 class RoundResult:
@@ -118,31 +120,66 @@ def winner(results, monitor):
     return min(winners, key=lambda result: result.density, default=None)
 
 
+def shortest(value: float) -> float:
+    """Returns a float32 as the float of the same digits.
+
+    Keras measures in float32; as a Python float, its 0.98 would be written
+    0.9800000190734863.
+
+    Example:
+
+    >>> shortest(float(np.float32(0.98))), shortest(1 / 3)
+    (0.98, 0.3333333333333333)
+    """
+    with np.errstate(over="ignore"):
+        single = np.float32(value)
+    # NumPy would compare the two in float32.
+    if value != float(single) or float(value).is_integer():
+        return value
+    return float(str(single))
+
+
 def to_csv(results):
     """Returns results as the text of a CSV table, a row for each round."""
     metrics = sorted({name for result in results for name in result.metrics})
     keys = sorted({key for result in results for key in result.densities})
+    return rows_to_csv([_row(result, metrics, keys) for result in results])
+
+
+def rows_to_csv(rows, names=None):
+    """Returns dicts as the text of a CSV table.
+
+    Args:
+        rows: Sequence of dicts.
+        names: Columns, in order. Defaults to the keys as they come.
+    """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        [
-            "round", "density", "effective_density", "steps",
-            "early_stop_step", "seconds",
-        ]
-        + metrics
-        + [f"density/{key}" for key in keys]
+    if names is None:
+        names = dict.fromkeys(name for row in rows for name in row)
+    writer = csv.DictWriter(text, list(names), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {
+            name: shortest(value) if isinstance(value, float) else value
+            for name, value in row.items()
+        }
+        for row in rows
     )
-    for result in results:
-        writer.writerow(
-            [
-                result.round,
-                result.density,
-                result.effective_density,
-                result.steps,
-                result.early_stop_step,
-                result.seconds,
-            ]
-            + [result.metrics.get(name) for name in metrics]
-            + [result.densities.get(key) for key in keys]
-        )
     return text.getvalue()
+
+
+def _row(result, metrics, keys):
+    row = {
+        "round": result.round,
+        "density": result.density,
+        "effective_density": result.effective_density,
+        "steps": result.steps,
+        "early_stop_step": result.early_stop_step,
+        "seconds": result.seconds,
+    }
+    # The logs say the density as well.
+    others = {
+        name: result.metrics.get(name) for name in metrics if name not in row
+    }
+    densities = {f"density/{key}": result.densities.get(key) for key in keys}
+    return row | others | densities

@@ -96,9 +96,9 @@ class Summary:
 
     def render(self):
         """Returns a `rich.table.Table`."""
-        from rich import table as rich_table
+        from tf_lottery import tables
 
-        table = rich_table.Table(title=f"Pruning of '{self.name}'")
+        table = tables.Table(title=f"Pruning of '{self.name}'")
         table.add_column("weight")
         for column in ("shape", "kept", "of", "density", "effective"):
             table.add_column(column, justify="right")

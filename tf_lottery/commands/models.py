@@ -59,4 +59,6 @@ def output_path(source, given, suffix):
         raise ValueError(
             f"The output file must end in '.keras'. Received: '{path}'"
         )
+    if path.is_dir():
+        raise IsADirectoryError(f"The output file '{path}' is a directory.")
     return path

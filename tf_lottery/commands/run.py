@@ -1,18 +1,17 @@
 """`tf-lottery run`: find tickets by the protocol of a preset."""
 
-import argparse
-import dataclasses
 import pathlib
 import time
 
 import rich.box
-import rich.console
-import rich.table
 
 from tf_lottery import comparisons
 from tf_lottery import experiments
+from tf_lottery import tables
 from tf_lottery.commands import bars
-from tf_lottery.commands import readers
+from tf_lottery.commands import console as console_lib
+from tf_lottery.commands import determinism
+from tf_lottery.commands.parsers import preset as flags
 from tf_lottery.experiments import budgets
 from tf_lottery.experiments import durations
 from tf_lottery.experiments import plans
@@ -20,76 +19,15 @@ from tf_lottery.experiments import progress
 from tf_lottery.experiments import records
 
 
-def add_parser(commands):
-    """Adds the command to the parsers of all commands."""
-    run = commands.add_parser(
-        "run",
-        help="find lottery tickets by the protocol of a preset",
-        description="Finds lottery tickets by the protocol of a preset and "
-        "measures them against random controls.",
-        argument_default=None,
-    )
-    run.add_argument(
-        "preset",
-        metavar="PRESET",
-        help=f"one of {', '.join(experiments.PRESETS)}",
-    )
-    run.add_argument(
-        "--output-dir",
-        help="directory for the results; a run of the preset that was "
-        "interrupted there goes on (default: runs/PRESET)",
-    )
-    run.add_argument(
-        "--overwrite",
-        action="store_true",
-        default=False,
-        help="replace a run of the preset that is there",
-    )
-    run.add_argument(
-        "--dry-run",
-        action="store_true",
-        default=False,
-        help="measure for a few seconds, show the trainings and the time "
-        "they would take, write nothing",
-    )
-    add_preset_flags(run)
-    run.set_defaults(command=_run)
-
-
-def add_preset_flags(parser, but=()):
-    """Adds a flag for each value of a preset.
-
-    Args:
-        parser: `argparse.ArgumentParser`.
-        but: Names of the values that get none. Defaults to none.
-    """
-    for field in _flags(but):
-        parser.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            type=_reader(field),
-            metavar=field.name.split("_")[-1].upper(),
-            help=field.metadata["help"],
-        )
-
-
-def preset_changes(arguments, but=()):
-    """Returns the values of the preset's flags; `None` for those not given.
-
-    Args:
-        arguments: What the parser has read.
-        but: Names of the values without a flag. Defaults to none.
-    """
-    return {field.name: getattr(arguments, field.name) for field in _flags(but)}
-
-
-def _run(arguments):
-    preset = experiments.preset(arguments.preset, **preset_changes(arguments))
+def main(arguments):
+    """Runs a preset, or shows what it would take."""
+    preset = experiments.preset(arguments.preset, **flags.changes(arguments))
     directory = arguments.output_dir or pathlib.Path("runs", preset.name)
-    console = rich.console.Console(highlight=False)
+    console = console_lib.stdout()
     if arguments.dry_run:
         _show_plan(console, preset)
         return
-    make_deterministic()
+    determinism.enable()
     began = time.perf_counter()
     with _Shown(console) as shown:
         found = experiments.run(
@@ -101,18 +39,10 @@ def _run(arguments):
         console.print(f"  {path}", soft_wrap=True)
 
 
-def make_deterministic():
-    """Makes a run repeatable on a GPU; on a CPU it is without this."""
-    import tensorflow as tf
-
-    if tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.enable_op_determinism()
-
-
 def _show_plan(console, preset):
     """Prints what would be trained, and how long it would take."""
     preset, cost = experiments.estimate(preset)
-    table = rich.table.Table(box=rich.box.SIMPLE)
+    table = tables.Table(box=rich.box.SIMPLE)
     for name in ("training", "number", "steps of each", "time"):
         justify = "left" if name == "training" else "right"
         table.add_column(name, justify=justify)
@@ -166,6 +96,10 @@ class _Shown(progress.Progress):
         self._total -= epochs
         self._bar.update(self._task, total=self._total)
 
+    def trial_begin(self, trial):
+        self._variant = ""
+        self._describe("dense")
+
     def variant_begin(self, trial, name):
         self._variant = f"{comparisons.label(name)}, "
         self._describe(comparisons.label(name))
@@ -189,7 +123,6 @@ class _Shown(progress.Progress):
             self._describe("comparisons")
 
     def controls_end(self, trial, round_):
-        self._variant = ""
         found = ", ".join(
             f"{comparisons.label(name)} {records.percent(outcomes)} %"
             for name, outcomes in round_.controls.items()
@@ -204,49 +137,3 @@ class _Shown(progress.Progress):
     def _name(self, trial, round_):
         prefix = f"trial {trial}, " if self._preset.trials > 1 else ""
         return f"{prefix}{self._variant}round {round_:2d}/{self._preset.rounds}"
-
-
-def _flags(but=()):
-    """Returns the fields of a preset that have a flag."""
-    return [
-        field for field in dataclasses.fields(experiments.Preset)
-        if "help" in field.metadata and field.name not in but
-    ]
-
-
-def _rate(text):
-    rate = readers.rate(text)
-    return rate if isinstance(rate, dict) else {"*": rate}
-
-
-def _names(text):
-    return tuple(name for name in text.split(",") if name)
-
-
-def _points(text):
-    return tuple(rewind_to(point) for point in text.split(","))
-
-
-def _reader(field):
-    """Returns the function that reads the value of a flag."""
-    by_name = {"drops": _points, "also_rewind_to": _points, "budget": _budget}
-    return by_name.get(field.name) or _READERS.get(field.type, rewind_to)
-
-
-def _budget(text):
-    try:
-        durations.parse(text, "budget")
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
-
-
-def rewind_to(text):
-    """Reads a rewinding point: a number, or what a preset reads itself."""
-    try:
-        return int(text) if text.isdigit() else float(text)
-    except ValueError:
-        return text
-
-
-_READERS = {int: int, float: float, str: str, dict: _rate, tuple: _names}

@@ -89,6 +89,25 @@ def load(name, split_seed=0):
     return Data(name, int(train[1].max()) + 1, *arrays)
 
 
+def import_tfds(name):
+    """Imports and returns `tensorflow_datasets`.
+
+    Args:
+        name: String, the data set that needs it.
+
+    Raises:
+        ImportError: If it is missing; the message says what to do.
+    """
+    try:
+        import tensorflow_datasets
+    except ImportError as error:
+        raise ImportError(
+            f"Data set {name!r} needs tensorflow-datasets: {error}. Install "
+            "it: pip install 'tf_lottery[data]'"
+        ) from error
+    return tensorflow_datasets
+
+
 def _standardisers(images):
     """Returns tables from value to standardised value, one a channel."""
     return [
@@ -145,13 +164,7 @@ def _cut(images, labels, rng, sizes):
 
 
 def _read_tfds(name):
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise ImportError(
-            f"Data set {name!r} needs tensorflow-datasets: "
-            "`pip install tensorflow-datasets importlib_resources`."
-        ) from error
+    tfds = import_tfds(name)
     try:
         with _quiet_absl():
             # tensorflow_datasets itself looks only when it is imported.

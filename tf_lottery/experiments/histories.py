@@ -1,11 +1,11 @@
 """The logs of trainings, kept in CSV files as they come."""
 
 import csv
-import io
 
 import keras
 
 from tf_lottery import files
+from tf_lottery import results
 
 
 class HistoryFile(keras.callbacks.Callback):
@@ -26,13 +26,13 @@ class HistoryFile(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         row = plain(logs)
         if self._began:
-            line = to_csv([row]).split("\n", 1)[1]
+            line = results.rows_to_csv([row]).split("\n", 1)[1]
             with open(self._path, "a", newline="") as file:
                 file.write(line)
             return
         self._began = True
         earlier = rows_of(self.model.history)
-        files.write_text(self._path, to_csv([*earlier, row]))
+        files.write_text(self._path, results.rows_to_csv([*earlier, row]))
 
 
 def rows_of(history):
@@ -46,19 +46,9 @@ def rows_of(history):
 def plain(logs):
     """Returns logs as plain values: rounds are integers, others floats."""
     return {
-        name: int(value) if name == "round" else float(value)
+        name: int(value) if name == "round" else results.shortest(float(value))
         for name, value in logs.items()
     }
-
-
-def to_csv(rows):
-    """Returns dicts as the text of a CSV table."""
-    text = io.StringIO()
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def read(path):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-DECAYS = ("steps", "linear", "cosine")
+from tf_lottery.experiments import presets
 
 
 @keras.saving.register_keras_serializable("tf_lottery")
@@ -38,9 +38,9 @@ class WarmUpAndDecay(keras.optimizers.schedules.LearningRateSchedule):
         self, learning_rate=0.1, steps=1, decay="steps", drops=(),
         drop_by=0.1, warmup=0,
     ):
-        if decay not in DECAYS:
+        if decay not in presets.DECAYS:
             raise ValueError(
-                f"Argument `decay` must be one of {list(DECAYS)}. "
+                f"Argument `decay` must be one of {list(presets.DECAYS)}. "
                 f"Received: decay={decay!r}"
             )
         self.learning_rate = learning_rate

@@ -7,9 +7,9 @@ import shutil
 
 from tf_lottery import configurations
 from tf_lottery import files
+from tf_lottery import results
 from tf_lottery import ticket as ticket_lib
 from tf_lottery.experiments import budgets
-from tf_lottery.experiments import histories
 from tf_lottery.experiments import presets
 
 # A run goes on where these have changed: nothing done before is wrong then.
@@ -226,7 +226,7 @@ class TrialDirectory:
 
 def write_csv(path, rows):
     """Writes dicts as a CSV table."""
-    files.write_text(path, histories.to_csv(rows))
+    files.write_text(path, results.rows_to_csv(rows))
 
 
 def _json(values):

@@ -3,15 +3,14 @@
 import dataclasses
 import numbers
 
-from tf_lottery import collapse
 from tf_lottery import comparisons
+from tf_lottery import distributions
 from tf_lottery import schedules
-from tf_lottery.analysis import published as published_lib
 from tf_lottery.experiments import augmentation
 from tf_lottery.experiments import durations
-from tf_lottery.experiments import learning_rates
 from tf_lottery.experiments import models
 
+DECAYS = ("steps", "linear", "cosine")
 _OPTIMIZERS = ("adam", "sgd")
 _COUNTS = (
     "batch_size", "iterations", "evaluate_every", "rounds", "trials",
@@ -80,7 +79,7 @@ class Preset:
                         default="layer")
     # As in the papers: layers keep one weight, and nothing else is spared.
     collapse: str = _field(
-        f"Layers that would lose everything: {', '.join(collapse.POLICIES)}.",
+        f"Layers that would lose everything: {', '.join(distributions.COLLAPSE)}.",
         default="keep-one",
     )
     exclude: tuple = _field("Layers that are never pruned: 'conv1,logits'.",
@@ -125,8 +124,8 @@ class Preset:
         _check_choice("model", self.model, models.MODELS)
         _check_choice("optimizer", self.optimizer, _OPTIMIZERS)
         _check_choice("scope", self.scope, ("layer", "global"))
-        _check_choice("collapse", self.collapse, collapse.POLICIES)
-        _check_choice("decay", self.decay, learning_rates.DECAYS)
+        _check_choice("collapse", self.collapse, distributions.COLLAPSE)
+        _check_choice("decay", self.decay, DECAYS)
         _check_choice("augment", self.augment, augmentation.AUGMENTATIONS)
         _check_choice("save_freq", self.save_freq, ("round", "epoch"))
         for name in self.compare:
@@ -188,7 +187,10 @@ class Preset:
     @property
     def published(self):
         """Dict, what the paper reports; see `analysis.published`."""
-        return published_lib.PUBLISHED.get(self.name, {})
+        # The other modules next to it import Keras, which a preset need not.
+        from tf_lottery.analysis import published
+
+        return published.PUBLISHED.get(self.name, {})
 
     def to_dict(self):
         """Returns the preset as a dict of plain values."""

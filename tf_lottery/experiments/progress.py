@@ -13,6 +13,13 @@ class Progress:
             preset: `Preset`.
         """
 
+    def trial_begin(self, trial):
+        """Called before the rounds of each trial.
+
+        Args:
+            trial: Integer, number of the trial.
+        """
+
     def skip(self, epochs):
         """Called when an earlier process has trained already.
 

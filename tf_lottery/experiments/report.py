@@ -99,16 +99,17 @@ class Report:
 
     def _table(self, columns, caption):
         import rich.box
-        import rich.table
 
-        table = rich.table.Table(
+        from tf_lottery import tables
+
+        table = tables.Table(
             title=f"{self.preset.name}, trials: {len(self.trials)}",
             caption=caption,
             box=rich.box.SIMPLE,
             pad_edge=False,
         )
         for name in columns:
-            table.add_column(_head(name), justify="right", no_wrap=True)
+            table.add_column(_head(name), justify="right")
         for rounds in _across(self.trials):
             won = any(
                 trial.winner == rounds[0].round for trial in self.trials

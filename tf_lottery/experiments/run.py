@@ -2,10 +2,12 @@
 
 import dataclasses
 
+from tf_lottery import weights as weights_lib
 from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.experiments import budgets
 from tf_lottery.experiments import costs
 from tf_lottery.experiments import feeds
+from tf_lottery.experiments import models
 from tf_lottery.experiments import outputs
 from tf_lottery.experiments import progress as progress_lib
 from tf_lottery.experiments import report as report_lib
@@ -61,8 +63,9 @@ def run(preset, output_dir, progress=None, overwrite=False):
     progress = progress or progress_lib.Progress()
     directory = outputs.OutputDirectory(output_dir)
     preset, data = _prepare(preset, directory, overwrite)
-    progress.begin(preset)
+    _check_layers(preset, data)
     with directory.create(preset, overwrite):
+        progress.begin(preset)
         report = report_lib.Report(preset, [])
         for number in range(preset.trials):
             bench = bench_lib.Bench(preset, data, number, progress)
@@ -74,10 +77,23 @@ def run(preset, output_dir, progress=None, overwrite=False):
 
 def _run_trial(bench, directory, report):
     trial = trials.TrialRun(bench, directory.trial(bench.number))
+    bench.progress.trial_begin(bench.number)
     report.trials.append(trial.find_tickets())
     directory.save(report)
     trial.add_controls(report.trials[-1], lambda: directory.save(report))
     directory.save(report)
+
+
+def _check_layers(preset, data):
+    """Raises a `ValueError` if `rate` or `exclude` names no layer.
+
+    The pruning would say the same, but after files were written.
+    """
+    build = models.get(preset.model)
+    model = build(data.image_shape, data.classes, preset.seed)
+    weights_lib.prunable(model, preset.exclude)
+    found = weights_lib.inspect(model, preset.exclude)
+    weights_lib.resolve(found, preset.rate, "rate")
 
 
 def estimate(preset, data=None):

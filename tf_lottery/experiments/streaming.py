@@ -78,8 +78,8 @@ class Streamed:
 
     def _read(self, split, shuffle=None):
         import tensorflow as tf
-        import tensorflow_datasets as tfds
 
+        tfds = datasets.import_tfds(self.name)
         options = tf.data.Options()
         options.deterministic = True
         return self._builder.as_dataset(
@@ -203,8 +203,7 @@ class StreamedBatches(keras.callbacks.Callback):
 
 
 def _builder(name):
-    import tensorflow_datasets as tfds
-
+    tfds = datasets.import_tfds(name)
     place = os.environ.get("TFDS_DATA_DIR")
     builder = tfds.builder(name, data_dir=place)
     if not builder.is_prepared():

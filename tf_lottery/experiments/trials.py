@@ -107,7 +107,7 @@ class TrialRun:
             self.bench.progress.skip(len(logs))
             return logs
         logs = self.bench.train(make())
-        self.place.write(path, histories.to_csv(logs))
+        self.place.write(path, results.rows_to_csv(logs))
         return logs
 
     def _add_variant(self, trial, name, arguments):
@@ -130,7 +130,7 @@ class TrialRun:
     def _fit(self, imp, path, others=(), shared=0):
         callbacks = [*others, histories.HistoryFile(path)]
         logs = self.bench.fit(imp.epochs, imp, callbacks, shared)
-        self.place.write(path, histories.to_csv(logs))
+        self.place.write(path, results.rows_to_csv(logs))
         return logs
 
     def _rounds(self, imp, logs):

@@ -6,8 +6,8 @@ import pathlib
 
 import numpy as np
 import rich.box
-import rich.table
 
+from tf_lottery import tables
 from tf_lottery.export import encoding
 from tf_lottery.export import flatbuffer
 
@@ -79,7 +79,7 @@ class Inspection:
 
     def table(self):
         """Returns a `rich.table.Table` of the constants."""
-        table = rich.table.Table(box=rich.box.SIMPLE)
+        table = tables.Table(box=rich.box.SIMPLE)
         for name in ("weights", "operator", "type", "stored"):
             table.add_column(name)
         for name in ("shape", "zeros", "bytes"):

@@ -6,8 +6,8 @@ import statistics
 
 import numpy as np
 import rich.box
-import rich.table
 
+from tf_lottery import tables
 from tf_lottery.export import children
 from tf_lottery.export import flatbuffer
 
@@ -59,7 +59,7 @@ class Benchmark:
 
     def table(self):
         """Returns a `rich.table.Table`."""
-        table = rich.table.Table(box=rich.box.SIMPLE)
+        table = tables.Table(box=rich.box.SIMPLE)
         table.add_column("file")
         for name in ("latency (ms)", "quartiles", "speedup"):
             table.add_column(name, justify="right")

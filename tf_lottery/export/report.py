@@ -6,9 +6,9 @@ import math
 
 import rich.box
 import rich.console
-import rich.table
 
 from tf_lottery import files
+from tf_lottery import tables
 from tf_lottery.export import page
 
 # Of what a table says about a failure; JSON has the whole of it.
@@ -122,7 +122,7 @@ class Report:
 
     def table(self):
         """Returns a `rich.table.Table` of all candidates."""
-        table = rich.table.Table(box=rich.box.SIMPLE)
+        table = tables.Table(box=rich.box.SIMPLE)
         heads, rows = columns(self.rows)
         for name in heads:
             justify = "left" if name in page.WORDS else "right"
@@ -133,7 +133,7 @@ class Report:
 
     def layer_table(self):
         """Returns a `rich.table.Table` of the layers of the file written."""
-        table = rich.table.Table(box=rich.box.SIMPLE)
+        table = tables.Table(box=rich.box.SIMPLE)
         for name in page.LAYER_HEADS:
             table.add_column(name)
         for row in page.layer_cells(self.layers):

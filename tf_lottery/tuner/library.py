@@ -1,7 +1,7 @@
 """keras-tuner, which has to be there and new enough."""
 
 _LEAST = "1.4.7"
-_INSTALL = f"Install it: pip install 'keras-tuner>={_LEAST}'"
+_INSTALL = "Install it: pip install --upgrade 'tf_lottery[tuner]'"
 
 
 def load():
@@ -44,7 +44,7 @@ def need_grpc():
     except ImportError as error:
         raise ImportError(
             f"A search on several machines needs gRPC: {error}. Install it: "
-            "pip install grpcio"
+            "pip install 'tf_lottery[tuner]'"
         ) from error
     return grpc
 

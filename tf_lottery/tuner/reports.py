@@ -1,17 +1,15 @@
 """The trials of a search beside each other, and the best compromises."""
 
-import csv
 import dataclasses
-import io
 import json
 import pathlib
 
 import rich.box
 import rich.console
-import rich.table
 
 from tf_lottery import files
 from tf_lottery import results as results_lib
+from tf_lottery import tables
 from tf_lottery.report import drawing
 from tf_lottery.tuner import figure
 from tf_lottery.tuner import identity
@@ -160,8 +158,8 @@ class Report:
         directory = pathlib.Path(directory)
         contents = {
             "results.json": json.dumps(self.to_dict(), indent=2) + "\n",
-            "results.csv": to_csv(self.rows()),
-            "pareto.csv": to_csv(self.pareto()),
+            "results.csv": _csv(self.rows()),
+            "pareto.csv": _csv(self.pareto()),
         }
         if drawing.available("The page of the search"):
             contents["pareto.html"] = figure.page(self)
@@ -222,13 +220,8 @@ def values_of(hyperparameters):
     return values
 
 
-def to_csv(rows):
-    """Returns dicts as the text of a CSV table."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _columns(rows), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+def _csv(rows):
+    return results_lib.rows_to_csv(rows, _columns(rows))
 
 
 def _directories(path):
@@ -274,7 +267,7 @@ def _columns(rows):
 
 
 def _table(rows):
-    table = rich.table.Table(box=rich.box.SIMPLE)
+    table = tables.Table(box=rich.box.SIMPLE)
     columns = _columns(rows)
     for name in columns:
         is_text = any(isinstance(row.get(name), str) for row in rows)

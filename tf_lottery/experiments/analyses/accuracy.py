@@ -76,7 +76,5 @@ def _table(run, found, metrics):
 KIND = kind_lib.Kind(
     "accuracy",
     "Accuracy and early stop",
-    "test accuracy and early-stop step of tickets and controls",
-    (),
     find,
 )

@@ -91,7 +91,5 @@ def _seconds(subject, settings):
 KIND = kind_lib.Kind(
     "capacity",
     "Capacity",
-    "random labels that tickets can learn by heart",
-    ("samples", "epochs", "seed", "budget"),
     find,
 )

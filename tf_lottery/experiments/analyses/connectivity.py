@@ -132,7 +132,5 @@ def _lines(rows, points):
 KIND = kind_lib.Kind(
     "connectivity",
     "Linear mode connectivity",
-    "error barrier between two trainings of a ticket",
-    ("points", "samples", "seed", "budget"),
     find,
 )

@@ -86,7 +86,5 @@ def _limited(samples):
 KIND = kind_lib.Kind(
     "gap",
     "Generalisation gap",
-    "trained tickets on training and test data",
-    ("samples", "budget"),
     find,
 )

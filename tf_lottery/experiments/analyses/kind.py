@@ -15,17 +15,12 @@ class Kind:
     Attributes:
         name: String, one of `findings.KINDS`.
         title: String.
-        help: String, one line.
-        options: Tuple of the names of the options that it takes, besides
-            `rounds`.
         find: Function of a `session.Session` that returns a
             `findings.Finding`.
     """
 
     name: str
     title: str
-    help: str
-    options: tuple
     find: Callable
 
 

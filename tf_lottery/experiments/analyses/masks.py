@@ -195,14 +195,10 @@ def _few(keys):
 OVERLAP = kind_lib.Kind(
     "overlap",
     "Mask overlap",
-    "what masks have in common between trials, rounds and layers",
-    (),
     find_overlap,
 )
 DENSITY = kind_lib.Kind(
     "density",
     "Density of layers, and effective density",
-    "density of each layer, and of what lies on a path",
-    (),
     find_density,
 )

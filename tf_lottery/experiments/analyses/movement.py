@@ -87,7 +87,5 @@ def _movement(subject, item, end):
 KIND = kind_lib.Kind(
     "movement",
     "Weight movement",
-    "how far surviving and pruned weights move in dense training",
-    ("budget",),
     find,
 )

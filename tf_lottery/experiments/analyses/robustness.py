@@ -142,7 +142,5 @@ def _masked(rows, tolerance):
 KIND = kind_lib.Kind(
     "robustness",
     "Adversarial robustness",
-    "accuracy of trained tickets under FGSM and PGD",
-    ("epsilon", "samples", "seed", "budget"),
     find,
 )

@@ -147,7 +147,5 @@ def default_rounds(subject):
 KIND = kind_lib.Kind(
     "stability",
     "Stability to pruning and to data order",
-    "how far apart trainings of tickets end, beside random masks",
-    ("seed", "budget"),
     find,
 )

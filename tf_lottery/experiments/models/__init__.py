@@ -1,25 +1,22 @@
 """The networks of the papers: named layers, seeded weights, logits."""
 
-from tf_lottery.experiments.models.conv import conv_2 as conv_2
-from tf_lottery.experiments.models.conv import conv_4 as conv_4
-from tf_lottery.experiments.models.conv import conv_6 as conv_6
-from tf_lottery.experiments.models.imagenet import inception_v3 as inception_v3
-from tf_lottery.experiments.models.imagenet import resnet_50 as resnet_50
-from tf_lottery.experiments.models.imagenet import squeezenet as squeezenet
-from tf_lottery.experiments.models.lenet import lenet_300_100 as lenet_300_100
-from tf_lottery.experiments.models.lenet import lenet_5 as lenet_5
-from tf_lottery.experiments.models.resnet import resnet_8 as resnet_8
-from tf_lottery.experiments.models.resnet import resnet_20 as resnet_20
-from tf_lottery.experiments.models.vgg import vgg_16 as vgg_16
-from tf_lottery.experiments.models.vgg import vgg_19 as vgg_19
+import importlib
 
-MODELS = {
-    builder.__name__: builder
-    for builder in (
-        lenet_300_100, lenet_5, conv_2, conv_4, conv_6, resnet_8, resnet_20,
-        vgg_16, vgg_19, resnet_50, inception_v3, squeezenet,
-    )
+_HOMES = {
+    "lenet_300_100": "lenet",
+    "lenet_5": "lenet",
+    "conv_2": "conv",
+    "conv_4": "conv",
+    "conv_6": "conv",
+    "resnet_8": "resnet",
+    "resnet_20": "resnet",
+    "vgg_16": "vgg",
+    "vgg_19": "vgg",
+    "resnet_50": "imagenet",
+    "inception_v3": "imagenet",
+    "squeezenet": "imagenet",
 }
+MODELS = tuple(_HOMES)
 
 
 def get(name):
@@ -39,4 +36,16 @@ def get(name):
             f"Argument `model` must be one of {sorted(MODELS)}. "
             f"Received: model={name!r}"
         )
-    return MODELS[name]
+    # Presets name models, and are listed without importing Keras.
+    home = importlib.import_module(f"{__name__}.{_HOMES[name]}")
+    return getattr(home, name)
+
+
+def __getattr__(name):
+    if name in MODELS:
+        return get(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*MODELS, "MODELS", "get"])

@@ -1,0 +1,108 @@
+"""The flags of a preset's values, made from the fields of `Preset`."""
+
+import argparse
+import dataclasses
+
+from tf_lottery.commands.parsers import readers
+from tf_lottery.commands.parsers import shared
+from tf_lottery.experiments import catalogue
+from tf_lottery.experiments import presets
+
+NOTE = (
+    " Flags that are not given keep the preset's values, which "
+    "`tf-lottery {} PRESET --help` shows."
+)
+
+
+def add_preset(parser, but=()):
+    """Adds PRESET, a flag for each of its values, and `--help`.
+
+    Args:
+        parser: `Parser` without a `--help` of its own.
+        but: Names of the values that get no flag. Defaults to none.
+    """
+    parser.add_argument(
+        "preset", metavar="PRESET",
+        type=readers.one_of("preset", tuple(catalogue.PRESETS)),
+        help=f"one of {', '.join(catalogue.PRESETS)}",
+    )
+    parser.add_argument(
+        "-h", "--help", nargs=0, action=_Help, dest=argparse.SUPPRESS,
+        default=argparse.SUPPRESS,
+        help="show this, with the values of PRESET if it is given",
+    )
+    shared.add_exclude(parser)
+    for field in _fields({"exclude", *but}):
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=_reader(field),
+            metavar=field.name.split("_")[-1].upper(),
+            help=field.metadata["help"],
+        )
+
+
+def changes(arguments, but=()):
+    """Returns the values of the preset's flags; `None` for those not given.
+
+    Args:
+        arguments: What the parser has read.
+        but: Names of the values without a flag. Defaults to none.
+    """
+    found = {
+        field.name: getattr(arguments, field.name) for field in _fields(but)
+    }
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in found.items()
+    }
+
+
+class _Help(argparse.Action):
+    """`--help` that shows the preset's values as defaults."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        chosen = catalogue.PRESETS.get(getattr(namespace, "preset", None))
+        if chosen is not None:
+            parser.set_defaults(**{
+                field.name: _text(getattr(chosen, field.name))
+                for field in _fields()
+            })
+        parser.print_help()
+        parser.exit()
+
+
+def _fields(but=()):
+    """Returns the fields of a preset that have a flag."""
+    return [
+        field for field in dataclasses.fields(presets.Preset)
+        if "help" in field.metadata and field.name not in but
+    ]
+
+
+def _text(value):
+    """Returns a value as one types it."""
+    if isinstance(value, dict):
+        return ",".join(f"{layer}={rate}" for layer, rate in value.items())
+    if isinstance(value, tuple):
+        value = ",".join(map(str, value))
+    return str(value) or "none"
+
+
+def _rate(text):
+    rate = readers.rate(text)
+    return rate if isinstance(rate, dict) else {"*": rate}
+
+
+_BY_NAME = {
+    "drops": readers.points,
+    "also_rewind_to": readers.points,
+    "budget": readers.duration,
+}
+_BY_TYPE = {
+    int: int, float: float, str: str, dict: _rate, tuple: readers.names,
+}
+
+
+def _reader(field):
+    """Returns the function that reads the value of a flag."""
+    return _BY_NAME.get(field.name) or _BY_TYPE.get(field.type, readers.point)

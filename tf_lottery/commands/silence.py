@@ -1,0 +1,35 @@
+"""Keeps what TensorFlow says of itself out of what a command says."""
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+
+
+def quiet_logs() -> None:
+    """Leaves fatal messages of TensorFlow; the environment has precedence."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def native_stderr():
+    """Drops what libraries write to standard error, unless there is an error.
+
+    When TensorFlow is imported, some of them write there whatever the level
+    of the logs is.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            log.seek(0)
+            os.write(kept, log.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
