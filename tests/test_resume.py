@@ -120,8 +120,8 @@ def test_second_process_is_refused_until_the_first_is_killed(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     holder = (
-        "import sys, time; from tf_lottery import files; "
-        "files.Lock(sys.argv[1]).acquire(); print('held', flush=True); "
+        "import sys, time; from tf_lottery import locks; "
+        "locks.Lock(sys.argv[1]).acquire(); print('held', flush=True); "
         "time.sleep(600)"
     )
     first = subprocess.Popen(

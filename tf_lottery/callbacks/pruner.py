@@ -1,6 +1,11 @@
 """What callbacks that prune tell the callbacks beside them."""
 
+import weakref
+
 import keras
+
+# The callback that runs rounds on a model, or has done so before.
+_RUNNING = weakref.WeakKeyDictionary()
 
 
 class Pruner(keras.callbacks.Callback):
@@ -18,6 +23,22 @@ class Pruner(keras.callbacks.Callback):
         raise NotImplementedError(
             f"{type(self).__name__} must implement `protocol`."
         )
+
+
+def check_is_alone(callback):
+    """Raises a `ValueError` if another one runs rounds in the same `fit`.
+
+    Args:
+        callback: `Pruner` whose model is about to be trained.
+    """
+    other = _RUNNING.get(callback.model, lambda: None)()
+    # One `fit` gives the same dict of parameters to all of its callbacks.
+    if other not in (None, callback) and other.params is callback.params:
+        raise ValueError(
+            f"Two `{type(callback).__name__}` callbacks cannot prune in one "
+            "`fit`: each would undo the other's rounds. Pass one of them."
+        )
+    _RUNNING[callback.model] = weakref.ref(callback)
 
 
 def name_of(value):

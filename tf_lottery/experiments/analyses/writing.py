@@ -2,9 +2,9 @@
 
 import contextlib
 import json
-import os
 
 from tf_lottery import files
+from tf_lottery import locks
 from tf_lottery.analysis import drawings
 from tf_lottery.analysis import plots
 from tf_lottery.experiments import outputs
@@ -21,7 +21,7 @@ def locked(place):
         RuntimeError: If another process is writing to it.
         OSError: If it cannot be written.
     """
-    lock = files.Lock(place / "lock")
+    lock = locks.Lock(place / "lock")
     try:
         place.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -71,9 +71,5 @@ def write(finding, place, png=False):
 
 
 def _write_png(chart, path):
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.png")
-    try:
+    with files.replacing(path) as temporary:
         plots.save(chart, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
