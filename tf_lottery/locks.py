@@ -136,12 +136,14 @@ def _description():
 
 
 def _started(pid):
-    """When a process has started, in its system's clock, or `None`."""
+    """When a process that runs has started, in clock ticks, or `None`."""
     try:
         stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    return int(stat.rpartition(")")[2].split()[19])
+    state, *fields = stat.rpartition(")")[2].split()
+    # One that has ended is listed until its parent asks how.
+    return None if state in "ZX" else int(fields[18])
 
 
 def _system():

@@ -44,7 +44,10 @@ def of_training(model):
         Dict of plain values.
     """
     config = model._compile_config.config
-    return {name: _plain(_serialized(config.get(name))) for name in _COMPILED}
+    return {
+        name: _plain(_serialized(lambda: config.get(name)))
+        for name in _COMPILED
+    }
 
 
 def of_data(data):
@@ -98,19 +101,16 @@ def _is_graph(layer):
 
 
 def _config(layer):
-    try:
-        return _serialized(layer.get_config())
-    except NotImplementedError:
-        return None
+    return _serialized(layer.get_config)
 
 
-def _serialized(values):
-    """Plain values for objects; `None` where one has no configuration."""
+def _serialized(config):
+    """Plain values for what a callable returns; `None` if it has none."""
     with warnings.catch_warnings():
         # Of a lambda, whose code is not compared.
         warnings.simplefilter("ignore")
         try:
-            return keras.saving.serialize_keras_object(values)
+            return keras.saving.serialize_keras_object(config())
         except (NotImplementedError, TypeError, ValueError):
             return None
 

@@ -128,15 +128,19 @@ class Session:
             self.save(clock, record, callbacks)
 
     def save_within_epoch(self, clock, record, callbacks):
-        """Saves between two batches if it is due; meets a signal."""
-        if not clock.epoch_is_done:
-            # A whole round is too much to lose, even if only replayed data
-            # can resume exactly from here.
-            asked = self.data is not None or self.save_freq != "epoch"
-            signalled = self._interrupt.signal is not None
-            if signalled and asked or self._steps_are_due(clock):
-                with self.working():
-                    self.save(clock, record, callbacks, within_epoch=True)
+        """Saves between two batches if it is due; meets a signal.
+
+        A signal in the last batch of an epoch waits until the epoch is saved.
+        """
+        if clock.epoch_is_done:
+            return
+        # A whole round is too much to lose, even if only replayed data can
+        # resume exactly from here.
+        asked = self.data is not None or self.save_freq != "epoch"
+        signalled = self._interrupt.signal is not None
+        if signalled and asked or self._steps_are_due(clock):
+            with self.working():
+                self.save(clock, record, callbacks, within_epoch=True)
         self.meet()
 
     def save(

@@ -11,6 +11,8 @@ from tf_lottery.interop import hdf5
 
 # Where Keras lists the variables that wait for their first values.
 _WAITING = "uninitialized_variables"
+# So few are no danger, and what is missing is told by the layers' names.
+_FEW = 1 << 20
 
 
 @contextlib.contextmanager
@@ -21,11 +23,11 @@ def weights(most, path):
     context weights have a shape, but no memory.
 
     Args:
-        most: Integer, the most numbers that all weights may have.
+        most: Integer, the numbers that the file holds.
         path: Path of the file, for the message.
 
     Raises:
-        DamagedFileError: If they have more; none gets memory then.
+        DamagedFileError: If there are far more weights; none gets memory.
     """
     before = global_state.get_global_attribute(_WAITING, [])
     global_state.set_global_attribute(_WAITING, [])
@@ -46,7 +48,7 @@ def _check(variables, most, path):
         math.prod(variable.shape) for variable in variables
         if not weights_lib.is_seed(variable)
     )
-    if numbers > most:
+    if numbers > most + _FEW:
         raise hdf5.damaged(
             path,
             f"its layers have {numbers} weights, and it holds {most} numbers",

@@ -11,11 +11,10 @@ def check(plan):
     Args:
         plan: `plans.Plan`, made of JSON.
     """
-    _list_of(plan.groups, "groups", object)
     for group in plan.groups:
         _check_group(group)
     _unlike([group.name for group in plan.groups], "groups")
-    _list_of(plan.frozen, "frozen", dict)
+    check_list(plan.frozen, "frozen", dict)
     for entry in plan.frozen:
         _check_frozen(entry)
     _check_costs(plan)
@@ -23,12 +22,20 @@ def check(plan):
         raise ValueError(f"'arguments' must be a dict: {plan.arguments!r:.80}")
 
 
+def check_list(values, what, kind):
+    """Raises a `ValueError` unless values are a list of one type."""
+    if not isinstance(values, list) or not all(
+        isinstance(value, kind) for value in values
+    ):
+        raise ValueError(f"'{what}' must be a list: {values!r:.80}")
+
+
 def _check_group(group):
     _text(group.name, "name")
     where = f"of group '{group.name}'"
-    _list_of(group.producers, f"producers {where}", str)
+    check_list(group.producers, f"producers {where}", str)
     _unlike(group.producers, f"producers {where}")
-    _list_of(group.members, f"members {where}", list)
+    check_list(group.members, f"members {where}", list)
     for member in group.members:
         if len(member) != 3:
             raise ValueError(f"A member {where} is no triple: {member!r:.80}")
@@ -36,7 +43,7 @@ def _check_group(group):
         _count(member[1], f"axis {where}")
         _text(member[2], f"kind {where}")
     _count(group.size, f"size {where}")
-    _list_of(group.kept, f"kept {where}", int)
+    check_list(group.kept, f"kept {where}", int)
     for number in group.kept:
         _count(number, f"kept {where}")
     ascending = all(a < b for a, b in itertools.pairwise(group.kept))
@@ -74,13 +81,6 @@ def _text(value, what):
 def _count(value, what):
     if type(value) is not int or value < 0:
         raise ValueError(f"'{what}' must be a count: {value!r:.80}")
-
-
-def _list_of(values, what, kind):
-    if not isinstance(values, list) or not all(
-        isinstance(value, kind) for value in values
-    ):
-        raise ValueError(f"'{what}' must be a list: {values!r:.80}")
 
 
 def _unlike(values, what):

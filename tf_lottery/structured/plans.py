@@ -90,6 +90,7 @@ class Plan:
             fields = json.loads(text)
             kind, version = fields.pop("format"), fields.pop("version")
             if (kind, version) == ("tf_lottery.plan", FORMAT_VERSION):
+                plan_fields.check_list(fields["groups"], "groups", dict)
                 groups = [PlannedGroup(**g) for g in fields.pop("groups")]
                 plan = cls(groups=groups, **fields)
                 plan_fields.check(plan)
