@@ -24,6 +24,7 @@ import numpy as np
 import tf_lottery as tfl
 from tf_lottery import files
 from tf_lottery import masks
+from tf_lottery import run_directory
 
 SCENARIOS = {
     "adam": {},
@@ -90,13 +91,26 @@ class Killer:
 
 
 class Events(keras.callbacks.Callback):
-    """Every batch is an event, wherever it is in the list."""
+    """Every hook of `fit` is an event: also before the first batch, and
+    between the last one and the end."""
 
     def __init__(self, killer):
         super().__init__()
         self.killer = killer
 
+    def on_train_begin(self, logs=None):
+        self.killer.event()
+
+    def on_train_end(self, logs=None):
+        self.killer.event()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.killer.event()
+
     def on_train_batch_end(self, batch, logs=None):
+        self.killer.event()
+
+    def on_test_batch_end(self, batch, logs=None):
         self.killer.event()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -203,6 +217,8 @@ def child(name, directory, rounds=2, kill_at=None, sig=None):
             killer.half_written()
             killer.around(os, "fsync")
             killer.around(os, "replace")
+            killer.around(run_directory.RunDirectory, "open")
+            killer.around(run_directory.RunDirectory, "close")
             killer.around(masks, "select")
             try:
                 found = train(name, directory, rounds, killer)

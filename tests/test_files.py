@@ -222,6 +222,7 @@ NONSENSE = {
     "negative": {**GOOD, "data_offsets": [-8, 8]},
     "negative end": {**GOOD, "shape": [1], "data_offsets": [0, -4]},
     "backwards": {**GOOD, "shape": [0], "data_offsets": [8, 0]},
+    "the same bytes": GOOD,
     "one offset": {**GOOD, "data_offsets": [0]},
     "three offsets": {**GOOD, "data_offsets": [0, 8, 8]},
     "floats": {**GOOD, "data_offsets": [0.0, 8.0]},
@@ -259,16 +260,17 @@ def test_a_signed_header_of_nonsense(entry, path):
     with pytest.raises(files.DamagedFileError, match="does not fit its data"):
         files.read_arrays(path)
     # The entry alone is what is wrong.
-    header["b"] = GOOD
-    path.write_bytes(signed(header, bytes(8)))
+    header["b"] = {**GOOD, "data_offsets": [8, 16]}
+    path.write_bytes(signed(header, bytes(16)))
     assert files.read_arrays(path)[0].keys() == {"a", "b"}
 
 
 @pytest.mark.parametrize("content", FILLS)
 def test_signed_metadata_of_nonsense(content, path):
-    header = {"a": GOOD, "one": {**GOOD, "shape": [], "data_offsets": [0, 4]}}
+    one = {**GOOD, "shape": [], "data_offsets": [8, 12]}
+    header = {"a": GOOD, "one": one}
     header["__metadata__"] = {"tf_lottery": json.dumps(FILLS[content])}
-    path.write_bytes(signed(header, bytes(8)))
+    path.write_bytes(signed(header, bytes(12)))
     with pytest.raises(files.DamagedFileError, match="does not fit its data"):
         files.read_arrays(path)
 

@@ -87,15 +87,15 @@ def test_killed_at_200_random_moments():
     assert assert_survives(jobs) >= 200
 
 
-@pytest.mark.parametrize("sig", ["SIGINT", "SIGTERM"])
-def test_signals_end_the_run_after_saving(sig):
+@pytest.mark.parametrize("sig", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_signals_end_the_run_wherever_they_come(sig):
     jobs = [
         {"name": name, "kills": [30, 45], "signal": sig}
         for name in ("adam", "every_round")
     ]
     for job, found in zip(jobs, harness(jobs)):
         assert outcome(found) == outcome(undisturbed()[job["name"]])
-        ended = 130 << 8 if sig == "SIGINT" else signal.SIGTERM
+        ended = 130 << 8 if sig == "SIGINT" else getattr(signal, sig)
         assert found["statuses"] == [ended, ended, 0]
 
 
@@ -120,8 +120,8 @@ def test_second_process_is_refused_until_the_first_is_killed(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     holder = (
-        "import sys, time; from tf_lottery import files; "
-        "files.Lock(sys.argv[1]).acquire(); print('held', flush=True); "
+        "import sys, time; from tf_lottery import locks; "
+        "locks.Lock(sys.argv[1]).acquire(); print('held', flush=True); "
         "time.sleep(600)"
     )
     first = subprocess.Popen(

@@ -12,6 +12,7 @@ import tempfile
 
 import keras
 
+from tf_lottery import codec
 from tf_lottery import holding
 from tf_lottery import run_directory
 
@@ -75,7 +76,10 @@ class KeepPoints(keras.callbacks.Callback):
             return
         step = self._imp.step
         if step in self._paths:
-            place = run_directory.RunDirectory(self._paths.pop(step))
+            run = run_directory.RunDirectory(self._imp.directory).run
+            place = run_directory.RunDirectory(
+                self._paths.pop(step), run=run
+            )
             place.path.mkdir(parents=True, exist_ok=True)
             place.save_snapshot(holding.capture(self.model, step))
 
@@ -129,8 +133,9 @@ def branch(source, target):
         target: Path of the directory to make. A rewinding point that is in
             it stays.
     """
-    found, copy = (run_directory.RunDirectory(p) for p in (source, target))
+    found = run_directory.RunDirectory(source)
     arrays, position = found.load_state()
+    copy = run_directory.RunDirectory(target, run=found.run)
     (copy.path / "rounds").mkdir(parents=True, exist_ok=True)
     if not (copy.path / "snapshot.safetensors").exists():
         copy.save_snapshot(found.load_snapshot())
@@ -149,7 +154,4 @@ def dense_weights(path):
         Dict from weight key to array.
     """
     arrays, _ = run_directory.RunDirectory(path).load_state()
-    return {
-        name.removeprefix("weight/"): array
-        for name, array in arrays.items() if name.startswith("weight/")
-    }
+    return codec.part(arrays, "weight")

@@ -36,10 +36,22 @@ def _compare(found, wanted, path=()):
     for key in sorted(found.keys() | wanted.keys()):
         old, new = found.get(key, _ABSENT), wanted.get(key, _ABSENT)
         here = *path, str(key)
+        if _are_layers(old, new):
+            old, new = dict(enumerate(old)), dict(enumerate(new))
         if isinstance(old, dict) and isinstance(new, dict):
             yield from _compare(old, new, here)
         elif old is _ABSENT or new is _ABSENT or old != new:
             yield here, old, new
+
+
+def _are_layers(old, new):
+    """Whether both are lists of as many dicts, which are compared in turn."""
+    return (
+        isinstance(old, list)
+        and isinstance(new, list)
+        and len(old) == len(new)
+        and all(isinstance(value, dict) for value in (*old, *new))
+    )
 
 
 def _show(value):

@@ -5,12 +5,15 @@ of a JSON header, the header, the raw arrays), so that any of its readers
 opens it; a checksum in the header covers every byte. There is no pickle.
 """
 
+import contextlib
 import hashlib
 import json
 import operator
 import os
 import pathlib
+import secrets
 import struct
+import tempfile
 
 import ml_dtypes
 import numpy as np
@@ -34,6 +37,8 @@ _DTYPES = {
 }
 _NAMES = {code: name for name, code in _DTYPES.items()}
 _NO_CHECKSUM = "0" * 64
+# JSON takes many times its length in memory.
+_LONGEST_HEADER = 16 << 20
 # What reading a header of any content may raise.
 _WRONG = (
     ValueError,
@@ -61,65 +66,59 @@ def write_atomic(path, chunks):
             and a file that was there before is untouched.
     """
     path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Nobody can know the name beforehand, and what is there is not opened.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with _named(path), open(temporary, "xb", opener=_open) as file:
             for chunk in chunks:
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     _sync_directory(path.parent)
 
 
-class InUseError(RuntimeError):
-    """Another process works in the same directory."""
+@contextlib.contextmanager
+def replacing(path):
+    """Yields a path to write to; what is there then replaces a file.
 
-
-class Lock:
-    """A lock on a directory that a killed process does not leave behind.
+    For writers that take a path. It has the name of the file and lies in a
+    directory beside it that only this user can open.
 
     Args:
-        path: Path of the lock file; the file stays, the lock does not.
+        path: Path of the file.
+
+    Raises:
+        OSError: If the file cannot be written, as for `write_atomic`.
     """
+    path = pathlib.Path(path)
+    with _named(path), tempfile.TemporaryDirectory(
+        prefix=f".{path.name}.", dir=path.parent
+    ) as directory:
+        temporary = pathlib.Path(directory, path.name)
+        yield temporary
+        os.replace(temporary, path)
 
-    # An aborted `fit` of this process may still hold its lock: its traceback
-    # keeps it alive. What runs now takes over.
-    _held = {}
 
-    def __init__(self, path):
-        self.path = pathlib.Path(path)
-        self._file = None
+@contextlib.contextmanager
+def _named(path):
+    """Makes errors of the system name the file that was asked for."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(
+            error.errno,
+            f"File '{path}' cannot be written: {os.strerror(error.errno)}. "
+            "What was there before is untouched",
+        ) from error
 
-    def acquire(self):
-        """Takes the lock.
 
-        Raises:
-            InUseError: If another process has it.
-        """
-        key = self.path.resolve()
-        if key in self._held:
-            self._held[key].release()
-        file = open(self.path, "a")
-        try:
-            _lock(file)
-        except OSError:
-            file.close()
-            raise InUseError(
-                f"Directory '{self.path.parent}' is in use by another "
-                "process. Wait for it to end, or choose another directory."
-            ) from None
-        self._file = file
-        self._held[key] = self
-
-    def release(self):
-        """Gives the lock back; without one, does nothing."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-            self._held.pop(self.path.resolve(), None)
+def _open(path, flags):
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def write_text(path, text):
@@ -138,13 +137,9 @@ def save_model(model, path):
         OSError: If it cannot be written.
     """
     path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with replacing(path) as temporary:
         model.save(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_arrays(path, arrays, metadata):
@@ -237,8 +232,10 @@ def read_arrays(path):
         )
     body = memoryview(data)[start:]
     try:
+        _check_offsets(header, len(body))
         arrays = {name: _array(body, entry) for name, entry in header.items()}
         for name, shape in content.pop("fills").items():
+            # A view: it takes the memory of one value, whatever its shape.
             arrays[name] = np.broadcast_to(arrays[name].reshape(()), shape)
     except _WRONG:
         raise _damaged(path, "its header does not fit its data") from None
@@ -266,6 +263,11 @@ def _header(path, data):
             f"it is truncated or of another kind: {len(data)} bytes, and a "
             f"header of {length} bytes is announced",
         )
+    if length > _LONGEST_HEADER:
+        raise _damaged(
+            path,
+            f"its header has {length} bytes, more than {_LONGEST_HEADER}",
+        )
     try:
         header = json.loads(data[8:8 + length])
     except _WRONG:
@@ -275,10 +277,19 @@ def _header(path, data):
     return header, 8 + length
 
 
+def _check_offsets(header, size):
+    """Raises unless the arrays are the data, each byte of it once."""
+    offset = 0
+    for begin, end in sorted(e["data_offsets"] for e in header.values()):
+        if begin != offset or end < begin:
+            raise ValueError("Arrays overlap, or leave a gap.")
+        offset = end
+    if offset != size:
+        raise ValueError("There is more data, or less, than the arrays are.")
+
+
 def _array(body, entry):
     begin, end = entry["data_offsets"]
-    if not 0 <= begin <= end <= len(body):
-        raise ValueError("The offsets are outside of the data.")
     name = _NAMES[entry["dtype"]]
     dtype = np.dtype(getattr(ml_dtypes, name, name))
     shape = [operator.index(length) for length in entry["shape"]]
@@ -300,6 +311,11 @@ def _number(value):
 def _encode(header):
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
+    if len(text) > _LONGEST_HEADER:
+        raise ValueError(
+            "Names and metadata of arrays take too much room. Received: "
+            f"{len(text)} bytes. Expected: at most {_LONGEST_HEADER}."
+        )
     return struct.pack("<Q", len(text)) + text
 
 

@@ -6,6 +6,7 @@ import sys
 import keras
 import numpy as np
 
+from tf_lottery import codec
 from tf_lottery import files
 from tf_lottery import holding
 from tf_lottery import masks as masks_lib
@@ -14,6 +15,7 @@ from tf_lottery import snapshots
 from tf_lottery import weights as weights_lib
 
 FORMAT_VERSION = 1
+_FORMAT = "tf_lottery.ticket"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -126,24 +128,16 @@ class Ticket:
         Raises:
             OSError: If the file cannot be written; none is left then.
         """
-        arrays = {
-            f"mask/{key}": np.frombuffer(masks_lib.pack(mask), "uint8")
-            for key, mask in self.masks.items()
-        }
-        arrays |= {f"weight/{k}": v for k, v in self.snapshot.weights.items()}
-        arrays |= {
-            f"optimizer/{i}": v for i, v in enumerate(self.snapshot.optimizer)
-        }
+        arrays, header = codec.encode_masks(self.masks)
+        starts, start = codec.encode_snapshot(self.snapshot)
         files.write_arrays(
             path,
-            arrays,
+            arrays | starts,
             {
-                "format": "tf_lottery.ticket",
+                "format": _FORMAT,
                 "version": FORMAT_VERSION,
-                "shapes": {k: list(m.shape) for k, m in self.masks.items()},
-                "density": self.density,
-                "step": self.snapshot.step,
-                "optimizer": self.snapshot.optimizer_name,
+                **header,
+                **start,
                 "round": self.round,
                 "metrics": self.metrics,
                 "pattern": self.pattern,
@@ -153,7 +147,9 @@ class Ticket:
 
     @classmethod
     def load(cls, path):
-        """Reads a ticket and checks every byte of it.
+        """Reads a ticket and checks every byte and every field of it.
+
+        What it takes in memory is no more than what it says it holds.
 
         Args:
             path: Path of the file.
@@ -165,55 +161,57 @@ class Ticket:
             ValueError: If a newer tf_lottery wrote it.
         """
         arrays, header = files.read_arrays(path)
-        if header.get("format") != "tf_lottery.ticket":
+        if header.get("format") != _FORMAT:
             raise files.DamagedFileError(
                 f"File '{path}' is not a ticket. Received: "
-                f"format={header.get('format')!r}. "
-                "Expected: 'tf_lottery.ticket'."
-            )
-        version = header.get("version")
-        if not isinstance(version, int):
-            raise files.DamagedFileError(
-                f"Ticket '{path}' is damaged: it says no format version. "
-                f"Received: version={version!r}."
-            )
-        if version > FORMAT_VERSION:
-            raise ValueError(
-                f"Ticket '{path}' has format version {version}, "
-                f"this tf_lottery reads up to {FORMAT_VERSION}. "
-                "Install a newer tf_lottery."
+                f"format={header.get('format')!r}. Expected: {_FORMAT!r}."
             )
         try:
-            return cls._of_file(arrays, header)
-        except (KeyError, TypeError, ValueError) as error:
+            version = codec.field(header, "version", int)
+            if version <= FORMAT_VERSION:
+                return cls._of_file(arrays, header)
+        except ValueError as error:
             raise files.DamagedFileError(
-                f"Ticket '{path}' is damaged: its parts do not fit together "
-                f"({error!r})."
+                f"Ticket '{path}' is damaged: its parts do not fit together. "
+                f"{error}"
             ) from None
+        raise ValueError(
+            f"Ticket '{path}' has format version {version}, this tf_lottery "
+            f"reads up to {FORMAT_VERSION}. Install a newer tf_lottery."
+        )
 
     @classmethod
     def _of_file(cls, arrays, header):
-        parts = {"mask": {}, "weight": {}, "optimizer": {}}
-        for name, array in arrays.items():
-            part, _, key = name.partition("/")
-            parts[part][key] = array
-        return cls(
-            {
-                key: masks_lib.unpack(bits.tobytes(), header["shapes"][key])
-                for key, bits in parts["mask"].items()
-            },
-            snapshots.Snapshot(
-                header["step"],
-                parts["weight"],
-                [parts["optimizer"][k] for k in sorted(parts["optimizer"],
-                                                       key=int)],
-                header["optimizer"],
-            ),
-            round=header["round"],
-            metrics=header["metrics"],
-            pattern=header["pattern"],
-            provenance=header["provenance"],
+        parts = {name.partition("/")[0] for name in arrays}
+        if not parts <= {"mask", "weight", "optimizer"}:
+            raise ValueError(f"It has other parts. Received: {sorted(parts)}")
+        snapshot = codec.decode_snapshot(arrays, header)
+        codec.check_finite(snapshot)
+        ticket = cls(
+            codec.decode_masks(arrays, header),
+            snapshot,
+            round=codec.field(header, "round", int),
+            metrics=codec.field(header, "metrics", dict),
+            pattern=codec.field(header, "pattern", str),
+            provenance=codec.field(header, "provenance", dict),
         )
+        ticket._check()
+        return ticket
+
+    def _check(self):
+        """Raises unless every mask has its weight, and metrics are numbers."""
+        for key, mask in self.masks.items():
+            weight = self.snapshot.weights.get(key)
+            if weight is None or weight.shape != mask.shape:
+                raise ValueError(
+                    f"The mask of '{key}' has shape {mask.shape}, and its "
+                    f"weight {'none' if weight is None else weight.shape}."
+                )
+        for name, value in self.metrics.items():
+            if type(value) not in (int, float):
+                raise ValueError(
+                    f"Metric '{name}' must be a number. Received: {value!r}"
+                )
 
     def check_fits(self, model):
         """Raises a `ValueError` unless the ticket fits a model.

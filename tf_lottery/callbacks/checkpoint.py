@@ -6,8 +6,9 @@ import json
 import numpy as np
 from keras import ops
 
-from tf_lottery import optimizers
+from tf_lottery import codec
 from tf_lottery import holding
+from tf_lottery import optimizers
 from tf_lottery import snapshots
 from tf_lottery import weights as weights_lib
 
@@ -39,25 +40,23 @@ class Checkpoint:
         """
         holding.synchronise(self.model)
         holding.agree(self.model)
-        arrays = {
-            f"weight/{key}": functools.partial(snapshots.value_of, variable)
-            for key, variable in weights_lib.variables(self.model).items()
+        values = {
+            "weight": weights_lib.variables(self.model),
+            "optimizer": optimizers.state(self.model.optimizer),
         }
-        variables = {"optimizer": optimizers.state(self.model.optimizer)}
         if within_epoch:
-            variables["metric"] = self.model.metrics_variables
-        for prefix, values in variables.items():
-            arrays |= _numbered(
-                prefix,
-                [functools.partial(snapshots.value_of, v) for v in values],
-            )
+            values["metric"] = self.model.metrics_variables
+        arrays = {
+            name: functools.partial(snapshots.value_of, variable)
+            for name, variable in codec.join(**values).items()
+        }
         states, comparisons = [], []
         for i, callback in enumerate(callbacks):
             plain, weights = _state_of(callback)
             states.append(plain)
             comparisons.append(_comparisons_of(callback))
             for name, values in weights.items():
-                arrays |= _numbered(f"callback/{i}/{name}", values)
+                arrays |= codec.join(**{f"callback/{i}/{name}": values})
         self.files.save_state(
             arrays,
             {**position, "callbacks": states, "comparisons": comparisons},
@@ -77,14 +76,14 @@ class Checkpoint:
 
     def restore_model(self):
         """Gives weights and optimizer the values that `load` has read."""
-        arrays = self._arrays
         variables = weights_lib.variables(self.model)
+        values = codec.part(self._arrays, "weight")
         snapshots.restore(
-            variables.values(), [arrays[f"weight/{key}"] for key in variables]
+            variables.values(), [values[key] for key in variables]
         )
         snapshots.restore(
             optimizers.state(self.model.optimizer),
-            _listed(arrays, "optimizer"),
+            codec.numbered(self._arrays, "optimizer"),
         )
 
     def restore_metrics(self, batch):
@@ -94,7 +93,7 @@ class Checkpoint:
             batch: Batch of data. A new model makes the variables of its
                 metrics from the first batch it sees.
         """
-        values = _listed(self._arrays, "metric")
+        values = codec.numbered(self._arrays, "metric")
         if values:
             self.model._symbolic_build(data_batch=batch)
             snapshots.restore(self.model.metrics_variables, values)
@@ -108,12 +107,9 @@ class Checkpoint:
                 setattr(callback, name, value)
             for name, op in position["comparisons"][i].items():
                 setattr(callback, name, _COMPARISONS[op])
-            for name in {
-                key.split("/")[2] for key in self._arrays
-                if key.startswith(f"callback/{i}/")
-            }:
-                prefix = f"callback/{i}/{name}"
-                setattr(callback, name, _listed(self._arrays, prefix))
+            own = codec.part(self._arrays, f"callback/{i}")
+            for name in {key.partition("/")[0] for key in own}:
+                setattr(callback, name, codec.numbered(own, name))
 
 
 def _state_of(callback):
@@ -148,12 +144,3 @@ def _is_plain_list(value):
         return json.loads(json.dumps(value)) == value
     except (TypeError, ValueError):
         return False
-
-
-def _numbered(prefix, values):
-    return {f"{prefix}/{i}": value for i, value in enumerate(values)}
-
-
-def _listed(arrays, prefix):
-    count = sum(name.rpartition("/")[0] == prefix for name in arrays)
-    return [arrays[f"{prefix}/{i}"] for i in range(count)]

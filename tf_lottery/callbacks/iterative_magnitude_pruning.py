@@ -1,5 +1,6 @@
 """Iterative magnitude pruning with rewinding, inside one `fit`."""
 
+import contextlib
 import dataclasses
 import sys
 import warnings
@@ -87,11 +88,16 @@ class IterativeMagnitudePruning(pruner.Pruner):
             point, masks and the state of training. The same script, started
             again after it was killed, goes on from there; with more `rounds`
             a finished run continues. Defaults to `None`: nothing is written.
+            Model, loss, metrics, optimizer and `data` must be those of the
+            run; what differs is named.
         save_freq: How often the state of training is saved to `directory`:
             `"epoch"`, `"round"`, or an integer for every so many steps as
             well as at the end of a round. Defaults to `"epoch"`.
         data: The `tf_lottery.data.Replay` that `fit` trains on, so that it
             follows rounds, rewinding and resuming. Defaults to `None`.
+        other_versions: Boolean, whether a run that other versions of Python,
+            Keras or TensorFlow have begun is resumed all the same, with a
+            warning. A finished one is read in any case. Defaults to `False`.
         seed: Integer, written to the provenance of tickets; it seeds nothing
             by itself (`keras.utils.set_random_seed` does). Defaults to 0.
         verbose: 0 is silent, 1 prints one line for each round, 2 also checks
@@ -147,6 +153,7 @@ class IterativeMagnitudePruning(pruner.Pruner):
         data=None,
         seed=0,
         verbose=1,
+        other_versions=False,
     ):
         super().__init__()
         _check_count("rounds", rounds)
@@ -191,6 +198,8 @@ class IterativeMagnitudePruning(pruner.Pruner):
         self.data = data
         self.seed = seed
         self.verbose = verbose
+        self.other_versions = other_versions
+        self._session = None
         self._round_callbacks = round_callbacks_lib.RoundCallbacks(
             round_callbacks
         )
@@ -256,6 +265,7 @@ class IterativeMagnitudePruning(pruner.Pruner):
 
     def begin(self):
         model = self.model
+        pruner.check_is_alone(self)
         if self.directory is not None and self.was_early:
             raise ValueError(
                 f"Model '{model.name}' was built inside `fit`, after its "
@@ -277,12 +287,18 @@ class IterativeMagnitudePruning(pruner.Pruner):
         self._clock = rounds_lib.Clock(plan)
         self._epoch_over = False
         self._session = self._filters = None
+        self._validated = False
         self._stopped_epoch = False
         self._restoring = False
         position = self._open_session(plan)
+        with self._released():
+            self._begin(position)
+
+    def _begin(self, position):
+        """Begins the first round, or resumes the one that was saved."""
         self._record = run_record.RunRecord(
             self.monitor,
-            self.protocol(),
+            self._provenance(),
             None if self._session is None else self._session.files,
         )
         if not backends.is_tensorflow():
@@ -292,7 +308,7 @@ class IterativeMagnitudePruning(pruner.Pruner):
                 "TensorFlow's graph of a model."
             )
         masks = constraints.current_masks(self._variables)
-        holding.hold(model, masks)
+        holding.hold(self.model, masks)
         if position is not None:
             self._resume(position)
             return
@@ -302,6 +318,12 @@ class IterativeMagnitudePruning(pruner.Pruner):
     def on_epoch_begin(self, epoch, logs=None):
         if self.is_early(self.on_epoch_begin, epoch):
             return
+        with self._working():
+            self._start_epoch(epoch, logs)
+        if self._session is not None:
+            self._session.meet()
+
+    def _start_epoch(self, epoch, logs):
         if epoch != self._clock.fit_epoch:
             raise ValueError(
                 f"`fit` is at epoch {epoch}, but the rounds are at epoch "
@@ -328,8 +350,14 @@ class IterativeMagnitudePruning(pruner.Pruner):
         if self._epoch_over:
             self._end_epoch()
         self._call("on_train_batch_begin", batch, logs)
+        if self._session is not None:
+            self._session.guard("train")
 
     def on_train_batch_end(self, batch, logs=None):
+        with self._released():
+            self._end_batch(batch, logs)
+
+    def _end_batch(self, batch, logs):
         self._clock.see_batch(batch)
         self._take_snapshot()
         stop = self._call("on_train_batch_end", batch, logs)
@@ -343,10 +371,13 @@ class IterativeMagnitudePruning(pruner.Pruner):
             )
 
     def on_test_begin(self, logs=None):
+        self._validated = True
         self._call("on_test_begin", logs)
 
     def on_test_batch_begin(self, batch, logs=None):
         self._call("on_test_batch_begin", batch, logs)
+        if self._session is not None:
+            self._session.guard("test")
 
     def on_test_batch_end(self, batch, logs=None):
         self._call("on_test_batch_end", batch, logs)
@@ -355,6 +386,10 @@ class IterativeMagnitudePruning(pruner.Pruner):
         self._call("on_test_end", logs)
 
     def on_epoch_end(self, epoch, logs=None):
+        with self._working():
+            self._finish_epoch(logs)
+
+    def _finish_epoch(self, logs):
         logs = {} if logs is None else logs
         clock, self._epoch_over = self._clock, False
         self._restore_filters()
@@ -369,6 +404,8 @@ class IterativeMagnitudePruning(pruner.Pruner):
         }
         self._record.note_epoch(logs, clock.now)
         self._call("on_epoch_end", epoch, logs)
+        if clock.fit_epoch == 1:
+            self._check_monitor(logs)
         stopped = self._round_callbacks.clear_stop()
         if self.verbose >= 2:
             watchdog.check_masks(self._variables, self._masks, clock.round)
@@ -376,13 +413,50 @@ class IterativeMagnitudePruning(pruner.Pruner):
             self._end_round(logs)
 
     def on_train_end(self, logs=None):
-        if self._restoring:
-            self._restore_rest()
-        if not self._clock.round_over:
-            self._round_callbacks.end(logs)
-        self._restore_filters()
+        with self._working():
+            if self._restoring:
+                self._restore_rest()
+            if not self._clock.round_over:
+                self._round_callbacks.end(logs)
+            self._restore_filters()
         if self._session is not None:
             self._session.close()
+            self._session.meet()
+
+    def _working(self):
+        if self._session is None:
+            return contextlib.nullcontext()
+        return self._session.working()
+
+    def _released(self):
+        if self._session is None:
+            return contextlib.nullcontext()
+        return self._session.released()
+
+    def _check_monitor(self, logs):
+        """Tells at the first epoch, not after the dense round, of a typo."""
+        name = self.monitor.name
+        validation_may_come = (
+            name.startswith("val_")
+            and name.removeprefix("val_") in logs
+            and not self._validated
+            and self._plan.epochs_per_round > 1
+        )
+        if not validation_may_come:
+            self.monitor.check(logs)
+        elif name not in logs:
+            warnings.warn(
+                f"Rounds are compared by '{name}', and the first epoch had no "
+                "validation. Unless `validation_freq` is larger than 1, pass "
+                "`validation_data` to `fit`, or another `monitor`: without "
+                "it, training will stop with an error after the dense round.",
+                stacklevel=2,
+            )
+
+    def _provenance(self):
+        if self._session is None:
+            return self.protocol()
+        return {**self.protocol(), "run": self._session.files.run}
 
     def _begin_round(self, masks, start=None):
         self._masks = masks
@@ -526,7 +600,7 @@ class IterativeMagnitudePruning(pruner.Pruner):
         if self.directory is None:
             return None
         self._session = session.Session(
-            self.directory, self.save_freq, replayed=self.data is not None
+            self.directory, self.save_freq, self.data
         )
         return self._session.open(self.model, plan, self.protocol())
 
@@ -538,6 +612,7 @@ class IterativeMagnitudePruning(pruner.Pruner):
         holding.hold(self.model, self._masks)
         self._session.restore_model()
         finished = clock.round_over and self._is_last(self.results[-1])
+        self._session.check_versions(finished, self.other_versions)
         if not clock.round_over:
             self._begin_round_callbacks()
             self._session.restore_callbacks(self._round_callbacks.callbacks)
@@ -546,7 +621,7 @@ class IterativeMagnitudePruning(pruner.Pruner):
             self.params["epochs"] if finished else clock.fit_epoch
         )
         where = "is finished" if finished else (
-            f"goes on in round {clock.round}, step {clock.now}"
+            f"resumes in round {clock.round}, step {clock.now}"
         )
         self._write(f"The run in '{self.directory}' {where}.")
 

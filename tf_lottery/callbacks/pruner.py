@@ -1,11 +1,16 @@
 """What callbacks that prune have in common."""
 
+import weakref
+
 import keras
 
 from tf_lottery import internals
 from tf_lottery import optimizers
 from tf_lottery.callbacks import sparsity_board
 from tf_lottery.callbacks import strategies
+
+# The callback that runs rounds on a model, or has done so before.
+_RUNNING = weakref.WeakKeyDictionary()
 
 
 class Pruner(keras.callbacks.Callback):
@@ -73,6 +78,22 @@ class Pruner(keras.callbacks.Callback):
         for hook, args in early:
             hook(*args)
         return self.model.train_function(iterator)
+
+
+def check_is_alone(callback):
+    """Raises a `ValueError` if another one runs rounds in the same `fit`.
+
+    Args:
+        callback: `Pruner` whose model is about to be trained.
+    """
+    other = _RUNNING.get(callback.model, lambda: None)()
+    # One `fit` gives the same dict of parameters to all of its callbacks.
+    if other not in (None, callback) and other.params is callback.params:
+        raise ValueError(
+            f"Two `{type(callback).__name__}` callbacks cannot prune in one "
+            "`fit`: each would undo the other's rounds. Pass one of them."
+        )
+    _RUNNING[callback.model] = weakref.ref(callback)
 
 
 def name_of(value):

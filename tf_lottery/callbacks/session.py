@@ -1,11 +1,16 @@
-"""When the state of a run is saved, and how a run goes on from it."""
+"""One process at work on a run: when it is saved, and how it resumes."""
 
+import contextlib
+import warnings
+
+from tf_lottery import files
 from tf_lottery import optimizers
 from tf_lottery import processes
 from tf_lottery import run_directory
 from tf_lottery import ticket as ticket_lib
 from tf_lottery import weights as weights_lib
 from tf_lottery.callbacks import checkpoint
+from tf_lottery.callbacks import identity
 from tf_lottery.callbacks import interrupt
 
 
@@ -15,17 +20,17 @@ class Session:
     Args:
         directory: Path of the directory.
         save_freq: `"epoch"`, `"round"`, or an integer number of steps.
-        replayed: Boolean, whether training can go on exactly in the middle
-            of an epoch.
+        data: `tf_lottery.data.Replay` that is trained on, or `None` where
+            training cannot resume exactly in the middle of an epoch.
     """
 
-    def __init__(self, directory, save_freq, replayed):
+    def __init__(self, directory, save_freq, data):
         self.files = run_directory.RunDirectory(
             directory, writes=processes.is_first()
         )
         self.save_freq = save_freq
-        self.replayed = replayed
-        self._interrupt = interrupt.Interrupt()
+        self.data = data
+        self._interrupt = interrupt.Interrupt(self.close)
         self._saved = None
 
     def open(self, model, plan, config):
@@ -38,24 +43,78 @@ class Session:
         """
         self._model = model
         self._checkpoint = checkpoint.Checkpoint(model, self.files)
-        config = {**config, **_surroundings(model, plan)}
-        position = processes.in_turn(lambda: self._open(config))
+        described = identity.of_model(model)
+        config = {
+            **config,
+            "model": identity.digest(described),
+            **identity.of_training(model),
+            **_surroundings(model, plan),
+        }
+        if self.data is not None:
+            config["data"] = {**config["data"], **identity.of_data(self.data)}
+        position = processes.in_turn(lambda: self._open(config, described))
         processes.check_equal(
             self.files.saves,
             f"Processes found other states in '{self.files.path}'. Choose a "
             "directory that all of them see, on a file system they share.",
         )
-        self._interrupt.start()
         return position
 
-    def _open(self, config):
-        self.files.open(config)
+    def _open(self, config, model):
+        self.files.open(config, model)
         return self._checkpoint.load()
 
+    def check_versions(self, finished, allowed):
+        """Raises, or warns, if other versions have begun the run.
+
+        Args:
+            finished: Boolean, whether nothing is left to be trained.
+            allowed: Boolean, whether the user wants to resume it all the
+                same.
+
+        Raises:
+            ValueError: If versions differ and that is not allowed.
+        """
+        if finished or not self.files.other_versions:
+            return
+        message = (
+            f"The run in '{self.files.path}' was begun with other versions:\n"
+            "  " + "\n  ".join(self.files.other_versions) + "\n"
+            "What was trained before stays as it is. It is not guaranteed "
+            "that the rest comes out as it would have: kernels, random "
+            "numbers and defaults may have changed."
+        )
+        if not allowed:
+            raise ValueError(
+                f"{message} Go back to these versions, or pass "
+                "`other_versions=True` to resume it all the same."
+            )
+        warnings.warn(message, stacklevel=2)
+
     def close(self):
-        """Gives directory and signals back."""
-        self._interrupt.stop()
+        """Lets other processes open the directory."""
         self.files.close()
+
+    def meet(self):
+        """Does what a signal asked for that was held back."""
+        self._interrupt.act()
+
+    def guard(self, step):
+        """Holds signals back during a step, `"train"` or `"test"`."""
+        self._interrupt.guard(self._model, f"{step}_function")
+
+    def working(self):
+        """Holds signals back in a context that changes model and files."""
+        return self._interrupt.held_back()
+
+    @contextlib.contextmanager
+    def released(self):
+        """Gives the directory back if a context fails."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def save_before_epoch(self, clock, record, callbacks):
         """Saves if it is due, all callbacks having seen the last epoch."""
@@ -69,17 +128,20 @@ class Session:
             self.save(clock, record, callbacks)
 
     def save_within_epoch(self, clock, record, callbacks):
-        """Saves between two batches if it is due; meets a signal."""
+        """Saves between two batches if it is due; meets a signal.
+
+        A signal in the last batch of an epoch waits until the epoch is saved.
+        """
+        if clock.epoch_is_done:
+            return
+        # A whole round is too much to lose, even if only replayed data can
+        # resume exactly from here.
+        asked = self.data is not None or self.save_freq != "epoch"
         signalled = self._interrupt.signal is not None
-        if not clock.epoch_is_done:
-            # A whole round is too much to lose, even if only replayed data
-            # can go on exactly from here.
-            asked = self.replayed or self.save_freq != "epoch"
-            if signalled and asked or self._steps_are_due(clock):
+        if signalled and asked or self._steps_are_due(clock):
+            with self.working():
                 self.save(clock, record, callbacks, within_epoch=True)
-        if signalled:
-            self.close()
-            self._interrupt.act()
+        self.meet()
 
     def save(
         self, clock, record, callbacks, within_epoch=False, last_logs=None
@@ -114,8 +176,14 @@ class Session:
         The masks of the round must be held already; `record` knows them
         after this.
         """
-        clock.restore(position["clock"])
-        record.restore(position["record"])
+        try:
+            clock.restore(position["clock"])
+            record.restore(position["record"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise files.DamagedFileError(
+                f"The state of the run in '{self.files.path}' is damaged: its "
+                f"fields are not those of a run ({error!r})."
+            ) from error
         self._saved = (clock.round, clock.now)
         self._position = position
 

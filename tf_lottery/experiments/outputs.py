@@ -7,6 +7,7 @@ import shutil
 
 from tf_lottery import configurations
 from tf_lottery import files
+from tf_lottery import locks
 from tf_lottery import results
 from tf_lottery import ticket as ticket_lib
 from tf_lottery.experiments import budgets
@@ -31,7 +32,7 @@ class OutputDirectory:
 
     def __init__(self, path):
         self.path = pathlib.Path(path)
-        self._lock = files.Lock(self.path / "lock")
+        self._lock = locks.Lock(self.path / "lock")
 
     def check_name(self, preset):
         """Raises a `ValueError` unless it is empty or holds this preset."""

@@ -79,7 +79,8 @@ class Preset:
                         default="layer")
     # As in the papers: layers keep one weight, and nothing else is spared.
     collapse: str = _field(
-        f"Layers that would lose everything: {', '.join(distributions.COLLAPSE)}.",
+        "Layers that would lose everything: "
+        f"{', '.join(distributions.COLLAPSE)}.",
         default="keep-one",
     )
     exclude: tuple = _field("Layers that are never pruned: 'conv1,logits'.",

@@ -23,6 +23,7 @@ from tf_lottery.export import runner
 LITE = ("ai_edge_litert", "tensorflow")
 MICRO = "tflite_micro"
 _SECONDS = 600
+_MEMORY = 8 << 30
 
 
 class RuntimeFailure(RuntimeError):
@@ -62,12 +63,16 @@ class Runtime:
             `"tflite_micro"`.
         timeout: Number of seconds that one request may take. Defaults to
             600.
+        memory: Integer, the bytes that the child may take beyond what its
+            runtime takes when it is loaded, where the system can limit them.
+            Defaults to 8 GiB.
     """
 
-    def __init__(self, name, timeout=_SECONDS):
+    def __init__(self, name, timeout=_SECONDS, memory=_MEMORY):
         self.name = name
         self.ran = 0
         self._timeout = timeout
+        self._memory = memory
         self._child = None
         self._directory = tempfile.TemporaryDirectory(prefix="tf_lottery-")
         self._place = pathlib.Path(self._directory.name)
@@ -81,7 +86,8 @@ class Runtime:
     def start(self):
         """Starts the child; its imports go on while the caller works."""
         if self._child is None:
-            self._child = _Child(self.name, self._place)
+            limits = [str(self._memory), str(self._timeout)]
+            self._child = _Child(self.name, self._place, limits)
             self.ran = 0
 
     def close(self):
@@ -169,14 +175,14 @@ class Runtime:
 
 
 class _Child:
-    def __init__(self, name, directory):
+    def __init__(self, name, directory, limits):
         self._name = name
         self._answers = queue.SimpleQueue()
         source = pathlib.Path(runner.__file__).read_text()
         environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
         self._log = open(directory / "log", "w+b")
         self._process = subprocess.Popen(
-            [sys.executable, "-c", source, name],
+            [sys.executable, "-c", source, name, *limits],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

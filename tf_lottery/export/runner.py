@@ -12,20 +12,34 @@ import sys
 import time
 import warnings
 
+try:
+    import resource
+except ImportError:  # There are no such limits under Windows.
+    resource = None
+
 # More than the caches of a processor hold, and calls that are enough then.
 _CACHE = 64 << 20
 _COLD_TURNS = 60
 
 
-def main(runtime):
-    """Answers requests from stdin until it is closed."""
+def main(runtime, memory, seconds):
+    """Answers requests from stdin until it is closed.
+
+    Args:
+        runtime: String, see `children.Runtime`.
+        memory: Integer, the bytes that requests may take, all in all.
+        seconds: Number, the processor time that one request may take on each
+            processor.
+    """
     # What C++ prints to stdout must not get between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     warnings.simplefilter("ignore")
     open_file = _load(runtime)
+    _limit_memory(memory)
     for line in sys.stdin:
         request = json.loads(line)
+        _limit_time(seconds)
         try:
             answer = {"ok": _REQUESTS[request.pop("do")](open_file, **request)}
         # Any failure is an answer; the parent decides what it means.
@@ -33,6 +47,32 @@ def main(runtime):
             answer = {"error": f"{type(error).__name__}: {error}"}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+
+
+def _limit_memory(more):
+    """Limits the memory that is taken from now on, where there are limits."""
+    if resource is None or not os.path.exists("/proc/self/statm"):
+        return
+    with open("/proc/self/statm") as file:
+        taken = int(file.read().split()[0]) * resource.getpagesize()
+    _lower(resource.RLIMIT_AS, taken + more)
+
+
+def _limit_time(seconds):
+    """Ends this process if nobody does so when a request takes too long."""
+    if resource is None:
+        return
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    used = usage.ru_utime + usage.ru_stime
+    allowed = float(seconds) * (os.cpu_count() or 1)
+    _lower(resource.RLIMIT_CPU, int(used + allowed) + 1)
+
+
+def _lower(limit, value):
+    hard = resource.getrlimit(limit)[1]
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    resource.setrlimit(limit, (value, hard))
 
 
 def _load(runtime):
@@ -198,4 +238,4 @@ def arena(open_file, model, inputs, nbytes):
 _REQUESTS = {"run": run, "measure": measure, "arena": arena}
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))

@@ -3,6 +3,7 @@
 import inspect
 
 import keras
+from keras.src.saving.serialization_lib import SafeModeScope
 
 # Where a configuration of tf_keras holds a layer inside a layer.
 _LAYER_ARGUMENTS = ("layer", "backward_layer", "cell", "cells")
@@ -26,6 +27,10 @@ _WHY_NOT = {
     "SlicingOpLambda": "it is the slicing of a Keras tensor",
     "TensorFlowOpLayer": "it is a TensorFlow function called on a tensor",
     "ClassMethod": "it is a TensorFlow function called on a Keras tensor",
+    "TFSMLayer": "tf_keras has no such layer; it runs a program in a file",
+    "JaxLayer": "tf_keras has no such layer",
+    "FlaxLayer": "tf_keras has no such layer",
+    "TorchModuleWrapper": "tf_keras has no such layer",
 }
 
 
@@ -36,6 +41,9 @@ def make_layer(entry, custom_objects):
         entry: Dict with `class_name` and `config`, as in the file.
         custom_objects: Dict from name to class or function.
 
+    Configurations come from files of others: they are read in the safe mode
+    of Keras, whatever the mode of the process.
+
     Raises:
         ValueError: If Keras 3 cannot express the layer; the message names it
             and says why.
@@ -44,6 +52,12 @@ def make_layer(entry, custom_objects):
     cls = _find(entry, custom_objects)
     if cls is None:
         raise _refused(entry, _reason(class_name))
+    if isinstance(config.get("vocabulary"), str):
+        raise _refused(
+            entry,
+            "its vocabulary is in another file, which is not read. Received: "
+            f"vocabulary={config['vocabulary']!r}",
+        )
     is_ours = cls.__module__.partition(".")[0] == "keras"
     renamed = _RENAMED.get(class_name, (None, {}))[1] if is_ours else {}
     config = {renamed.get(key, key): config[key] for key in config}
@@ -55,7 +69,7 @@ def make_layer(entry, custom_objects):
             config[key] = _serialized(config[key], custom_objects)
     if "dtype" in config:
         config["dtype"] = policy(config["dtype"])
-    with keras.saving.CustomObjectScope(custom_objects):
+    with keras.saving.CustomObjectScope(custom_objects), SafeModeScope():
         try:
             return cls.from_config(config)
         except (TypeError, ValueError, KeyError, AttributeError) as error:

@@ -10,7 +10,12 @@ import zlib
 
 import h5py
 
-from tf_lottery import files
+from tf_lottery.interop import hdf5
+
+# How much smaller compression makes an archive, at most, and a size that is
+# no danger: what describes a model in words shrinks more than its weights.
+_RATIO = 2
+_SMALL = 4 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +28,13 @@ class Saved:
         arrays: `h5py.Group` of the weights.
         is_h5: Boolean, whether `arrays` are as in an `.h5` file, by layer
             name, else as in a `.keras` file, by attribute and class.
+        numbers: Integer, how many numbers all arrays have.
     """
 
     config: dict
     arrays: h5py.Group
     is_h5: bool
+    numbers: int
 
 
 @contextlib.contextmanager
@@ -64,17 +71,9 @@ def opened(path):
             with _h5(path) as saved:
                 yield saved
         else:
-            raise damaged(path, "it is neither a .keras nor an .h5 file")
+            raise hdf5.damaged(path, "it is neither a .keras nor an .h5 file")
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise damaged(path, f"it cannot be read ({error})") from error
-
-
-def damaged(path, what):
-    """Returns the error of a file that is not what was written."""
-    return files.DamagedFileError(
-        f"File '{path}' is damaged, or not one of tf_keras: {what}. "
-        "It was left as it is."
-    )
+        raise hdf5.damaged(path, f"it cannot be read ({error})") from error
 
 
 @contextlib.contextmanager
@@ -82,15 +81,15 @@ def _keras(path):
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         if not {"config.json", "model.weights.h5"} <= set(names):
-            raise damaged(
+            raise hdf5.damaged(
                 path,
                 "it has no config.json and model.weights.h5. "
                 f"Received: {sorted(names)[:8]}",
             )
-        config = _json(path, archive.read("config.json"))
+        config = _json(path, _unpacked(path, archive, "config.json"))
         metadata = {}
         if "metadata.json" in names:
-            metadata = _json(path, archive.read("metadata.json"))
+            metadata = _json(path, _unpacked(path, archive, "metadata.json"))
         _check_version(path, metadata.get("keras_version"))
         if any(name.startswith("assets/") for name in names):
             raise ValueError(
@@ -98,8 +97,10 @@ def _keras(path):
                 "lookup layer, which cannot be migrated. Build the part of "
                 "the model behind such layers in tf_keras and save that."
             )
-        with h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
-            yield Saved(config, file, is_h5=False)
+        content = io.BytesIO(_unpacked(path, archive, "model.weights.h5"))
+        with h5py.File(content) as file:
+            numbers = hdf5.check(path, file)
+            yield Saved(config, file, False, numbers)
 
 
 @contextlib.contextmanager
@@ -113,19 +114,33 @@ def _h5(path):
                 f"it. Received: attributes {sorted(file.attrs)}"
             )
         _check_version(path, file.attrs.get("keras_version"))
-        if "model_weights" not in file:
-            raise damaged(path, "it has no group 'model_weights'")
+        numbers = hdf5.check(path, file)
+        if not isinstance(file.get("model_weights"), h5py.Group):
+            raise hdf5.damaged(path, "it has no group 'model_weights'")
         config = _json(path, file.attrs["model_config"])
-        yield Saved(config, file["model_weights"], is_h5=True)
+        yield Saved(config, file["model_weights"], True, numbers)
+
+
+def _unpacked(path, archive, name):
+    """The content of one file in an archive, if it says its size honestly."""
+    size = archive.getinfo(name).file_size
+    limit = _RATIO * path.stat().st_size + _SMALL
+    if size > limit:
+        raise hdf5.damaged(
+            path,
+            f"'{name}' in it would take {size} bytes. Expected: at most "
+            f"{limit} bytes in an archive of this size",
+        )
+    return archive.read(name)
 
 
 def _json(path, text):
     try:
         found = json.loads(text)
     except ValueError:
-        raise damaged(path, "its configuration is not JSON") from None
+        raise hdf5.damaged(path, "its configuration is not JSON") from None
     if not isinstance(found, dict):
-        raise damaged(path, "its configuration is not a JSON object")
+        raise hdf5.damaged(path, "its configuration is not a JSON object")
     return found
 
 

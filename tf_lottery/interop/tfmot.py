@@ -8,8 +8,10 @@ from tf_lottery import holding
 from tf_lottery import weights as weights_lib
 from tf_lottery.interop import building
 from tf_lottery.interop import filling
+from tf_lottery.interop import hdf5
 from tf_lottery.interop import prunable as prunable_lib
 from tf_lottery.interop import saved as saved_lib
+from tf_lottery.interop import unmade
 
 # What walking through a configuration of any content may raise.
 _WRONG = (KeyError, IndexError, TypeError, AttributeError)
@@ -73,7 +75,7 @@ def from_tfmot(
     """
     custom_objects = dict(custom_objects or {})
     with saved_lib.opened(path) as saved:
-        node = _build(path, saved.config, custom_objects)
+        node = _build(path, saved, custom_objects)
         masks = filling.fill(node, saved)
     model = node.layer
     if masks_from_zeros and not _has_wrappers(node):
@@ -88,12 +90,13 @@ def from_tfmot(
     return model
 
 
-def _build(path, config, custom_objects):
+def _build(path, saved, custom_objects):
     try:
-        building.check_is_graph(config)
-        node = building.build(config, custom_objects)
+        building.check_is_graph(saved.config)
+        with unmade.weights(saved.numbers, path):
+            node = building.build(saved.config, custom_objects)
     except _WRONG as error:
-        raise saved_lib.damaged(
+        raise hdf5.damaged(
             path, f"its configuration is incomplete ({error!r})"
         ) from error
     if not node.layer.built:

@@ -5,7 +5,11 @@ import json
 
 import numpy as np
 
+from tf_lottery.structured import plan_fields
+
 FORMAT_VERSION = 1
+# What text of any content may raise.
+_WRONG = (KeyError, TypeError, AttributeError, ValueError, RecursionError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,26 +79,32 @@ class Plan:
         Args:
             text: String.
 
+        Every field is checked, but for the model: `shrink` and `kept` check
+        that the plan fits one.
+
         Raises:
-            ValueError: If it is no plan, or a newer tf_lottery wrote it.
+            ValueError: If it is no plan, its fields do not fit together, or
+                a newer tf_lottery wrote it.
         """
         try:
             fields = json.loads(text)
             kind, version = fields.pop("format"), fields.pop("version")
-            groups = [PlannedGroup(**g) for g in fields.pop("groups")]
-            plan = cls(groups=groups, **fields)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            if (kind, version) == ("tf_lottery.plan", FORMAT_VERSION):
+                plan_fields.check_list(fields["groups"], "groups", dict)
+                groups = [PlannedGroup(**g) for g in fields.pop("groups")]
+                plan = cls(groups=groups, **fields)
+                plan_fields.check(plan)
+                return plan
+        except _WRONG as error:
             raise ValueError(
                 f"The text is no plan of tf_lottery. Received: {text[:80]!r} "
                 f"({error!r}). Expected what `Plan.to_json` returns."
             ) from None
-        if kind != "tf_lottery.plan" or version != FORMAT_VERSION:
-            raise ValueError(
-                "The text is no plan that this tf_lottery reads. Received: "
-                f"format={kind!r}, version={version!r}. Expected: "
-                f"'tf_lottery.plan', {FORMAT_VERSION}."
-            )
-        return plan
+        raise ValueError(
+            "The text is no plan that this tf_lottery reads. Received: "
+            f"format={kind!r}, version={version!r}. Expected: "
+            f"'tf_lottery.plan', {FORMAT_VERSION}."
+        )
 
     def kept(self, graph):
         """Returns the classes of a graph that the plan keeps.

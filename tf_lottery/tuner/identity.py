@@ -57,7 +57,7 @@ def clear(path, lock):
 
     Args:
         path: Path of the directory.
-        lock: `tf_lottery.files.Lock` on it.
+        lock: `tf_lottery.locks.Lock` on it.
 
     Raises:
         ValueError: If it holds something that is not a search.

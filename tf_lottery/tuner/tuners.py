@@ -6,7 +6,7 @@ import pathlib
 
 from keras_tuner.src import config
 
-from tf_lottery import files
+from tf_lottery import locks
 from tf_lottery.tuner import chief
 from tf_lottery.tuner import hypermodel as hypermodel_lib
 from tf_lottery.tuner import identity
@@ -62,7 +62,7 @@ class TicketTuner(keras_tuner.Tuner):
         oracle = make_oracle(self.role.is_chief)
         oracle.listener = on_trial_end
         path = pathlib.Path(directory, project_name).absolute()
-        self._lock = files.Lock(path / "lock")
+        self._lock = locks.Lock(path / "lock")
         if self.role.is_worker:
             worker.wait_for_chief(self.role.address, chief_timeout)
         elif overwrite:
@@ -107,7 +107,7 @@ class TicketTuner(keras_tuner.Tuner):
         with self._heartbeat(trial):
             try:
                 found = super().run_trial(trial, *args, **kwargs)
-            except files.InUseError as error:
+            except locks.InUseError as error:
                 raise keras_tuner.errors.FatalRuntimeError(
                     f"Trial {trial.trial_id} runs elsewhere: {error} Is "
                     f"KERASTUNER_TUNER_ID '{self.role.name}' given twice?"

@@ -4,6 +4,7 @@ import contextlib
 import json
 
 from tf_lottery import files
+from tf_lottery import locks
 from tf_lottery.experiments import outputs
 from tf_lottery.report import drawing
 
@@ -19,7 +20,7 @@ def locked(place):
         RuntimeError: If another process is writing to it.
         OSError: If it cannot be written.
     """
-    lock = files.Lock(place / "lock")
+    lock = locks.Lock(place / "lock")
     try:
         place.mkdir(parents=True, exist_ok=True)
         lock.acquire()

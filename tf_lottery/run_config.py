@@ -1,0 +1,106 @@
+"""What a run was started with, and whether another start is the same run."""
+
+import json
+
+from tf_lottery import configurations
+from tf_lottery import files
+
+# What may change: a run is extended, and resumed by other versions if the
+# user says so.
+_MAY_CHANGE = ("run", "rounds", "versions")
+
+
+class RunConfig:
+    """The file `config.json` of a run, and `model.json` beside it.
+
+    The model is described at length in a file of its own, and by its digest
+    in `config.json`.
+
+    Args:
+        path: `pathlib.Path` of the directory of the run.
+    """
+
+    def __init__(self, path):
+        self.path = path / "config.json"
+        self._model = path / "model.json"
+
+    def exists(self):
+        """Returns whether there is a run."""
+        return self.path.exists()
+
+    def read(self):
+        """Returns the configuration of the run as a dict.
+
+        Raises:
+            DamagedFileError: If it cannot be read.
+        """
+        return _read(self.path)
+
+    def write(self, config, model):
+        """Writes the configuration of the run and that of its model."""
+        if model is not None:
+            files.write_text(self._model, to_json(model))
+        files.write_text(self.path, to_json(config))
+
+    def check(self, config, model):
+        """Raises unless a configuration is the one of this run.
+
+        What a run of the first release has not noted is not compared.
+
+        Args:
+            config: Dict of plain values.
+            model: Dict of plain values, or `None`.
+
+        Returns:
+            List of strings, how the versions differ.
+
+        Raises:
+            ValueError: If they differ in anything else; the message lists
+                what was and what is.
+        """
+        found, config = self.read(), _plain(config)
+        absent = () if "run" in found else config.keys() - found.keys()
+        differences = configurations.differences(
+            found, config, but=(*_MAY_CHANGE, "model", *absent)
+        )
+        if "model" not in absent and found.get("model") != config.get("model"):
+            differences += self._differences_of_models(model)
+        if differences:
+            raise ValueError(
+                f"Directory '{self.path.parent}' holds another run. Choose "
+                "another `directory`, or go back to what that run had. "
+                "Differences:\n  " + "\n  ".join(differences)
+            )
+        return configurations.differences(
+            found.get("versions", {}), config.get("versions", {})
+        )
+
+    def _differences_of_models(self, model):
+        found = _read(self._model) if self._model.exists() else {}
+        return configurations.differences(
+            {"model": found}, {"model": _plain(model)}
+        ) or ["model: another one there"]
+
+
+def to_json(values):
+    """Returns plain values as the text of a JSON file."""
+    return json.dumps(values, indent=2) + "\n"
+
+
+def _plain(values):
+    return json.loads(json.dumps(values))
+
+
+def _read(path):
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise files.DamagedFileError(
+            f"File '{path}' is damaged: {error}. It was left as it is."
+        ) from None
+    if not isinstance(found, dict):
+        raise files.DamagedFileError(
+            f"File '{path}' is damaged: it is no JSON object. It was left as "
+            "it is."
+        )
+    return found
