@@ -1,6 +1,7 @@
 """A run resumes only as itself, whatever ends it or lies in its directory."""
 
 import errno
+import gc
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from tf_lottery import files
 from tf_lottery import locks
 from tf_lottery import run_directory
 from tf_lottery.callbacks import identity
+from tf_lottery.callbacks import interrupt
 
 SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"]
 HOOKS = [
@@ -281,6 +283,38 @@ def test_an_exception_releases_lock_and_handlers(hook, handlers, tmp_path):
     del error
     if hook != "monitor":
         assert_released(tmp_path / "run", note)
+
+
+def test_after_another_callback_failed_signals_are_passed_on(
+    handlers, tmp_path
+):
+    """Each once, to the handler of the user's, also after several fits."""
+    seen, note = handlers
+
+    def fail():
+        raise RuntimeError("broken")
+
+    kept = make()
+    for at in ("on_epoch_end", "on_train_batch_end"):
+        with pytest.raises(RuntimeError, match="broken"):
+            run(tmp_path / at, [At(at, fail)], model=kept)
+    for name in SIGNALS:
+        with pytest.raises(InterruptedError):
+            send(name)()
+    assert seen == SIGNALS
+    gc.collect()
+    assert all(signal.getsignal(getattr(signal, n)) is note for n in SIGNALS)
+
+
+def test_what_is_forgotten_gives_handlers_back(handlers):
+    _, note = handlers
+    session = type("Session", (), {"close": lambda self: None})()
+    one = interrupt.Interrupt(session.close)
+    with one.held_back():
+        assert signal.getsignal(signal.SIGINT) is not note
+    del one
+    gc.collect()
+    assert signal.getsignal(signal.SIGINT) is note
 
 
 def test_two_rounds_in_one_fit(tmp_path):

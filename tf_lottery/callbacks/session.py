@@ -92,7 +92,8 @@ class Session:
         warnings.warn(message, stacklevel=2)
 
     def close(self):
-        """Lets other processes open the directory."""
+        """Gives directory and signals back."""
+        self._interrupt.stop()
         self.files.close()
 
     def meet(self):
