@@ -236,7 +236,7 @@ def test_what_is_left_alone_on_purpose_is_not(make, kwargs):
     tfl.prune(make(), 0.3, **kwargs)
 
 
-@pytest.mark.parametrize("entry", ENTRIES.keys() - {"dynamic"})
+@pytest.mark.parametrize("entry", sorted(ENTRIES.keys() - {"dynamic"}))
 def test_channels_without_anything_to_remove(entry):
     model = stack(layers.Dense(9, name="fc"))
     with pytest.raises(ValueError, match="nothing to remove.*model output"):

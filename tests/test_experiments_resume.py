@@ -17,7 +17,7 @@ import tf_lottery as tfl
 from tf_lottery import branches
 from tf_lottery import experiments
 from tf_lottery.experiments import bench
-from tf_lottery.experiments import comparisons
+from tf_lottery.experiments import compared_tickets
 from tf_lottery.experiments import feeds
 from tf_lottery.experiments import outputs
 from tf_lottery.experiments import progress
@@ -133,7 +133,7 @@ class TestComparisons:
         masks = files.load_masks(2)
         ticket = tfl.Ticket(masks, files.load_snapshot(), round=2)
         model = bench.Bench(PRESET, feeds.load(PRESET)).model
-        found = comparisons.one_shot(ticket, model, dense, PRESET)
+        found = compared_tickets.one_shot(ticket, model, dense, PRESET)
         for key, mask in found.masks.items():
             assert mask.sum() == masks[key].sum()
             kept, removed = np.abs(dense[key][mask]), np.abs(dense[key][~mask])
@@ -155,7 +155,7 @@ class TestComparisons:
             {key: np.abs(weights[key][::-1]) for key in keys}, 1000
         )
         ticket = tfl.Ticket(masks, tfl.Ticket.of(model).snapshot)
-        found = comparisons.one_shot(ticket, model, weights, preset).masks
+        found = compared_tickets.one_shot(ticket, model, weights, preset).masks
         assert list(found) == keys
         sizes = np.concatenate(
             [np.abs(weights[key]).ravel() for key in keys]
