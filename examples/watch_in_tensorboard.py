@@ -47,9 +47,6 @@ def train(args, log_dir):
     imp = tfl.IterativeMagnitudePruning(
         rounds=args.rounds, epochs_per_round=args.epochs, rate=0.4
     )
-    # Nothing more is needed: the rounds find the callback beside them. Give
-    # a `tfl.callbacks.SparsityBoard(log_dir, ...)` as well to choose what is
-    # written, or where masks are held and nothing is pruned.
     model = make_model(data.x_train.shape[1:])
     model.fit(
         data.x_train,
@@ -57,7 +54,11 @@ def train(args, log_dir):
         validation_data=(data.x_val, data.y_val),
         epochs=imp.epochs,
         batch_size=60,
-        callbacks=[imp, keras.callbacks.TensorBoard(log_dir)],
+        callbacks=[
+            imp,
+            keras.callbacks.TensorBoard(log_dir),
+            tfl.callbacks.SparsityBoard(log_dir),
+        ],
         verbose=0,
     )
 

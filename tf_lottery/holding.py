@@ -58,6 +58,9 @@ def place(model, masks):
         constraints.project(owners[key][0])
     if _is_compiled(model) and not _all_in_layers(model):
         optimizers.attach(model)
+        if not model.optimizer.built:
+            with internals.strategy_scope(model):
+                model.optimizer.build(model.trainable_variables)
         if new:
             internals.forget_trace(model)
 

@@ -41,9 +41,8 @@ class IterativeMagnitudePruning(pruner.Pruner):
 
     The epochs of all rounds are one `fit`: pass `epochs=imp.epochs`. Each
     epoch's logs name its `round`, `density` and `sparsity`. Place the
-    callback first in the list, so that the others see them. Beside
-    `keras.callbacks.TensorBoard` it writes to the same log directory what
-    `tf_lottery.callbacks.SparsityBoard` shows.
+    callback first in the list, so that the others see them;
+    `tf_lottery.callbacks.SparsityBoard` shows them in TensorBoard.
 
     Args:
         rounds: Integer, the number of times to prune. Defaults to 10.

@@ -6,11 +6,10 @@ import keras
 
 from tf_lottery import internals
 from tf_lottery import optimizers
-from tf_lottery.callbacks import sparsity_board
 from tf_lottery.callbacks import strategies
 
-# The callback that runs rounds on a model, or has done so before.
-_RUNNING = weakref.WeakKeyDictionary()
+# The callbacks that prune a model, or have done so in an earlier `fit`.
+_PRUNERS = weakref.WeakKeyDictionary()
 
 
 class Pruner(keras.callbacks.Callback):
@@ -44,9 +43,9 @@ class Pruner(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         optimizers.check_compiled(self.model)
         strategies.check(self.model)
+        _PRUNERS.setdefault(self.model, weakref.WeakSet()).add(self)
         self._early, self.was_early = None, False
         if internals.is_built(self.model):
-            sparsity_board.attach(self)
             self.begin()
             return
         self._early, self.was_early = [], True
@@ -80,20 +79,30 @@ class Pruner(keras.callbacks.Callback):
         return self.model.train_function(iterator)
 
 
+def beside(callback):
+    """Returns the `Pruner` callbacks in the same `fit` as a callback.
+
+    Args:
+        callback: `keras.callbacks.Callback`; training has begun.
+    """
+    # One `fit` gives the same dict of parameters to all of its callbacks.
+    return [
+        other for other in _PRUNERS.get(callback.model, ())
+        if other is not callback and other.params is callback.params
+    ]
+
+
 def check_is_alone(callback):
     """Raises a `ValueError` if another one runs rounds in the same `fit`.
 
     Args:
         callback: `Pruner` whose model is about to be trained.
     """
-    other = _RUNNING.get(callback.model, lambda: None)()
-    # One `fit` gives the same dict of parameters to all of its callbacks.
-    if other not in (None, callback) and other.params is callback.params:
+    if any(isinstance(other, type(callback)) for other in beside(callback)):
         raise ValueError(
             f"Two `{type(callback).__name__}` callbacks cannot prune in one "
             "`fit`: each would undo the other's rounds. Pass one of them."
         )
-    _RUNNING[callback.model] = weakref.ref(callback)
 
 
 def name_of(value):

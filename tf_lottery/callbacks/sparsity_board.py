@@ -7,8 +7,6 @@ from keras import ops
 
 from tf_lottery import holding
 from tf_lottery import processes
-from tf_lottery import weights as weights_lib
-from tf_lottery.callbacks import neighbours
 from tf_lottery.callbacks import pruner as pruner_lib
 from tf_lottery.callbacks.board import arguments
 from tf_lottery.callbacks.board import cards
@@ -25,11 +23,11 @@ _SPARSITY_STEPS = 100_000
 class SparsityBoard(keras.callbacks.Callback):
     """Shows in TensorBoard what is pruned, and what becomes of the model.
 
-    `IterativeMagnitudePruning`, `GradualPruning` and `DynamicSparseTraining`
-    add it by themselves where `keras.callbacks.TensorBoard` stands beside
-    them; it then writes to the same log directory. Beside none of them it
-    shows the masks that the model holds (`tf_lottery.hold`, `prune`,
-    `Ticket.apply`), or a dense model as density 1.
+    In the same `fit` as `IterativeMagnitudePruning`, `GradualPruning` or
+    `DynamicSparseTraining` it shows what these do; otherwise the masks that
+    the model holds (`tf_lottery.hold`, `prune`, `Ticket.apply`), or a dense
+    model as density 1. `keras.callbacks.TensorBoard` may write to the same
+    log directory.
 
     Below the log directory it writes these runs, for the dashboards that
     TensorBoard has:
@@ -99,30 +97,22 @@ class SparsityBoard(keras.callbacks.Callback):
         self._has_written = False
 
     def on_train_begin(self, logs=None):
-        weights_lib.check_built(self.model)
         # Of several processes that train together one writes.
         self._writes = processes.is_first()
         if not self._writes:
             return
         files.check_writable(self.log_dir)
-        self._pruner = next(
-            (
-                callback for callback in neighbours.callbacks_of_fit()
-                if isinstance(callback, pruner_lib.Pruner)
-            ),
-            None,
-        )
-        self._protocol = (
-            {} if self._pruner is None else self._pruner.protocol()
-        )
-        self._reader = readings.Reader(self.model)
         self._first_step = self._steps()
         self._was_trained = self._first_step > 0 or self._has_written
+        self._reader = self._pruner = None
         self._log = self._level = self._shown = self._reading = None
         self._round = self._results_before = None
 
     def on_epoch_begin(self, epoch, logs=None):
-        if not self._writes or not self._has_rounds:
+        if not self._writes:
+            return
+        self._find_pruner()
+        if not self._has_rounds:
             return
         if self._log is None:
             self._results_before = len(self._pruner.results)
@@ -137,6 +127,8 @@ class SparsityBoard(keras.callbacks.Callback):
             return
         if self._log is None:
             self._open(epoch)
+        if self._reader is None:
+            self._reader = readings.Reader(self.model)
         self._reading = reading = self._reader.read()
         if self._has_rounds:
             self._round = self._pruner.round
@@ -156,6 +148,8 @@ class SparsityBoard(keras.callbacks.Callback):
         if not self._writes:
             return
         if self._log is None:
+            # A finished run begins no epoch.
+            self._find_pruner()
             if not self._has_rounds:
                 return
             self._open(None)
@@ -173,6 +167,12 @@ class SparsityBoard(keras.callbacks.Callback):
     @property
     def _has_rounds(self):
         return self._pruner is not None and self._pruner.results is not None
+
+    def _find_pruner(self):
+        self._pruner = next(iter(pruner_lib.beside(self)), None)
+
+    def _protocol(self):
+        return {} if self._pruner is None else self._pruner.protocol()
 
     def _open(self, epoch):
         """Finds out where the curves go on.
@@ -201,14 +201,14 @@ class SparsityBoard(keras.callbacks.Callback):
         first = self._shift + (epoch or 0) if where == "epochs" else 0
         if not self._has_rounds or not self._rounds_done:
             card = cards.protocol_card(
-                self.model, _name(self._pruner), self._protocol | self.hparams
+                self.model, _name(self._pruner), self._protocol() | self.hparams
             )
             values = [summaries.text("protocol", card)]
             self._log.add(where, first, values)
 
     def _write_metrics(self, metrics):
         run, step = "training", self._training_step()
-        hparams = cards.hparams_of(self._protocol)
+        hparams = cards.hparams_of(self._protocol())
         if self._has_rounds:
             run, step = f"round_{self._pruner.round:02d}", self._pruner.step
             hparams["round"] = self._pruner.round
@@ -301,32 +301,6 @@ class SparsityBoard(keras.callbacks.Callback):
             return 0
         holding.synchronise(self.model)
         return int(ops.convert_to_numpy(optimizer.iterations))
-
-
-def attach(callback):
-    """Puts a `SparsityBoard` beside the user's `TensorBoard`, if there is one.
-
-    To be called when training begins. A `SparsityBoard` that is there already
-    is left as it is.
-
-    Args:
-        callback: The `keras.callbacks.Callback` that prunes.
-
-    Raises:
-        OSError: If the log directory cannot be written.
-    """
-    found = neighbours.callbacks_of_fit()
-    boards = [c for c in found if isinstance(c, keras.callbacks.TensorBoard)]
-    if not boards or any(isinstance(c, SparsityBoard) for c in found):
-        return
-    if not processes.is_first():
-        return
-    board = SparsityBoard(boards[0].log_dir)
-    files.check_writable(board.log_dir)
-    board.set_model(callback.model)
-    board.set_params(callback.params)
-    # Keras goes through this very list: the board is called last.
-    found.append(board)
 
 
 def _metrics(logs):
