@@ -219,7 +219,7 @@ MODELS = {
 }
 
 
-def inputs_of(model, batch=2):
+def inputs_of(model, batch=1):
     """Returns random inputs in the structure that a model takes."""
     random = np.random.default_rng(0)
 

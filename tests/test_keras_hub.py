@@ -21,6 +21,10 @@ NAMES = [
 @pytest.mark.filterwarnings("ignore:Layer '.*was passed an input with a mask")
 # Embeddings that are not tied have no gradient in a backbone alone.
 @pytest.mark.filterwarnings("ignore:Gradients do not exist for variables")
+# Keras compiles no class with a `compile` of its own when it loads one, and
+# leaves its optimizer as it is.
+@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
+@pytest.mark.filterwarnings("ignore:`compile..` was not called as part of mod")
 @pytest.mark.parametrize("name", NAMES)
 def test_all_the_way(name, tmp_path):
     model, inputs, masks = hub_table.trained(name)

@@ -58,7 +58,8 @@ def difference(old, new, edit):
         )
     layers = weights_lib.layers(new)
     for key, layer in weights_lib.layers(old).items():
-        if not _is_like(layer, layers.get(key), edit):
+        # Some are made at their first use, as packers of preprocessors are.
+        if key in layers and not _is_like(layer, layers[key], edit):
             return (
                 f"the configuration of `{type(old).__name__}` does not make "
                 f"layer '{layer.name}' as it is"
