@@ -623,7 +623,8 @@ def test_unseen_rewinding_point_names_the_nearest(data):
 
 def test_absent_monitor_lists_the_logs(data):
     with pytest.raises(ValueError, match="'val_accuracy'.*accuracy.*loss"):
-        run(imp_of(monitor="val_accuracy"), data)
+        with pytest.warns(UserWarning, match="first epoch had no validation"):
+            run(imp_of(monitor="val_accuracy"), data)
 
 
 def test_scores_that_are_not_finite_name_the_layer(data):
