@@ -72,8 +72,11 @@ class Carrier(internals.Saveable):
         model = self._model()
         masks = read(store)
         if masks:
-            _check_loss(model, masks)
-            _hold(model, masks)
+            path = internals.path_in_file(store)
+            are_lost = _are_lost(model, masks)
+            holding.hold(model, masks)
+            if are_lost:
+                internals.load_again(model, store, path)
         if _is_compiled(model):
             _finish(model)
 
@@ -92,18 +95,13 @@ def of(model):
 
 @contextlib.contextmanager
 def asked_for():
-    """Restores the masks of files, whatever the class of the model.
-
-    Yields:
-        Set that gets the ids of the variables that masks were found of.
-    """
+    """Restores the masks of files, whatever the class of the model."""
     internals.install()
-    found = set()
-    _asked.append(found)
+    _asked.append(True)
     try:
-        yield found
+        yield
     finally:
-        _asked.remove(found)
+        _asked.pop()
 
 
 def read(store):
@@ -177,26 +175,16 @@ def _is_compiled(model):
     return getattr(model, "optimizer", None) is not None and model.compiled
 
 
-def _hold(model, masks):
-    holding.hold(model, masks)
+def _are_lost(model, masks):
+    """Whether masks held before have pruned weights that the file keeps."""
     variables = weights_lib.variables(model)
-    for found in _asked:
-        found.update(id(variables[key]) for key in masks)
-
-
-def _check_loss(model, masks):
-    """Raises where weights of the file are lost to masks held before."""
-    lost = [
-        key for key, variable in weights_lib.variables(model).items()
-        if key in masks and (held := constraints.mask_of(variable)) is not None
-        and held.shape == masks[key].shape and (masks[key] & ~held).any()
-    ]
-    if lost:
-        raise ValueError(
-            f"Model '{model.name}' holds masks that prune more of {lost} than "
-            "the file does, so weights of the file were lost while Keras "
-            "loaded them. Use `tf_lottery.load_weights(model, path)`."
-        )
+    for key, mask in masks.items():
+        variable = variables.get(key)
+        held = None if variable is None else constraints.mask_of(variable)
+        if held is not None and held.shape == mask.shape:
+            if (mask & ~held).any():
+                return True
+    return False
 
 
 def _finish(model):
@@ -230,7 +218,7 @@ def _take_over(model, masks):
             "were frozen before it was saved. Load it with `compile=False`, "
             "and hold its masks by `tf_lottery.hold`."
         )
-    _hold(model, found)
+    holding.hold(model, found)
 
 
 def _warn_of_loading(model):

@@ -13,6 +13,8 @@ from keras import ops
 from tf_lottery import backends
 from tf_lottery import internals
 
+_NAME = "_tf_lottery_keep"
+
 
 def masked(mask, value):
     """Returns `value` where `mask` is true and exactly +0.0 where it is not.
@@ -103,8 +105,9 @@ def _warn_of_optimizer(variable):
 
 def keep_of(variable):
     """Returns the `Keep` on a variable, or `None`."""
-    constraint = getattr(variable, "constraint", None)
-    return constraint if isinstance(constraint, Keep) else None
+    # Not `variable.constraint`, which an optimizer that masks sets aside
+    # during a step; replicas step in threads of their own.
+    return getattr(variable, _NAME, None)
 
 
 def attach(variable, mask=None, in_layer=False):
@@ -120,9 +123,11 @@ def attach(variable, mask=None, in_layer=False):
     """
     detach(variable)
     mask = _new_mask(variable) if mask is None else mask
-    variable.constraint = Keep(mask, variable.constraint, in_layer)
+    keep = Keep(mask, variable.constraint, in_layer)
+    setattr(variable, _NAME, keep)
+    variable.constraint = keep
     variable.assign = _assignment(variable)
-    return variable.constraint
+    return keep
 
 
 def _new_mask(variable):
@@ -166,6 +171,7 @@ def detach(variable):
     keep = keep_of(variable)
     if keep is not None:
         variable.constraint = keep.constraint
+        delattr(variable, _NAME)
         del variable.assign
 
 

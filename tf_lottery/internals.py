@@ -12,6 +12,7 @@ import keras
 from keras.src.backend.common import global_state
 from keras.src.backend.common import stateless_scope
 from keras.src.saving import keras_saveable
+from keras.src.saving import saving_lib
 
 # The name of the group in a saved file.
 GROUP = "_tf_lottery_masks"
@@ -126,6 +127,21 @@ def is_loading():
     """Whether a model is made from a file that Keras loads."""
     shared = global_state.get_global_attribute("shared_objects/id_to_obj_map")
     return shared is not None
+
+
+def load_again(model, store, path):
+    """Loads the weights of a model from an open file once more.
+
+    Args:
+        model: `keras.Model`.
+        store: What Keras gives to `load_own_variables`.
+        path: String, where in the file the group of masks of the model lies.
+    """
+    inside = path.rpartition(GROUP)[0].rstrip("/")
+    saving_lib._load_state(
+        model, store, None, inside,
+        visited_saveables={id(getattr(model, GROUP))},
+    )
 
 
 def path_in_file(store):

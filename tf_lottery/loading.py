@@ -1,7 +1,6 @@
 """Models and weights from files, with their masks."""
 
 import keras
-import numpy as np
 
 from tf_lottery import carrier
 from tf_lottery import holding
@@ -70,31 +69,24 @@ def load_weights(model, filepath, **kwargs):
         ValueError: If the file does not fit the model.
     """
     before, masks = holding.capture(model, step=0), holding.masks_of(model)
-    # Nothing is pruned while Keras assigns: the file may keep more.
-    holding.place(model, {k: np.ones_like(mask) for k, mask in masks.items()})
     try:
-        with carrier.asked_for() as found:
+        with carrier.asked_for():
             model.load_weights(filepath, **kwargs)
     except BaseException:
         _restore(model, before, masks)
         raise
-    variables = weights_lib.variables(model)
-    holding.hold(model, {
-        key: mask for key, mask in masks.items()
-        if id(variables[key]) not in found
-    })
 
 
 def _restore(model, snapshot, masks):
     variables = weights_lib.variables(model)
     holding.let_go(model, holding.masks_of(model).keys() - masks.keys())
-    holding.place(model, {k: np.ones_like(mask) for k, mask in masks.items()})
+    # The masks of the file may prune what the model kept.
+    holding.place(model, masks)
     snapshots.restore(
         [variables[key] for key in snapshot.weights],
         snapshot.weights.values(),
     )
-    if model.compiled:
+    if snapshot.optimizer:
         snapshots.restore(
             optimizers.state(model.optimizer), snapshot.optimizer
         )
-    holding.hold(model, masks)

@@ -9,6 +9,10 @@ from keras import ops
 from tf_lottery import constraints
 
 
+# Made anew in each step, so that nothing of it goes on.
+_PASSING = {(keras.optimizers.Adafactor, "velocity")}
+
+
 def innermost(optimizer):
     """Returns the optimizer inside all wrappers."""
     while hasattr(optimizer, "inner_optimizer"):
@@ -91,6 +95,8 @@ def _project_slots(optimizer, wanted):
             continue
         mask = constraints.keep_of(variable).mask
         for name, slot in slots:
+            if (type(optimizer), name) in _PASSING:
+                continue
             value = constraints.masked(mask, slot)
             if initial.get(name):
                 start = ops.full(slot.shape, initial[name], slot.dtype)
