@@ -68,7 +68,7 @@ class Replicas(keras.callbacks.Callback):
         optimizer = self.model.optimizer
         wrapper = tfl.optimizers.find(optimizer)
         held = [] if wrapper is None else [
-            m.mask for m in wrapper._masks if m is not None
+            keep.mask for _, keep in wrapper.held()
         ]
         return {
             "revived": self.revived,

@@ -427,17 +427,17 @@ def test_prune_needs_no_compilation():
     assert_equal(tfl.masks_of(other), tfl.masks_of(model))
 
 
-def test_nothing_is_held_by_halves():
+def test_layers_and_weights_hold_masks_side_by_side(data):
     model = tfl.layers.wrap(conftest.functional(), exclude=["fc2"])
     masks = conftest.random_masks(model)
     assert len(masks) == 3
-    for do in (lambda: tfl.hold(model, masks), lambda: tfl.prune(model, 0.5)):
-        with pytest.raises(ValueError, match="must be compiled"):
-            do()
-    assert tfl.masks.density(tfl.masks_of(model)) == 1.0
-    model.compile("adam", loss())
     tfl.hold(model, masks)
     assert_equal(tfl.masks_of(model), masks)
+    model.compile("adam", loss())
+    model.fit(*data, verbose=0)
+    assert_equal(tfl.masks_of(model), masks)
+    for key, mask in masks.items():
+        assert not values(model)[key][~mask].any(), key
 
 
 def test_tickets_carry_over_between_a_model_and_its_wrapped_twin(data):

@@ -24,7 +24,7 @@ KERAS_BASES = (
 INTERNAL = {"Keep"}
 MADE = {
     "Masked": [
-        lambda: tfl.optimizers.Masked("adam", name="mine"),
+        lambda: tfl.optimizers.Masked("adam"),
         lambda: tfl.layers.Masked(
             keras.layers.Dense(2), include=["a"], snapshot=True
         ),

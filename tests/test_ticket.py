@@ -394,14 +394,17 @@ def test_a_frozen_layer(ticket):
     model = make()
     model.get_layer("fc1").trainable = False
     model.compile("adam", loss())
-    assert_untouched(model, lambda: ticket.apply(model), "fc1/kernel.*frozen")
+    ticket.apply(model)
+    assert_equal(tfl.masks_of(model), ticket.masks)
+    model.get_layer("fc1").trainable = True
+    model.compile("adam", loss())
+    assert_equal(tfl.masks_of(model), ticket.masks)
 
 
 def test_uncompiled_and_unbuilt_models(ticket):
     model = conftest.functional()
-    with pytest.raises(ValueError, match="must be compiled"):
-        ticket.apply(model)
-    assert tfl.masks_of(model) == {}
+    ticket.apply(model)
+    assert_equal(tfl.masks_of(model), ticket.masks)
     model = keras.Sequential([layers.Dense(3)])
     model.compile("sgd", "mse")
     with pytest.raises(ValueError, match="is not built"):

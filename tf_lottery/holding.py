@@ -146,12 +146,18 @@ def check_masks(model, masks):
             "Argument `masks` must be a dict from weight key to boolean "
             f"array. Received: {masks!r} (of type {type(masks)})"
         )
-    variables = weights_lib.variables(model)
+    owners = weights_lib.owners(model)
+    variables = {key: variable for key, (variable, _) in owners.items()}
     for key, mask in masks.items():
         if key not in variables:
             raise ValueError(
                 f"Model '{model.name}' has no weight '{key}'. "
                 f"Expected keys among: {sorted(variables)}"
+            )
+        if _is_state(*owners[key]):
+            raise ValueError(
+                f"'{key}' is a state of its layer that no optimizer trains, "
+                "so it takes no mask. Expected: weights."
             )
         shape = tuple(variables[key].shape)
         mask = np.asarray(mask)
@@ -161,6 +167,12 @@ def check_masks(model, masks):
                 f"{shape}. Received: {mask.dtype} of shape {mask.shape}."
             )
     return variables
+
+
+def _is_state(variable, layer):
+    # A kernel that Keras quantised is not trained either, and takes one.
+    is_trained = any(variable is v for v in layer._trainable_variables)
+    return len(variable.shape) < 2 and not is_trained
 
 
 def masks_of(model):
