@@ -113,7 +113,7 @@ def test_killed_run_ends_with_the_same_bits_on_every_replica(mirrored):
 def test_one_writer_leaves_whole_files_alone(mirrored):
     files = {name.partition("/")[2] for name in mirrored["resumed"]["files"]}
     assert files == {
-        "config.json", "lock", "results.csv", "results.json",
+        "config.json", "model.json", "lock", "results.csv", "results.json",
         "snapshot.safetensors", "state-0.safetensors", "state-1.safetensors",
         *(f"rounds/{i:02d}/masks.safetensors" for i in range(3)),
     }

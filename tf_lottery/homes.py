@@ -26,7 +26,9 @@ def settle(layer, variable):
         setattr(layer, _NAME, _new_home())
     home = getattr(layer, _NAME)
     home.weights[variable.name] = variable
-    setattr(home, variable.name, constraints.keep_of(variable).mask)
+    mask = constraints.keep_of(variable).mask
+    # With an ending of its own: a weight may be called `name` or `weights`.
+    setattr(home, f"{variable.name}_mask", mask)
 
 
 def are_in(model):
@@ -41,7 +43,7 @@ def leave(layer, variable):
     """Forgets the mask of a weight of a layer."""
     home = getattr(layer, _NAME, None)
     if home is not None and home.weights.pop(variable.name, None) is not None:
-        delattr(home, variable.name)
+        delattr(home, f"{variable.name}_mask")
 
 
 def move(layer):

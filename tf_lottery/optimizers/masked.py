@@ -203,6 +203,7 @@ class Masked(keras.optimizers.Optimizer):
 
     def set_weights(self, weights):
         self.inner_optimizer.set_weights(weights)
+        self._project()
 
     def apply(self, grads, trainable_variables=None):
         if not self.built:
@@ -319,6 +320,11 @@ class Masked(keras.optimizers.Optimizer):
             self.legacy_masks = legacy.read(store, self._trainable_variables)
         else:
             self.inner_optimizer.load_own_variables(store)
+            self._project()
+
+    def _project(self):
+        """Clears slots that were filled elsewhere, by a plain optimizer."""
+        slots.project(self.inner_optimizer, [v for v, _ in self.held()])
 
     def get_config(self):
         model = None if self.model is None else self.model()
