@@ -15,8 +15,8 @@ from tf_lottery import backends
 from tf_lottery import layouts as layouts_lib
 from tf_lottery import masks as masks_lib
 from tf_lottery import paths
-from tf_lottery.distributions import COLLAPSE as POLICIES
 from tf_lottery.patterns.pattern import brief
+from tf_lottery.schedules import COLLAPSE as POLICIES
 
 # A layer with so few of its outputs left passes on next to nothing.
 _THIN = 0.05

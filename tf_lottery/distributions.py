@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 SCOPES = ("global", "layer", "uniform+", "erk", "er")
-# What is done where a layer would lose everything, see `tf_lottery.collapse`.
-COLLAPSE = ("keep-one", "warn", "error")
 _LAST_LAYER = 0.2
 
 

@@ -11,6 +11,8 @@ import numbers
 import re
 from collections.abc import Iterable, Mapping
 
+# What is done where a layer would lose everything, see `tf_lottery.collapse`.
+COLLAPSE = ("keep-one", "warn", "error")
 _NOTATIONS = (
     "0 (initialization), '500it' (iterations), '2ep' (epochs), '2ep50it', or "
     "a float in (0, 1), a fraction of the round"

@@ -4,7 +4,6 @@ import dataclasses
 import numbers
 
 from tf_lottery import comparisons
-from tf_lottery import distributions
 from tf_lottery import schedules
 from tf_lottery.experiments import augmentation
 from tf_lottery.experiments import durations
@@ -80,7 +79,7 @@ class Preset:
     # As in the papers: layers keep one weight, and nothing else is spared.
     collapse: str = _field(
         "Layers that would lose everything: "
-        f"{', '.join(distributions.COLLAPSE)}.",
+        f"{', '.join(schedules.COLLAPSE)}.",
         default="keep-one",
     )
     exclude: tuple = _field("Layers that are never pruned: 'conv1,logits'.",
@@ -125,7 +124,7 @@ class Preset:
         _check_choice("model", self.model, models.MODELS)
         _check_choice("optimizer", self.optimizer, _OPTIMIZERS)
         _check_choice("scope", self.scope, ("layer", "global"))
-        _check_choice("collapse", self.collapse, distributions.COLLAPSE)
+        _check_choice("collapse", self.collapse, schedules.COLLAPSE)
         _check_choice("decay", self.decay, DECAYS)
         _check_choice("augment", self.augment, augmentation.AUGMENTATIONS)
         _check_choice("save_freq", self.save_freq, ("round", "epoch"))
