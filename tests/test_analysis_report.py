@@ -11,6 +11,7 @@ from page_reader import Page
 from tf_lottery import analysis
 from tf_lottery import results
 from tf_lottery import run_directory
+from tf_lottery.__main__ import main
 from tf_lottery.analysis import caveats
 from tf_lottery.analysis import claims
 from tf_lottery.analysis import published
@@ -18,7 +19,6 @@ from tf_lottery.analysis import run_files
 from tf_lottery.analysis import tables
 from tf_lottery.analysis.curves import chart
 from tf_lottery.analysis.curves import of_runs
-from tf_lottery.commands import report as command
 
 # Density, early-stop steps of two trials, accuracies at early stop and end.
 ROUNDS = [
@@ -281,13 +281,8 @@ def test_a_page_needs_a_round(tmp_path):
 
 
 def test_the_command(tmp_path, capsys):
-    import argparse
-
-    parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
     path = write_run(tmp_path / "run")
-    arguments = parser.parse_args(["report", str(path)])
-    arguments.command(arguments)
+    assert main(["report", str(path)]) == 0
     assert f"written: {path / 'report.html'}" in capsys.readouterr().out
 
 

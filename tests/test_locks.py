@@ -45,7 +45,11 @@ def holder(path):
             stdout=subprocess.PIPE, start_new_session=True,
         )
         started.append(process)
-        return int(process.stdout.readline())
+        pid = int(process.stdout.readline())
+        if arguments:
+            # It ends at once; its child goes on.
+            process.wait()
+        return pid
 
     yield start
     for process in started:

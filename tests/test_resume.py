@@ -121,8 +121,8 @@ def test_second_process_is_refused_until_the_first_is_killed(tmp_path):
     run.mkdir()
     holder = (
         "import sys, time; from tf_lottery import locks; "
-        "locks.Lock(sys.argv[1]).acquire(); print('held', flush=True); "
-        "time.sleep(600)"
+        "lock = locks.Lock(sys.argv[1]); lock.acquire(); "
+        "print('held', flush=True); time.sleep(600)"
     )
     first = subprocess.Popen(
         [sys.executable, "-c", holder, run / "lock"], stdout=subprocess.PIPE

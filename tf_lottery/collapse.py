@@ -20,6 +20,8 @@ from tf_lottery.schedules import COLLAPSE as POLICIES
 
 # A layer with so few of its outputs left passes on next to nothing.
 _THIN = 0.05
+# Unless it was to keep little: this much less than the weights altogether.
+_UNEVEN = 0.2
 
 
 def check(collapse):
@@ -43,7 +45,8 @@ def report(model, masks, collapse, before, layouts=None):
     TensorFlow alone, where some layer keeps fewer weights than it has
     outputs). Where one weight of each layer is kept, none is empty: then a
     layer is told of when not one in 20 of its outputs keeps a weight. What
-    `before` says already is not said again.
+    `before` says already is not said again, nor is what a layer loses at
+    about the density of all weights.
 
     Args:
         model: The `keras.Model` that is pruned.
@@ -94,9 +97,11 @@ def _why_dead(model, masks, known, layouts):
 
 
 def _why_thin(masks, before, layouts):
+    asked_for = masks_lib.density(masks)
     thin = {
         key: mask for key, mask in masks.items()
-        if _is_thin(mask, layouts[key])
+        if mask.mean() < _UNEVEN * asked_for
+        and _is_thin(mask, layouts[key])
         and not _is_thin(before[key], layouts[key])
     }
     if not thin:

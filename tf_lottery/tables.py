@@ -32,7 +32,7 @@ class Table(rich.table.Table):
     >>> for name in ("round", "accuracy", "loss"):
     ...     table.add_column(name, justify="right")
     >>> table.add_row("1", "97.09", "0.1234")
-    >>> console = rich.console.Console(width=16)
+    >>> console = rich.console.Console(width=17)
     >>> with console.capture() as captured:
     ...     console.print(table)
     >>> [line.split() for line in captured.get().splitlines()]
