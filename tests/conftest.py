@@ -1,5 +1,6 @@
 """Small models and data that the tests share."""
 
+import functools
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -35,6 +36,24 @@ def only(*backends, because):
         BACKEND not in backends,
         reason=f"under {' and '.join(backends)} only: {because}",
     )
+
+
+@functools.cache
+def has_channels_first():
+    """Whether convolutions with channels first run on this processor."""
+    layer = keras.layers.Conv2D(1, 1, data_format="channels_first")
+    try:
+        layer(np.zeros((1, 1, 2, 2), "float32"))
+    # TensorFlow has them where its oneDNN kernels are in use.
+    except Exception as error:
+        return "NHWC" not in str(error)
+    return True
+
+
+def skip_channels_first(name):
+    """Skips a case that this processor has no kernels for."""
+    if "channels_first" in name and not has_channels_first():
+        pytest.skip("TensorFlow has no NCHW convolution on this processor")
 
 
 def tensorflow_only(because):

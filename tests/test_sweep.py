@@ -50,7 +50,7 @@ def test_sweep_goes_on(capsys, tmp_path):
     assert [trial["shared"] for trial in found] == [False, True]
     assert cli.main([*TINY, "--trials", "2"]) == 0
     out = capsys.readouterr().out
-    assert "goes on after 2 trials" in out and "trial 0:" not in out
+    assert "resumes after 2 trials" in out and "trial 0:" not in out
     assert (place / "results.csv").read_text() == first
 
 
@@ -58,7 +58,6 @@ def test_sweep_goes_on(capsys, tmp_path):
     "arguments, words",
     [
         (["--objective", "speed"], "'accuracy@0.1'"),
-        (["--tuner", "grid"], "'hyperband'"),
         (["--tune", "criterion=magic"], "'magnitude'"),
         (["--tune", "rewind_to=30it"], "The nearest is 40"),
         (["--tune", "rate=0.5:0.1"], "range"),
@@ -72,11 +71,18 @@ def test_errors(capsys, tmp_path, arguments, words):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("text", ["speed=1", "rate", "rate=", "rate=a:b"])
-def test_usage_errors(capsys, text):
+@pytest.mark.parametrize("flag, text, words", [
+    ("--tuner", "grid", "hyperband"),
+    ("--tune", "speed=1", "learning_rate"),
+    ("--tune", "rate", "such as rate=0.1:0.5"),
+    ("--tune", "rate=", "such as rate=0.1:0.5"),
+    ("--tune", "rate=a:b", "'a' is not a number"),
+])
+def test_usage_errors(capsys, flag, text, words):
     with pytest.raises(SystemExit):
-        cli.main(["sweep", "lenet-digits", "--tune", text])
-    assert "usage: tf-lottery sweep" in capsys.readouterr().err
+        cli.main(["sweep", "lenet-digits", flag, text])
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: argument {flag}: ") and words in err
 
 
 def test_another_sweep_is_refused(capsys, tmp_path):

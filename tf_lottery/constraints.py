@@ -124,10 +124,15 @@ def attach(variable, mask=None, in_layer=False):
     detach(variable)
     mask = _new_mask(variable) if mask is None else mask
     keep = Keep(mask, variable.constraint, in_layer)
+    put(variable, keep)
+    return keep
+
+
+def put(variable, keep):
+    """Puts a `Keep` on a variable that has none."""
     setattr(variable, _NAME, keep)
     variable.constraint = keep
     variable.assign = _assignment(variable)
-    return keep
 
 
 def _new_mask(variable):

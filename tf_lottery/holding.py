@@ -1,5 +1,6 @@
 """Holding masks on a model, reading them, rewinding under them."""
 
+import contextlib
 import warnings
 from collections.abc import Mapping
 
@@ -305,8 +306,45 @@ def let_go(model, keys=None):
     for key, (variable, layer) in weights_lib.owners(model).items():
         if keys is None or key in keys:
             constraints.project(variable)
-            constraints.detach(variable)
-            homes.leave(layer, variable)
+            _take_off(variable, layer)
+
+
+@contextlib.contextmanager
+def aside(model):
+    """Puts the masks of a model aside, and back in the end.
+
+    Weights that are assigned meanwhile go through none, and masks that are
+    held meanwhile are gone afterwards. Layers that hold masks of their own
+    keep holding some.
+
+    Args:
+        model: A built `keras.Model`.
+    """
+    owners = weights_lib.owners(model)
+    held = [(v, layer, constraints.keep_of(v)) for v, layer in owners.values()]
+    in_layers = {
+        keep: constraints.mask_of(v) for v, _, keep in held
+        if keep is not None and keep.in_layer
+    }
+    for variable, layer, keep in held:
+        if keep not in in_layers:
+            _take_off(variable, layer)
+    try:
+        yield
+    finally:
+        for variable, layer, keep in held:
+            if keep in in_layers:
+                keep.assign(in_layers[keep])
+                continue
+            _take_off(variable, layer)
+            if keep is not None:
+                constraints.put(variable, keep)
+                homes.settle(layer, variable)
+
+
+def _take_off(variable, layer):
+    constraints.detach(variable)
+    homes.leave(layer, variable)
 
 
 def _let_go(model):

@@ -42,8 +42,11 @@ def are_in(model):
 def leave(layer, variable):
     """Forgets the mask of a weight of a layer."""
     home = getattr(layer, _NAME, None)
-    if home is not None and home.weights.pop(variable.name, None) is not None:
-        delattr(home, f"{variable.name}_mask")
+    if home is None or home.weights.pop(variable.name, None) is None:
+        return
+    delattr(home, f"{variable.name}_mask")
+    if not home.weights:
+        delattr(layer, _NAME)
 
 
 def move(layer):

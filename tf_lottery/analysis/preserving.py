@@ -2,7 +2,6 @@
 
 import contextlib
 
-from tf_lottery import constraints
 from tf_lottery import copies
 from tf_lottery import holding
 from tf_lottery import optimizers
@@ -14,6 +13,8 @@ from tf_lottery import weights as weights_lib
 def preserved(model):
     """Gives every variable of a model its value back in the end.
 
+    Masks are put aside meanwhile: what is looked at has its own zeros.
+
     Args:
         model: A built `keras.Model`.
     """
@@ -22,7 +23,8 @@ def preserved(model):
     variables = list(weights_lib.variables(model).values())
     values = snapshots.capture(variables)
     try:
-        yield
+        with holding.aside(model):
+            yield
     finally:
         snapshots.restore(variables, values)
 
@@ -42,8 +44,6 @@ def trainable(model):
     optimizers.check_compiled(model)
     with preserved(model), contextlib.ExitStack() as undone:
         undone.callback(_restore_attributes, model, dict(vars(model)))
-        for variable in weights_lib.variables(model).values():
-            undone.callback(_restore_mask, variable, *_mask_of(variable))
         copies.compile_like(model, model, with_state=False)
         yield
 
@@ -52,17 +52,3 @@ def _restore_attributes(model, attributes):
     # Beyond `compile` and `fit`: a traced step belongs to its optimizer.
     vars(model).clear()
     vars(model).update(attributes)
-
-
-def _mask_of(variable):
-    """Returns the constraint of a variable and the value of its mask."""
-    keep = constraints.keep_of(variable)
-    mask = None if keep is None else snapshots.value_of(keep.mask)
-    return getattr(variable, "constraint", None), mask
-
-
-def _restore_mask(variable, constraint, mask):
-    if getattr(variable, "constraint", None) is not constraint:
-        variable.constraint = constraint
-    if mask is not None:
-        constraint.mask.assign(mask)

@@ -50,7 +50,8 @@ class Session:
             **identity.of_training(model),
             **_surroundings(model, plan),
         }
-        if self.data is not None:
+        # Of several processes each has a share of its own.
+        if self.data is not None and processes.count() == 1:
             config["data"] = {**config["data"], **identity.of_data(self.data)}
         position = processes.in_turn(lambda: self._open(config, described))
         processes.check_equal(
