@@ -66,12 +66,14 @@ def check_training(model, masks, path):
         assert not found[key][~mask].any(), key
         assert found[key][mask].any(), key
     model.save(path)
-    # Masks themselves are not asked for here: how files carry them is
-    # tested elsewhere. `tfl.masks_of(loaded)` belongs here, too.
     # A task compiles itself, and is not loaded without that.
     is_task = isinstance(model, hub_models.keras_hub.models.Task)
-    loaded = keras.models.load_model(path, compile=is_task)
+    loaded = tfl.load_model(path, compile=is_task)
     assert type(loaded) is type(model)
+    held = tfl.masks_of(loaded)
+    assert held.keys() == masks.keys()
+    for key, mask in masks.items():
+        np.testing.assert_array_equal(held[key], mask, key)
     # Keras does not write the seeds of all of KerasHub's dropout layers.
     loaded = values(loaded)
     assert loaded.keys() == found.keys()

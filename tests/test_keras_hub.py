@@ -25,6 +25,7 @@ NAMES = [
 # leaves its optimizer as it is.
 @pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
 @pytest.mark.filterwarnings("ignore:`compile..` was not called as part of mod")
+@pytest.mark.filterwarnings("ignore:Model .* overrides `compile`, so Keras")
 @pytest.mark.parametrize("name", NAMES)
 def test_all_the_way(name, tmp_path):
     model, inputs, masks = hub_table.trained(name)

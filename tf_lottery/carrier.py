@@ -97,7 +97,7 @@ def of(model):
 def asked_for():
     """Restores the masks of files, whatever the class of the model."""
     internals.install()
-    _asked.append(True)
+    _asked.append(None)
     try:
         yield
     finally:
