@@ -93,14 +93,9 @@ def test_tickets_found_without_tensorflow_are_read_here(backend, tmp_path):
 
 
 def refused(model):
-    data = np.ones((4, 10), "float32"), np.zeros(4, int)
-    plan = tfl.structured.plan
     return {
         "shrink": lambda: tfl.structured.shrink(model, None),
         "compact": lambda: tfl.structured.compact(model),
-        "plan by taylor": lambda: plan(
-            model, ratio=0.5, criterion="taylor", data=data
-        ),
         "export": lambda: tfl.export.tflite(model, "m.tflite"),
         "paths": lambda: tfl.paths.effective_density(model),
     }

@@ -305,6 +305,7 @@ def test_shrink_dry_run(capsys, tmp_path, saved):
         (["--ratio", "1.5"], "--ratio"),
         (["--macs", "1e-9"], "--macs"),
         (["--ratio", "0.5", "--criterion", "magic"], "--criterion"),
+        (["--ratio", "0.5", "--criterion", "snip"], "needs data"),
         (["--ratio", "0.5", "--exclude", "fc9"], "fc9"),
     ],
 )

@@ -21,6 +21,7 @@ from tf_lottery.commands.parsers import analyze
 from tf_lottery.commands.parsers import names
 from tf_lottery.export import arguments as export_arguments
 from tf_lottery.export import targets
+from tf_lottery.structured import scores
 
 ROOT = pathlib.Path(tfl.__file__).parent.parent
 HEAVY = ("tensorflow", "keras", "numpy", "ml_dtypes")
@@ -162,6 +163,7 @@ def test_names_are_those_of_the_library():
         if not criterion.needs_snapshot
     }
     assert names.SCOPES == distributions.SCOPES
+    assert names.NORMS == scores.NORMS
     assert names.TARGETS == targets.TARGETS
     assert (None, *names.QUANTIZE) == export_arguments.QUANTIZE
     from tf_lottery.experiments.analyses import analyze as library

@@ -7,7 +7,11 @@ import pytest
 
 import tf_lottery as tfl
 
-NAMES = [criterion.name for criterion in tfl.criteria.ALL_CRITERIA]
+NAMES = [
+    criterion.name for criterion in tfl.criteria.ALL_CRITERIA
+    # Those of whole units go with pattern "channel".
+    if not issubclass(criterion, tfl.criteria.UnitCriterion)
+]
 
 
 @pytest.fixture(scope="module")
@@ -307,3 +311,83 @@ def test_channels_keep_nearly_what_is_asked(sparsity):
         )
     if conftest.BACKEND == "tensorflow":
         assert tfl.paths.effective_density(model) == tfl.masks.density(masks)
+
+
+def normalised():
+    """A model in which a BatchNormalization follows what can go."""
+    inputs = keras.Input((10,))
+    x = keras.layers.Dense(8, use_bias=False, name="fc")(inputs)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.Dense(4, name="logits")(keras.layers.ReLU()(x))
+    model = keras.Model(inputs, x)
+    model.compile("sgd", conftest.loss())
+    model.get_layer("norm").gamma.assign([4, 1, -5, 2, 3, -6, 7, 8])
+    return model
+
+
+def test_filters_near_the_median_go_first():
+    model = normalised()
+    kernel = np.ones((10, 8)) * np.arange(8)
+    kernel[:, 6] = 20
+    model.get_layer("fc").kernel.assign(kernel)
+    masks = tfl.prune(
+        model, 0.5, "fpgm", pattern="channel", exclude="logits"
+    )
+    assert masks["fc/kernel"].any(0).tolist() == [1, 1, 0, 0, 0, 0, 1, 1]
+
+
+def test_scales_of_units_are_those_of_their_weights():
+    with pytest.raises(ValueError, match="no score.*'logits/kernel'"):
+        tfl.prune(normalised(), 0.5, "bn_scale", pattern="channel")
+    masks = tfl.prune(
+        normalised(), 0.5, "bn_scale", pattern="channel", exclude="logits"
+    )
+    assert masks["fc/kernel"].any(0).tolist() == [0, 0, 1, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("callback", [
+    lambda **kwargs: tfl.IterativeMagnitudePruning(
+        rounds=1, epochs_per_round=1, rate=0.5, monitor="loss", verbose=0,
+        **kwargs,
+    ),
+    lambda **kwargs: tfl.callbacks.GradualPruning(
+        tfl.sparsity_schedules.ConstantSparsity(0.5, 0, frequency=1), **kwargs
+    ),
+    lambda **kwargs: tfl.callbacks.EarlyBird(0.5, **kwargs),
+])
+def test_callbacks_give_criteria_their_data(callback, model, samples):
+    with pytest.raises(ValueError, match="'snip' needs data.*data=None"):
+        callback(criterion="snip")
+    callback(criterion=tfl.criteria.SNIP(data=samples))
+    seen = []
+
+    class Spy(tfl.criteria.SNIP):
+        def read(self, context):
+            seen.append(context.data)
+            return super().read(context)
+
+    pruner = callback(criterion=Spy(), data=samples)
+    model.fit(*samples, epochs=2, callbacks=[pruner], verbose=0)
+    assert seen and all(data is samples for data in seen)
+
+
+def test_rounds_prefer_the_data_of_the_criterion(model, samples):
+    replay = tfl.data.Replay(*samples, batch_size=16)
+    own = samples[0][:8], samples[1][:8]
+    imp = tfl.IterativeMagnitudePruning(
+        rounds=1, epochs_per_round=1, rate=0.5, monitor="loss", verbose=0,
+        data=replay, criterion=tfl.criteria.SNIP(own),
+        rewind="none",
+    )
+    trained = {}
+
+    class Keep(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 0:
+                trained.update(tfl.criteria.score(self.model, "snip", own))
+
+    model.fit(replay, epochs=2, callbacks=[imp, Keep()], verbose=0)
+    masks = imp.ticket(1).masks
+    expected = tfl.masks.select(trained, tfl.masks.count(masks))
+    for key in masks:
+        np.testing.assert_array_equal(masks[key], expected[key])

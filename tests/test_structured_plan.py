@@ -11,6 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from keras import layers
 
+from tf_lottery import criteria
 from tf_lottery import graph as graph_lib
 from tf_lottery import structured
 from tf_lottery import weights
@@ -67,11 +68,11 @@ def test_counts_by_hand():
     assert {g.name: len(g) for g in graph.groups} == {"stem": 16, "inner": 24}
 
 
-@pytest.mark.parametrize("criterion", ["magnitude", "l1", "l2"])
-def test_magnitude_of_a_group_is_the_mean_over_its_members(criterion):
+@pytest.mark.parametrize("norm", [None, "l1", "l2"])
+def test_magnitude_of_a_group_is_the_mean_over_its_members(norm):
     model = residual()
-    power = 1 if criterion == "l1" else 2
-    found = structured.score(graph_lib.trace(model), criterion)
+    power = 1 if norm == "l1" else 2
+    found = structured.score(graph_lib.trace(model), norm=norm)
     ids = graph_lib.trace(model).groups[0].classes
     stem, inner = value(model, "stem/kernel"), value(model, "inner/kernel")
     outer, logits = value(model, "outer/kernel"), value(model, "logits/kernel")
@@ -120,14 +121,25 @@ def test_bn_scale_spares_what_it_cannot_judge():
         structured.plan(dense(), ratio=0.5, criterion="bn_scale")
 
 
-def test_taylor_is_weight_times_gradient():
+@pytest.mark.parametrize(
+    "criterion, norm, of_slice",
+    [
+        ("taylor", None, lambda scores, axis: np.abs(scores).sum(axis)),
+        (
+            criteria.Taylor("signed"), "joint",
+            lambda scores, axis: scores.sum(axis) ** 2,
+        ),
+    ],
+)
+def test_taylor_is_weight_times_gradient(criterion, norm, of_slice):
     model = dense()
-    model.compile("sgd", "mse")
     rng = np.random.default_rng(0)
     x = rng.normal(size=(16, 6)).astype("float32")
     y = rng.normal(size=(16, 3)).astype("float32")
     graph = graph_lib.trace(model)
-    found = structured.score(graph, "taylor", data=(x, y))
+    found = structured.score(
+        graph, criterion, data=(x, y), loss="mse", norm=norm
+    )
     # By hand: backpropagation of the mean squared error.
     a, b = value(model, "a/kernel"), value(model, "b/kernel")
     c = value(model, "logits/kernel")
@@ -137,12 +149,44 @@ def test_taylor_is_weight_times_gradient():
     d2 = (d3 @ c.T) * (h2 > 0)
     d1 = (d2 @ b.T) * (h1 > 0)
     of_a, of_b = a * (x.T @ d1), b * (h1.T @ d2)
-    expected = (of_a.sum(0) ** 2 + of_b.sum(1) ** 2) / 2
+    expected = (of_slice(of_a, 0) + of_slice(of_b, 1)) / 2
     np.testing.assert_allclose(
         found[graph.groups[0].classes], expected, rtol=1e-3
     )
-    with pytest.raises(ValueError, match="needs `data`"):
+    with pytest.raises(ValueError, match="needs data"):
         structured.plan(model, ratio=0.5, criterion="taylor")
+
+
+@pytest.mark.parametrize("name", [c.name for c in criteria.ALL_CRITERIA])
+def test_every_criterion_plans(name):
+    """The scores of weights are those of `criteria.score`."""
+    inputs = keras.Input((6,))
+    x = layers.Dense(8, use_bias=False, name="a")(inputs)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    model = keras.Model(inputs, layers.Dense(3, name="logits")(x))
+    model.compile("sgd", "mse")
+    model.layers[2].gamma.assign(np.arange(8.0))
+    rng = np.random.default_rng(0)
+    start = {"a/kernel": rng.normal(size=(6, 8)),
+             "logits/kernel": rng.normal(size=(8, 3))}
+    needed = {"data": (rng.normal(size=(16, 6)), rng.normal(size=(16, 3))),
+              "snapshot": start}
+    plan = structured.plan(
+        model, ratio=0.5, criterion=name, norm="l1", **needed
+    )
+    if name in ("random", "bn_scale", "fpgm"):
+        assert len(kept_of(plan, "a")) == 4
+        return
+    scores = criteria.score(model, name, **needed)
+    units = scores["a/kernel"].sum(0) + scores["logits/kernel"].sum(1)
+    assert kept_of(plan, "a") == sorted(np.argsort(-units)[:4].tolist())
+
+
+def test_norms_are_checked():
+    with pytest.raises(ValueError, match="`norm` must be.*'l2'.*'linf'"):
+        structured.plan(dense(), ratio=0.5, norm="linf")
+    with pytest.raises(ValueError, match="not negative.*'small_final'"):
+        structured.plan(dense(), ratio=0.5, criterion="small_final", norm="l2")
 
 
 def test_a_callable_and_masks():
@@ -162,7 +206,7 @@ def test_a_callable_and_masks():
 def test_random_depends_on_the_seed():
     model = dense()
     kept = [
-        kept_of(structured.plan(model, ratio=0.5, criterion="random", seed=s),
+        kept_of(structured.plan(model, ratio=0.5, criterion=criteria.Random(s)),
                 "b")
         for s in (0, 0, 1)
     ]
@@ -170,7 +214,7 @@ def test_random_depends_on_the_seed():
 
 
 def test_unknown_criterion_names_all():
-    with pytest.raises(ValueError, match="magnitude.*fpgm"):
+    with pytest.raises(ValueError, match="fpgm.*magnitude"):
         structured.plan(dense(), ratio=0.5, criterion="nonsense")
 
 
@@ -184,7 +228,7 @@ def test_ratio_zero_keeps_everything():
 @given(
     ratio=st.floats(0, 0.99),
     round_to=st.sampled_from([1, 2, 3, 4, 8]),
-    scope=st.sampled_from(["group", "global"]),
+    scope=st.sampled_from(["layer", "global"]),
 )
 @settings(max_examples=25, deadline=None)
 def test_no_producer_is_emptied_and_all_are_round(ratio, round_to, scope):
@@ -310,7 +354,7 @@ def test_an_impossible_budget_says_what_is_possible():
         ({"ratio": 1.0}, "ratio"),
         ({"ratio": "half"}, "ratio"),
         ({"macs": 0}, "macs"),
-        ({"ratio": 0.5, "scope": "layer"}, "scope"),
+        ({"ratio": 0.5, "scope": "group"}, "scope"),
         ({"ratio": 0.5, "round_to": 0}, "round_to"),
         ({"ratio": 0.5, "exclude": "nowhere"}, "nowhere"),
     ],

@@ -43,6 +43,8 @@ class EarlyBird(keras.callbacks.Callback):
         include: Embeddings and depthwise kernels that are pruned too.
         collapse: What to do where all of a layer would go, see
             `tf_lottery.prune`. Defaults to `"keep-one"`.
+        data: What criteria look at that need data, see `tf_lottery.prune`.
+            Defaults to `None`.
 
     Attributes:
         distances: List of floats, one for each epoch but the first.
@@ -75,6 +77,7 @@ class EarlyBird(keras.callbacks.Callback):
         exclude=(),
         include=(),
         collapse="keep-one",
+        data=None,
     ):
         super().__init__()
         schedules.validate_rate(rate)
@@ -91,12 +94,13 @@ class EarlyBird(keras.callbacks.Callback):
         self.rate = rate
         self.threshold = threshold
         self.window = window
-        self.criterion = criteria.get(criterion)
+        self.criterion = criteria.get_for_training(criterion, data)
         self.scope = scope
         self.pattern = pattern
         self.exclude = exclude
         self.include = include
         self.collapse = collapse
+        self.data = data
         self.distances = []
 
     def on_train_begin(self, logs=None):
@@ -131,7 +135,7 @@ class EarlyBird(keras.callbacks.Callback):
 
     def _draw(self):
         held = constraints.current_masks(self._variables)
-        context = criteria.make_context(masks=held)
+        context = criteria.make_context(self.data, masks=held)
         masks = pruning.next_masks(
             self.criterion(self.model, self._variables, context),
             held,

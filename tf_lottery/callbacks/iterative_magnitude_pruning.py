@@ -93,7 +93,9 @@ class IterativeMagnitudePruning(pruner.Pruner):
             `"epoch"`, `"round"`, or an integer for every so many steps as
             well as at the end of a round. Defaults to `"epoch"`.
         data: The `tf_lottery.data.Replay` that `fit` trains on, so that it
-            follows rounds, rewinding and resuming. Defaults to `None`.
+            follows rounds, rewinding and resuming. A criterion that needs
+            data, and has none of its own, looks at it, or at any other that
+            `tf_lottery.prune` takes. Defaults to `None`.
         other_versions: Boolean, whether a run that other versions of Python,
             Keras or TensorFlow have begun is resumed all the same, with a
             warning. A finished one is read in any case. Defaults to `False`.
@@ -158,10 +160,13 @@ class IterativeMagnitudePruning(pruner.Pruner):
         _check_count("rounds", rounds)
         _check_count("epochs_per_round", epochs_per_round)
         schedules.validate_rate(rate, "rate")
-        if data is not None and not isinstance(data, data_lib.Replay):
+        criterion = criteria.get_for_training(criterion, data)
+        replay = data if isinstance(data, data_lib.Replay) else None
+        if data is not replay and not criterion.needs_data:
             raise TypeError(
                 "Argument `data` must be a `tf_lottery.data.Replay`; any "
-                "other data is given to `fit` alone. "
+                "other data is given to `fit` alone, or to a criterion that "
+                f"needs data, which '{criterion.name}' does not. "
                 f"Received: data={data!r} (of type {type(data)})"
             )
         if target_density is not None:
@@ -184,7 +189,7 @@ class IterativeMagnitudePruning(pruner.Pruner):
         self.rate = rate
         self.rewind = rewind
         self.scope = scope
-        self.criterion = criteria.get(criterion)
+        self.criterion = criterion
         self.pattern = pattern
         self.collapse = collapse
         self.exclude = exclude
@@ -195,6 +200,7 @@ class IterativeMagnitudePruning(pruner.Pruner):
         self.directory = directory
         self.save_freq = save_freq
         self.data = data
+        self._replay = replay
         self.seed = seed
         self.verbose = verbose
         self.other_versions = other_versions
@@ -339,8 +345,8 @@ class IterativeMagnitudePruning(pruner.Pruner):
         if self._clock.round_over:
             self._prune_and_rewind()
         self._clock.start_epoch(epoch)
-        if self.data is not None:
-            self.data.start(self._clock.round, self._clock.now)
+        if self._replay is not None:
+            self._replay.start(self._clock.round, self._clock.now)
         self._call("on_epoch_begin", self._clock.epoch, logs)
 
     def on_train_batch_begin(self, batch, logs=None):
@@ -494,7 +500,12 @@ class IterativeMagnitudePruning(pruner.Pruner):
                 f"rewinding point, step {clock.plan.rewind_step}. Choose an "
                 "earlier `rewind_to`, or more patient `round_callbacks`."
             )
-        context = criteria.make_context(snapshot=snapshot, masks=self._masks)
+        own = getattr(self.criterion, "data", None)
+        context = criteria.make_context(
+            self.data if own is None else own,
+            snapshot=snapshot,
+            masks=self._masks,
+        )
         masks = pruning.next_masks(
             self.criterion(model, self._variables, context),
             self._masks,
@@ -599,7 +610,7 @@ class IterativeMagnitudePruning(pruner.Pruner):
         if self.directory is None:
             return None
         self._session = session.Session(
-            self.directory, self.save_freq, self.data
+            self.directory, self.save_freq, self._replay
         )
         return self._session.open(self.model, plan, self.protocol())
 
@@ -629,8 +640,8 @@ class IterativeMagnitudePruning(pruner.Pruner):
         self._restoring = False
         self.model._initial_epoch = None
         batch = None
-        if self.data is not None and not self._clock.round_over:
-            batch = self.data.batch(self._clock.round, self._clock.now)
+        if self._replay is not None and not self._clock.round_over:
+            batch = self._replay.batch(self._clock.round, self._clock.now)
         self._session.restore_history(batch)
 
     def _call(self, hook, *args):
@@ -654,7 +665,7 @@ class IterativeMagnitudePruning(pruner.Pruner):
             "tolerance": self.tolerance,
             "monitor": self.monitor.name,
             "mode": self.monitor.mode,
-            "data": None if self.data is None else self.data.get_config(),
+            "data": self._replay and self._replay.get_config(),
             "seed": self.seed,
         }
 

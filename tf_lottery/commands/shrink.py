@@ -53,10 +53,12 @@ def _plan(model, arguments):
         model,
         **budget,
         criterion=arguments.criterion,
+        norm=arguments.norm,
         scope=arguments.scope,
         round_to=arguments.round_to,
         exclude=arguments.exclude or (),
         data=data,
+        loss=None if model.compiled else "sparse_categorical_crossentropy",
     )
 
 

@@ -31,11 +31,14 @@ from tf_lottery.criteria.random import Random as Random
 from tf_lottery.criteria.snip import SNIP as SNIP
 from tf_lottery.criteria.synflow import SynFlow as SynFlow
 from tf_lottery.criteria.taylor import Taylor as Taylor
+from tf_lottery.criteria.units import FPGM as FPGM
+from tf_lottery.criteria.units import BatchNormScale as BatchNormScale
+from tf_lottery.criteria.units import UnitCriterion as UnitCriterion
 from tf_lottery.criteria.woodfisher import WoodFisher as WoodFisher
 
 ALL_CRITERIA = (
     Magnitude, Random, LAMP, Lookahead, SNIP, GraSP, SynFlow, Taylor, OBD,
-    WoodFisher, *ALL_DECONSTRUCTED,
+    WoodFisher, FPGM, BatchNormScale, *ALL_DECONSTRUCTED,
 )
 _BY_NAME = {criterion.name: criterion for criterion in ALL_CRITERIA}
 
@@ -68,6 +71,24 @@ def get(identifier):
         f"{sorted(_BY_NAME)}, a `Criterion` or a callable. "
         f"Received: criterion={identifier!r}"
     )
+
+
+def get_for_training(identifier, data):
+    """Returns a criterion that scores while a model trains.
+
+    Args:
+        identifier: See `get`.
+        data: What it is going to be given, or `None`.
+
+    Returns:
+        A `Criterion`.
+
+    Raises:
+        ValueError: If the name is unknown, or it needs data and has none.
+    """
+    criterion = get(identifier)
+    criterion.check_data(data)
+    return criterion
 
 
 def score(

@@ -76,11 +76,7 @@ def batches_of(data, batches=None, batch_size=128, criterion="criterion"):
     _check_integer("batch_size", batch_size)
     if batches is not None:
         _check_integer("batches", batches)
-    if data is None:
-        raise ValueError(
-            f"Criterion '{criterion}' needs data. Expected: `data`, {_KINDS}. "
-            "Received: data=None"
-        )
+    check_given(data, criterion)
     function, length = _source(data, batch_size, criterion)
     if batches is None:
         if length == float("inf"):
@@ -90,6 +86,20 @@ def batches_of(data, batches=None, batch_size=128, criterion="criterion"):
             )
         return Batches(function, criterion)
     return Batches(_first(function, batches), criterion)
+
+
+def check_given(data, criterion):
+    """Raises a `ValueError` if there are no data.
+
+    Args:
+        data: See `batches_of`, or `None`.
+        criterion: String, the criterion's name.
+    """
+    if data is None:
+        raise ValueError(
+            f"Criterion '{criterion}' needs data. Expected: `data`, {_KINDS}. "
+            "Received: data=None"
+        )
 
 
 def len_of(structure):

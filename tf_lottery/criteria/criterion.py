@@ -37,12 +37,35 @@ class Criterion:
         name: String by which `tf_lottery.criteria.get` knows it.
         iterations: Integer, in how many steps `tf_lottery.prune` goes to the
             sparsity asked for, scoring again before each of them.
+        needs_data: Boolean, whether it looks at data.
         needs_snapshot: Boolean, whether it compares with earlier weights.
     """
 
     name = None
     iterations = 1
+    needs_data = False
     needs_snapshot = False
+
+    def check_data(self, data):
+        """Raises a `ValueError` if it needs data and there are none.
+
+        Args:
+            data: What it is going to be given, or `None`.
+        """
+
+    def score_units(self, graph, masks):
+        """Returns the scores of whole channels and units, higher = keep.
+
+        Args:
+            graph: `tf_lottery.graph.Graph`.
+            masks: Dict from weight key to boolean array, `True` = kept.
+
+        Returns:
+            Float array over the ids of the graph, NaN where there is no
+            score; `None`, as it is here, where a unit's score comes from
+            those of its weights.
+        """
+        return None
 
     def prepare(self, model, variables, context):
         """Returns a function that scores weights under given masks.

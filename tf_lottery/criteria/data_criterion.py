@@ -23,11 +23,18 @@ class DataCriterion(Criterion):
             Defaults to 128.
     """
 
+    needs_data = True
+
     def __init__(self, data=None, loss=None, batches=None, batch_size=128):
         self.data = data
         self.loss = loss
         self.batches = batches
         self.batch_size = batch_size
+
+    def check_data(self, data):
+        batches_lib.check_given(
+            self.data if data is None else data, self.name
+        )
 
     def read(self, context):
         """Returns the `Batches` to use."""

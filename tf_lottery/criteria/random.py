@@ -8,11 +8,12 @@ from tf_lottery.criteria.criterion import WeightCriterion
 
 
 class Random(WeightCriterion):
-    """Independent uniform scores.
+    """Independent uniform scores, of weights or of whole units.
 
     Args:
         seed: Integer. The scores of a weight depend on it and on the weight's
-            key only. Defaults to 0.
+            key only, those of units on the name of their group. Defaults to
+            0.
     """
 
     name = "random"
@@ -21,8 +22,17 @@ class Random(WeightCriterion):
         self.seed = seed
 
     def score_weight(self, key, values):
-        stream = (self.seed, zlib.crc32(key.encode()))
-        return np.random.default_rng(stream).random(values.shape, "float32")
+        return self._generator(key).random(values.shape, "float32")
+
+    def score_units(self, graph, masks):
+        scores = np.full(graph.size, np.nan)
+        for group in graph.groups:
+            generator = self._generator(group.name)
+            scores[group.classes] = generator.random(len(group.classes))
+        return scores
+
+    def _generator(self, name):
+        return np.random.default_rng((self.seed, zlib.crc32(name.encode())))
 
     def get_config(self):
         return {"seed": self.seed}

@@ -36,7 +36,7 @@ class Chooser:
     Args:
         graph: `tf_lottery.graph.Graph`.
         scores: Float array over ids, see `scores.score`.
-        scope: `"group"` or `"global"`.
+        scope: `"global"` or `"layer"`.
         round_to: Integer, the kept units of every producer are a multiple of
             it, or all.
         pinned: Set of class ids that are kept in any case.

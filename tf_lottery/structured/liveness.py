@@ -9,7 +9,7 @@ import collections
 
 import numpy as np
 
-from tf_lottery.structured import scores
+from tf_lottery.criteria import units
 
 
 class Liveness:
@@ -51,7 +51,7 @@ class Liveness:
         makers = [
             b
             for b in self.graph.bindings
-            if _makes(b) and not scores.is_bias(b)
+            if _makes(b) and not units.is_bias(b)
         ]
 
         def step(binding):
@@ -90,7 +90,7 @@ class Liveness:
             producers[np.unique(producer.ids)] += 1
         kernels = np.zeros(self.graph.size, int)
         for binding in self.graph.bindings:
-            if _makes(binding) and not scores.is_bias(binding):
+            if _makes(binding) and not units.is_bias(binding):
                 kernels[np.unique(binding.ids)] += 1
         return producers > kernels
 

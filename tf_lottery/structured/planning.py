@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tf_lottery import criteria
 from tf_lottery import graph as graph_lib
 from tf_lottery import holding
 from tf_lottery import weights as weights_lib
@@ -19,12 +20,14 @@ def plan(
     bytes=None,
     latency_ms=None,
     criterion="magnitude",
-    scope="group",
+    scope="layer",
     round_to=1,
     exclude=(),
     masks=None,
     data=None,
-    seed=0,
+    loss=None,
+    snapshot=None,
+    norm=None,
     inputs=None,
 ):
     """Plans which channels, units and heads of a model to remove.
@@ -50,19 +53,28 @@ def plan(
         latency_ms: Float, milliseconds for one sample at most, measured by
             TFLite on one thread of this machine, the model's own time in
             turns.
-        criterion: What units are worth, see `structured.score`. Scores are
+        criterion: See `tf_lottery.criteria.get`, and `structured.score` for
+            how the scores of weights become those of a unit. Those are
             divided by their mean over the group. Defaults to `"magnitude"`.
-        scope: `"group"` removes from every group alike, `"global"` ranks the
-            units of all groups together. Defaults to `"group"`.
+        scope: `"global"` ranks all units together, `"layer"` removes from
+            every layer alike; layers whose units go together, a group, count
+            as one. Defaults to `"layer"`.
         round_to: Integer, the number of units that a layer keeps is a
             multiple of it, or all it has. Defaults to 1.
         exclude: Layer names or patterns (`"logits"`, `"block*/conv"`) whose
             units are left alone; what they read may still shrink.
         masks: Dict from weight key to boolean array; pruned weights count as
             zero for the criterion. Defaults to those held on the model.
-        data: Tuple `(x, y)` or iterable of such batches, for criteria that
-            need them. Defaults to `None`.
-        seed: Integer, for random scores. Defaults to 0.
+        data: Arrays `(x, y)`, a `tf.data.Dataset` or a
+            `keras.utils.PyDataset`, for criteria that look at data. Defaults
+            to `None`.
+        loss: Loss function or its name, for criteria that follow gradients.
+            Defaults to the one the model was compiled with.
+        snapshot: Weights at an earlier moment, for criteria that look at how
+            far weights moved, see `tf_lottery.prune`. Defaults to `None`.
+        norm: What the scores of a unit's weights come to, `"l1"`, `"l2"` or
+            `"joint"`, see `structured.score`. Defaults to `None`: `"l2"` for
+            magnitudes, `"l1"` for the others.
         inputs: Batch in the structure the model takes, of which the shapes
             are read to measure `latency_ms`. Defaults to `None`: 64 along
             axes that the model leaves open.
@@ -97,16 +109,18 @@ def plan(
     _check(scope, round_to)
     masks = holding.masks_of(model) if masks is None else masks
     graph = graph_lib.trace(model)
-    scores = scores_lib.score(graph, criterion, masks, data, seed)
-    pinned, frozen = _pinned(graph, exclude, scores, criterion)
+    criterion = criteria.get(criterion)
+    scores = scores_lib.score(
+        graph, criterion, masks, data, loss, snapshot, norm
+    )
+    pinned, frozen = _pinned(graph, exclude, scores, criterion.name)
     chooser = choosing.Chooser(graph, scores, scope, round_to, pinned)
-    named = isinstance(criterion, str)
     arguments = {
-        "criterion": criterion if named else repr(criterion),
+        "criterion": criterion.name,
+        "norm": norm,
         "scope": scope,
         "round_to": round_to,
         "exclude": [exclude] if isinstance(exclude, str) else list(exclude),
-        "seed": seed,
     }
     costs = costs_lib.Costs(graph)
     return budgets.plan_within(
@@ -115,9 +129,9 @@ def plan(
 
 
 def _check(scope, round_to):
-    if scope not in ("group", "global"):
+    if scope not in ("global", "layer"):
         raise ValueError(
-            "Argument `scope` must be 'group' or 'global'. "
+            "Argument `scope` must be 'global' or 'layer'. "
             f"Received: scope={scope!r}"
         )
     if (
@@ -147,7 +161,7 @@ def _pinned(graph, exclude, scores, criterion):
         ids = producer.ids[producer.ids != 0]
         for mask, reason in (
             (excluded, "excluded"),
-            (unscored, f"no score by criterion {criterion!r}"),
+            (unscored, f"no score by criterion '{criterion}'"),
         ):
             own = ids[mask[ids]]
             if len(own):

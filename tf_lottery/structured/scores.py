@@ -1,218 +1,149 @@
-"""What each class of slices is worth: criteria on whole groups."""
+"""Scores of channels and units: a norm of what their weights score."""
 
-import zlib
-
-import keras
 import numpy as np
-from keras import ops
 
 from tf_lottery import criteria
-from tf_lottery.structured import taylor
+from tf_lottery.criteria import units
+
+NORMS = ("l1", "l2", "joint")
 
 
-def score(graph, criterion="magnitude", masks=None, data=None, seed=0):
+def score(
+    graph,
+    criterion="magnitude",
+    masks=None,
+    data=None,
+    loss=None,
+    snapshot=None,
+    norm=None,
+):
     """Returns the score of every class of a graph; higher = keep.
 
     A weight is a member of a class where slices of it go with the class,
     kernels that make its units as well as kernels that read them; biases and
-    the weights of normalisation do not count. The score of a class is the
-    mean over its members.
+    the weights of normalisation do not count. The criterion scores the
+    weights as everywhere else, a norm makes one number of each slice, and
+    the score of a class is the mean over its members. `"fpgm"`, `"bn_scale"`
+    and `"random"` score whole units, without a norm.
 
     Args:
         graph: `tf_lottery.graph.Graph`.
-        criterion: What a member's slice contributes:
-
-            - `"magnitude"` or `"l2"`: the sum of its squares;
-            - `"l1"`: the sum of its absolute values (Li et al. 2017,
-              https://arxiv.org/abs/1608.08710);
-            - `"fpgm"`: the sum of its distances to all other slices of the
-              kernel that makes the units (He et al. 2019, eq. 4 and 6,
-              https://arxiv.org/abs/1811.00250);
-            - `"bn_scale"`: the absolute scale of batch normalisation (Liu et
-              al. 2017, https://arxiv.org/abs/1708.06519); classes without
-              one have no score and stay;
-            - `"taylor"`: the square of the sum of weight times gradient
-              (Molchanov et al. 2019, eq. 8, https://arxiv.org/abs/1906.10771),
-              averaged over batches; needs `data` and a compiled model;
-            - `"random"`: a uniform number for each class;
-            - the name of another criterion of `tf_lottery.criteria`, or a
-              callable `f(model, variables)` that takes a dict from weight
-              key to variable and returns a dict from weight key to array:
-              the sum of the slice.
-
-            Defaults to `"magnitude"`.
+        criterion: See `tf_lottery.criteria.get`. Defaults to `"magnitude"`.
         masks: Dict from weight key to boolean array; pruned weights count as
             zero. Defaults to none.
-        data: Tuple `(x, y)` or iterable of such batches, for `"taylor"`.
-        seed: Integer, for `"random"`. Defaults to 0.
+        data: See `tf_lottery.prune`. Defaults to `None`.
+        loss: See `tf_lottery.prune`. Defaults to the one the model was
+            compiled with.
+        snapshot: See `tf_lottery.prune`. Defaults to `None`.
+        norm: What the scores of a slice come to:
+
+            - `"l1"`: their sum. Of magnitudes it is the L1 norm (Li et al.
+              2017, https://arxiv.org/abs/1608.08710);
+            - `"l2"`: the sum of their squares, for scores that are not
+              negative. Of magnitudes it is Torch-Pruning's default (Fang et
+              al. 2023, https://arxiv.org/abs/2301.12900);
+            - `"joint"`: the square of their sum. Of `Taylor("signed")` it is
+              the effect of removing the slice at once (Molchanov et al. 2019,
+              eq. 9, https://arxiv.org/abs/1906.10771).
+
+            Defaults to `None`: `"l2"` for magnitudes, `"l1"` for the others.
 
     Returns:
         Float array over the ids of the graph, NaN where there is no score.
 
     Raises:
-        ValueError: If the criterion is unknown, its data are missing, or a
-            score is not finite.
+        ValueError: If an argument is invalid, what the criterion needs is
+            missing, or a score is not finite.
+
+    Example:
+
+    >>> import keras, numpy as np, tf_lottery as tfl
+    >>> model = keras.Sequential([
+    ...     keras.Input((1,)), keras.layers.Dense(2, name="fc"),
+    ...     keras.layers.Dense(1, name="logits")])
+    >>> model.set_weights([np.array([[1.0, -2.0]]), np.zeros(2),
+    ...                    np.array([[3.0], [2.0]]), np.zeros(1)])
+    >>> graph = tfl.graph.trace(model)
+    >>> score(graph)[graph.ids].tolist()
+    [5.0, 4.0]
+    >>> score(graph, norm="l1")[graph.ids].tolist()
+    [2.0, 2.0]
     """
-    masks = masks or {}
-    if criterion == "random":
-        scores = _random(graph, seed)
-    elif criterion == "bn_scale":
-        scores = _bn_scale(graph)
-    elif criterion == "fpgm":
-        scores = _mean(graph, _makers(graph), _fpgm(masks))
-    elif criterion == "taylor":
-        scores = taylor.score(graph, kernels(graph), data)
-    else:
-        scores = _weights(graph, criterion, masks)
-    _check(graph, scores, criterion)
+    rule, masks = criteria.get(criterion), masks or {}
+    if norm is not None and norm not in NORMS:
+        raise ValueError(
+            f"Argument `norm` must be one of {NORMS}. "
+            f"Received: norm={norm!r}"
+        )
+    scores = rule.score_units(graph, masks)
+    if scores is None:
+        found = _weights(graph, rule, masks, data, loss, snapshot)
+        scores = _reduced(graph, rule, found, norm or _norm_of(rule))
+    _check(graph, scores, rule)
     return scores
 
 
-def _check(graph, scores, criterion):
+def kernels(graph):
+    """Returns the bindings that criteria count."""
+    return [b for b in graph.bindings if not units.is_bias(b)]
+
+
+def _norm_of(rule):
+    magnitude = isinstance(rule, criteria.Magnitude) and rule.order == 1
+    return "l2" if magnitude else "l1"
+
+
+def _weights(graph, rule, masks, data, loss, snapshot):
+    """The scores of all kernels, those of pruned weights 0."""
+    variables = {b.key: b.variable for b in kernels(graph)}
+    masks = {
+        key: masks.get(key, np.ones(tuple(variable.shape), bool))
+        for key, variable in variables.items()
+    }
+    context = criteria.make_context(data, loss, snapshot, masks)
+    found = rule(graph.model, variables, context)
+    missing = [key for key in variables if key not in found]
+    if missing:
+        raise ValueError(
+            "A criterion must score every weight it is given. Received no "
+            f"scores of: {missing[:8]}"
+        )
+    return {
+        key: np.where(mask, np.asarray(found[key]), 0)
+        for key, mask in masks.items()
+    }
+
+
+def _reduced(graph, rule, found, norm):
+    negative = [key for key, scores in found.items() if (scores < 0).any()]
+    if norm == "l2" and negative:
+        raise ValueError(
+            "Units by norm 'l2' need scores that are not negative; use norm "
+            "'l1', the sum. Received: negative scores by criterion "
+            f"'{rule.name}' of {negative[:8]}"
+        )
+
+    def reduce(binding):
+        scores, ids = found[binding.key].astype("float64"), binding.ids
+        if norm == "l2":
+            scores = np.square(scores)
+        rest = [i for i in range(scores.ndim) if i != binding.axis]
+        scores = scores.sum(axis=tuple(rest))
+        if norm == "joint":
+            # All slices of a class go at once.
+            scores = scores * np.bincount(ids, scores, graph.size)[ids]
+        return scores
+
+    return units.mean(graph, [(b, reduce(b)) for b in kernels(graph)])
+
+
+def _check(graph, scores, rule):
     wrong = np.isinf(scores)
     wrong[0] = False
     if wrong.any():
         keys = [b.key for b in graph.bindings if wrong[b.ids].any()]
         raise ValueError(
             "Scores must be finite; weights or data hold NaN or infinity. "
-            f"Received: scores by criterion {criterion!r} that are not, of "
+            f"Received: scores by criterion '{rule.name}' that are not, of "
             f"units of {', '.join(map(repr, keys[:8]))}."
         )
-
-
-def kernels(graph):
-    """Returns the bindings that criteria count."""
-    return [b for b in graph.bindings if not is_bias(b)]
-
-
-def is_bias(binding):
-    """Whether a weight is a bias or a vector, which no criterion counts."""
-    return len(binding.variable.shape) < 2 or binding.variable.name == "bias"
-
-
-def value_of(binding, masks=None):
-    """Returns the weight of a binding as an array, pruned weights zero."""
-    value = ops.convert_to_numpy(binding.variable)
-    mask = (masks or {}).get(binding.key)
-    return value if mask is None else np.where(mask, value, 0)
-
-
-def _weights(graph, criterion, masks):
-    members = kernels(graph)
-    if criterion in ("magnitude", "l2"):
-        return _mean(graph, members, _per_weight(masks, np.square))
-    if criterion == "l1":
-        return _mean(graph, members, _per_weight(masks, np.abs))
-    rule = _criterion(criterion)
-    found = rule(graph.model, {b.key: b.variable for b in members})
-    missing = [b.key for b in members if b.key not in found]
-    if missing:
-        raise ValueError(
-            "A criterion must score every weight it is given. Received no "
-            f"scores of: {missing[:8]}"
-        )
-
-    def reduce(binding):
-        scores = np.where(
-            masks.get(binding.key, True), np.asarray(found[binding.key]), 0
-        )
-        return _sum_but(scores, binding.axis)
-
-    return _mean(graph, members, reduce)
-
-
-def _criterion(criterion):
-    try:
-        return criteria.get(criterion)
-    except ValueError as error:
-        raise ValueError(
-            f"{error} Or one for whole groups: 'magnitude', 'l1', 'l2', "
-            "'bn_scale', 'fpgm', 'taylor', 'random'."
-        ) from None
-
-
-def _per_weight(masks, function):
-    def reduce(binding):
-        value = value_of(binding, masks).astype("float64")
-        return _sum_but(function(value), binding.axis)
-
-    return reduce
-
-
-def _sum_but(values, axis):
-    rest = tuple(i for i in range(values.ndim) if i != axis)
-    return values.sum(axis=rest, dtype="float64")
-
-
-def _mean(graph, members, reduce):
-    """Mean over the members of each class of what `reduce` says of them."""
-    total = np.zeros(graph.size)
-    count = np.zeros(graph.size)
-    for binding in members:
-        ids = np.asarray(binding.ids)
-        if not ids.any():
-            continue
-        total += np.bincount(ids, reduce(binding), graph.size)
-        count += np.bincount(ids, minlength=graph.size) > 0
-    with np.errstate(invalid="ignore", divide="ignore"):
-        scores = np.where(count > 0, total / count, np.nan)
-    if np.isnan(total).any():
-        scores[np.isnan(total)] = np.inf
-    return scores
-
-
-def _makers(graph):
-    return [b for b in kernels(graph) if b.kind in ("out", "zero")]
-
-
-def _fpgm(masks):
-    def reduce(binding):
-        value = value_of(binding, masks).astype("float64")
-        rows = np.moveaxis(value, binding.axis, 0)
-        return distances(rows.reshape(len(rows), -1)).sum(axis=1)
-
-    return reduce
-
-
-def distances(rows):
-    """Returns the Euclidean distance of every pair of rows.
-
-    Args:
-        rows: Array of shape `(n, d)`.
-
-    Returns:
-        Float array of shape `(n, n)`.
-    """
-    # Around their mean, so that little is lost in the difference of squares.
-    rows = rows - rows.mean(axis=0)
-    squares = np.square(rows).sum(axis=1)
-    products = rows @ rows.T
-    found = squares[:, None] + squares[None, :] - 2 * products
-    np.fill_diagonal(found, 0)
-    return np.sqrt(np.maximum(found, 0))
-
-
-def _bn_scale(graph):
-    members = [
-        b
-        for b in graph.bindings
-        if isinstance(b.layer, keras.layers.BatchNormalization)
-        and b.variable is b.layer.gamma
-    ]
-    if not any(np.any(b.ids) for b in members):
-        raise ValueError(
-            "Criterion 'bn_scale' needs a `BatchNormalization` with a scale "
-            f"behind some prunable unit. Received: model "
-            f"'{graph.model.name}', which has none."
-        )
-    return _mean(graph, members, lambda b: np.abs(value_of(b).astype(float)))
-
-
-def _random(graph, seed):
-    scores = np.full(graph.size, np.nan)
-    for group in graph.groups:
-        generator = np.random.default_rng(
-            (seed, zlib.crc32(group.name.encode()))
-        )
-        scores[group.classes] = generator.random(len(group.classes))
-    return scores

@@ -5,12 +5,14 @@ The library is what decides; a test holds these names equal to its own.
 
 DATASETS = ("cifar10", "cifar100", "digits", "fashion_mnist", "mnist")
 CRITERIA = (
-    "grasp", "lamp", "large_final", "lookahead", "magnitude", "obd", "random",
-    "small_final", "snip", "synflow", "taylor", "woodfisher",
+    "bn_scale", "fpgm", "grasp", "lamp", "large_final", "lookahead",
+    "magnitude", "obd", "random", "small_final", "snip", "synflow", "taylor",
+    "woodfisher",
 )
 COLLAPSE = ("keep-one", "warn", "error")
 SCOPES = ("global", "layer", "uniform+", "erk", "er")
-UNIT_SCOPES = ("group", "global")
+UNIT_SCOPES = ("global", "layer")
+NORMS = ("l1", "l2", "joint")
 TARGETS = ("auto", "size", "flash", "cpu", "arm", "micro")
 QUANTIZE = ("float16", "dynamic", "int8", "auto")
 TUNERS = ("random", "hyperband", "bayesian")

@@ -24,21 +24,24 @@ def add_parser(commands):
     )
     shared.add_model(parser)
     _add_budgets(parser.add_mutually_exclusive_group(required=True))
-    parser.add_argument(
-        "--criterion", default="magnitude", metavar="CRITERION",
-        help="what units are worth: magnitude, l1, fpgm, bn_scale, taylor, "
-        "random, or a criterion of `tf-lottery prune`",
+    shared.add_name(
+        parser, "--criterion", "criterion", names.CRITERIA, "magnitude"
     )
     shared.add_name(
-        parser, "--scope", "scope", names.UNIT_SCOPES, "group",
-        "from every group alike, or all units ranked together",
+        parser, "--norm", "norm", names.NORMS,
+        help="what the scores of a unit's weights come to (default: l2 for "
+        "magnitude, l1 otherwise)",
+    )
+    shared.add_name(
+        parser, "--scope", "scope", names.UNIT_SCOPES, "layer",
+        "all units ranked together, or from every layer alike",
     )
     parser.add_argument(
         "--round-to", type=int, default=1, metavar="N",
         help="keep multiples of N units",
     )
     shared.add_exclude(parser, "layers whose units stay, by name or pattern")
-    shared.add_data(parser, "for the criterion taylor")
+    shared.add_data(parser, "for criteria that look at data")
     parser.add_argument(
         "--save-plan", metavar="FILE", type=readers.new_file(".json"),
         help="write the plan as JSON, for another checkpoint of the model",
