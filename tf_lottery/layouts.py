@@ -10,18 +10,9 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-import keras
 import numpy as np
 
-_TRANSPOSED_LAYERS = (
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-)
-_DEPTHWISE_LAYERS = (
-    keras.layers.DepthwiseConv1D,
-    keras.layers.DepthwiseConv2D,
-)
+from tf_lottery import layer_kinds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,21 +170,5 @@ def layouts_of(weights: Iterable) -> dict[str, Layout]:
 
 
 def _of_variable(layer, variable):
-    ndim = len(variable.shape)
-    if isinstance(layer, keras.layers.EinsumDense):
-        return _of_equation(layer.equation)
-    if isinstance(layer, _TRANSPOSED_LAYERS):
-        return Layout((ndim - 1,), (ndim - 2,))
-    depthwise = isinstance(layer, _DEPTHWISE_LAYERS)
-    if depthwise or variable is getattr(layer, "depthwise_kernel", None):
-        return Layout(tuple(range(ndim - 2)), (ndim - 2, ndim - 1))
-    return default(ndim)
-
-
-def _of_equation(equation):
-    terms, output = equation.split("->")
-    kernel = terms.split(",")[1]
-    return Layout(
-        tuple(a for a, label in enumerate(kernel) if label not in output),
-        tuple(a for a, label in enumerate(kernel) if label in output),
-    )
+    axes = layer_kinds.axes(layer, variable)
+    return default(len(variable.shape)) if axes is None else Layout(*axes)

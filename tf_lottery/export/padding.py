@@ -2,8 +2,6 @@
 
 import keras
 
-_CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
-
 
 def explicit_padding(model):
     """Returns a copy whose stride-2 convolutions pad every side alike.
@@ -57,7 +55,9 @@ def explicit_padding(model):
 
 
 def _strided(layer):
-    return isinstance(layer, _CONVOLUTIONS) and (
+    return isinstance(
+        layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+    ) and (
         tuple(layer.strides) == (2, 2) and layer.data_format == "channels_last"
         and all(size % 2 for size in layer.kernel_size)
     )

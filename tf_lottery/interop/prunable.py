@@ -2,19 +2,17 @@
 
 import keras
 
+from tf_lottery import layer_kinds
+
 _RECURRENT = ("kernel", "recurrent_kernel")
 _ATTENTION = ("query_dense", "key_dense", "value_dense", "output_dense")
+# Neither depthwise convolutions nor those of one dimension transposed.
 _NAMES = {
-    keras.layers.Conv1D: "kernel",
-    keras.layers.Conv2D: "kernel",
-    keras.layers.Conv2DTranspose: "kernel",
-    keras.layers.Conv3D: "kernel",
-    keras.layers.Conv3DTranspose: "kernel",
-    keras.layers.SeparableConv1D: "pointwise_kernel",
-    keras.layers.SeparableConv2D: "pointwise_kernel",
-    keras.layers.Dense: "kernel",
+    **dict.fromkeys(layer_kinds.LINEAR, "kernel"),
+    **dict.fromkeys(layer_kinds.SEPARABLE, "pointwise_kernel"),
     keras.layers.Embedding: "embeddings",
 }
+del _NAMES[keras.layers.Conv1DTranspose]
 
 
 def prunable(layer):

@@ -8,18 +8,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_lottery import layer_kinds
 from tf_lottery import weights as weights_lib
 from tf_lottery.paths import reachability
 from tf_lottery.paths import values as values_lib
 from tf_lottery.paths.values import Value
 
-_NORMALIZATION_LAYERS = (
-    keras.layers.BatchNormalization,
-    keras.layers.GroupNormalization,
-    keras.layers.LayerNormalization,
-    keras.layers.RMSNormalization,
-    keras.layers.UnitNormalization,
-)
 # What a free dimension becomes, by the rank of the input: large enough for
 # every weight of a kernel to meet data in the smallest feature map.
 _SIZES = {2: 32, 3: 64, 4: 128, 5: 32}
@@ -169,7 +163,7 @@ def _without_normalization(model):
 
     Their means would make every unit depend on its dead neighbours.
     """
-    calls = [kind.call for kind in _NORMALIZATION_LAYERS]
+    calls = [kind.call for kind in layer_kinds.NORMALIZATIONS]
     # Past Keras' `__setattr__`, which would track what it is given.
     attributes = [
         vars(layer) for layer in model._flatten_layers()

@@ -12,18 +12,11 @@ import numpy as np
 from keras import ops
 from keras import tree
 
+from tf_lottery import layer_kinds
 from tf_lottery.graph import functional
 from tf_lottery.structured import inputs as inputs_lib
 from tf_lottery.structured import rebuilding
 
-_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-_LINEAR = (
-    keras.layers.Dense,
-    *_CONVOLUTIONS,
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-)
 _ROUNDING = 1e-12
 
 
@@ -53,7 +46,7 @@ def inputs_of_layers(graph, weights, inputs=None):
             is_tensor = ops.is_tensor
             inner = functional.ordered(nested, args, kwargs, is_tensor)
             return functional.run(nested, inner, call)
-        if isinstance(operation, _LINEAR):
+        if isinstance(operation, layer_kinds.LINEAR):
             value = ops.convert_to_numpy(args[0] if args else kwargs["inputs"])
             if getattr(operation, "data_format", None) == "channels_first":
                 value = np.moveaxis(value, 1, -1)
@@ -96,7 +89,7 @@ class Constants:
             not the same everywhere; `None` if they cannot be seen.
         """
         layer, found = binding.layer, self._seen.get(binding.key)
-        if not found or not isinstance(layer, _LINEAR):
+        if not found or not isinstance(layer, layer_kinds.LINEAR):
             return None
         rows = np.concatenate([x.reshape(-1, x.shape[-1]) for x in found])
         if rows.shape[1] != len(binding.ids):
@@ -135,7 +128,8 @@ def is_exact(layer):
     """Whether a layer treats a constant input alike at every position."""
     if isinstance(layer, keras.layers.Dense):
         return True
-    if not isinstance(layer, _CONVOLUTIONS) or layer.groups != 1:
+    convolution = isinstance(layer, layer_kinds.CONVOLUTIONS)
+    if not convolution or layer.groups != 1:
         return False
     return layer.padding == "valid" or all(n == 1 for n in layer.kernel_size)
 

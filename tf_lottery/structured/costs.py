@@ -7,20 +7,11 @@ import keras
 import numpy as np
 from keras import tree
 
+from tf_lottery import layer_kinds
 from tf_lottery import weights as weights_lib
 from tf_lottery.graph import functional
 
 BYTES_PER_PARAMETER = 4
-_ATTENTION = tuple(
-    getattr(keras.layers, name)
-    for name in ("MultiHeadAttention", "GroupQueryAttention")
-    if hasattr(keras.layers, name)
-)
-_TRANSPOSED = (
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-)
 
 
 class Costs:
@@ -129,7 +120,7 @@ class Costs:
     def _count_call(self, layer, inputs, outputs):
         while getattr(layer, "transparent", False):
             layer = layer.layer
-        if isinstance(layer, _ATTENTION):
+        if isinstance(layer, layer_kinds.ATTENTION):
             return self._count_attention(layer, inputs, outputs)
         if isinstance(layer, keras.layers.Embedding):
             return
@@ -161,7 +152,7 @@ def _positions(layer, inputs, outputs):
     inner = layer
     while isinstance(inner, keras.layers.Wrapper):
         inner = inner.layer
-    tensor = inputs if isinstance(inner, _TRANSPOSED) else outputs
+    tensor = inputs if isinstance(inner, layer_kinds.TRANSPOSED) else outputs
     shape = list(tensor.shape[1:])
     if isinstance(layer, keras.layers.EinsumDense):
         return _einsum_positions(layer, inputs.shape)

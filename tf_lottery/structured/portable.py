@@ -10,9 +10,6 @@ import keras
 import numpy as np
 from keras import ops
 
-_CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.Conv3D)
-
-
 _SCALES = ("_inverse_sqrt_key_dim", "_inverse_sqrt_head_dim")
 
 
@@ -26,7 +23,7 @@ def make_portable(layer):
     for name in _SCALES:
         if isinstance(getattr(layer, name, None), float):
             setattr(layer, name, np.float64(getattr(layer, name)))
-    if isinstance(layer, _CONVOLUTIONS):
+    if isinstance(layer, (keras.layers.Conv2D, keras.layers.Conv3D)):
         _make_convolution_portable(layer)
 
 

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from tf_lottery import layer_kinds
 from tf_lottery.graph.registry import register_rule
 from tf_lottery.graph.rules import activations
 
@@ -43,7 +44,7 @@ def embedding(call):
     return call.place(out, -1, len(x.shape) + 1)
 
 
-@register_rule(keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+@register_rule(*layer_kinds.CONVOLUTIONS)
 def convolution(call):
     """Reads and makes channels, all of them or within groups."""
     x, layer = call.inputs[0], call.layer
@@ -79,11 +80,7 @@ def _grouped(call, x, into, axis):
     return _made(call, x, out, axis, "filters")
 
 
-@register_rule(
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-)
+@register_rule(*layer_kinds.TRANSPOSED)
 def transposed_convolution(call):
     """As a convolution, with the axes of the kernel exchanged."""
     x, layer = call.inputs[0], call.layer
@@ -94,7 +91,7 @@ def transposed_convolution(call):
     return _made(call, x, out, axis, "filters")
 
 
-@register_rule(keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+@register_rule(*layer_kinds.DEPTHWISE)
 def depthwise_convolution(call):
     """Every channel passes, or becomes several."""
     x, layer = call.inputs[0], call.layer
@@ -105,7 +102,7 @@ def depthwise_convolution(call):
     return _made(call, x, out, axis, None, "pass")
 
 
-@register_rule(keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+@register_rule(*layer_kinds.SEPARABLE)
 def separable_convolution(call):
     """A depthwise convolution, then one of single points."""
     x, layer = call.inputs[0], call.layer

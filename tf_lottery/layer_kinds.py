@@ -1,0 +1,93 @@
+"""Kinds of Keras layers that have kernels, and where their axes lie."""
+
+import keras
+
+CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+TRANSPOSED = (
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+LINEAR = (keras.layers.Dense, *CONVOLUTIONS, *TRANSPOSED)
+ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
+NORMALIZATIONS = (
+    keras.layers.BatchNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.RMSNormalization,
+    keras.layers.UnitNormalization,
+)
+
+
+def kernels(layer):
+    """Returns the weights of a layer that multiply what it reads.
+
+    Args:
+        layer: A built `keras.layers.Layer`. One of your own says by a method
+            `get_prunable_weights` what it has.
+
+    Returns:
+        List of `keras.Variable`.
+    """
+    if hasattr(layer, "get_prunable_weights"):
+        return list(layer.get_prunable_weights())
+    if isinstance(layer, SEPARABLE):
+        return [layer.depthwise_kernel, layer.pointwise_kernel]
+    if isinstance(layer, keras.layers.Embedding):
+        return [layer.embeddings]
+    if hasattr(layer, "recurrent_kernel"):
+        return [layer.kernel, layer.recurrent_kernel]
+    if isinstance(layer, (*LINEAR, *DEPTHWISE, keras.layers.EinsumDense)):
+        return [layer.kernel]
+    return []
+
+
+def axes(layer, variable):
+    """Returns the axes that a kernel sums over, and those that it makes.
+
+    Args:
+        layer: The `keras.layers.Layer` that owns the kernel.
+        variable: `keras.Variable`, the kernel.
+
+    Returns:
+        Pair of tuples of integers, or `None` for a layer of unknown kind and
+        where the input is the last axis but one and the output the last. A
+        depthwise kernel sums over its positions.
+    """
+    ndim = len(variable.shape)
+    if isinstance(layer, keras.layers.EinsumDense):
+        return _axes_of_equation(layer.equation)
+    if isinstance(layer, TRANSPOSED):
+        return (ndim - 1,), (ndim - 2,)
+    if isinstance(layer, DEPTHWISE) or _is_first(layer, variable):
+        return tuple(range(ndim - 2)), (ndim - 2, ndim - 1)
+    return None
+
+
+def is_depthwise(layer, variable):
+    """Returns whether every output of a kernel reads a single channel.
+
+    Args:
+        layer: The `keras.layers.Layer` that owns the kernel.
+        variable: `keras.Variable`, the kernel.
+    """
+    one_each = getattr(layer, "groups", 1) > 1 and variable.shape[-2] == 1
+    return (
+        isinstance(layer, DEPTHWISE) or _is_first(layer, variable) or one_each
+    )
+
+
+def _is_first(layer, variable):
+    """Whether it is the first kernel of a separable convolution."""
+    return variable is getattr(layer, "depthwise_kernel", None)
+
+
+def _axes_of_equation(equation):
+    terms, output = equation.split("->")
+    labels = terms.split(",")[1]
+    return (
+        tuple(a for a, label in enumerate(labels) if label not in output),
+        tuple(a for a, label in enumerate(labels) if label in output),
+    )
