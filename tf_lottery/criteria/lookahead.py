@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from tf_lottery.criteria import neighbours
+from tf_lottery.criteria.channel_flow import Flow
+from tf_lottery.criteria.channel_flow import Linear
+from tf_lottery.criteria.channel_flow import values_of
 from tf_lottery.criteria.criterion import Criterion
-from tf_lottery.criteria.network_steps import Network
 
 
 class Lookahead(Criterion):
@@ -62,23 +63,19 @@ class Lookahead(Criterion):
         self.epsilon = epsilon
 
     def prepare(self, model, variables, context):
-        network = Network(model, self.epsilon)
+        flow = Flow(model, self.epsilon)
         keys = {id(variable): key for key, variable in variables.items()}
-        seen = {
-            id(step.variable)
-            for step in network.steps
-            if isinstance(step, neighbours.Linear)
-        }
-        unseen = [key for number, key in keys.items() if number not in seen]
+        steps = [s for s in flow.steps if isinstance(s, Linear)]
+        unseen = keys.keys() - {id(step.variable) for step in steps}
         if unseen:
             raise ValueError(
                 f"Criterion '{self.name}' does not know how these weights "
-                f"connect channels: {unseen}. Leave their layers out "
-                "(`exclude=`) or use another criterion."
+                f"connect channels: {sorted(keys[i] for i in unseen)}. Leave "
+                "their layers out (`exclude=`) or use another criterion."
             )
 
         def scores(masks):
-            return _scores(network, variables, keys, masks)
+            return _scores(flow, steps, keys, masks)
 
         return scores
 
@@ -86,29 +83,81 @@ class Lookahead(Criterion):
         return {"epsilon": self.epsilon}
 
 
-def _scores(network, variables, keys, masks):
-    steps = [s for s in network.steps if isinstance(s, neighbours.Linear)]
-
+def _scores(flow, steps, keys, masks):
     def squares(step):
-        values = neighbours.values_of(step.variable)
+        values = values_of(step.variable)
         key = keys.get(id(step.variable))
         if key is not None:
             values[~masks[key]] = 0
         return np.square(values, out=values)
 
-    norms = {step: step.norms(squares(step)) for step in steps}
-    back = neighbours.look_back(network.steps, network.inputs, norms)
-    ahead = neighbours.look_ahead(
-        network.steps, network.inputs, network.outputs, norms
-    )
-    found = {}
+    norms = {step: _norms(step, squares(step)) for step in steps}
+    back, ahead = _look_back(flow, norms), _look_ahead(flow, norms)
+    found = dict.fromkeys(keys.values(), 0.0)
     for step in steps:
         key = keys.get(id(step.variable))
-        if key is None:
+        if key is not None:
+            score = squares(step) * back[step.into][step.rows]
+            score *= ahead[step.out][step.columns]
+            found[key] = found[key] + score
+    return found
+
+
+def _look_back(flow, norms):
+    """The sum over what comes before each channel, by id.
+
+    Beside squared norms, which normalisation scales, identities and missing
+    neighbours are counted, which it does not.
+    """
+    found = np.zeros((2, len(flow.is_identity)))
+    found[1] = 1
+    for step in flow.steps:
+        found[:, step.out] = 0
+    for step in flow.steps:
+        if step in norms:
+            # What is before a weight cannot be seen from behind.
+            found[0, step.out] = norms[step][1]
+        else:
+            found[:, step.out] += _carried(flow, step, found[:, step.into])
+    return found.sum(0)
+
+
+def _look_ahead(flow, norms):
+    """The sum over what reads each channel, by id."""
+    found = np.zeros((2, len(flow.is_identity)))
+    for ids in flow.outputs:
+        found[1, ids] += 1
+    for step in reversed(flow.steps):
+        if step in norms:
+            np.add.at(found[0], step.into, norms[step][0])
             continue
-        score = squares(step)
-        if step.inputs:
-            score *= back[step.inputs[0]][step.rows]
-        score *= ahead[step.output][step.columns]
-        found[key] = found[key] + score if key in found else score
-    return {key: found[key] for key in variables}
+        squares, counts = _carried(flow, step, found[:, step.out])
+        np.add.at(found[0], step.into, squares)
+        # All places of a channel count once.
+        places = np.bincount(step.into)[step.into]
+        np.add.at(found[1], step.into, counts / places)
+    return found.sum(0)
+
+
+def _carried(flow, link, values):
+    """Norms and counts at the other end of a link."""
+    if link.factor is not None:
+        return np.stack([values[0] * link.factor, values[1]])
+    return np.where(flow.is_identity[link.into], [[0.0], [1.0]], values)
+
+
+def _norms(step, squares):
+    """Squared norms of a weight, by what it reads and by what it makes."""
+    return (
+        _sums(squares, step.rows, len(step.into)),
+        _sums(squares, step.columns, len(step.out)),
+    )
+
+
+def _sums(squares, index, size):
+    """Sums over all weights of equal index."""
+    index = index.reshape((1,) * (squares.ndim - index.ndim) + index.shape)
+    # Axes along which the index is one and the same first: cheap.
+    axes = tuple(a for a in range(index.ndim) if index.shape[a] == 1)
+    squares = squares.sum(axes, keepdims=True)
+    return np.bincount(index.ravel(), squares.ravel(), minlength=size)

@@ -66,6 +66,12 @@ class Call:
             return f"{kind} '{self.operation.name}'"
         return f"operation {kind}"
 
+    @property
+    def channel_axis(self):
+        """Integer, the axis of channels by the data format, if it has one."""
+        data_format = getattr(self.operation, "data_format", None)
+        return 1 if data_format == "channels_first" else -1
+
     def arguments(self):
         """Returns dict from argument name of `call` to value."""
         signature = inspect.signature(self.operation.call)

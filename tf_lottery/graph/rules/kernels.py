@@ -48,7 +48,7 @@ def embedding(call):
 def convolution(call):
     """Reads and makes channels, all of them or within groups."""
     x, layer = call.inputs[0], call.layer
-    axis = channel_axis(layer)
+    axis = call.channel_axis
     into = call.along(x, axis)
     if layer.groups == 1:
         out = call.fresh(layer.filters)
@@ -84,7 +84,7 @@ def _grouped(call, x, into, axis):
 def transposed_convolution(call):
     """As a convolution, with the axes of the kernel exchanged."""
     x, layer = call.inputs[0], call.layer
-    axis = channel_axis(layer)
+    axis = call.channel_axis
     out = call.fresh(layer.filters)
     call.bind(layer.kernel, -1, call.along(x, axis), "in")
     call.bind(layer.kernel, -2, out, "out")
@@ -95,7 +95,7 @@ def transposed_convolution(call):
 def depthwise_convolution(call):
     """Every channel passes, or becomes several."""
     x, layer = call.inputs[0], call.layer
-    axis = channel_axis(layer)
+    axis = call.channel_axis
     into = call.along(x, axis)
     out = np.repeat(into, layer.depth_multiplier)
     call.bind(layer.kernel, -2, into, "pass")
@@ -106,7 +106,7 @@ def depthwise_convolution(call):
 def separable_convolution(call):
     """A depthwise convolution, then one of single points."""
     x, layer = call.inputs[0], call.layer
-    axis = channel_axis(layer)
+    axis = call.channel_axis
     into = call.along(x, axis)
     out = call.fresh(layer.filters)
     between = np.repeat(into, layer.depth_multiplier)
@@ -170,11 +170,6 @@ def _edit_output_shape(call, out, back):
         return tuple(new)
 
     call.edit("output_shape", out, value)
-
-
-def channel_axis(layer):
-    """Returns the axis of channels of a layer with a data format."""
-    return 1 if layer.data_format == "channels_first" else -1
 
 
 def _made(call, x, out, axis, entry, kind="out"):

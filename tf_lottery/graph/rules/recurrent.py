@@ -5,7 +5,6 @@ import numpy as np
 
 from tf_lottery.graph.registry import register_rule
 from tf_lottery.graph.rules import activations
-from tf_lottery.graph.rules import kernels
 
 _GATES = {
     keras.layers.LSTMCell: 4,
@@ -37,7 +36,7 @@ def of_cell(call):
 )
 def convolutional(call):
     """As LSTM, with channels in the place of units."""
-    axis = kernels.channel_axis(call.layer)
+    axis = call.channel_axis
     if axis != -1:
         return call.frozen(f"{call.name} has channels first")
     return _gated(call, call.layer.filters, 4, "filters", axis)

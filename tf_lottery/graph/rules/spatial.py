@@ -24,6 +24,13 @@ def _layers(pattern, ranks=(1, 2, 3)):
     *_layers("ZeroPadding{}D"),
     *_layers("Cropping{}D"),
     keras.layers.CenterCrop,
+    keras.layers.RandomBrightness,
+    keras.layers.RandomContrast,
+    keras.layers.RandomCrop,
+    keras.layers.RandomFlip,
+    keras.layers.RandomRotation,
+    keras.layers.RandomTranslation,
+    keras.layers.RandomZoom,
     keras.layers.Resizing,
     *functional.operation_classes(
         "MaxPool",
@@ -36,8 +43,8 @@ def _layers(pattern, ranks=(1, 2, 3)):
 def spatial(call):
     """Channels pass, positions are mixed."""
     x = call.inputs[0]
-    ids = call.along(x, _channel_axis(call))
-    return call.replace(x, ids, _channel_axis(call))
+    ids = call.along(x, call.channel_axis)
+    return call.replace(x, ids, call.channel_axis)
 
 
 @register_rule(
@@ -48,13 +55,7 @@ def global_pooling(call):
     x = call.inputs[0]
     for mask in call.inputs[1:]:
         call.freeze_mixed(mask)
-    ids = call.along(x, _channel_axis(call))
+    ids = call.along(x, call.channel_axis)
     if call.layer.keepdims:
-        return call.replace(x, ids, _channel_axis(call))
+        return call.replace(x, ids, call.channel_axis)
     return ids
-
-
-def _channel_axis(call):
-    data_format = getattr(call.operation, "data_format", None)
-    # Layers of one dimension without one have channels last.
-    return 1 if data_format == "channels_first" else -1
