@@ -94,7 +94,8 @@ class EarlyBird(keras.callbacks.Callback):
         self.rate = rate
         self.threshold = threshold
         self.window = window
-        self.criterion = criteria.get_for_training(criterion, data)
+        self.criterion = criteria.get(criterion)
+        self.criterion.check_data(data)
         self.scope = scope
         self.pattern = pattern
         self.exclude = exclude

@@ -90,7 +90,8 @@ class GradualPruning(mask_updater.MaskUpdater):
     ):
         super().__init__(exclude, include)
         self.schedule = sparsity_schedules.get(schedule)
-        self.criterion = criteria.get_for_training(criterion, data)
+        self.criterion = criteria.get(criterion)
+        self.criterion.check_data(data)
         distributions.check_scope(scope)
         masks_lib.get_pattern(pattern)
         collapse_lib.check(collapse)

@@ -160,7 +160,8 @@ class IterativeMagnitudePruning(pruner.Pruner):
         _check_count("rounds", rounds)
         _check_count("epochs_per_round", epochs_per_round)
         schedules.validate_rate(rate, "rate")
-        criterion = criteria.get_for_training(criterion, data)
+        criterion = criteria.get(criterion)
+        criterion.check_data(data)
         replay = data if isinstance(data, data_lib.Replay) else None
         if data is not replay and not criterion.needs_data:
             raise TypeError(

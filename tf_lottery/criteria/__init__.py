@@ -73,24 +73,6 @@ def get(identifier):
     )
 
 
-def get_for_training(identifier, data):
-    """Returns a criterion that scores while a model trains.
-
-    Args:
-        identifier: See `get`.
-        data: What it is going to be given, or `None`.
-
-    Returns:
-        A `Criterion`.
-
-    Raises:
-        ValueError: If the name is unknown, or it needs data and has none.
-    """
-    criterion = get(identifier)
-    criterion.check_data(data)
-    return criterion
-
-
 def score(
     model,
     criterion="magnitude",

@@ -30,8 +30,6 @@ class Units:
         self._frozen = np.zeros(64, bool)
         self._reasons = {}
         self.joins = 0
-        self._reasons = {}
-        self.joins = 0
         # Id 0 stands for all that is frozen.
         self.size = 1
 

@@ -4,15 +4,11 @@ import keras
 
 from tf_lottery import layer_kinds
 
-_RECURRENT = ("kernel", "recurrent_kernel")
 _ATTENTION = ("query_dense", "key_dense", "value_dense", "output_dense")
-# Neither depthwise convolutions nor those of one dimension transposed.
-_NAMES = {
-    **dict.fromkeys(layer_kinds.LINEAR, "kernel"),
-    **dict.fromkeys(layer_kinds.SEPARABLE, "pointwise_kernel"),
-    keras.layers.Embedding: "embeddings",
-}
-del _NAMES[keras.layers.Conv1DTranspose]
+# Of a separable convolution TFMOT prunes the last kernel alone.
+_LAST_KERNEL = {
+    *layer_kinds.LINEAR, *layer_kinds.SEPARABLE, keras.layers.Embedding
+} - {keras.layers.Conv1DTranspose}
 
 
 def prunable(layer):
@@ -31,12 +27,6 @@ def prunable(layer):
         return [getattr(layer, name).kernel for name in _ATTENTION]
     if isinstance(layer, keras.layers.RNN):
         cells = getattr(layer.cell, "cells", [layer.cell])
-        return [v for cell in cells for v in _of_cell(cell)]
-    name = _NAMES.get(type(layer))
-    return [] if name is None else [getattr(layer, name)]
-
-
-def _of_cell(cell):
-    if hasattr(cell, "get_prunable_weights"):
-        return list(cell.get_prunable_weights())
-    return [getattr(cell, name) for name in _RECURRENT if hasattr(cell, name)]
+        return [v for cell in cells for v in layer_kinds.kernels(cell)]
+    known = type(layer) in _LAST_KERNEL
+    return layer_kinds.kernels(layer)[-1:] if known else []
