@@ -386,6 +386,23 @@ def test_einsum_dense_on_the_last_axis():
     check(score(model), "a/kernel", expected(a, 1, read(b)))
 
 
+def test_what_comes_and_goes_between_weights_plays_no_part():
+    inputs = keras.Input((6, 6, 2))
+    x = layers.RandomFlip()(layers.Rescaling(1 / 255)(inputs))
+    x = layers.Conv2D(4, 3, name="a")(layers.RandomCrop(5, 5)(x))
+    x = layers.GlobalMaxPooling2D()(layers.PReLU()(layers.Softmax()(x)))
+    first, second = ops.split(x * np.ones(4, "float32"), [1], -1)
+    model = keras.Model(
+        inputs,
+        [layers.Dense(3, name="b")(first), layers.Dense(2, name="c")(second)],
+    )
+    a, b, c = (kernel(model, name) for name in "abc")
+    scores = score(model)
+    check(scores, "a/kernel", expected(a, 1, np.append(read(b), read(c))))
+    check(scores, "b/kernel", expected(b, made(a)[:1]))
+    check(scores, "c/kernel", expected(c, made(a)[1:]))
+
+
 class Gated(keras.Model):
     def __init__(self):
         super().__init__()

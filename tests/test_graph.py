@@ -498,3 +498,11 @@ def test_units_are_connected_components(unions, frozen):
     assert units.final(ids).tolist() == expected
     reasons = units.reasons(ids)
     assert [r is not None for r in reasons] == [e == 0 for e in expected]
+
+
+def test_configurations_that_hold_tracked_lists_are_edited():
+    layer = layers.RandomBrightness(0.1, value_range=[0, 1])
+    copy = functional.edited(layer, {("factor",): 0.2})
+    assert list(copy.value_range) == [0, 1]
+    assert tuple(copy.factor) == (-0.2, 0.2)
+    assert tuple(layer.factor) == (-0.1, 0.1)

@@ -43,6 +43,12 @@ _LENIENT = (
     ),
 )
 
+_AUGMENTATION = tuple(
+    getattr(keras.layers, f"Random{name}") for name in (
+        "Brightness Contrast Crop Flip Rotation Translation Zoom"
+    ).split()
+)
+
 
 class _Mixed(ValueError):
     """Channels cannot be followed; says why."""
@@ -152,6 +158,8 @@ class Flow(tracer.Tracer):
                 return self._normalised(call)
             if isinstance(layer, _SUMS) and len(call.inputs) > 1:
                 return self._sum(call)
+        if isinstance(layer, _AUGMENTATION):
+            return call.inputs[0].ids
         lenient = isinstance(layer, _LENIENT) and len(call.inputs) == 1
         wrapper = isinstance(layer, keras.layers.TimeDistributed)
         wrapper |= getattr(layer, "transparent", False)

@@ -245,7 +245,7 @@ def _reconfigured(operation, edits):
     if isinstance(operation, keras.layers.Lambda):
         # Its function is not always found again by its configuration.
         return _same_lambda(operation)
-    config = without_build(copy.deepcopy(operation.get_config()))
+    config = without_build(operation.get_config())
     for entry, value in edits.items():
         below = config
         for name in entry[:-1]:
@@ -470,7 +470,7 @@ def _constants(args, kwargs):
 
 
 def without_build(config):
-    """Drops the shapes that serialised layers were built with."""
+    """Returns a copy without the shapes that layers were built with."""
     if isinstance(config, (list, tuple)):
         return type(config)(map(without_build, config))
     if not isinstance(config, dict):

@@ -24,13 +24,6 @@ def _layers(pattern, ranks=(1, 2, 3)):
     *_layers("ZeroPadding{}D"),
     *_layers("Cropping{}D"),
     keras.layers.CenterCrop,
-    keras.layers.RandomBrightness,
-    keras.layers.RandomContrast,
-    keras.layers.RandomCrop,
-    keras.layers.RandomFlip,
-    keras.layers.RandomRotation,
-    keras.layers.RandomTranslation,
-    keras.layers.RandomZoom,
     keras.layers.Resizing,
     *functional.operation_classes(
         "MaxPool",
