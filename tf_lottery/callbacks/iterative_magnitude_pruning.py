@@ -5,24 +5,19 @@ import dataclasses
 import sys
 import warnings
 
-from tf_lottery import allocation
 from tf_lottery import backends
-from tf_lottery import collapse as collapse_lib
-from tf_lottery import constraints
 from tf_lottery import criteria
 from tf_lottery import data as data_lib
-from tf_lottery import distributions
 from tf_lottery import holding
-from tf_lottery import layouts
 from tf_lottery import masks as masks_lib
 from tf_lottery import optimizers
 from tf_lottery import paths
 from tf_lottery import processes
-from tf_lottery import pruning
+from tf_lottery import prunable
 from tf_lottery import results as results_lib
 from tf_lottery import rounds as rounds_lib
+from tf_lottery import rules
 from tf_lottery import schedules
-from tf_lottery import weights as weights_lib
 from tf_lottery.callbacks import pruner
 from tf_lottery.callbacks import round_callbacks as round_callbacks_lib
 from tf_lottery.callbacks import run_record
@@ -183,17 +178,10 @@ class IterativeMagnitudePruning(pruner.Pruner):
             )
         if save_freq not in ("epoch", "round"):
             _check_count("save_freq", save_freq)
-        distributions.check_scope(scope)
-        masks_lib.get_pattern(pattern)
-        collapse_lib.check(collapse)
+        self.rule = rules.Rule(scope, pattern, collapse, exclude, include)
         self.rate = rate
         self.rewind = rewind
-        self.scope = scope
         self.criterion = criterion
-        self.pattern = pattern
-        self.collapse = collapse
-        self.exclude = exclude
-        self.include = include
         self.target_density = target_density
         self.tolerance = tolerance
         self.monitor = results_lib.Monitor(monitor, mode)
@@ -278,13 +266,8 @@ class IterativeMagnitudePruning(pruner.Pruner):
                 "an input shape (`keras.Input`) or call it on a batch of data "
                 f"first. Received: directory={self.directory!r}"
             )
-        found = weights_lib.inspect(model, self.exclude, self.include)
-        self._variables = weights_lib.prunable(
-            model, self.exclude, self.include
-        )
-        self._rates = allocation.rates_of(found, self._variables, self.rate)
-        self._layouts = layouts.layouts_of(found)
-        self._pattern = pruning.bind(self.pattern, model, self._variables)
+        self._weights = prunable.Prunable(model, self.rule)
+        self._rates = self._weights.rates(self.rate)
         plan = dataclasses.replace(
             self._plan, steps_per_epoch=self.params.get("steps")
         )
@@ -312,7 +295,7 @@ class IterativeMagnitudePruning(pruner.Pruner):
                 f"'{backends.name()}' of Keras: paths are followed through "
                 "TensorFlow's graph of a model."
             )
-        masks = constraints.current_masks(self._variables)
+        masks = self._weights.masks()
         holding.hold(self.model, masks)
         if position is not None:
             self._resume(position)
@@ -413,7 +396,9 @@ class IterativeMagnitudePruning(pruner.Pruner):
             self._check_monitor(logs)
         stopped = self._round_callbacks.clear_stop()
         if self.verbose >= 2:
-            watchdog.check_masks(self._variables, self._masks, clock.round)
+            watchdog.check_masks(
+                self._weights.variables, self._masks, clock.round
+            )
         if stopped or clock.is_last_epoch:
             self._end_round(logs)
 
@@ -481,7 +466,7 @@ class IterativeMagnitudePruning(pruner.Pruner):
         if not watchdog.is_finite(self.model, logs):
             self._keep_last_good_round()
             return
-        watchdog.check_masks(self._variables, self._masks, clock.round)
+        watchdog.check_masks(self._weights.variables, self._masks, clock.round)
         result = self._record.end_round(
             logs, clock.now, _effective_density(self.model, self._masks)
         )
@@ -506,18 +491,9 @@ class IterativeMagnitudePruning(pruner.Pruner):
             snapshot=snapshot,
             masks=self._masks,
         )
-        masks = pruning.next_masks(
-            self.criterion(model, self._variables, context),
-            self._masks,
-            self._rates,
-            self.scope,
-            self._pattern,
-            self._layouts,
-            self.collapse,
-        )
-        collapse_lib.report(
-            model, masks, self.collapse, self._masks, self._layouts
-        )
+        scores = self.criterion(model, self._weights.variables, context)
+        masks = self._weights.next_masks(scores, self._masks, self._rates)
+        self._weights.report(masks, self._masks)
         start = None
         if self.rewind == "weights":
             holding.rewind(model, snapshot, masks)
@@ -655,12 +631,8 @@ class IterativeMagnitudePruning(pruner.Pruner):
             "rate": self.rate,
             "rewind": self.rewind,
             "rewind_to": self._plan.rewind_to.to_json(),
-            "scope": self.scope,
+            **self.rule.to_dict(),
             "criterion": pruner.name_of(self.criterion),
-            "pattern": masks_lib.get_pattern(self.pattern).spec,
-            "collapse": self.collapse,
-            "exclude": list(self.exclude),
-            "include": list(self.include),
             "target_density": self.target_density,
             "tolerance": self.tolerance,
             "monitor": self.monitor.name,
