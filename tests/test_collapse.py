@@ -106,7 +106,7 @@ def test_unknown_policies(entry, value):
         ENTRIES[entry](bottleneck(), collapse=value)
 
 
-@pytest.mark.parametrize("policy", collapse.POLICIES)
+@pytest.mark.parametrize("policy", tfl.schedules.COLLAPSE)
 def test_protocols_name_the_policy(policy):
     for made in (
         tfl.callbacks.GradualPruning(

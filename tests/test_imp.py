@@ -235,7 +235,9 @@ def test_paper_densities_of_lenet():
     scores = {k: rng.random(m.shape, "float32") for k, m in masks.items()}
     densities = []
     for _ in range(15):
-        masks = tfl.pruning.next_masks(scores, masks, rates, "layer")
+        masks = tfl.allocation.next_masks(
+            scores, masks, rates, tfl.rules.Rule("layer")
+        )
         densities.append(round(100 * tfl.masks.density(masks), 1))
     assert [densities[i] for i in (2, 6, 8, 14)] == [51.3, 21.1, 13.5, 3.6]
 

@@ -494,7 +494,7 @@ def test_next_masks_keeps_one_weight_of_each():
     rates = {"a": 0.5, "b": 0.5}
     sizes = []
     for _ in range(6):
-        inner = tfl.pruning.next_masks(scores, masks, rates)
+        inner = tfl.allocation.next_masks(scores, masks, rates)
         assert tfl.masks.nested(inner, masks)
         masks = inner
         sizes.append((int(masks["a"].sum()), int(masks["b"].sum())))

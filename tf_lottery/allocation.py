@@ -1,4 +1,4 @@
-"""How many weights are kept, and which are ranked together."""
+"""Numbers of weights to keep, and which are ranked together."""
 
 import collections
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from tf_lottery import distributions
 from tf_lottery import masks as masks_lib
+from tf_lottery import rules
 from tf_lottery import schedules
 from tf_lottery import weights as weights_lib
 
@@ -106,6 +107,83 @@ def at_sparsity(rates, masks, allow_collapse=False):
         return keep
 
     return number
+
+
+def at_most(rates, masks, allow_collapse=False):
+    """Returns how many weights are left at a sparsity, or at a higher one.
+
+    Args:
+        rates: Dict from weight key to sparsity.
+        masks: Dict from weight key to boolean array, the masks so far. What
+            is pruned further already stays so.
+        allow_collapse: See `at_sparsity`.
+
+    Returns:
+        Callable for `allocate`.
+    """
+    def number(keys):
+        inside = {key: masks[key] for key in keys}
+        size = masks_lib.size(inside)
+        least = 0 if allow_collapse else len(keys)
+        keep = max(size - round(rates[keys[0]] * size), least)
+        return min(keep, masks_lib.count(inside))
+
+    return number
+
+
+def next_masks(scores, masks, rates, rule=rules.Rule(), layouts=None):
+    """Removes a fraction of the surviving weights.
+
+    Args:
+        scores: Dict from weight key to array, higher = keep.
+        masks: Dict from weight key to the mask so far.
+        rates: Dict from weight key to the fraction of the survivors to
+            remove; weights of equal rate are ranked together.
+        rule: `tf_lottery.rules.Rule`. Defaults to the one of its defaults.
+        layouts: Dict from weight key to `tf_lottery.layouts.Layout`. Defaults
+            to `None`: inputs and outputs are the last two axes.
+
+    Returns:
+        Dict from weight key to mask; every mask lies inside the one before.
+        No weight loses everything unless the rule allows it, and no group
+        of an N:M pattern falls below N: where a rate asks for that, less is
+        removed.
+    """
+    groups, keep = allocate(
+        rates, masks, rule.scope,
+        after_rate(rates, masks, rule.allows_collapse),
+    )
+    return select_feasible(scores, keep, masks, groups, rule, layouts)
+
+
+def select_feasible(scores, keep, masks, groups, rule, layouts=None):
+    """Selects as `masks.select` does, but never less than a pattern allows.
+
+    Args:
+        scores: Dict from weight key to array, higher = keep.
+        keep: List of integers, the number to keep of each group.
+        masks: Dict from weight key to the mask so far.
+        groups: List of lists of weight keys.
+        rule: `tf_lottery.rules.Rule`.
+        layouts: Dict from weight key to `tf_lottery.layouts.Layout`. Defaults
+            to `None`.
+
+    Returns:
+        Dict from weight key to mask.
+    """
+    pattern, allowed = rule.pattern, rule.allows_collapse
+    keep = [
+        max(number, pattern.fewest(
+            {key: scores[key] for key in keys},
+            {key: masks[key] for key in keys},
+            layouts,
+            allowed,
+        ))
+        for keys, number in zip(groups, keep)
+    ]
+    return masks_lib.select(
+        scores, keep, masks, groups, pattern, allowed, layouts
+    )
 
 
 def _of_equal_rate(rates):

@@ -16,26 +16,11 @@ from tf_lottery import layouts as layouts_lib
 from tf_lottery import masks as masks_lib
 from tf_lottery import paths
 from tf_lottery.patterns.pattern import brief
-from tf_lottery.schedules import COLLAPSE as POLICIES
 
 # A layer with so few of its outputs left passes on next to nothing.
 _THIN = 0.05
 # Unless it was to keep little: this much less than the weights altogether.
 _UNEVEN = 0.2
-
-
-def check(collapse):
-    """Raises a `ValueError` unless `collapse` is one of `POLICIES`."""
-    if collapse not in POLICIES:
-        raise ValueError(
-            f"Argument `collapse` must be one of {list(POLICIES)}. "
-            f"Received: collapse={collapse!r}"
-        )
-
-
-def is_allowed(collapse):
-    """Returns whether a layer may lose everything, and masks stay so."""
-    return collapse != "keep-one"
 
 
 def report(model, masks, collapse, before, layouts=None):
@@ -51,7 +36,7 @@ def report(model, masks, collapse, before, layouts=None):
     Args:
         model: The `keras.Model` that is pruned.
         masks: Dict from weight key to boolean array, the new masks.
-        collapse: String, one of `POLICIES`.
+        collapse: String, one of `tf_lottery.schedules.COLLAPSE`.
         before: Dict from weight key to boolean array, the masks so far.
         layouts: Dict from weight key to `tf_lottery.layouts.Layout`. Defaults
             to `None`: see `tf_lottery.layouts.default`.
@@ -73,10 +58,10 @@ def report(model, masks, collapse, before, layouts=None):
         raise ValueError(
             f"{_message(masks, problem)} Received: collapse='error'"
         )
-    if not problem and not is_allowed(collapse):
+    if not problem and collapse == "keep-one":
         problem = _why_thin(masks, before, layouts)
     if problem:
-        warnings.warn(_message(masks, problem), stacklevel=3)
+        warnings.warn(_message(masks, problem), stacklevel=4)
 
 
 def _why_dead(model, masks, known, layouts):

@@ -112,6 +112,11 @@ def strategy_scope(model):
     return strategy.scope()
 
 
+def set_first_epoch(model, epoch):
+    """Makes `fit` begin at an epoch, whatever it was told; `None`: as told."""
+    model._initial_epoch = epoch
+
+
 def forget_trace(model):
     """Makes a model trace its train step anew, if it has a traced one."""
     if getattr(model, "train_function", None) is not None:

@@ -1,22 +1,15 @@
 """Pruning in one sentence: score, select, hold."""
 
-import dataclasses
 import math
 import warnings
 
-import numpy as np
-
 from tf_lottery import allocation
-from tf_lottery import collapse as collapse_lib
-from tf_lottery import constraints
 from tf_lottery import criteria
-from tf_lottery import graph
 from tf_lottery import holding
-from tf_lottery import layouts as layouts_lib
 from tf_lottery import masks as masks_lib
-from tf_lottery import patterns
+from tf_lottery import prunable
 from tf_lottery import reasons
-from tf_lottery import weights as weights_lib
+from tf_lottery import rules
 from tf_lottery.patterns.pattern import brief
 
 
@@ -98,147 +91,31 @@ def prune(
     criterion = criteria.get(criterion)
     iterations = criterion.iterations if iterations is None else iterations
     _check_iterations(iterations)
-    collapse_lib.check(collapse)
-    found = weights_lib.inspect(model, exclude, include)
-    variables = weights_lib.prunable(model, exclude, include)
-    _warn_of_unknown(model, found)
-    rates = allocation.rates_of(
-        found, variables, sparsity, name="sparsity", allow_zero=True
+    weights = prunable.Prunable(
+        model, rules.Rule(scope, pattern, collapse, exclude, include)
     )
-    pattern = bind(pattern, model, variables)
-    shapes = layouts_lib.layouts_of(found)
-    before = constraints.current_masks(variables)
-    groups, keep = allocation.allocate(
-        rates, before, scope,
-        allocation.at_sparsity(
-            rates, before, collapse_lib.is_allowed(collapse)
-        ),
-    )
-    keep = [
-        pattern.one_step(number, {key: before[key] for key in keys}, shapes)
-        for keys, number in zip(groups, keep)
-    ]
+    _warn_of_unknown(model, weights.weights)
+    rates = weights.rates(sparsity, "sparsity", allow_zero=True)
+    before = weights.masks()
+    groups, keep = weights.allocate(rates, before, allocation.at_sparsity)
     if not groups:
         return before
+    keep = [
+        weights.rule.pattern.one_step(
+            number, {key: before[key] for key in keys}, weights.layouts
+        )
+        for keys, number in zip(groups, keep)
+    ]
     context = criteria.make_context(data, loss, snapshot, before)
-    score = criterion.prepare(model, variables, context)
+    score = criterion.prepare(model, weights.variables, context)
     masks = before
     for step in range(1, iterations + 1):
         now = _on_the_way(step / iterations, groups, keep, before)
-        masks = masks_lib.select(
-            score(masks), now, masks, groups, pattern,
-            allow_collapse=collapse_lib.is_allowed(collapse), layouts=shapes,
-        )
-    collapse_lib.report(model, masks, collapse, before, shapes)
-    values = criterion.update(model, variables, masks, context)
-    for key, value in values.items():
-        variables[key].assign(value)
+        masks = weights.select(score(masks), now, masks, groups)
+    weights.report(masks, before)
+    weights.update(criterion, masks, context)
     holding.hold(model, masks)
     return masks
-
-
-def next_masks(
-    scores,
-    masks,
-    rates,
-    scope="global",
-    pattern="unstructured",
-    layouts=None,
-    collapse="keep-one",
-):
-    """Removes a fraction of the surviving weights.
-
-    Args:
-        scores: Dict from weight key to array, higher = keep.
-        masks: Dict from weight key to the mask so far.
-        rates: Dict from weight key to the fraction of the survivors to
-            remove; weights of equal rate are ranked together.
-        scope: See `prune`. Defaults to `"global"`.
-        pattern: See `prune`. Defaults to `"unstructured"`.
-        layouts: Dict from weight key to `tf_lottery.layouts.Layout`. Defaults
-            to `None`: inputs and outputs are the last two axes.
-        collapse: See `prune`. Defaults to `"keep-one"`.
-
-    Returns:
-        Dict from weight key to mask; every mask lies inside the one before.
-        No weight loses everything unless `collapse` allows it, and no group
-        of an N:M pattern falls below N: where a rate asks for that, less is
-        removed.
-    """
-    pattern = masks_lib.get_pattern(pattern)
-    allowed = collapse_lib.is_allowed(collapse)
-    groups, keep = allocation.allocate(
-        rates, masks, scope, allocation.after_rate(rates, masks, allowed)
-    )
-    return select_feasible(
-        scores, keep, masks, groups, pattern, layouts, collapse
-    )
-
-
-def select_feasible(
-    scores, keep, masks, groups, pattern, layouts=None, collapse="keep-one"
-):
-    """Selects as `masks.select` does, but never less than a pattern allows.
-
-    Args:
-        scores: Dict from weight key to array, higher = keep.
-        keep: List of integers, the number to keep of each group.
-        masks: Dict from weight key to the mask so far.
-        groups: List of lists of weight keys.
-        pattern: A pattern of `tf_lottery.patterns`.
-        layouts: Dict from weight key to `tf_lottery.layouts.Layout`. Defaults
-            to `None`.
-        collapse: See `prune`. Defaults to `"keep-one"`.
-
-    Returns:
-        Dict from weight key to mask.
-    """
-    allowed = collapse_lib.is_allowed(collapse)
-    keep = [
-        max(number, pattern.fewest(
-            {key: scores[key] for key in keys},
-            {key: masks[key] for key in keys},
-            layouts,
-            allowed,
-        ))
-        for keys, number in zip(groups, keep)
-    ]
-    return masks_lib.select(
-        scores, keep, masks, groups, pattern, allowed, layouts
-    )
-
-
-def bind(pattern, model, variables):
-    """Returns a pattern that knows which channels of a model go together.
-
-    Args:
-        pattern: A pattern or its name, see `tf_lottery.patterns`.
-        model: A built `keras.Model`.
-        variables: Dict from weight key to `keras.Variable`.
-
-    Raises:
-        ValueError: If no channel of these weights can be removed.
-    """
-    pattern = masks_lib.get_pattern(pattern)
-    if not isinstance(pattern, patterns.Channel) or pattern.units is not None:
-        return pattern
-    units = graph.channel_units(model, variables)
-    if not any(np.any(ids) for _, ids in units.values()):
-        _raise_no_channel(model, pattern, variables)
-    readers = graph.channel_readers(model, variables)
-    return dataclasses.replace(pattern, units=units, readers=readers)
-
-
-def _raise_no_channel(model, pattern, variables):
-    traced = graph.trace(model)
-    kept = "; ".join(f"{f.path}: {f.reason}" for f in traced.frozen)
-    raise ValueError(
-        f"Pattern '{pattern}' has nothing to remove: none of the channels of "
-        f"{brief(variables)} in model '{model.name}' can go. Cannot be "
-        f"removed: {kept or 'channels of other weights'}. Received: "
-        f"pattern={pattern.spec!r}. Expected: a layer before the last whose "
-        "channels nothing else needs, or pattern 'unstructured'."
-    )
 
 
 def _warn_of_unknown(model, found):

@@ -1,11 +1,14 @@
-"""What each round of a run came to."""
+"""Records of rounds, and the rules by which they are compared."""
 
 import csv
 import dataclasses
 import io
 import math
+import warnings
 
 import numpy as np
+
+from tf_lottery import schedules
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +42,26 @@ class RoundResult:
     def sparsity(self):
         """Float, the fraction of prunable weights removed."""
         return 1.0 - self.density
+
+    def describe(self, monitor, dense):
+        """Returns the record as a line to read.
+
+        Args:
+            monitor: `Monitor`, by which rounds are compared.
+            dense: `RoundResult` of round 0.
+        """
+        name = monitor.name
+        early = effective = ""
+        if self.effective_density is not None:
+            effective = f" (effective {self.effective_density:.1%})"
+        if self.early_stop_step is not None:
+            early = f", early stop at step {self.early_stop_step}"
+        return (
+            f"density {self.density:.1%}{effective}, "
+            f"{name} {self.metrics[name]:.4f} "
+            f"(dense {dense.metrics[name]:.4f}){early}, "
+            f"{self.seconds:.1f} s"
+        )
 
     def to_dict(self):
         """Returns the record as a dict of plain values."""
@@ -94,6 +117,77 @@ class Monitor:
                 "`model.compile(metrics=...)`; names with 'val_' need "
                 "`validation_data` in `fit`."
             )
+
+    def check_early(self, logs, validation_may_come):
+        """Tells at the first epoch, not after the dense round, of a typo.
+
+        Args:
+            logs: Dict, the logs of the first epoch.
+            validation_may_come: Boolean, whether later epochs may have a
+                validation that the first had not.
+
+        Raises:
+            ValueError: See `check`.
+
+        Warns:
+            UserWarning: If only a validation can bring the name.
+        """
+        bare = self.name.removeprefix("val_")
+        waits = self.name.startswith("val_") and bare in logs
+        if not (waits and validation_may_come):
+            self.check(logs)
+        elif self.name not in logs:
+            warnings.warn(
+                f"Rounds are compared by '{self.name}', and the first epoch "
+                "had no validation. Unless `validation_freq` is larger than "
+                "1, pass `validation_data` to `fit`, or another `monitor`: "
+                "without it, training will stop with an error after the "
+                "dense round.",
+                stacklevel=2,
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class StopRule:
+    """When a run has no further round.
+
+    Args:
+        monitor: `Monitor`.
+        rounds: Integer, the number of prunings.
+        target_density: Float in (0, 1), the density that is low enough, or
+            `None`.
+        tolerance: Float, how much worse than the dense round is too much, or
+            `None`.
+
+    Raises:
+        ValueError: If an argument is none of these.
+    """
+
+    monitor: Monitor
+    rounds: int
+    target_density: float | None = None
+    tolerance: float | None = None
+
+    def __post_init__(self):
+        if self.target_density is not None:
+            schedules.validate_rate(self.target_density, "target_density")
+        if self.tolerance is not None and not self.tolerance >= 0:
+            raise ValueError(
+                "Argument `tolerance` must be at least 0. "
+                f"Received: tolerance={self.tolerance!r}"
+            )
+
+    def is_met(self, results):
+        """Returns whether the last of some results was the last round."""
+        dense, last = results[0], results[-1]
+        if last.round >= self.rounds:
+            return True
+        if self.target_density and last.density <= self.target_density:
+            return True
+        name = self.monitor.name
+        return self.tolerance is not None and self.monitor.worse_by(
+            last.metrics[name], dense.metrics[name]
+        ) > self.tolerance
 
 
 def winner(results, monitor):

@@ -148,7 +148,22 @@ def prunable(model, exclude=(), include=()):
         ValueError: If the model is not built, a pattern matches no layer, or
             nothing can be pruned (the message lists every reason).
     """
-    weights = inspect(model, exclude, include)
+    return prunable_of(model, inspect(model, exclude, include))
+
+
+def prunable_of(model, weights):
+    """Returns the prunable ones of weights that `inspect` has found.
+
+    Args:
+        model: The `keras.Model` they are of.
+        weights: List of `Weight`.
+
+    Returns:
+        Dict from weight key to `keras.Variable`, never empty.
+
+    Raises:
+        ValueError: If nothing can be pruned.
+    """
     found = {w.key: w.variable for w in weights if w.reason is None}
     if not found:
         reasons = "\n".join(f"  {w.key}: {w.reason}" for w in weights)

@@ -9,15 +9,12 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import allocation
-from tf_lottery import collapse as collapse_lib
 from tf_lottery import constraints
-from tf_lottery import distributions
 from tf_lottery import holding
-from tf_lottery import layouts
 from tf_lottery import masks as masks_lib
 from tf_lottery import optimizers
+from tf_lottery import rules
 from tf_lottery import schedules
-from tf_lottery import weights as weights_lib
 from tf_lottery.callbacks import mask_updater
 from tf_lottery.optimizers import holding as recording
 
@@ -105,14 +102,15 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
         seed=0,
         collapse="keep-one",
     ):
-        super().__init__(exclude, include)
+        super().__init__(
+            rules.Rule(scope, "unstructured", collapse, exclude, include)
+        )
         schedules.validate_rate(sparsity, "sparsity")
         if method not in _METHODS:
             raise ValueError(
                 f"Argument `method` must be one of {list(_METHODS)}. "
                 f"Received: method={method!r}"
             )
-        distributions.check_scope(scope)
         if scope == "global":
             raise ValueError(
                 "Argument `scope` must say how random masks are shared out: "
@@ -127,28 +125,22 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
             )
         schedules.validate_rate(drop_fraction, "drop_fraction")
         _check_end(end)
-        collapse_lib.check(collapse)
         self.sparsity = sparsity
         self.method = method
-        self.scope = scope
         self.frequency = int(frequency)
         self.drop_fraction = drop_fraction
         self.end = end
         self.seed = seed
-        self.collapse = collapse
 
     def protocol(self):
         return {
             "sparsity": self.sparsity,
             "method": self.method,
-            "scope": self.scope,
+            **self.rule.to_dict(),
             "frequency": self.frequency,
             "drop_fraction": self.drop_fraction,
             "end": self.end,
-            "exclude": list(self.exclude),
-            "include": list(self.include),
             "seed": self.seed,
-            "collapse": self.collapse,
         }
 
     def begin(self):
@@ -160,7 +152,7 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
         holding.hold(self.model, masks)
         # Of a dense layer there is nothing to move.
         self._moving = {
-            key: variable for key, variable in self._variables.items()
+            key: variable for key, variable in self._weights.variables.items()
             if not masks[key].all()
         }
         if self.method == "rigl":
@@ -224,29 +216,20 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
         rng = np.random.default_rng(
             (self.seed, step, zlib.crc32(key.encode()))
         )
-        return rng.random(tuple(self._variables[key].shape))
+        return rng.random(tuple(self._weights.variables[key].shape))
 
     def _first_masks(self):
-        found = weights_lib.inspect(self.model, self.exclude, self.include)
-        rates = allocation.rates_of(
-            found, self._variables, self.sparsity, name="sparsity"
-        )
-        held = self._masks()
+        weights = self._weights
+        rates = weights.rates(self.sparsity, "sparsity")
+        held = weights.masks()
         dense = {key: np.ones_like(mask) for key, mask in held.items()}
-        allowed = collapse_lib.is_allowed(self.collapse)
-        groups, keep = allocation.allocate(
-            rates, dense, self.scope,
-            allocation.at_sparsity(rates, dense, allowed),
+        groups, keep = weights.allocate(
+            rates, dense, allocation.at_sparsity
         )
         if all(mask.all() for mask in held.values()):
             scores = {key: self._random(key, 0) for key in held}
-            masks = masks_lib.select(
-                scores, keep, held, groups, allow_collapse=allowed
-            )
-            collapse_lib.report(
-                self.model, masks, self.collapse, dense,
-                layouts.layouts_of(found),
-            )
+            masks = weights.select(scores, keep, held, groups)
+            weights.report(masks, dense)
             return masks
         asked = sum(keep) + sum(
             mask.size for key, mask in held.items() if not rates[key]
@@ -262,7 +245,7 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
 
     def _check_gradients(self):
         in_layers = [
-            key for key, variable in self._variables.items()
+            key for key, variable in self._weights.variables.items()
             if (keep := constraints.keep_of(variable)) and keep.in_layer
         ]
         if in_layers:

@@ -4,15 +4,11 @@ import collections
 
 import keras
 
-from tf_lottery import allocation
-from tf_lottery import collapse as collapse_lib
-from tf_lottery import constraints
 from tf_lottery import criteria
-from tf_lottery import layouts
 from tf_lottery import masks as masks_lib
-from tf_lottery import pruning
+from tf_lottery import prunable
+from tf_lottery import rules
 from tf_lottery import schedules
-from tf_lottery import weights as weights_lib
 
 
 class EarlyBird(keras.callbacks.Callback):
@@ -89,41 +85,26 @@ class EarlyBird(keras.callbacks.Callback):
                 "Argument `window` must be an integer of at least 1. "
                 f"Received: window={window!r}"
             )
-        masks_lib.get_pattern(pattern)
-        collapse_lib.check(collapse)
+        self.rule = rules.Rule(scope, pattern, collapse, exclude, include)
         self.rate = rate
         self.threshold = threshold
         self.window = window
         self.criterion = criteria.get(criterion)
         self.criterion.check_data(data)
-        self.scope = scope
-        self.pattern = pattern
-        self.exclude = exclude
-        self.include = include
-        self.collapse = collapse
         self.data = data
         self.distances = []
 
     def on_train_begin(self, logs=None):
-        self._variables = None
+        self._weights = None
         self._recent = collections.deque(maxlen=self.window)
         self._last = None
         self.distances = []
 
-    def _begin(self):
-        model = self.model
-        found = weights_lib.inspect(model, self.exclude, self.include)
-        self._variables = weights_lib.prunable(
-            model, self.exclude, self.include
-        )
-        self._rates = allocation.rates_of(found, self._variables, self.rate)
-        self._layouts = layouts.layouts_of(found)
-        self._pattern = pruning.bind(self.pattern, model, self._variables)
-
     def on_epoch_end(self, epoch, logs=None):
-        if self._variables is None:
+        if self._weights is None:
             # Now at the latest, the model is built.
-            self._begin()
+            self._weights = prunable.Prunable(self.model, self.rule)
+            self._rates = self._weights.rates(self.rate)
         masks, last = self._draw(), self._last
         self._last = masks
         if last is None:
@@ -135,20 +116,11 @@ class EarlyBird(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def _draw(self):
-        held = constraints.current_masks(self._variables)
+        weights = self._weights
+        held = weights.masks()
         context = criteria.make_context(self.data, masks=held)
-        masks = pruning.next_masks(
-            self.criterion(self.model, self._variables, context),
-            held,
-            self._rates,
-            self.scope,
-            self._pattern,
-            self._layouts,
-            self.collapse,
-        )
+        scores = self.criterion(self.model, weights.variables, context)
+        masks = weights.next_masks(scores, held, self._rates)
         # What the last masks were told of need not be told again.
-        before = held if self._last is None else self._last
-        collapse_lib.report(
-            self.model, masks, self.collapse, before, self._layouts
-        )
+        weights.report(masks, held if self._last is None else self._last)
         return masks

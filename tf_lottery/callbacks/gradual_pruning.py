@@ -5,15 +5,11 @@ import warnings
 import numpy as np
 
 from tf_lottery import allocation
-from tf_lottery import collapse as collapse_lib
 from tf_lottery import criteria
-from tf_lottery import distributions
 from tf_lottery import holding
-from tf_lottery import layouts
 from tf_lottery import masks as masks_lib
-from tf_lottery import pruning
+from tf_lottery import rules
 from tf_lottery import sparsity_schedules
-from tf_lottery import weights as weights_lib
 from tf_lottery.callbacks import mask_updater
 from tf_lottery.callbacks import pruner
 
@@ -88,41 +84,27 @@ class GradualPruning(mask_updater.MaskUpdater):
         snapshot=None,
         collapse="keep-one",
     ):
-        super().__init__(exclude, include)
+        super().__init__(
+            rules.Rule(scope, pattern, collapse, exclude, include)
+        )
         self.schedule = sparsity_schedules.get(schedule)
         self.criterion = criteria.get(criterion)
         self.criterion.check_data(data)
-        distributions.check_scope(scope)
-        masks_lib.get_pattern(pattern)
-        collapse_lib.check(collapse)
-        self.scope = scope
-        self.pattern = pattern
         self.data = data
         self.loss = loss
         self.snapshot = snapshot
-        self.collapse = collapse
 
     def protocol(self):
         return {
             "schedule": str(self.schedule),
             "criterion": pruner.name_of(self.criterion),
-            "scope": self.scope,
-            "pattern": masks_lib.get_pattern(self.pattern).spec,
-            "collapse": self.collapse,
-            "exclude": list(self.exclude),
-            "include": list(self.include),
+            **self.rule.to_dict(),
         }
 
     def begin(self):
         super().begin()
-        self._layouts = layouts.layouts_of(
-            weights_lib.inspect(self.model, self.exclude, self.include)
-        )
-        self._pattern = pruning.bind(
-            self.pattern, self.model, self._variables
-        )
         # From the first step on, so that the train step is traced once.
-        holding.hold(self.model, self._masks())
+        holding.hold(self.model, self._weights.masks())
         end = self._end_step
         if end < 0:
             self.update([self._step])
@@ -154,7 +136,7 @@ class GradualPruning(mask_updater.MaskUpdater):
     def on_train_end(self, logs=None):
         end = max(self._end_step, getattr(self.schedule, "begin_step", -1))
         if self._step < end:
-            density = masks_lib.density(self._masks())
+            density = masks_lib.density(self._weights.masks())
             warnings.warn(
                 f"Training ended at step {self._step}, before step {end} of "
                 f"the schedule {self.schedule}: the sparsity is "
@@ -180,47 +162,26 @@ class GradualPruning(mask_updater.MaskUpdater):
         return bool(due), sparsity
 
     def _prune(self, sparsity):
-        groups, keep = self._allocate(sparsity, _at_least)
-        masks = before = self._masks()
+        weights = self._weights
+        groups, keep = self._allocate(sparsity, allocation.at_most)
+        before = weights.masks()
         if masks_lib.count(self._in_groups(groups)) == sum(keep):
             return
-        model, variables = self.model, self._variables
         context = criteria.make_context(
-            self.data, self.loss, self.snapshot, masks
+            self.data, self.loss, self.snapshot, before
         )
-        scores = self.criterion(model, variables, context)
-        masks = pruning.select_feasible(
-            scores, keep, masks, groups, self._pattern, self._layouts,
-            self.collapse,
-        )
-        collapse_lib.report(
-            model, masks, self.collapse, before, self._layouts
-        )
-        values = self.criterion.update(model, variables, masks, context)
-        for key, value in values.items():
-            variables[key].assign(value)
-        holding.hold(model, masks)
+        scores = self.criterion(self.model, weights.variables, context)
+        masks = weights.select_feasible(scores, keep, before, groups)
+        weights.report(masks, before)
+        weights.update(self.criterion, masks, context)
+        holding.hold(self.model, masks)
 
-    def _allocate(self, sparsity, rule):
+    def _allocate(self, sparsity, count):
         """Which weights are ranked together, and how many of them stay."""
-        rates, masks = dict.fromkeys(self._variables, sparsity), self._masks()
-        allowed = collapse_lib.is_allowed(self.collapse)
-        return allocation.allocate(
-            rates, masks, self.scope, rule(rates, masks, allowed)
-        )
+        weights = self._weights
+        rates = dict.fromkeys(weights.variables, sparsity)
+        return weights.allocate(rates, weights.masks(), count)
 
     def _in_groups(self, groups):
-        masks = self._masks()
+        masks = self._weights.masks()
         return {key: masks[key] for keys in groups for key in keys}
-
-
-def _at_least(rates, masks, allow_collapse):
-    """As `allocation.at_sparsity`, where more may be pruned already."""
-    def number(keys):
-        inside = {key: masks[key] for key in keys}
-        size = masks_lib.size(inside)
-        least = 0 if allow_collapse else len(keys)
-        keep = max(size - round(rates[keys[0]] * size), least)
-        return min(keep, masks_lib.count(inside))
-
-    return number

@@ -2,10 +2,9 @@
 
 from keras import ops
 
-from tf_lottery import constraints
 from tf_lottery import holding
 from tf_lottery import masks as masks_lib
-from tf_lottery import weights as weights_lib
+from tf_lottery import prunable
 from tf_lottery.callbacks import pruner
 
 
@@ -17,14 +16,12 @@ class MaskUpdater(pruner.Pruner):
     gradients are accumulated are one step. Subclasses implement `update`.
 
     Args:
-        exclude: Layer names or patterns that are left alone.
-        include: Embeddings and depthwise kernels that are pruned too.
+        rule: `tf_lottery.rules.Rule`.
     """
 
-    def __init__(self, exclude=(), include=()):
+    def __init__(self, rule):
         super().__init__()
-        self.exclude = exclude
-        self.include = include
+        self.rule = rule
 
     def update(self, steps):
         """Changes masks if it is time.
@@ -38,9 +35,7 @@ class MaskUpdater(pruner.Pruner):
         )
 
     def begin(self):
-        self._variables = weights_lib.prunable(
-            self.model, self.exclude, self.include
-        )
+        self._weights = prunable.Prunable(self.model, self.rule)
         self._step = self._steps_done()
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -55,11 +50,8 @@ class MaskUpdater(pruner.Pruner):
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None:
-            density = masks_lib.density(self._masks())
+            density = masks_lib.density(self._weights.masks())
             logs |= {"density": density, "sparsity": 1 - density}
-
-    def _masks(self):
-        return constraints.current_masks(self._variables)
 
     def _steps_done(self):
         holding.synchronise(self.model)

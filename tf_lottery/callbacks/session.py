@@ -14,6 +14,47 @@ from tf_lottery.callbacks import identity
 from tf_lottery.callbacks import interrupt
 
 
+def make(directory, save_freq, data):
+    """Returns a `Session`, or a `NoSession` where there is no directory.
+
+    Args:
+        directory: See `Session`, or `None`.
+        save_freq: See `Session`.
+        data: See `Session`.
+    """
+    if directory is None:
+        return NoSession()
+    return Session(directory, save_freq, data)
+
+
+class NoSession:
+    """A run without a directory: nothing is saved, no signal is held back."""
+
+    files = None
+    provenance = {}
+
+    def open(self, model, plan, config):
+        return None
+
+    def close(self):
+        """Has nothing to give back."""
+
+    meet = close
+
+    def guard(self, step):
+        """Leaves signals as they are."""
+
+    def working(self):
+        return contextlib.nullcontext()
+
+    released = working
+
+    def save(self, *args, **kwargs):
+        """Saves nothing."""
+
+    save_before_epoch = save_within_epoch = save
+
+
 class Session:
     """One process at work on the run of a directory.
 
@@ -64,6 +105,11 @@ class Session:
     def _open(self, config, model):
         self.files.open(config, model)
         return self._checkpoint.load()
+
+    @property
+    def provenance(self):
+        """Dict, what tickets say of the run besides its arguments."""
+        return {"run": self.files.run}
 
     def check_versions(self, finished, allowed):
         """Raises, or warns, if other versions have begun the run.

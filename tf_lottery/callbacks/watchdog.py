@@ -1,9 +1,12 @@
 """Checks that a run is what it claims to be."""
 
+import warnings
+
 import numpy as np
 from keras import ops
 
 from tf_lottery import constraints
+from tf_lottery import holding
 
 
 def check_masks(variables, masks, round):
@@ -39,4 +42,35 @@ def is_finite(model, logs):
     return np.isfinite(float(logs.get("loss", 0.0))) and all(
         bool(ops.all(ops.isfinite(variable)))
         for variable in model.trainable_variables
+    )
+
+
+def keep_last_good_round(model, record, bad):
+    """Sets a model back to the last round that did not diverge.
+
+    Args:
+        model: The `keras.Model` in training.
+        record: `RunRecord`; it forgets the round that diverged.
+        bad: Integer, that round.
+
+    Warns:
+        UserWarning: What the model holds now.
+    """
+    good = bad - 1
+    record.forget_round()
+    kept = "No round was good."
+    if good >= 0:
+        ticket = record.ticket(good)
+        holding.rewind(model, ticket.snapshot, ticket.masks)
+        kept = (
+            f"The model holds the ticket of round {good}, ready to train; "
+            "`results` ends with that round."
+        )
+    elif record.shared_start is not None:
+        holding.rewind(model, record.shared_start)
+    warnings.warn(
+        f"Round {bad} diverged: its loss or weights are not finite. "
+        f"Training was stopped. {kept} A smaller learning rate or "
+        "gradient clipping may help.",
+        stacklevel=2,
     )

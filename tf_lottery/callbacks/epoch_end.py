@@ -1,0 +1,53 @@
+"""An end of an epoch before its data end."""
+
+import warnings
+
+from tf_lottery import backends
+
+
+class EpochEnd:
+    """Ends epochs early, whatever feeds them.
+
+    Args:
+        model: The `keras.Model` in training.
+    """
+
+    def __init__(self, model):
+        self._model = model
+        self._due = self._stopped = False
+        self._filters = None
+
+    def ask(self, is_last):
+        """Asks for the epoch to end after this batch.
+
+        Args:
+            is_last: Boolean, whether its data end here, too.
+        """
+        self._due = True
+        # Under torch Keras meets no end of the data. It stops training
+        # instead, until `finish`.
+        if not is_last and backends.name() == "torch":
+            if not self._model.stop_training:
+                self._model.stop_training = self._stopped = True
+
+    def meet(self):
+        """Ends the epoch before a batch, if that was asked for.
+
+        To Keras this is the end of the data, the only end of an epoch that
+        leaves every kind of input ready for the next one. Its warning that
+        data ran out would be wrong here.
+        """
+        if self._due:
+            self._filters = warnings.catch_warnings()
+            self._filters.__enter__()
+            warnings.filterwarnings("ignore", "Your input ran out of data")
+            raise StopIteration
+
+    def finish(self):
+        """Leaves things as they were, now that the epoch has ended."""
+        self._due = False
+        if self._filters is not None:
+            self._filters.__exit__(None, None, None)
+            self._filters = None
+        if self._stopped:
+            self._model.stop_training = self._stopped = False
