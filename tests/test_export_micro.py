@@ -11,8 +11,8 @@ from tf_lottery import export
 from tf_lottery.export import children
 from tf_lottery.export import convert
 from tf_lottery.export import flatbuffer
-from tf_lottery.export import micro
 from tf_lottery.export import sources
+from tf_lottery.export.targets import micro
 
 needs_runtime = pytest.mark.skipif(
     not children.micro_installed(), reason="tflite-micro is not installed"

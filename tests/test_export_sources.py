@@ -220,6 +220,21 @@ def test_wrong_arguments(arguments, error, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+class Dense16(export.targets.Target):
+    name, dtypes = "dense-16", ("float32", "float16")
+
+    def choose(self, found):
+        return found[-1]
+
+
+def test_a_target_of_ones_own(tmp_path):
+    _, report = shipped(model(), tmp_path, Dense16(), "float16")
+    assert report.target == "dense-16"
+    assert report.shipped.name == "float16 dense"
+    with pytest.raises(ValueError, match="computes in float32 or float16"):
+        shipped(model(), tmp_path, Dense16(), "dynamic")
+
+
 def test_a_batch_needs_as_many_samples(tmp_path):
     with pytest.raises(ValueError, match="batch size is 4"):
         export.tflite(

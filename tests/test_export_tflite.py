@@ -102,7 +102,7 @@ def made(model, quantize, target, runtimes):
     source = sources.open_model(model)
     x = [normal(model)]
     dense = convert.Converter(source, x).convert(quantize)
-    found = candidates.make(dense, quantize, target)
+    found = candidates.make(dense, quantize, export.targets.get(target))
     samples = samples_lib.Samples.of(source, [x[0][:4]], 1)
     checker = check.Checker(runtimes, samples)
     for candidate in found:
@@ -149,8 +149,10 @@ def test_no_file_is_larger_than_the_dense_one(sparsity):
         converter = convert.Converter(source, [normal(model)])
         for quantize in QUANTIZATIONS:
             content = converter.convert(quantize)
-            for target in ("size", "flash", "cpu", "arm", "auto", "micro"):
-                dense, *others = candidates.make(content, quantize, target)
+            for target in export.targets.TARGETS:
+                dense, *others = candidates.make(
+                    content, quantize, export.targets.get(target)
+                )
                 for other in others:
                     assert other.row.nbytes <= dense.row.nbytes
                     assert target != "size" or (

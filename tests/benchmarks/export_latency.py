@@ -29,10 +29,10 @@ def dense_layers(place, seconds):
     files = {"dense": export_nets.converted(export_nets.mlp(0.0))}
     for name, block in (("unstructured", 1), ("1x4 blocks", 4)):
         model = export_nets.mlp(0.9, block)
-        found = export.targets.encode(
-            export_nets.converted(model), "float32", "cpu"
+        (_, content, _), = export.targets.get("cpu").encode(
+            export_nets.converted(model), "float32"
         )
-        files[name] = found[0]
+        files[name] = content
     files["converter's flag"] = export_nets.converted(
         export_nets.mlp(0.9), sparse=True
     )

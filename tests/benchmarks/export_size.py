@@ -28,7 +28,7 @@ def sizes():
     model = export_nets.lenet(0.9)
     x = export_nets.normal(model, 100)
     flag = export_nets.converted(model, sparse=True)
-    packed = len(export.targets.gzipped(flag))
+    packed = len(export.entropy.gzipped(flag))
     size = _export(model, "size", None, x)
     bound = size.shipped.bound
     tiny = _export(model, "size", "auto", x)

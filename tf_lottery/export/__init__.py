@@ -2,7 +2,6 @@
 
 from tf_lottery.export import check as check
 from tf_lottery.export import entropy as entropy
-from tf_lottery.export import micro as micro
 from tf_lottery.export import targets as targets
 from tf_lottery.export.check import VerificationError as VerificationError
 from tf_lottery.export.children import RuntimeFailure as RuntimeFailure
@@ -13,4 +12,4 @@ from tf_lottery.export.latency import Benchmark as Benchmark
 from tf_lottery.export.latency import benchmark as benchmark
 from tf_lottery.export.padding import explicit_padding as explicit_padding
 from tf_lottery.export.report import Report as Report
-from tf_lottery.export.shipping import tflite as tflite
+from tf_lottery.export.tflite import tflite as tflite

@@ -1,10 +1,8 @@
-"""What `tflite` is asked for, checked before anything takes time."""
+"""The arguments of `tflite`, checked before anything takes time."""
 
 import os
 
-from tf_lottery.export import children
 from tf_lottery.export import sources
-from tf_lottery.export import targets
 
 QUANTIZE = (None, "float16", "dynamic", "int8", "auto")
 
@@ -14,53 +12,43 @@ def check(path, target, quantize, data, signatures):
 
     Args:
         path: `pathlib.Path` of the file to write.
-        target: See `tflite`.
+        target: `targets.Target`.
         quantize: See `tflite`.
         data: The representative data, or `None`.
         signatures: See `tflite`.
     """
-    for name, value, valid in (
-        ("target", target, targets.TARGETS),
-        ("quantize", quantize, QUANTIZE),
-    ):
-        if value not in valid:
-            raise ValueError(
-                f"Argument `{name}` must be one of {list(valid)}. "
-                f"Received: {name}={value!r}"
-            )
+    if quantize not in QUANTIZE:
+        raise ValueError(
+            f"Argument `quantize` must be one of {list(QUANTIZE)}. "
+            f"Received: quantize={quantize!r}"
+        )
     if quantize == "int8" and data is None:
         raise ValueError(
             'Argument `quantize="int8"` needs `representative_data`, some '
             "hundred typical inputs that say how large activations get. "
             "Received: representative_data=None"
         )
-    if signatures is not None and (target == "micro" or quantize == "int8"):
+    several = signatures is not None
+    if several and (not target.has_signatures or quantize == "int8"):
         raise ValueError(
             "Files of several signatures are made for other targets than "
             '"micro", and not with `quantize="int8"`. Received: '
-            f"target={target!r}, quantize={quantize!r}"
+            f"target={target.name!r}, quantize={quantize!r}"
         )
-    if target == "micro":
-        _check_micro(quantize)
+    if quantize not in (None, "auto", *target.dtypes):
+        raise ValueError(
+            f'Target "{target.name}" computes in '
+            f"{' or '.join(target.dtypes)}. Received: quantize={quantize!r}. "
+            f'Expected: None, {", ".join(map(repr, target.dtypes[1:]))} or '
+            "'auto'"
+        )
+    target.check()
     if not path.parent.is_dir():
         raise FileNotFoundError(
             f"There is no directory '{path.parent}' to write to."
         )
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise PermissionError(f"'{path}' cannot be written.")
-
-
-def _check_micro(quantize):
-    if quantize in ("float16", "dynamic"):
-        raise ValueError(
-            "TensorFlow Lite Micro computes in float32 or int8. Received: "
-            f'quantize={quantize!r}. Expected: None, "int8" or "auto"'
-        )
-    if not children.micro_installed():
-        raise ImportError(
-            'Target "micro" is checked in TensorFlow Lite Micro\'s own '
-            "interpreter: `pip install tf_lottery[micro]`."
-        )
 
 
 def split(compare_on):
@@ -80,24 +68,22 @@ def check_shapes(source, target, *given):
 
     Args:
         source: `sources.Source`.
-        target: See `tflite`.
+        target: `targets.Target`.
         *given: Data that would tell the shape, or `None`s.
     """
+    told = any(data is not None for data in given)
     for spec in source.specs:
         shape = sources.shape_of(spec)
-        opened = shape if target == "micro" else shape[1:]
-        if None in opened and (target == "micro" or not any(
-            data is not None for data in given
-        )):
-            raise ValueError(
-                f"Input '{spec.name}' of model '{source.name}' has the open "
-                f"shape {shape}. Fix it (`keras.Input`)"
-                + (
-                    ": TensorFlow Lite Micro has fixed shapes only."
-                    if target == "micro"
-                    else ", or pass inputs as `compare_on`."
-                )
-            )
+        if target.has_fixed_shapes and None in shape:
+            way_out = f': target "{target.name}" has fixed shapes only.'
+        elif None in shape[1:] and not told:
+            way_out = ", or pass inputs as `compare_on`."
+        else:
+            continue
+        raise ValueError(
+            f"Input '{spec.name}' of model '{source.name}' has the open "
+            f"shape {shape}. Fix it (`keras.Input`){way_out}"
+        )
 
 
 def dtypes(quantize, data, target):
@@ -106,8 +92,8 @@ def dtypes(quantize, data, target):
     float32 is always there: the others are seen beside it.
     """
     if quantize == "auto":
-        names = ["float32", "float16", "dynamic", "int8"]
-        if target == "micro":
-            names = ["float32", "int8"]
-        return [name for name in names if name != "int8" or data is not None]
+        return [
+            name for name in target.dtypes
+            if name != "int8" or data is not None
+        ]
     return list(dict.fromkeys(["float32", quantize or "float32"]))

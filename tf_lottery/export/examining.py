@@ -1,4 +1,4 @@
-"""Checks and measures every candidate in every runtime."""
+"""Checks and measures of every candidate in every runtime."""
 
 import dataclasses
 
@@ -12,8 +12,6 @@ from tf_lottery.export import sources
 
 _CHECKED_SAMPLES = 8
 _ACCURACY_BATCH = 256
-# How closely the smallest arena is looked for, in bytes.
-_ARENA_STEP = 256
 
 
 @dataclasses.dataclass(eq=False)
@@ -22,7 +20,7 @@ class Job:
 
     Attributes:
         source: `sources.Source`.
-        target: String.
+        target: `targets.Target`.
         inputs: List of arrays on which outputs are compared.
         batch: Integer, samples in one call.
         labels: Array, or `None`: then there is no accuracy.
@@ -34,7 +32,7 @@ class Job:
     """
 
     source: sources.Source
-    target: str
+    target: object
     inputs: list
     batch: int
     labels: object = None
@@ -101,9 +99,8 @@ def examine(job, found, runtimes):
         # Who wrote over whose memory is seen where each is alone.
         _check(job, checker.check_alone, found)
     passed = [c for c in found if c.row.passed]
-    if job.target == "micro":
-        for c in passed:
-            c.row.arena = _arena(runtimes[0], c.content, _one(job))
+    for c in passed:
+        c.row.arena = job.target.arena(runtimes[0], c.content, _one(job))
     if job.seconds and passed and job.source.signatures is None:
         _measure(job, passed, runtimes[0])
     return _accuracies(job, passed, runtimes[0])
@@ -117,22 +114,8 @@ def _check(job, check_file, found):
             candidate.content,
             row.quantize,
             dense=row.name.endswith("dense"),
-            exact=job.target == "micro",
+            exact=job.target.is_exact,
         )
-
-
-def _arena(runtime, content, inputs):
-    """Returns the smallest RAM in which a file runs, found by halving."""
-    low, high = 0, max(1 << 20, 12 * len(content))
-    while high - low > _ARENA_STEP:
-        middle = (low + high) // 2
-        try:
-            runtime.try_arena(content, inputs, middle)
-            high = middle
-        # Too small ones are refused, or written over: then it crashes.
-        except children.RuntimeFailure:
-            low = middle
-    return high
 
 
 def _one(job):
@@ -165,9 +148,7 @@ def _accuracies(job, passed, runtime):
 
 def runtimes(stack, target, select_tf_ops):
     """Starts the runtimes that check files, and closes them with `stack`."""
-    names = [children.MICRO] if target == "micro" else children.installed()
-    if select_tf_ops:
-        names = ["tensorflow"]
+    names = ["tensorflow"] if select_tf_ops else target.runtimes()
     found = [stack.enter_context(children.Runtime(name)) for name in names]
     for runtime in found:
         runtime.start()

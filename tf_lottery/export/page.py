@@ -32,7 +32,7 @@ def render(report, heads, cells):
 
 
 def layer_cells(layers):
-    """Returns a row of strings for each `targets.Layer`."""
+    """Returns a row of strings for each `storage.Layer`."""
     return [
         [
             layer.name, layer.kind, f"{layer.zeros:,} of {layer.size:,}",

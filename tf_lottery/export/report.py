@@ -29,7 +29,7 @@ class Row:
         nbytes: Integer, bytes of the file.
         compressed: Integer, its bytes after `gzip -9`.
         bound: Integer, the entropy bound of its data type in bytes.
-        layers: List of `targets.Layer`.
+        layers: List of `storage.Layer`.
         checks: List of `check.Outcome`.
         accuracy: Float, share of right answers, or `None`.
         timing: `latency.Timing`, or `None` if it was not measured.
@@ -117,7 +117,7 @@ class Report:
 
     @property
     def layers(self):
-        """List of `targets.Layer` of the file written."""
+        """List of `storage.Layer` of the file written."""
         return self.shipped.layers
 
     def table(self):

@@ -1,17 +1,13 @@
-"""Which constants of a file are stored sparse, for which target, and why."""
+"""Storage of a file's constants: dense or sparse, and why."""
 
 import dataclasses
-import gzip
-import zlib
 
 import numpy as np
 
 from tf_lottery.export import encoding
 from tf_lottery.export import flatbuffer
 from tf_lottery.export import sparse
-from tf_lottery.export import xnnpack
 
-TARGETS = ("auto", "size", "flash", "cpu", "arm", "micro")
 # Cost of a kept weight in a sparse FULLY_CONNECTED, in weights of a dense
 # one: 1024x1024 breaks even at 75 to 80 % zeros, 300x784 at 80 to 90 %; in
 # 1x4 blocks at about 35 and 60 %. Measured on x86 with AVX-512.
@@ -53,31 +49,26 @@ class Layer:
         return int(np.prod(self.shape))
 
 
-def gzipped(content):
-    """Returns content compressed as servers and packages do, `gzip -9`."""
-    return gzip.compress(content, 9, mtime=0)
-
-
 def encode(content, quantize, target):
     """Stores the constants of a dense file as it suits a target.
 
     Args:
         content: Bytes of the dense file.
         quantize: String, its data type, one of `convert.QUANTIZATIONS`.
-        target: String, `"size"`, `"flash"`, `"cpu"` or `"arm"`.
+        target: `targets.Target`.
 
     Returns:
         Tuple of the new content and a list of `Layer`. The content is the
         one given if nothing is stored sparse.
     """
     model = flatbuffer.read(content)
-    cluster = xnnpack.explain(model) if target == "arm" else {}
+    known = target.explain(model)
     forms, layers = {}, []
     for uses in flatbuffer.by_constant(model):
         place = uses[0].graph, uses[0].index
         dense = encoding.dense_values(model, uses[0])
         form, runs, reason = _choose(
-            model, uses, dense, quantize, target, cluster.get(place)
+            model, uses, dense, quantize, target, known.get(place)
         )
         layers += [
             layer(use, dense, form, runs, reason) for use in uses
@@ -103,17 +94,17 @@ def layer(use, dense, form, runs_sparse, reason):
     )
 
 
-def _choose(model, uses, dense, quantize, target, arm):
+def _choose(model, uses, dense, quantize, target, known):
     """Returns the form of a constant, whether it runs sparse, and why."""
     blocked = _refused(model, uses, dense, quantize)
     if blocked:
         return "dense", False, f"runs dense: {blocked}"
-    if target in ("cpu", "arm"):
+    if target.has_sparse_kernels:
         kernel = _kernel(uses, dense)
         if kernel is not None:
             return kernel
     smaller, size_reason = _saves(uses, dense, quantize, target)
-    runs, reason = _runs(uses, dense, target, arm)
+    runs, reason = target.runs_sparse(uses, dense, known)
     if uses[0].kind == "FULLY_CONNECTED" and uses[0].dtype == "INT8" and (
         quantize == "int8"
     ):
@@ -172,22 +163,13 @@ def _kernel(uses, dense):
 def _saves(uses, dense, quantize, target):
     """Returns whether storing a constant sparse is smaller, and why."""
     encoded = sparse.smallest(dense)
-    have, want = dense.nbytes, encoded.nbytes + encoding.OVERHEAD
-    if quantize == "dynamic" and uses[0].dtype == "INT8":
-        want += encoding.OVERHEAD
-    unit = "bytes"
-    if target == "size":
-        # Operators and tensors of the same kind compress well.
-        have = _compressed([dense])
-        want = _compressed(encoded.arrays) + encoding.OVERHEAD // 4
-        unit = "bytes compressed"
+    operators = 1 + (quantize == "dynamic" and uses[0].dtype == "INT8")
+    have = target.nbytes([dense])
+    want = target.nbytes(encoded.arrays, operators)
+    unit = target.unit
     if want < have:
         return True, f"stored sparse: {want:,} instead of {have:,} {unit}"
     return False, f"stored dense: sparse takes {want:,}, not {have:,} {unit}"
-
-
-def _compressed(arrays):
-    return sum(len(zlib.compress(a.tobytes(), 6)) for a in arrays)
 
 
 def _block_fits(uses, dense):
@@ -196,18 +178,3 @@ def _block_fits(uses, dense):
         return False
     encoded = sparse.encode(dense, block=block)
     return encoded.nbytes + encoding.OVERHEAD < dense.nbytes
-
-
-def _runs(uses, dense, target, arm):
-    if target == "arm":
-        if arm is not None:
-            return arm
-        return False, "runs dense: not a float convolution of XNNPACK's"
-    if target == "cpu":
-        if uses[0].kind != "FULLY_CONNECTED":
-            return False, "runs dense: x86 has no sparse convolutions"
-        if uses[0].dtype != "FLOAT32":
-            return False, "runs dense: the sparse kernel is float32 only"
-        zeros = 100 * (1 - np.count_nonzero(dense) / dense.size)
-        return False, f"runs dense: {zeros:.1f} % zeros do not pay"
-    return False, "runs dense"

@@ -11,14 +11,14 @@ from tf_lottery import weights as weights_lib
 from tf_lottery.export import arguments
 from tf_lottery.export import candidates
 from tf_lottery.export import convert
+from tf_lottery.export import entropy
 from tf_lottery.export import examining
 from tf_lottery.export import inspection
-from tf_lottery.export import micro
 from tf_lottery.export import narrowing
 from tf_lottery.export import padding
 from tf_lottery.export import report
 from tf_lottery.export import sources
-from tf_lottery.export import targets
+from tf_lottery.export import targets as targets_lib
 
 
 def tflite(
@@ -62,7 +62,8 @@ def tflite(
         path: Path of the file to write; one that ends in `.gz` is written
             compressed. With target `"micro"` a `.h` and a `.c` file of the
             same name are written too.
-        target: String, see above. Defaults to `"auto"`.
+        target: String, see above, or a `targets.Target`. Defaults to
+            `"auto"`.
         quantize: String or `None`: `None` keeps float32; `"float16"` and
             `"dynamic"` (int8 weights alone) need no data; `"int8"` needs
             `representative_data`; `"auto"` tries all that can be made and
@@ -119,10 +120,10 @@ def tflite(
     >>> report.shipped.name, report.layers[0].form, report.nbytes < 3000
     ('float32 sparse', 'densify', True)
     """
-    path = pathlib.Path(path)
+    path, target = pathlib.Path(path), targets_lib.get(target)
     arguments.check(path, target, quantize, representative_data, signatures)
     example, labels = arguments.split(compare_on)
-    if target == "micro":
+    if target.has_fixed_shapes:
         batch_size = batch_size or 1
     given = representative_data if representative_data is not None else example
     source = sources.open_model(model, batch_size, signatures, given)
@@ -151,7 +152,7 @@ def tflite(
     chosen.row.shipped = True
     work = inspection.inspect(dense)
     made = report.Report(
-        str(path), target, [c.row for c in found], accuracy, work.macs,
+        str(path), target.name, [c.row for c in found], accuracy, work.macs,
         work.effective_macs, [r.name for r in runtimes], threads,
         notes + _notes(source, chosen),
     )
@@ -227,22 +228,10 @@ def _zeros(weight):
 
 
 def _write(path, content, target):
-    pairs = []
-    if target == "micro":
-        name = "".join(
-            c if c.isascii() and c.isalnum() else "_" for c in path.stem
-        )
-        name = name if name[:1].isalpha() else f"model_{name}"
-        texts = micro.source_pair(content, name)
-        pairs = [
-            (path.with_name(f"{name}{suffix}"), text)
-            for suffix, text in zip((".h", ".c"), texts)
-        ]
-    packed = targets.gzipped(content) if path.suffix == ".gz" else content
+    """Writes the file, and those beside it; returns the paths of these."""
+    packed = entropy.gzipped(content) if path.suffix == ".gz" else content
     files.write_atomic(path, [packed])
-    for place, text in pairs:
-        files.write_text(place, text)
-    return [str(place) for place, _ in pairs]
+    return target.write_sources(path, content)
 
 
 def _nothing(message):

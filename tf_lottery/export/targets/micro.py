@@ -1,4 +1,4 @@
-"""Files for TensorFlow Lite Micro: weights as bitmap and values.
+"""TensorFlow Lite Micro: weights as bitmap and values, and C sources.
 
 The runtime's custom operator `TFLM_DECODE` restores such weights at every
 call; the encoder for its type "prune" is missing in the package. Reference:
@@ -7,16 +7,69 @@ call; the encoder for its type "prune" is missing in the package. Reference:
 
 import numpy as np
 
+from tf_lottery import files
+from tf_lottery.export import children
 from tf_lottery.export import editing
 from tf_lottery.export import encoding
 from tf_lottery.export import flatbuffer
-from tf_lottery.export import targets
+from tf_lottery.export import storage
+from tf_lottery.export.targets import target
 
 _OPERATOR = "TFLM_DECODE"
 # Type 2 is "prune"; version 1 of the header, and of this type's part of it.
 _HEADER = bytes([2, 1, 0, 0, 1] + [0] * 11)
 _KINDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _DTYPES = ("FLOAT32", "INT8")
+# How closely the smallest arena is looked for, in bytes.
+_ARENA_STEP = 256
+
+
+class Micro(target.Target):
+    """A file for microcontrollers, as TFLite and as C source."""
+
+    name = "micro"
+    stored = "bitmap"
+    dtypes = ("float32", "int8")
+    is_exact = True
+    has_fixed_shapes = True
+    has_signatures = False
+
+    def check(self):
+        if not children.micro_installed():
+            raise ImportError(
+                'Target "micro" is checked in TensorFlow Lite Micro\'s own '
+                "interpreter: `pip install tf_lottery[micro]`."
+            )
+
+    def runtimes(self):
+        return [children.MICRO]
+
+    def encode(self, content, quantize):
+        return [(self.stored, *encode(content))]
+
+    def arena(self, runtime, content, inputs):
+        """Returns the smallest RAM in which a file runs, by halving."""
+        low, high = 0, max(1 << 20, 12 * len(content))
+        while high - low > _ARENA_STEP:
+            middle = (low + high) // 2
+            try:
+                runtime.try_arena(content, inputs, middle)
+                high = middle
+            # Too small ones are refused, or written over: then it crashes.
+            except children.RuntimeFailure:
+                low = middle
+        return high
+
+    def write_sources(self, path, content):
+        name = "".join(
+            c if c.isascii() and c.isalnum() else "_" for c in path.stem
+        )
+        name = name if name[:1].isalpha() else f"model_{name}"
+        written = []
+        for suffix, text in zip((".h", ".c"), source_pair(content, name)):
+            written.append(str(path.with_name(f"{name}{suffix}")))
+            files.write_text(written[-1], text)
+        return written
 
 
 def encode(content):
@@ -29,7 +82,7 @@ def encode(content):
         content: Bytes of a dense file, float32 or int8.
 
     Returns:
-        Tuple of the new content and a list of `targets.Layer`.
+        Tuple of the new content and a list of `storage.Layer`.
     """
     model = flatbuffer.read(content)
     layers, changed = [], False
@@ -37,7 +90,7 @@ def encode(content):
         dense = encoding.dense_values(model, uses[0])
         reason = _refused(model, uses, dense)
         layers += [
-            targets.layer(
+            storage.layer(
                 use, dense, "dense" if reason else "bitmap", False,
                 f"runs dense: {reason or 'decoded in RAM at every call'}",
             )
@@ -119,7 +172,7 @@ def source_pair(content, name):
     Example:
 
     >>> from tf_lottery import export
-    >>> header, source = export.micro.source_pair(b"TFL3", "digits")
+    >>> header, source = export.targets.micro.source_pair(b"TFL3", "digits")
     >>> "extern const unsigned char digits[];" in header
     True
     """

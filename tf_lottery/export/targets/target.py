@@ -1,0 +1,112 @@
+"""The base class of targets."""
+
+from tf_lottery.export import children
+from tf_lottery.export import encoding
+from tf_lottery.export import storage
+
+
+class Target:
+    """What a file is made for: all that `tflite` asks of it.
+
+    A target is a subclass in a module of its own, listed in
+    `tf_lottery.export.targets`. What is written here suits a file that is
+    stored sparse wherever that takes fewer bytes.
+
+    Attributes:
+        name: String, the word for `tflite`.
+        stored: String, what a file that is encoded for it is called.
+        dtypes: Tuple of strings, the data types that can be made for it, of
+            `convert.QUANTIZATIONS`.
+        is_exact: Boolean, whether encoded files compute the same bits as the
+            dense one.
+        has_fixed_shapes: Boolean, whether batch and input shapes must be
+            fixed; the batch size is 1 then, unless another is given.
+        has_signatures: Boolean, whether files may have several.
+        has_sparse_kernels: Boolean, whether fully connected layers may skip
+            zeros.
+        unit: String, what `nbytes` counts.
+    """
+
+    name = None
+    stored = "sparse"
+    dtypes = ("float32", "float16", "dynamic", "int8")
+    is_exact = False
+    has_fixed_shapes = False
+    has_signatures = True
+    has_sparse_kernels = False
+    unit = "bytes"
+
+    def check(self):
+        """Raises an `ImportError` if files for it cannot be checked here."""
+
+    def runtimes(self):
+        """Returns the names of the runtimes that check its files."""
+        return children.installed()
+
+    def encode(self, content, quantize):
+        """Returns the ways to store a dense file.
+
+        Args:
+            content: Bytes of the dense file.
+            quantize: String, its data type.
+
+        Returns:
+            List of tuples of what it is called, the new content, and a list
+            of `storage.Layer`.
+        """
+        return [(self.stored, *storage.encode(content, quantize, self))]
+
+    def nbytes(self, arrays, operators=0):
+        """Returns what stored arrays weigh, with operators that read them."""
+        return (
+            sum(array.nbytes for array in arrays)
+            + operators * encoding.OVERHEAD
+        )
+
+    def explain(self, model):
+        """Returns what is known of constants, by graph and index."""
+        return {}
+
+    def runs_sparse(self, uses, dense, known):
+        """Returns whether a constant's zeros are skipped, and why.
+
+        Args:
+            uses: List of `flatbuffer.Weight`, the operators that use it.
+            dense: Array, its values.
+            known: What `explain` says of it, or `None`.
+        """
+        return False, "runs dense"
+
+    def size(self, row):
+        """Returns the size of a `report.Row` that must fall."""
+        return row.nbytes
+
+    def choose(self, found):
+        """Returns the one of `candidates.Candidate` that is written."""
+        return smallest(found)
+
+    def arena(self, runtime, content, inputs):
+        """Returns the bytes of RAM that a file needs, or `None`."""
+        return None
+
+    def write_sources(self, path, content):
+        """Writes further files beside a file; returns their paths."""
+        return []
+
+
+def smallest(found):
+    """Returns the candidate with the fewest bytes."""
+    return min(found, key=lambda c: c.row.nbytes)
+
+
+def smallest_compressed(found):
+    """Returns the candidate with the fewest bytes after `gzip -9`."""
+    return min(found, key=lambda c: c.row.compressed)
+
+
+def sparsest(found):
+    """Returns the smallest candidate of those with layers that run sparse."""
+    sparse = [
+        c for c in found if any(layer.runs_sparse for layer in c.row.layers)
+    ]
+    return smallest(sparse or found)
