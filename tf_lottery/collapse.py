@@ -12,6 +12,7 @@ import warnings
 import numpy as np
 
 from tf_lottery import backends
+from tf_lottery import checks
 from tf_lottery import layouts as layouts_lib
 from tf_lottery import masks as masks_lib
 from tf_lottery import paths
@@ -26,11 +27,7 @@ _UNEVEN = 0.2
 
 def check(collapse):
     """Raises a `ValueError` unless `collapse` is one of `POLICIES`."""
-    if collapse not in POLICIES:
-        raise ValueError(
-            f"Argument `collapse` must be one of {list(POLICIES)}. "
-            f"Received: collapse={collapse!r}"
-        )
+    checks.choice("collapse", collapse, POLICIES)
 
 
 def is_allowed(collapse):

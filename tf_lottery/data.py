@@ -6,8 +6,12 @@ on after a kill as if nothing had happened, the order must be a function of
 what is asked for, not of what was read before.
 """
 
+from collections.abc import Callable, Sized
+
 import keras
 import numpy as np
+
+from tf_lottery import checks
 
 
 class Replay(keras.utils.PyDataset):
@@ -61,20 +65,25 @@ class Replay(keras.utils.PyDataset):
         drop_remainder=False,
     ):
         super().__init__()
-        lengths = {len(array) for array in keras.tree.flatten((x, y))
-                   if array is not None}
+        arrays = [a for a in keras.tree.flatten((x, y)) if a is not None]
+        for array in arrays:
+            checks.kind("x` and `y", array, Sized, "arrays")
+        lengths = set(map(len, arrays))
         if len(lengths) != 1 or not min(lengths):
             raise ValueError(
                 "Arguments `x` and `y` must be arrays of equal length, not "
                 f"empty. Received: arrays of lengths {sorted(lengths)}."
             )
-        if isinstance(batch_size, bool) or not isinstance(
-            batch_size, int
-        ) or batch_size < 1:
-            raise ValueError(
-                "Argument `batch_size` must be an integer of at least 1. "
-                f"Received: batch_size={batch_size!r}"
-            )
+        checks.whole("batch_size", batch_size)
+        checks.seed("seed", seed)
+        for name, value in (
+            ("shuffle", shuffle), ("reshuffle_rounds", reshuffle_rounds),
+            ("drop_remainder", drop_remainder),
+        ):
+            checks.flag(name, value)
+        checks.optional(
+            checks.kind, "augment", augment, Callable, "callable"
+        )
         self.x, self.y = x, y
         self.batch_size = batch_size
         self.seed = seed

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import keras
 import numpy as np
 
+from tf_lottery import checks
+
 _TRANSPOSED_LAYERS = (
     keras.layers.Conv1DTranspose,
     keras.layers.Conv2DTranspose,
@@ -50,10 +52,11 @@ class Layout:
 
     def __post_init__(self):
         for name in ("inputs", "outputs"):
-            axes = tuple(int(axis) for axis in getattr(self, name))
-            object.__setattr__(self, name, axes)
+            axes = getattr(self, name)
+            checks.shape(name, axes)
+            object.__setattr__(self, name, tuple(map(int, axes)))
         axes = self.inputs + self.outputs
-        if len(set(axes)) < len(axes) or min(axes, default=0) < 0:
+        if len(set(axes)) < len(axes):
             raise ValueError(
                 "Arguments `inputs` and `outputs` must name axes from 0 on, "
                 f"each at most once. Received: inputs={self.inputs}, "

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 
 from tf_lottery import allocation
+from tf_lottery import checks
 from tf_lottery import collapse as collapse_lib
 from tf_lottery import constraints
 from tf_lottery import criteria
@@ -97,7 +98,7 @@ def prune(
     """
     criterion = criteria.get(criterion)
     iterations = criterion.iterations if iterations is None else iterations
-    _check_iterations(iterations)
+    checks.whole("iterations", iterations)
     collapse_lib.check(collapse)
     found = weights_lib.inspect(model, exclude, include)
     variables = weights_lib.prunable(model, exclude, include)
@@ -105,6 +106,12 @@ def prune(
     rates = allocation.rates_of(
         found, variables, sparsity, name="sparsity", allow_zero=True
     )
+    most = max(100, sum(math.prod(v.shape) for v in variables.values()))
+    if iterations > most:
+        checks.refuse(
+            "iterations", iterations, f"no more than {most}: 100, or the "
+            "number of prunable weights where that is more",
+        )
     pattern = bind(pattern, model, variables)
     shapes = layouts_lib.layouts_of(found)
     before = constraints.current_masks(variables)
@@ -118,9 +125,9 @@ def prune(
         pattern.one_step(number, {key: before[key] for key in keys}, shapes)
         for keys, number in zip(groups, keep)
     ]
+    context = criteria.make_context(data, loss, snapshot, before)
     if not groups:
         return before
-    context = criteria.make_context(data, loss, snapshot, before)
     score = criterion.prepare(model, variables, context)
     masks = before
     for step in range(1, iterations + 1):
@@ -258,16 +265,6 @@ def _warn_of_unknown(model, found):
             "a method `get_prunable_weights`; LoRA's are merged by saving "
             "the model and loading it again.",
             stacklevel=3,
-        )
-
-
-def _check_iterations(iterations):
-    if isinstance(iterations, bool) or not (
-        isinstance(iterations, int) and iterations >= 1
-    ):
-        raise ValueError(
-            "Argument `iterations` must be an integer of at least 1. "
-            f"Received: iterations={iterations!r}"
         )
 
 

@@ -7,6 +7,8 @@ import math
 
 import numpy as np
 
+from tf_lottery import checks
+
 
 @dataclasses.dataclass(frozen=True)
 class RoundResult:
@@ -64,11 +66,8 @@ class Monitor:
     mode: str = "auto"
 
     def __post_init__(self):
-        if self.mode not in ("auto", "min", "max"):
-            raise ValueError(
-                "Argument `mode` must be 'auto', 'min' or 'max'. "
-                f"Received: mode={self.mode!r}"
-            )
+        checks.text("monitor", self.name)
+        checks.choice("mode", self.mode, ("auto", "min", "max"))
 
     def worse_by(self, value, reference):
         """Returns how much worse a value is; negative where it is better."""

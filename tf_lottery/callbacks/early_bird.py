@@ -5,9 +5,11 @@ import collections
 import keras
 
 from tf_lottery import allocation
+from tf_lottery import checks
 from tf_lottery import collapse as collapse_lib
 from tf_lottery import constraints
 from tf_lottery import criteria
+from tf_lottery import distributions
 from tf_lottery import layouts
 from tf_lottery import masks as masks_lib
 from tf_lottery import pruning
@@ -78,14 +80,13 @@ class EarlyBird(keras.callbacks.Callback):
     ):
         super().__init__()
         schedules.validate_rate(rate)
-        schedules.validate_rate(threshold, "threshold")
-        if isinstance(window, bool) or not (
-            isinstance(window, int) and window >= 1
-        ):
-            raise ValueError(
-                "Argument `window` must be an integer of at least 1. "
-                f"Received: window={window!r}"
-            )
+        checks.number(
+            "threshold", threshold, "a number in (0, 1)", lambda v: 0 < v < 1
+        )
+        checks.whole("window", window)
+        distributions.check_scope(scope)
+        checks.names("exclude", exclude)
+        checks.names("include", include)
         masks_lib.get_pattern(pattern)
         collapse_lib.check(collapse)
         self.rate = rate

@@ -94,6 +94,7 @@ class GradualPruning(mask_updater.MaskUpdater):
         distributions.check_scope(scope)
         masks_lib.get_pattern(pattern)
         collapse_lib.check(collapse)
+        criteria.make_context(data, loss, snapshot)
         self.scope = scope
         self.pattern = pattern
         self.data = data

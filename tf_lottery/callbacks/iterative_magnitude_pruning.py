@@ -2,11 +2,13 @@
 
 import contextlib
 import dataclasses
+import numbers
 import sys
 import warnings
 
 from tf_lottery import allocation
 from tf_lottery import backends
+from tf_lottery import checks
 from tf_lottery import collapse as collapse_lib
 from tf_lottery import constraints
 from tf_lottery import criteria
@@ -155,8 +157,8 @@ class IterativeMagnitudePruning(pruner.Pruner):
         other_versions=False,
     ):
         super().__init__()
-        _check_count("rounds", rounds)
-        _check_count("epochs_per_round", epochs_per_round)
+        checks.whole("rounds", rounds)
+        checks.whole("epochs_per_round", epochs_per_round)
         schedules.validate_rate(rate, "rate")
         if data is not None and not isinstance(data, data_lib.Replay):
             raise TypeError(
@@ -166,18 +168,19 @@ class IterativeMagnitudePruning(pruner.Pruner):
             )
         if target_density is not None:
             schedules.validate_rate(target_density, "target_density")
-        if tolerance is not None and not tolerance >= 0:
-            raise ValueError(
-                "Argument `tolerance` must be at least 0. "
-                f"Received: tolerance={tolerance!r}"
-            )
-        if rewind not in ("weights", "learning_rate", "none"):
-            raise ValueError(
-                "Argument `rewind` must be 'weights', 'learning_rate' or "
-                f"'none'. Received: rewind={rewind!r}"
-            )
-        if save_freq not in ("epoch", "round"):
-            _check_count("save_freq", save_freq)
+        checks.optional(checks.not_negative, "tolerance", tolerance)
+        checks.choice("rewind", rewind, ("weights", "learning_rate", "none"))
+        if not isinstance(save_freq, numbers.Integral):
+            checks.choice("save_freq", save_freq, ("epoch", "round"))
+        else:
+            checks.whole("save_freq", save_freq)
+        checks.optional(checks.path, "directory", directory)
+        checks.names("exclude", exclude)
+        checks.names("include", include)
+        checks.seed("seed", seed)
+        if not isinstance(verbose, bool):
+            checks.whole("verbose", verbose, 0)
+        checks.flag("other_versions", other_versions)
         distributions.check_scope(scope)
         masks_lib.get_pattern(pattern)
         collapse_lib.check(collapse)
@@ -684,11 +687,3 @@ def _effective_density(model, masks):
         return paths.effective_density(model, masks)
     except ValueError:
         return None
-
-
-def _check_count(name, value):
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(
-            f"Argument `{name}` must be an integer of at least 1. "
-            f"Received: {name}={value!r}"
-        )

@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from tf_lottery import checks
 from tf_lottery import constraints
 from tf_lottery import holding
 from tf_lottery import masks as masks_lib
@@ -23,6 +24,8 @@ class MaskUpdater(pruner.Pruner):
 
     def __init__(self, exclude=(), include=()):
         super().__init__()
+        checks.names("exclude", exclude)
+        checks.names("include", include)
         self.exclude = exclude
         self.include = include
 

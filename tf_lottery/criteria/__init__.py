@@ -2,6 +2,7 @@
 
 import inspect
 
+from tf_lottery import checks
 from tf_lottery import constraints
 from tf_lottery import weights as weights_lib
 from tf_lottery.criteria.criterion import Context as Context
@@ -118,4 +119,9 @@ def score(
 
 def make_context(data=None, loss=None, snapshot=None, masks=None):
     """Returns a `Context`; a `Snapshot` gives its weights."""
-    return Context(data, loss, getattr(snapshot, "weights", snapshot), masks)
+    snapshot = getattr(snapshot, "weights", snapshot)
+    checks.data("data", data)
+    checks.loss("loss", loss)
+    checks.optional(checks.mapping, "snapshot", snapshot)
+    checks.optional(checks.mapping, "masks", masks)
+    return Context(data, loss, snapshot, masks)

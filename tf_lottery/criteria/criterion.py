@@ -1,9 +1,12 @@
 """The base class of criteria, and what they may look at."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from keras import ops
+
+from tf_lottery import checks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +142,7 @@ class FunctionCriterion(Criterion):
     """
 
     def __init__(self, function):
+        checks.kind("function", function, Callable, "callable")
         self.function = function
         self.name = getattr(
             function, "__qualname__", type(function).__qualname__

@@ -122,7 +122,7 @@ def collapsed(masks):
     >>> paths.collapsed({"a": np.zeros(3, bool), "b": np.ones(3, bool)})
     ['a']
     """
-    return [key for key, mask in masks.items() if not np.any(mask)]
+    return [key for key, kept in masks_lib.densities(masks).items() if not kept]
 
 
 def why_dead(model, masks=None, inputs=None):

@@ -8,6 +8,7 @@ import importlib
 import pathlib
 import warnings
 
+from tf_lottery import checks
 from tf_lottery import files
 
 # Text and lines have the colour of the page, light or dark.
@@ -64,6 +65,8 @@ def save(chart, path, dpi=150):
     ...     path.read_text()[:4]
     '<svg'
     """
+    checks.path("path", path)
+    checks.positive("dpi", dpi)
     path = pathlib.Path(path)
     if path.suffix not in (".png", ".svg"):
         raise ValueError(

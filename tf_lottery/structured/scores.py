@@ -6,7 +6,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lottery import checks
 from tf_lottery import criteria
+from tf_lottery import graph as graph_lib
+from tf_lottery import holding
 from tf_lottery.structured import taylor
 
 
@@ -54,13 +57,19 @@ def score(graph, criterion="magnitude", masks=None, data=None, seed=0):
             score is not finite.
     """
     masks = masks or {}
-    if criterion == "random":
+    checks.kind("graph", graph, graph_lib.Graph, "a `tf_lottery.graph.Graph`")
+    checks.seed("seed", seed)
+    checks.data("data", data)
+    if masks is not None:
+        holding.check_masks(graph.model, masks)
+    named = isinstance(criterion, str)
+    if named and criterion == "random":
         scores = _random(graph, seed)
-    elif criterion == "bn_scale":
+    elif named and criterion == "bn_scale":
         scores = _bn_scale(graph)
-    elif criterion == "fpgm":
+    elif named and criterion == "fpgm":
         scores = _mean(graph, _makers(graph), _fpgm(masks))
-    elif criterion == "taylor":
+    elif named and criterion == "taylor":
         scores = taylor.score(graph, kernels(graph), data)
     else:
         scores = _weights(graph, criterion, masks)
@@ -98,10 +107,10 @@ def value_of(binding, masks=None):
 
 
 def _weights(graph, criterion, masks):
-    members = kernels(graph)
-    if criterion in ("magnitude", "l2"):
+    members, named = kernels(graph), isinstance(criterion, str)
+    if named and criterion in ("magnitude", "l2"):
         return _mean(graph, members, _per_weight(masks, np.square))
-    if criterion == "l1":
+    if named and criterion == "l1":
         return _mean(graph, members, _per_weight(masks, np.abs))
     rule = _criterion(criterion)
     found = rule(graph.model, {b.key: b.variable for b in members})
