@@ -495,17 +495,19 @@ def call(function, arguments):
 
 
 def is_clear(error, argument):
-    """Whether an error was raised on purpose, and names what is wrong."""
-    if not isinstance(error, (TypeError, ValueError, ImportError, OSError)):
-        return False
+    """Whether an error was raised on purpose, and says what is wrong."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     if "/tf_lottery/" not in frame.filename:
         return False
     if isinstance(error, OSError) and error.filename is not None:
         return True
-    text = str(error)
-    name = argument.lstrip("*")
-    return f"`{name}`" in text or f"{name}=" in text or "Received" in text
+    kinds = (TypeError, ValueError, ImportError, OSError)
+    own = type(error).__module__.startswith("tf_lottery")
+    if not (own or isinstance(error, kinds)):
+        return False
+    words = f"`{argument.lstrip('*')}`", "Received", "Expected"
+    on_purpose = frame.line.startswith("raise")
+    return on_purpose and any(word in str(error) for word in words)
 
 
 def outcome(function, arguments, argument, limit=SECONDS):

@@ -102,8 +102,10 @@ def match(
     """
     if not isinstance(patterns, Mapping):
         patterns = {"*": patterns}
-    checks.names("keys", keys)
+    if isinstance(keys, str) or not isinstance(keys, Iterable):
+        checks.refuse("keys", keys, "weight keys, an iterable of strings")
     keys = list(keys)
+    checks.names("keys", keys)
     check_patterns(patterns, keys, name)
     values = {}
     for key in keys:

@@ -1,7 +1,6 @@
 """Capacity: how many random labels a ticket can learn by heart."""
 
 import dataclasses
-import numbers
 import statistics
 
 import keras

@@ -1,7 +1,6 @@
 """Linear connectivity: the error between two trained networks."""
 
 import dataclasses
-import numbers
 
 import keras
 import numpy as np

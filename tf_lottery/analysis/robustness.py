@@ -154,7 +154,7 @@ def _check(epsilons, attack, steps, step_size, norm, clip, seed):
     checks.optional(checks.positive, "step_size", step_size)
     checks.optional(checks.seed, "seed", seed)
     if clip is not None and not _is_range(clip):
-        checks.refuse("clip", clip, "a pair of the least and the greatest value")
+        checks.refuse("clip", clip, "a pair of the least and greatest value")
     epsilons = [epsilons] if checks.is_number(epsilons) else epsilons
     if not isinstance(epsilons, Iterable) or not list(epsilons):
         checks.refuse("epsilons", epsilons, "numbers of at least 0")

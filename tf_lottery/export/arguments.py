@@ -1,7 +1,9 @@
 """What `tflite` is asked for, checked before anything takes time."""
 
 import os
+from collections.abc import Callable
 
+from tf_lottery import checks
 from tf_lottery.export import children
 from tf_lottery.export import sources
 from tf_lottery.export import targets
@@ -19,15 +21,8 @@ def check(path, target, quantize, data, signatures):
         data: The representative data, or `None`.
         signatures: See `tflite`.
     """
-    for name, value, valid in (
-        ("target", target, targets.TARGETS),
-        ("quantize", quantize, QUANTIZE),
-    ):
-        if value not in valid:
-            raise ValueError(
-                f"Argument `{name}` must be one of {list(valid)}. "
-                f"Received: {name}={value!r}"
-            )
+    checks.choice("target", target, targets.TARGETS)
+    checks.optional(checks.choice, "quantize", quantize, QUANTIZE[1:])
     if quantize == "int8" and data is None:
         raise ValueError(
             'Argument `quantize="int8"` needs `representative_data`, some '
@@ -48,6 +43,23 @@ def check(path, target, quantize, data, signatures):
         )
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise PermissionError(f"'{path}' cannot be written.")
+
+
+def check_values(
+    representative_data, compare_on, batch_size, compact, select_tf_ops,
+    explicit_padding, tolerance, seconds, threads, progress,
+):
+    """Raises unless each argument of `tflite` is of its kind; see there."""
+    checks.data("representative_data", representative_data)
+    checks.data("compare_on", compare_on)
+    checks.optional(checks.whole, "batch_size", batch_size)
+    checks.flag("compact", compact)
+    checks.flag("select_tf_ops", select_tf_ops)
+    checks.flag("explicit_padding", explicit_padding)
+    checks.optional(checks.not_negative, "tolerance", tolerance)
+    checks.not_negative("seconds", seconds)
+    checks.whole("threads", threads)
+    checks.optional(checks.kind, "progress", progress, Callable, "callable")
 
 
 def _check_micro(quantize):

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from tf_lottery import checks
 from tf_lottery import constraints
 from tf_lottery import masks as masks_lib
 from tf_lottery import weights as weights_lib
@@ -181,6 +182,7 @@ def why_dead(model, masks=None, inputs=None):
 
 
 def _trace(model, inputs):
+    checks.data("inputs", inputs)
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "Paths are followed through TensorFlow's graph of a model. "

@@ -2,6 +2,7 @@
 
 import keras
 
+from tf_lottery import checks
 from tf_lottery import criteria
 from tf_lottery import masks as masks_lib
 from tf_lottery import schedules
@@ -212,11 +213,23 @@ class TicketHyperModel(keras_tuner.HyperModel):
             criteria.get(criterion)
         for pattern in self.spaces["pattern"].values:
             masks_lib.get_pattern(pattern)
-        if self.budget not in BUDGETS:
-            raise ValueError(
-                f"Argument `budget` must be one of {list(BUDGETS)}. "
-                f"Received: budget={self.budget!r}"
-            )
+        for name, check, *more in (
+            ("rounds", checks.whole), ("seed", checks.seed),
+            ("learning_rate", checks.optional, checks.positive),
+        ):
+            for value in self.spaces[name].values:
+                check(*more, name, value)
+        checks.optional(
+            checks.mapping, "relative_rates", self.relative_rates,
+            "layer name to number",
+        )
+        checks.optional(
+            checks.whole, "epochs_per_round", self.epochs_per_round
+        )
+        checks.choice("budget", self.budget, BUDGETS)
+        checks.optional(
+            checks.mapping, "export", self.export, "name to value"
+        )
 
 
 def _hypermodel(given):

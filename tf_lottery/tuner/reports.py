@@ -7,6 +7,7 @@ import pathlib
 import rich.box
 import rich.console
 
+from tf_lottery import checks
 from tf_lottery import files
 from tf_lottery import results as results_lib
 from tf_lottery import tables
@@ -197,6 +198,7 @@ def read(path):
         ValueError: If there is no search.
         DamagedFileError: If a file cannot be read.
     """
+    checks.path("path", path)
     path = pathlib.Path(path)
     search = identity.read(path)
     if search is None:
