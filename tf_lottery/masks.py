@@ -107,7 +107,11 @@ def count(masks: Mapping[str, np.ndarray]) -> int:
 
 def size(masks: Mapping[str, np.ndarray]) -> int:
     """Returns the number of weights, kept or not."""
-    return sum(mask.size for mask in _arrays(masks).values())
+    checks.mapping("masks", masks)
+    for mask in masks.values():
+        if np.asarray(mask).dtype == object:
+            checks.refuse("masks", masks, "a dict from weight key to array")
+    return sum(int(np.size(mask)) for mask in masks.values())
 
 
 def density(masks: Mapping[str, np.ndarray]) -> float:
