@@ -102,7 +102,10 @@ BETWEEN_MODULES = {
     "optimizers.slots_of",
     "optimizers.state",
     "schedules.check_patterns",
+    "schedules.match",
+    "schedules.matches",
     "schedules.validate_rate",
+    "weights.check_layer",
     "weights.check_built",
     "weights.is_seed",
     "weights.resolve",
@@ -325,7 +328,6 @@ GOOD = {
     "layers.unwrap": _MODEL,
     "layers.wrap": _MODEL,
     "masks.Layout": lambda w: {"inputs": (0,), "outputs": (1,)},
-    "masks.Pattern": _NOTHING,
     "masks.Unstructured": _NOTHING,
     "masks.count": _MASKS,
     "masks.densities": _MASKS,
@@ -351,7 +353,6 @@ GOOD = {
     "patterns.Block": _NOTHING,
     "patterns.Channel": _NOTHING,
     "patterns.NM": _NOTHING,
-    "patterns.Pattern": _NOTHING,
     "patterns.Unstructured": _NOTHING,
     "patterns.get_pattern": lambda w: {"identifier": "2:4"},
     "schedules.Point": lambda w: {"steps": 5},
@@ -452,7 +453,9 @@ def public():
             full = f"{space}.{name}" if space else name
             if space in NOT_CALLED or full in NOT_CALLED:
                 continue
-            if isinstance(value, type) and issubclass(value, Exception):
+            if inspect.isabstract(value) or (
+                isinstance(value, type) and issubclass(value, Exception)
+            ):
                 continue
             found[full] = value
             for method in METHODS.get(full, ()):
@@ -478,6 +481,7 @@ def at_most(seconds):
 
 def parameters(function):
     """The names of a callable's arguments; with a star, of several."""
+    # `name` is what an error calls the argument, in `schedules`.
     return [
         f"*{p.name}" if p.kind is p.VAR_POSITIONAL else p.name
         for p in inspect.signature(function).parameters.values()
@@ -496,11 +500,13 @@ def call(function, arguments):
 
 def is_clear(error, argument):
     """Whether an error was raised on purpose, and says what is wrong."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return True
+    if isinstance(error, ValueError) and f" {argument}=" in str(error):
+        return True
     frame = traceback.extract_tb(error.__traceback__)[-1]
     if "/tf_lottery/" not in frame.filename:
         return False
-    if isinstance(error, OSError) and error.filename is not None:
-        return True
     kinds = (TypeError, ValueError, ImportError, OSError)
     own = type(error).__module__.startswith("tf_lottery")
     if not (own or isinstance(error, kinds)):

@@ -1,5 +1,6 @@
 """Checks of arguments, with errors in Keras' form."""
 
+import inspect
 import math
 import numbers
 import os
@@ -134,6 +135,36 @@ def mapping(name, value, what="weight key to array"):
         refuse(name, value, f"a dict from {what}")
 
 
+def arrays(name, value):
+    """Raises unless a value is a dict from string to array."""
+    mapping(name, value)
+    for each in value.values():
+        if not hasattr(each, "shape"):
+            refuse(name, value, "a dict from weight key to array")
+
+
+def takes(name, value, number, expected):
+    """Refuses what cannot be called with a number of arguments.
+
+    Args:
+        name: String, the argument's name.
+        value: What was received for it.
+        number: Integer, how many arguments it will be given.
+        expected: String that follows "must be", such as `"a callable"`.
+    """
+    if not callable(value):
+        refuse(name, value, expected)
+    try:
+        signature = inspect.signature(value)
+    except ValueError:
+        # Some of what is written in C has none.
+        return
+    try:
+        signature.bind(*range(number))
+    except TypeError:
+        refuse(name, value, expected)
+
+
 def loss(name, value):
     """Refuses anything but a loss that Keras knows, or a callable."""
     import keras
@@ -143,7 +174,9 @@ def loss(name, value):
             keras.losses.get(value)
         except ValueError:
             refuse(name, value, "a loss function or the name of one of Keras'")
-    elif isinstance(value, type) or not (value is None or callable(value)):
+    elif callable(value):
+        takes(name, value, 2, "a loss function of `(y_true, y_pred)`")
+    elif value is not None:
         # Models of several outputs have several.
         several = value if isinstance(value, (dict, list, tuple)) else ()
         parts = several.values() if isinstance(several, dict) else several

@@ -6,8 +6,6 @@ on after a kill as if nothing had happened, the order must be a function of
 what is asked for, not of what was read before.
 """
 
-from collections.abc import Callable, Sized
-
 import keras
 import numpy as np
 
@@ -66,8 +64,12 @@ class Replay(keras.utils.PyDataset):
     ):
         super().__init__()
         arrays = [a for a in keras.tree.flatten((x, y)) if a is not None]
-        for array in arrays:
-            checks.kind("x` and `y", array, Sized, "arrays")
+        for name, value in (("x", x), ("y", y)):
+            for array in keras.tree.flatten(value):
+                if array is None and name == "y":
+                    continue
+                if not getattr(array, "shape", ()):
+                    checks.refuse(name, value, "arrays of examples")
         lengths = set(map(len, arrays))
         if len(lengths) != 1 or not min(lengths):
             raise ValueError(
@@ -82,7 +84,7 @@ class Replay(keras.utils.PyDataset):
         ):
             checks.flag(name, value)
         checks.optional(
-            checks.kind, "augment", augment, Callable, "callable"
+            checks.takes, "augment", augment, 2, "a callable of `(x, rng)`"
         )
         self.x, self.y = x, y
         self.batch_size = batch_size
@@ -95,8 +97,9 @@ class Replay(keras.utils.PyDataset):
         self._length = whole + bool(rest and not drop_remainder)
         if not self._length:
             raise ValueError(
-                f"A batch of {batch_size} is larger than the data "
-                f"({self.examples} examples), and the remainder is dropped."
+                f"A batch is larger than the data of {self.examples} "
+                "examples, and the remainder is dropped. Received: "
+                f"batch_size={batch_size}, drop_remainder=True"
             )
         self._round, self._next, self._told = 0, 0, False
         self._epochs_begun = 0

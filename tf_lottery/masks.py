@@ -73,6 +73,8 @@ def select(
     checks.flag("allow_collapse", allow_collapse)
     checks.optional(checks.mapping, "masks", masks)
     checks.optional(checks.mapping, "layouts", layouts, "weight key to layout")
+    for layout in (layouts or {}).values():
+        checks.kind("layouts", layout, Layout, "a dict of `Layout`s")
     checks.mapping("scores", scores)
     scores = {key: np.asarray(score) for key, score in scores.items()}
     masks = _check_masks(scores, masks)

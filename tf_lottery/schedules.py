@@ -63,8 +63,6 @@ def matches(pattern: str, key: str) -> bool:
     >>> [matches(p, "block/conv/kernel") for p in ("conv", "block/*", "fc")]
     [True, True, False]
     """
-    for argument, value in (("pattern", pattern), ("key", key)):
-        checks.kind(argument, value, str, "a string")
     return any(
         name == pattern or fnmatch.fnmatchcase(name, pattern)
         for name in _names(key)
@@ -102,10 +100,7 @@ def match(
     """
     if not isinstance(patterns, Mapping):
         patterns = {"*": patterns}
-    if isinstance(keys, str) or not isinstance(keys, Iterable):
-        checks.refuse("keys", keys, "weight keys, an iterable of strings")
     keys = list(keys)
-    checks.names("keys", keys)
     check_patterns(patterns, keys, name)
     values = {}
     for key in keys:

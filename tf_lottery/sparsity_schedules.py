@@ -286,12 +286,13 @@ def get(schedule):
     Raises:
         ValueError: If it cannot be called.
     """
-    if isinstance(schedule, type) or not callable(schedule):
-        raise ValueError(
-            "Argument `schedule` must be a schedule such as "
-            "`PolynomialDecay(0.0, 0.8, end_step=1000)`, or a callable from a "
-            f"step to (should_prune, sparsity). Received: {schedule!r}"
-        )
+    expected = (
+        "a schedule such as `PolynomialDecay(0.0, 0.8, end_step=1000)`, or a "
+        "callable from a step to (should_prune, sparsity)"
+    )
+    if isinstance(schedule, type):
+        checks.refuse("schedule", schedule, expected)
+    checks.takes("schedule", schedule, 1, expected)
     if not type(schedule).__module__.startswith(_TFMOT):
         return schedule
     described = schedule.get_config()

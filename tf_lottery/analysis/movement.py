@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -95,9 +94,9 @@ def weight_movement(start, end, masks, quantiles=QUANTILES):
     >>> found.kept.distance, found.kept.mean, found.pruned.quantiles[0.5]
     (5.0, 3.5, 0.5)
     """
-    if not isinstance(quantiles, Iterable):
-        checks.refuse("quantiles", quantiles, "fractions in [0, 1]")
-    quantiles = list(quantiles)
+    checks.kind(
+        "quantiles", quantiles, (tuple, list, np.ndarray), "a list of fractions"
+    )
     for quantile in quantiles:
         checks.number(
             "quantiles", quantile, "fractions in [0, 1]",

@@ -62,7 +62,7 @@ def get(identifier):
         return identifier()
     if isinstance(identifier, Criterion):
         return identifier
-    if callable(identifier):
+    if callable(identifier) and not inspect.isclass(identifier):
         return FunctionCriterion(identifier)
     raise ValueError(
         "Argument `criterion` must be one of "
@@ -122,6 +122,6 @@ def make_context(data=None, loss=None, snapshot=None, masks=None):
     snapshot = getattr(snapshot, "weights", snapshot)
     checks.data("data", data)
     checks.loss("loss", loss)
-    checks.optional(checks.mapping, "snapshot", snapshot)
-    checks.optional(checks.mapping, "masks", masks)
+    checks.optional(checks.arrays, "snapshot", snapshot)
+    checks.optional(checks.arrays, "masks", masks)
     return Context(data, loss, snapshot, masks)

@@ -1,7 +1,6 @@
 """The base class of criteria, and what they may look at."""
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 from keras import ops
@@ -142,7 +141,9 @@ class FunctionCriterion(Criterion):
     """
 
     def __init__(self, function):
-        checks.kind("function", function, Callable, "callable")
+        checks.takes(
+            "criterion", function, 2, "a callable of `(model, variables)`"
+        )
         self.function = function
         self.name = getattr(
             function, "__qualname__", type(function).__qualname__

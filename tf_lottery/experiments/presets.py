@@ -147,7 +147,8 @@ class Preset:
                 f"optimizer='sgd'. Received: momentum={self.momentum}, "
                 f"weight_decay={self.weight_decay}"
             )
-        if self.budget != "":
+        checks.kind("budget", self.budget, str, "a string such as '10m'")
+        if self.budget:
             durations.parse(self.budget, "budget")
         self._check_whole("iterations", self.iterations)
         self._check_whole("rewind_to", self.rewind_step)

@@ -375,7 +375,7 @@ def find(optimizer):
 def _optimizer(identifier):
     try:
         found = keras.optimizers.get(identifier)
-    except (TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         found = None
     if not isinstance(found, keras.optimizers.Optimizer):
         checks.refuse(

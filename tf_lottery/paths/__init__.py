@@ -183,6 +183,11 @@ def why_dead(model, masks=None, inputs=None):
 
 def _trace(model, inputs):
     checks.data("inputs", inputs)
+    for array in keras.tree.flatten(inputs):
+        if getattr(array, "dtype", None) is not None and (
+            np.asarray(array).dtype.kind in "OSU"
+        ):
+            checks.refuse("inputs", inputs, "arrays of numbers")
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "Paths are followed through TensorFlow's graph of a model. "

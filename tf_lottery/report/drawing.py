@@ -66,7 +66,7 @@ def save(chart, path, dpi=150):
     '<svg'
     """
     checks.path("path", path)
-    checks.positive("dpi", dpi)
+    checks.number("dpi", dpi, "in (0, 2400]", lambda v: 0 < v <= 2400)
     path = pathlib.Path(path)
     if path.suffix not in (".png", ".svg"):
         raise ValueError(
@@ -135,7 +135,7 @@ def available(what):
 def _specification(chart):
     if hasattr(chart, "chart"):
         chart = chart.chart()
-    if not isinstance(chart, dict):
+    if not isinstance(chart, dict) or not {"mark", "layer"} & chart.keys():
         raise TypeError(
             "Argument `chart` must be a Vega-Lite specification, or a result "
             f"with a method `chart()`. Received: {type(chart)}"

@@ -7,6 +7,7 @@ import weakref
 from tf_lottery import backends
 from tf_lottery import checks
 from tf_lottery import ticket as ticket_lib
+from tf_lottery import weights as weights_lib
 from tf_lottery.structured import costs as costs_lib
 from tf_lottery.structured import dead
 from tf_lottery.structured import plans
@@ -155,6 +156,7 @@ def report_of(model):
     Raises:
         ValueError: If there is none.
     """
+    weights_lib.check_layer(model)
     if model not in _REPORTS:
         raise ValueError(
             f"Model '{model.name}' has no report in this process. Expected a "

@@ -56,12 +56,12 @@ def score(graph, criterion="magnitude", masks=None, data=None, seed=0):
         ValueError: If the criterion is unknown, its data are missing, or a
             score is not finite.
     """
-    masks = masks or {}
     checks.kind("graph", graph, graph_lib.Graph, "a `tf_lottery.graph.Graph`")
     checks.seed("seed", seed)
     checks.data("data", data)
     if masks is not None:
         holding.check_masks(graph.model, masks)
+    masks = masks or {}
     named = isinstance(criterion, str)
     if named and criterion == "random":
         scores = _random(graph, seed)

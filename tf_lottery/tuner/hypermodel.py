@@ -213,16 +213,22 @@ class TicketHyperModel(keras_tuner.HyperModel):
             criteria.get(criterion)
         for pattern in self.spaces["pattern"].values:
             masks_lib.get_pattern(pattern)
-        for name, check, *more in (
+        for name, check in (
             ("rounds", checks.whole), ("seed", checks.seed),
-            ("learning_rate", checks.optional, checks.positive),
+            ("learning_rate", checks.positive),
         ):
-            for value in self.spaces[name].values:
-                check(*more, name, value)
-        checks.optional(
-            checks.mapping, "relative_rates", self.relative_rates,
-            "layer name to number",
-        )
+            space = self.spaces[name]
+            for value in space.values:
+                if value is not None or name != "learning_rate" or (
+                    not space.is_fixed
+                ):
+                    check(name, value)
+        if self.relative_rates is not None:
+            checks.mapping(
+                "relative_rates", self.relative_rates, "layer name to number"
+            )
+            for value in self.relative_rates.values():
+                checks.not_negative("relative_rates", value)
         checks.optional(
             checks.whole, "epochs_per_round", self.epochs_per_round
         )

@@ -196,7 +196,7 @@ class RandomSearch(TicketTuner):
     """
 
     def __init__(self, hypermodel, max_trials=10, seed=0, **kwargs):
-        _check(hypermodel, max_trials)
+        _check(hypermodel, ("max_trials", max_trials, 1))
         super().__init__(
             lambda is_chief: oracles.RandomOracle(
                 is_chief, objective=hypermodel.objective,
@@ -227,9 +227,9 @@ class BayesianOptimization(TicketTuner):
         **kwargs,
     ):
         library.need_bayesian()
-        _check(
-            hypermodel, max_trials,
-            ("num_initial_points", num_initial_points, 1),
+        _check(hypermodel, ("max_trials", max_trials, 1))
+        checks.optional(
+            checks.whole, "num_initial_points", num_initial_points
         )
         super().__init__(
             lambda is_chief: oracles.BayesianOracle(
@@ -273,9 +273,10 @@ class Hyperband(TicketTuner):
         iterations=1, seed=0, **kwargs,
     ):
         _check(
-            hypermodel, max_trials, ("max_budget", max_budget, 1),
-            ("factor", factor, 2), ("iterations", iterations, 1),
+            hypermodel, ("max_budget", max_budget, 1), ("factor", factor, 2),
+            ("iterations", iterations, 1),
         )
+        checks.optional(checks.whole, "max_trials", max_trials)
         if hypermodel.budget == "rounds" and hypermodel.objective.density:
             raise ValueError(
                 f"Objective '{hypermodel.objective.name}' cannot be measured "
@@ -302,11 +303,10 @@ def _seed(seed):
     return seed + 1
 
 
-def _check(hypermodel, max_trials, *counts):
+def _check(hypermodel, *counts):
     checks.kind(
         "hypermodel", hypermodel, hypermodel_lib.TicketHyperModel,
         "a `tf_lottery.tuner.TicketHyperModel`",
     )
-    checks.optional(checks.whole, "max_trials", max_trials)
     for name, value, least in counts:
-        checks.optional(checks.whole, name, value, least)
+        checks.whole(name, value, least)
