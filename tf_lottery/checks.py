@@ -174,6 +174,10 @@ def loss(name, value):
             keras.losses.get(value)
         except ValueError:
             refuse(name, value, "a loss function or the name of one of Keras'")
+    elif isinstance(value, type) and issubclass(value, keras.losses.Loss):
+        return
+    elif isinstance(value, type):
+        refuse(name, value, "a loss function or its name")
     elif callable(value):
         takes(name, value, 2, "a loss function of `(y_true, y_pred)`")
     elif value is not None:

@@ -65,11 +65,10 @@ class Replay(keras.utils.PyDataset):
         super().__init__()
         arrays = [a for a in keras.tree.flatten((x, y)) if a is not None]
         for name, value in (("x", x), ("y", y)):
-            for array in keras.tree.flatten(value):
-                if array is None and name == "y":
-                    continue
-                if not getattr(array, "shape", ()):
-                    checks.refuse(name, value, "arrays of examples")
+            parts = keras.tree.flatten(value)
+            fits = parts and all(getattr(p, "shape", ()) for p in parts)
+            if not fits and (name == "x" or y is not None):
+                checks.refuse(name, value, "arrays of examples")
         lengths = set(map(len, arrays))
         if len(lengths) != 1 or not min(lengths):
             raise ValueError(

@@ -111,7 +111,9 @@ def robustness(
     >>> found.clean_accuracy, round(found.accuracies[0.2], 3)
     (1.0, 0.667)
     """
-    epsilons = _check(epsilons, attack, steps, step_size, norm, clip, seed)
+    epsilons = _check(
+        model, epsilons, attack, steps, step_size, norm, clip, seed
+    )
     with preserving.preserved(model):
         gradients = attacks.Gradients(model, loss)
         evaluate = evaluating.Evaluator(model, loss, batch_size, "robustness")
@@ -146,14 +148,14 @@ def _pgd(gradients, epsilon, steps, length, norm, clip, seed):
     return change
 
 
-def _check(epsilons, attack, steps, step_size, norm, clip, seed):
+def _check(model, epsilons, attack, steps, step_size, norm, clip, seed):
     """Returns the epsilons as a list; raises if an argument is invalid."""
     checks.choice("attack", attack, ATTACKS)
     checks.choice("norm", norm, attacks.NORMS)
     checks.whole("steps", steps)
     checks.optional(checks.positive, "step_size", step_size)
     checks.optional(checks.seed, "seed", seed)
-    if clip is not None and not _is_range(clip):
+    if clip is not None and not _is_range(clip, model):
         checks.refuse("clip", clip, "a pair of the least and greatest value")
     epsilons = [epsilons] if checks.is_number(epsilons) else epsilons
     if not isinstance(epsilons, Iterable) or not list(epsilons):
@@ -163,10 +165,14 @@ def _check(epsilons, attack, steps, step_size, norm, clip, seed):
     return [float(epsilon) for epsilon in epsilons]
 
 
-def _is_range(clip):
+def _is_range(clip, model):
     if not isinstance(clip, (tuple, list, np.ndarray)) or len(clip) != 2:
         return False
     low, high = map(np.asarray, clip)
-    return low.dtype.kind in "buif" and high.dtype.kind in "buif" and bool(
-        np.all(low <= high)
+    example = getattr(model, "input_shape", None) or ()
+    most = len(example) - 1 if isinstance(example, tuple) else 0
+    return (
+        low.dtype.kind in "buif" and high.dtype.kind in "buif"
+        and bool(np.all(low <= high))
+        and (not most or max(low.ndim, high.ndim) <= most)
     )

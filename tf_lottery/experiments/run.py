@@ -7,6 +7,7 @@ from tf_lottery import weights as weights_lib
 from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.experiments import budgets
 from tf_lottery.experiments import costs
+from tf_lottery.experiments import datasets
 from tf_lottery.experiments import feeds
 from tf_lottery.experiments import models
 from tf_lottery.experiments import outputs
@@ -126,6 +127,10 @@ def estimate(preset, data=None):
         Tuple of the preset, shortened to its budget, and its `costs.Cost`.
     """
     _check(preset)
+    checks.optional(
+        checks.kind, "data", data, datasets.Data,
+        "a `tf_lottery.experiments.Data`",
+    )
     data = data or feeds.load(preset)
     cost = costs.measure(bench_lib.Bench(preset, data))
     return budgets.shorten(preset, cost), cost

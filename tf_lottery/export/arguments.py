@@ -23,6 +23,9 @@ def check(path, target, quantize, data, signatures):
     """
     checks.choice("target", target, targets.TARGETS)
     checks.optional(checks.choice, "quantize", quantize, QUANTIZE[1:])
+    checks.optional(
+        checks.mapping, "signatures", signatures, "name to function"
+    )
     if quantize == "int8" and data is None:
         raise ValueError(
             'Argument `quantize="int8"` needs `representative_data`, some '

@@ -121,9 +121,10 @@ def benchmark(
     checks.optional(
         checks.kind, "inputs", inputs, (list, tuple), "a list of arrays"
     )
+    checks.data("inputs", inputs)
     checks.positive("seconds", seconds)
     checks.whole("threads", threads)
-    checks.optional(checks.text, "runtime", runtime)
+    checks.optional(checks.choice, "runtime", runtime, children.installed())
     checks.flag("cold", cold)
     contents = {name: read_bytes(file) for name, file in files.items()}
     first = next(iter(contents.values()))

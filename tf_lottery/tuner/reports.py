@@ -202,7 +202,9 @@ def read(path):
     path = pathlib.Path(path)
     search = identity.read(path)
     if search is None:
-        raise ValueError(f"There is no search in '{path}'.")
+        raise ValueError(
+            f"There is no search in '{path}'. Expected: the directory of one."
+        )
     return Report(search, [_trial(found) for found in _directories(path)])
 
 
