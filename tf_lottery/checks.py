@@ -152,7 +152,7 @@ def takes(name, value, number, expected):
         number: Integer, how many arguments it will be given.
         expected: String that follows "must be", such as `"a callable"`.
     """
-    if not callable(value):
+    if not callable(value) or isinstance(value, type):
         refuse(name, value, expected)
     try:
         signature = inspect.signature(value)
@@ -176,8 +176,6 @@ def loss(name, value):
             refuse(name, value, "a loss function or the name of one of Keras'")
     elif isinstance(value, type) and issubclass(value, keras.losses.Loss):
         return
-    elif isinstance(value, type):
-        refuse(name, value, "a loss function or its name")
     elif callable(value):
         takes(name, value, 2, "a loss function of `(y_true, y_pred)`")
     elif value is not None:

@@ -290,8 +290,6 @@ def get(schedule):
         "a schedule such as `PolynomialDecay(0.0, 0.8, end_step=1000)`, or a "
         "callable from a step to (should_prune, sparsity)"
     )
-    if isinstance(schedule, type):
-        checks.refuse("schedule", schedule, expected)
     checks.takes("schedule", schedule, 1, expected)
     if not type(schedule).__module__.startswith(_TFMOT):
         return schedule
