@@ -597,7 +597,7 @@ LEGITIMATE = {
         "block_size bytes classes clip compare_on custom_objects data "
         "directory epochs_per_round epsilon export fraction groups hparams "
         "input_shape inputs iterations keys latency_ms layouts "
-        "learning_rate loss macs masks name num_initial_points output_dir "
+        "learning_rate loss macs masks num_initial_points output_dir "
         "params progress quantize readers recalibrate relative_rates "
         "representative_data round_callbacks runtime signatures snapshot "
         "step_size target_density tolerance tune tuner.Hyperband.max_trials "
