@@ -546,7 +546,10 @@ def test_capacity_refuses(compiled, data):
         (([], compiled, data[0]), "`tickets` must be"),
         (([3], compiled, data[0]), "`tickets` must be"),
         ((ticket, compiled, data[0], 0), "`epochs` must be"),
-        ((ticket, compiled, data[0], 1, 8, ()), "`seeds` must not be empty"),
+        (
+            (ticket, compiled, data[0], 1, 8, ()),
+            "`seeds` must be a list of integers, not empty",
+        ),
         ((ticket, conftest.functional(), data[0]), "must be compiled"),
     ):
         with pytest.raises(ValueError, match=said):

@@ -288,7 +288,9 @@ def test_get_pattern():
 
 
 def test_counts_and_densities():
-    some = {"a": np.array([[True, False], [False, False]]), "b": np.ones(4)}
+    some = {
+        "a": np.array([[True, False], [False, False]]), "b": np.ones(4, bool)
+    }
     assert (masks.count(some), masks.size(some)) == (5, 8)
     assert masks.density(some) == 5 / 8
     assert masks.densities(some) == {"a": 0.25, "b": 1.0}

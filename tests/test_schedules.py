@@ -86,7 +86,7 @@ def test_a_pattern_without_layer_is_refused():
     schedules.check_patterns([], KEYS)
 
 
-@pytest.mark.parametrize("rate", [0.2, 1e-6, np.float32(0.5), {"*": 0.1}, {}])
+@pytest.mark.parametrize("rate", [0.2, 1e-6, np.float32(0.5), {"*": 0.1}])
 def test_valid_rates(rate):
     schedules.validate_rate(rate)
 

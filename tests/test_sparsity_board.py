@@ -638,8 +638,8 @@ def test_a_log_directory_that_cannot_be_written(beside, tmp_path, data):
 
 
 @pytest.mark.parametrize("kwargs, error, words", [
-    ({"log_dir": 3}, TypeError, "`log_dir` must be the path"),
-    ({"log_dir": ""}, TypeError, "`log_dir` must be the path"),
+    ({"log_dir": 3}, ValueError, "`log_dir` must be a path"),
+    ({"log_dir": ""}, ValueError, "`log_dir` must be a path"),
     ({"histogram_freq": -1}, ValueError, "`histogram_freq` must be an int"),
     ({"histogram_freq": True}, ValueError, "Received: histogram_freq=True"),
     ({"image_freq": 0.5}, ValueError, "`image_freq` must be an integer"),

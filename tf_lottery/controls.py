@@ -27,7 +27,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lottery import checks
 from tf_lottery import masks as masks_lib
+from tf_lottery import ticket as ticket_lib
 from tf_lottery import weights as weights_lib
 
 
@@ -53,6 +55,8 @@ def random_reinitialize(ticket, model, seed=0, signed=False):
         ValueError: If the ticket does not fit the model, or the initializer
             of a trainable weight is not known.
     """
+    _check(ticket, seed)
+    checks.flag("signed", signed)
     ticket.check_fits(model)
     weights = dict(ticket.snapshot.weights)
     for weight in weights_lib.inspect(model):
@@ -202,7 +206,13 @@ def shuffle_masks(ticket, seed=0):
     return _with_random_masks(ticket, "shuffle_masks", seed)
 
 
+def _check(ticket, seed):
+    ticket_lib.check(ticket)
+    checks.seed("seed", seed)
+
+
 def _with_random_masks(ticket, control, seed):
+    _check(ticket, seed)
     return _derive(
         ticket, control, seed,
         masks=masks_lib.shuffle(ticket.masks, seed),
@@ -212,6 +222,8 @@ def _with_random_masks(ticket, control, seed):
 
 def _with_values(ticket, control, seed, signed, change):
     """Changes copies of the masked weights of a ticket in place."""
+    _check(ticket, seed)
+    checks.flag("signed", signed)
     start = ticket.snapshot
     weights = dict(start.weights)
     for key, mask in ticket.masks.items():

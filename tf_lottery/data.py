@@ -9,6 +9,8 @@ what is asked for, not of what was read before.
 import keras
 import numpy as np
 
+from tf_lottery import checks
+
 
 class Replay(keras.utils.PyDataset):
     """Batches of arrays, in an order that follows from seed and position.
@@ -61,20 +63,28 @@ class Replay(keras.utils.PyDataset):
         drop_remainder=False,
     ):
         super().__init__()
-        lengths = {len(array) for array in keras.tree.flatten((x, y))
-                   if array is not None}
+        arrays = [a for a in keras.tree.flatten((x, y)) if a is not None]
+        for name, value in (("x", x), ("y", y)):
+            parts = keras.tree.flatten(value)
+            fits = parts and all(getattr(p, "shape", ()) for p in parts)
+            if not fits and (name == "x" or y is not None):
+                checks.refuse(name, value, "arrays of examples")
+        lengths = set(map(len, arrays))
         if len(lengths) != 1 or not min(lengths):
             raise ValueError(
                 "Arguments `x` and `y` must be arrays of equal length, not "
                 f"empty. Received: arrays of lengths {sorted(lengths)}."
             )
-        if isinstance(batch_size, bool) or not isinstance(
-            batch_size, int
-        ) or batch_size < 1:
-            raise ValueError(
-                "Argument `batch_size` must be an integer of at least 1. "
-                f"Received: batch_size={batch_size!r}"
-            )
+        checks.whole("batch_size", batch_size)
+        checks.seed("seed", seed)
+        for name, value in (
+            ("shuffle", shuffle), ("reshuffle_rounds", reshuffle_rounds),
+            ("drop_remainder", drop_remainder),
+        ):
+            checks.flag(name, value)
+        checks.optional(
+            checks.takes, "augment", augment, 2, "a callable of `(x, rng)`"
+        )
         self.x, self.y = x, y
         self.batch_size = batch_size
         self.seed = seed
@@ -86,8 +96,9 @@ class Replay(keras.utils.PyDataset):
         self._length = whole + bool(rest and not drop_remainder)
         if not self._length:
             raise ValueError(
-                f"A batch of {batch_size} is larger than the data "
-                f"({self.examples} examples), and the remainder is dropped."
+                f"A batch is larger than the data of {self.examples} "
+                "examples, and the remainder is dropped. Received: "
+                f"batch_size={batch_size}, drop_remainder=True"
             )
         self._round, self._next, self._told = 0, 0, False
         self._epochs_begun = 0

@@ -9,18 +9,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tf_lottery import checks
+
 SCOPES = ("global", "layer", "uniform+", "erk", "er")
 _LAST_LAYER = 0.2
 
 
 def check_scope(scope: str) -> None:
     """Raises a `ValueError` unless `scope` is one of `SCOPES`."""
-    if scope not in SCOPES:
-        names = ", ".join(map(repr, SCOPES))
-        raise ValueError(
-            f"Argument `scope` must be one of {names}. "
-            f"Received: scope={scope!r}"
-        )
+    checks.choice("scope", scope, SCOPES)
 
 
 def distribute(
@@ -66,12 +63,12 @@ def distribute(
     >>> distribute({"a": (100, 10), "b": (10, 10)}, keep=130, how="erk")
     {'a': 110, 'b': 20}
     """
-    check_scope(how)
-    if how == "global":
-        raise ValueError(
-            "Scope 'global' shares nothing out: rank all weights together. "
-            f"Expected: one of {SCOPES[1:]}. Received: how={how!r}"
-        )
+    # "global" shares nothing out: all weights are ranked together.
+    checks.choice("how", how, SCOPES[1:])
+    checks.mapping("shapes", shapes, "weight key to shape")
+    for shape in shapes.values():
+        checks.shape("shapes", shape)
+    checks.optional(checks.mapping, "masks", masks)
     shapes = {key: tuple(shape) for key, shape in shapes.items()}
     most = _survivors(shapes, masks)
     least = np.minimum(most, 1)
@@ -121,9 +118,9 @@ def _uniform_plus(shapes, least, most):
 
 
 def _check_keep(keep, how, least, most):
-    whole = isinstance(keep, (int, np.integer)) and not isinstance(keep, bool)
+    checks.whole("keep", keep, 0)
     low, high = int(least.sum()), int(most.sum())
-    if whole and low <= keep <= high:
+    if low <= keep <= high:
         return
     why = (
         "a dense first convolution, a fifth of the last weight and one of "

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from keras import ops
 
+from tf_lottery import checks
 from tf_lottery import constraints
 from tf_lottery import copies
 from tf_lottery import homes
@@ -203,6 +204,8 @@ def capture(model, step):
             of an optimizer.
         step: Integer, the number of training steps done so far.
     """
+    weights_lib.check_built(model)
+    checks.whole("step", step, 0)
     synchronise(model)
     agree(model)
     variables = weights_lib.variables(model)
@@ -250,8 +253,12 @@ def rewind(model, snapshot, masks=None):
         masks: Dict from weight key to boolean array to hold afterwards.
             Defaults to the masks held now.
     """
-    variables = weights_lib.variables(model)
+    checks.kind(
+        "snapshot", snapshot, snapshots.Snapshot,
+        "a `tf_lottery.snapshots.Snapshot`",
+    )
     masks = masks_of(model) if masks is None else masks
+    variables = check_masks(model, masks)
     place(model, masks)
     snapshots.restore(
         [variables[key] for key in snapshot.weights],

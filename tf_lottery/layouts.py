@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from tf_lottery import checks
 from tf_lottery import layer_kinds
 
 
@@ -41,10 +42,11 @@ class Layout:
 
     def __post_init__(self):
         for name in ("inputs", "outputs"):
-            axes = tuple(int(axis) for axis in getattr(self, name))
-            object.__setattr__(self, name, axes)
+            axes = getattr(self, name)
+            checks.shape(name, axes)
+            object.__setattr__(self, name, tuple(map(int, axes)))
         axes = self.inputs + self.outputs
-        if len(set(axes)) < len(axes) or min(axes, default=0) < 0:
+        if len(set(axes)) < len(axes):
             raise ValueError(
                 "Arguments `inputs` and `outputs` must name axes from 0 on, "
                 f"each at most once. Received: inputs={self.inputs}, "

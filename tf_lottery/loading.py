@@ -3,6 +3,7 @@
 import keras
 
 from tf_lottery import carrier
+from tf_lottery import checks
 from tf_lottery import holding
 from tf_lottery import optimizers
 from tf_lottery import snapshots
@@ -46,6 +47,12 @@ def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
     >>> int(tfl.masks_of(tfl.load_model(path))["fc/kernel"].sum())
     10
     """
+    checks.path("filepath", filepath)
+    checks.optional(
+        checks.mapping, "custom_objects", custom_objects, "name to class"
+    )
+    checks.flag("compile", compile)
+    checks.flag("safe_mode", safe_mode)
     with carrier.asked_for():
         return keras.saving.load_model(
             filepath, custom_objects, compile=compile, safe_mode=safe_mode
@@ -68,6 +75,7 @@ def load_weights(model, filepath, **kwargs):
     Raises:
         ValueError: If the file does not fit the model.
     """
+    checks.path("filepath", filepath)
     before, masks = holding.capture(model, step=0), holding.masks_of(model)
     try:
         with carrier.asked_for():

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tf_lottery import checks
 from tf_lottery import selection
 from tf_lottery.layouts import Layout
 from tf_lottery.patterns import Pattern
@@ -69,6 +70,12 @@ def select(
     [True, False, True]
     """
     pattern = get_pattern(pattern)
+    checks.flag("allow_collapse", allow_collapse)
+    checks.optional(checks.mapping, "masks", masks)
+    checks.optional(checks.mapping, "layouts", layouts, "weight key to layout")
+    for layout in (layouts or {}).values():
+        checks.kind("layouts", layout, Layout, "a dict of `Layout`s")
+    checks.mapping("scores", scores)
     scores = {key: np.asarray(score) for key, score in scores.items()}
     masks = _check_masks(scores, masks)
     groups = _check_groups(scores, groups)
@@ -87,16 +94,25 @@ def select(
 
 def ones(shapes: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:
     """Returns masks that keep everything, for a dict of key to shape."""
+    checks.mapping("shapes", shapes, "weight key to shape")
+    for shape in shapes.values():
+        checks.shape("shapes", shape)
     return {key: np.ones(tuple(shape), bool) for key, shape in shapes.items()}
 
 
 def count(masks: Mapping[str, np.ndarray]) -> int:
     """Returns the number of weights kept."""
-    return sum(int(np.count_nonzero(mask)) for mask in masks.values())
+    return sum(
+        int(np.count_nonzero(mask)) for mask in _arrays(masks).values()
+    )
 
 
 def size(masks: Mapping[str, np.ndarray]) -> int:
     """Returns the number of weights, kept or not."""
+    checks.mapping("masks", masks)
+    for mask in masks.values():
+        if np.asarray(mask).dtype == object:
+            checks.refuse("masks", masks, "a dict from weight key to array")
     return sum(int(np.size(mask)) for mask in masks.values())
 
 
@@ -107,6 +123,7 @@ def density(masks: Mapping[str, np.ndarray]) -> float:
 
 def densities(masks: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Returns the fraction of weights kept, for each key."""
+    masks = _arrays(masks)
     return {key: density({key: mask}) for key, mask in masks.items()}
 
 
@@ -118,7 +135,7 @@ def overlap(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> float:
     Raises:
         ValueError: If keys or shapes differ.
     """
-    _check_alike(a, b)
+    a, b = _alike(a, b)
     either = sum(int(np.count_nonzero(a[key] | b[key])) for key in a)
     both = sum(int(np.count_nonzero(a[key] & b[key])) for key in a)
     return both / either if either else 1.0
@@ -134,7 +151,7 @@ def distance(
     Raises:
         ValueError: If keys or shapes differ.
     """
-    _check_alike(a, b)
+    a, b = _alike(a, b)
     differing = sum(int(np.count_nonzero(a[key] != b[key])) for key in a)
     return differing / size(a) if size(a) else 0.0
 
@@ -147,7 +164,7 @@ def nested(
     Raises:
         ValueError: If keys or shapes differ.
     """
-    _check_alike(inner, outer)
+    inner, outer = _alike(inner, outer, "inner", "outer")
     return all(bool((inner[key] <= outer[key]).all()) for key in inner)
 
 
@@ -156,7 +173,8 @@ def pack(mask: np.ndarray) -> bytes:
 
     The first weight is the lowest bit; the last byte is filled with zeros.
     """
-    return np.packbits(np.asarray(mask, bool), bitorder="little").tobytes()
+    mask = _array("mask", mask)
+    return np.packbits(mask, bitorder="little").tobytes()
 
 
 def unpack(data: bytes, shape: Sequence[int]) -> np.ndarray:
@@ -166,6 +184,8 @@ def unpack(data: bytes, shape: Sequence[int]) -> np.ndarray:
         ValueError: If `data` does not have the length of such a mask, or
             bits are set behind its end.
     """
+    checks.kind("data", data, (bytes, bytearray, memoryview), "bytes")
+    checks.shape("shape", shape)
     number = math.prod(shape)
     expected = (number + 7) // 8
     if len(data) != expected:
@@ -193,13 +213,36 @@ def shuffle(
         seed: Non-negative integer. A key's new mask depends on `seed`, the
             key and its own mask's shape and count, not on the other keys.
     """
+    checks.seed("seed", seed)
     shuffled = {}
-    for key, mask in masks.items():
+    for key, mask in _arrays(masks).items():
         rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
-        chosen = np.arange(np.size(mask)) < np.count_nonzero(mask)
+        chosen = np.arange(mask.size) < np.count_nonzero(mask)
         rng.shuffle(chosen)
-        shuffled[key] = chosen.reshape(np.shape(mask))
+        shuffled[key] = chosen.reshape(mask.shape)
     return shuffled
+
+
+def _arrays(masks, name="masks"):
+    """The masks as boolean arrays; raises where there is something else."""
+    checks.mapping(name, masks, "weight key to boolean array")
+    return {key: _array(name, mask) for key, mask in masks.items()}
+
+
+def _array(name, mask):
+    mask = np.asarray(mask)
+    if mask.dtype != bool:
+        raise ValueError(
+            f"Argument `{name}` must hold boolean arrays, `True` = kept. "
+            f"Received: an array of dtype {mask.dtype}"
+        )
+    return mask
+
+
+def _alike(a, b, first="a", second="b"):
+    a, b = _arrays(a, first), _arrays(b, second)
+    _check_alike(a, b, first, second)
+    return a, b
 
 
 def _check_scores(scores, masks):
@@ -224,7 +267,7 @@ def _check_masks(scores, masks):
         kept = np.ones(max((s.size for s in scores.values()), default=0), bool)
         return {k: kept[: s.size].reshape(s.shape) for k, s in scores.items()}
     _check_alike(scores, masks, "scores", "masks")
-    return {key: np.asarray(masks[key], bool) for key in scores}
+    return {key: _array("masks", masks[key]) for key in scores}
 
 
 def _check_alike(a, b, first="a", second="b"):
@@ -243,7 +286,13 @@ def _check_alike(a, b, first="a", second="b"):
 
 
 def _check_groups(scores, groups):
-    groups = [list(scores)] if groups is None else [list(g) for g in groups]
+    if groups is None:
+        return [list(scores)]
+    if not isinstance(groups, (list, tuple)) or not all(
+        isinstance(group, (list, tuple)) for group in groups
+    ):
+        checks.refuse("groups", groups, "a list of lists of keys")
+    groups = [list(group) for group in groups]
     seen = set()
     for key in (key for group in groups for key in group):
         if key not in scores or key in seen:
@@ -266,10 +315,8 @@ def _check_keep(keep, groups, masks):
         )
     for number, group in zip(numbers, groups):
         survivors = count({key: masks[key] for key in group})
-        whole = isinstance(number, (int, np.integer))
-        if not whole or isinstance(number, bool) or not (
-            0 <= number <= survivors
-        ):
+        checks.whole("keep", number, 0)
+        if number > survivors:
             raise ValueError(
                 f"Argument `keep` must be an integer in [0, {survivors}], the "
                 f"number of survivors of {brief(group)}. Received: "

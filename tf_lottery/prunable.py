@@ -121,10 +121,10 @@ def bind(pattern, model, variables):
     """
     if not isinstance(pattern, patterns.Channel) or pattern.units is not None:
         return pattern
-    units = graph.channel_units(model, variables)
+    units = graph.channel_units(model, list(variables))
     if not any(np.any(ids) for _, ids in units.values()):
         _raise_no_channel(model, pattern, variables)
-    readers = graph.channel_readers(model, variables)
+    readers = graph.channel_readers(model, list(variables))
     return dataclasses.replace(pattern, units=units, readers=readers)
 
 

@@ -4,6 +4,7 @@ import math
 import warnings
 
 from tf_lottery import allocation
+from tf_lottery import checks
 from tf_lottery import criteria
 from tf_lottery import holding
 from tf_lottery import masks as masks_lib
@@ -90,16 +91,21 @@ def prune(
     """
     criterion = criteria.get(criterion)
     iterations = criterion.iterations if iterations is None else iterations
-    _check_iterations(iterations)
+    checks.whole("iterations", iterations)
     weights = prunable.Prunable(
         model, rules.Rule(scope, pattern, collapse, exclude, include)
     )
     _warn_of_unknown(model, weights.weights)
     rates = weights.rates(sparsity, "sparsity", allow_zero=True)
+    sizes = (math.prod(v.shape) for v in weights.variables.values())
+    most = max(100, sum(sizes))
+    if iterations > most:
+        checks.refuse(
+            "iterations", iterations, f"no more than {most}: 100, or the "
+            "number of prunable weights where that is more",
+        )
     before = weights.masks()
     groups, keep = weights.allocate(rates, before, allocation.at_sparsity)
-    if not groups:
-        return before
     keep = [
         weights.rule.pattern.one_step(
             number, {key: before[key] for key in keys}, weights.layouts
@@ -107,6 +113,8 @@ def prune(
         for keys, number in zip(groups, keep)
     ]
     context = criteria.make_context(data, loss, snapshot, before)
+    if not groups:
+        return before
     score = criterion.prepare(model, weights.variables, context)
     masks = before
     for step in range(1, iterations + 1):
@@ -135,16 +143,6 @@ def _warn_of_unknown(model, found):
             "a method `get_prunable_weights`; LoRA's are merged by saving "
             "the model and loading it again.",
             stacklevel=3,
-        )
-
-
-def _check_iterations(iterations):
-    if isinstance(iterations, bool) or not (
-        isinstance(iterations, int) and iterations >= 1
-    ):
-        raise ValueError(
-            "Argument `iterations` must be an integer of at least 1. "
-            f"Received: iterations={iterations!r}"
         )
 
 

@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 
+from tf_lottery import checks
 from tf_lottery import schedules
 
 
@@ -87,11 +88,8 @@ class Monitor:
     mode: str = "auto"
 
     def __post_init__(self):
-        if self.mode not in ("auto", "min", "max"):
-            raise ValueError(
-                "Argument `mode` must be 'auto', 'min' or 'max'. "
-                f"Received: mode={self.mode!r}"
-            )
+        checks.text("monitor", self.name)
+        checks.choice("mode", self.mode, ("auto", "min", "max"))
 
     def worse_by(self, value, reference):
         """Returns how much worse a value is; negative where it is better."""
@@ -171,11 +169,7 @@ class StopRule:
     def __post_init__(self):
         if self.target_density is not None:
             schedules.validate_rate(self.target_density, "target_density")
-        if self.tolerance is not None and not self.tolerance >= 0:
-            raise ValueError(
-                "Argument `tolerance` must be at least 0. "
-                f"Received: tolerance={self.tolerance!r}"
-            )
+        checks.optional(checks.not_negative, "tolerance", self.tolerance)
 
     def is_met(self, results):
         """Returns whether the last of some results was the last round."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from tf_lottery import checks
 from tf_lottery import distributions
 from tf_lottery import masks as masks_lib
 from tf_lottery import schedules
@@ -35,12 +36,9 @@ class Rule:
         distributions.check_scope(self.scope)
         pattern = masks_lib.get_pattern(self.pattern)
         object.__setattr__(self, "pattern", pattern)
-        if self.collapse not in schedules.COLLAPSE:
-            raise ValueError(
-                f"Argument `collapse` must be one of "
-                f"{list(schedules.COLLAPSE)}. "
-                f"Received: collapse={self.collapse!r}"
-            )
+        checks.choice("collapse", self.collapse, schedules.COLLAPSE)
+        checks.names("exclude", self.exclude)
+        checks.names("include", self.include)
 
     @property
     def allows_collapse(self):

@@ -6,10 +6,10 @@ Plain values: rates by layer-path pattern, and the one notation for time.
 import dataclasses
 import difflib
 import fnmatch
-import math
-import numbers
 import re
 from collections.abc import Iterable, Mapping
+
+from tf_lottery import checks
 
 # What is done where a layer would lose everything, see `tf_lottery.collapse`.
 COLLAPSE = ("keep-one", "warn", "error")
@@ -35,9 +35,13 @@ def validate_rate(
         ValueError: If it is not.
     """
     rates = rate.values() if isinstance(rate, Mapping) else [rate]
+    if isinstance(rate, Mapping):
+        checks.mapping(name, rate, "layer name or pattern to number")
+        if not rate:
+            checks.refuse(name, rate, "a number, or a dict that is not empty")
     for value in rates:
-        zero = allow_zero and _is_number(value) and value == 0
-        if not zero and (not _is_number(value) or not 0 < value < 1):
+        fits = checks.is_number(value) and 0 <= value < 1
+        if not fits or not (value or allow_zero):
             raise ValueError(
                 f"Argument `{name}` must be in {'[' if allow_zero else '('}"
                 "0, 1), or a dict of layer path to such a number. "
@@ -156,6 +160,15 @@ class Point:
     steps: int = 0
     fraction: float | None = None
 
+    def __post_init__(self):
+        checks.whole("epochs", self.epochs, 0)
+        checks.whole("steps", self.steps, 0)
+        if self.fraction is not None:
+            checks.number(
+                "fraction", self.fraction, "a number in (0, 1)",
+                lambda value: 0 < value < 1,
+            )
+
     @classmethod
     def parse(
         cls, value: "str | int | float | Point", name: str = "rewind_to"
@@ -173,9 +186,9 @@ class Point:
         """
         if isinstance(value, cls):
             return value
-        if _is_number(value) and value == 0:
+        if checks.is_number(value) and value == 0:
             return cls()
-        if _is_number(value) and 0 < value < 1:
+        if checks.is_number(value) and 0 < value < 1:
             return cls(fraction=float(value))
         if isinstance(value, str) and value:
             found = re.fullmatch(r"(?:([0-9]+)ep)?(?:([0-9]+)it)?", value)
@@ -205,7 +218,10 @@ class Point:
             ValueError: If the moment is not before the end of the round, or
                 cannot be found without `steps_per_epoch`.
         """
-        if steps_per_epoch is None:
+        checks.whole("epochs", epochs)
+        if steps_per_epoch is not None:
+            checks.whole("steps_per_epoch", steps_per_epoch)
+        else:
             if self.epochs or self.fraction is not None:
                 raise ValueError(
                     f"Argument `{name}` must be in iterations, such as "
@@ -235,11 +251,6 @@ class Point:
 
     def __str__(self):
         return str(self.to_json())
-
-
-def _is_number(value):
-    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return real and math.isfinite(value)
 
 
 def _layer(key):

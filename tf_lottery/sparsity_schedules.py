@@ -6,7 +6,8 @@ Optimization (TFMOT), so that theirs can be used as well.
 """
 
 import math
-import numbers
+
+from tf_lottery import checks
 
 _TFMOT = "tensorflow_model_optimization"
 
@@ -27,9 +28,9 @@ class SparsitySchedule:
     """
 
     def __init__(self, begin_step, end_step, frequency=100):
-        _check_integer("begin_step", begin_step, 0)
-        _check_integer("end_step", end_step, -1)
-        _check_integer("frequency", frequency, 1)
+        checks.whole("begin_step", begin_step, 0)
+        checks.whole("end_step", end_step, -1)
+        checks.whole("frequency", frequency)
         if 0 <= end_step < begin_step:
             raise ValueError(
                 "Argument `end_step` must not lie before `begin_step`. "
@@ -133,7 +134,7 @@ class _Ramp(SparsitySchedule):
 
     def __init__(self, initial_sparsity, final_sparsity, begin_step, end_step,
                  frequency):
-        _check_integer("end_step", end_step, 0)
+        checks.whole("end_step", end_step, 0)
         super().__init__(begin_step, end_step, frequency)
         _check_sparsity("initial_sparsity", initial_sparsity)
         _check_sparsity("final_sparsity", final_sparsity)
@@ -204,7 +205,7 @@ class PolynomialDecay(_Ramp):
                  begin_step=0, end_step=None, *, frequency=100, power=3):
         super().__init__(initial_sparsity, final_sparsity, begin_step,
                          end_step, frequency)
-        _check_positive("power", power)
+        checks.positive("power", power)
         self.power = power
 
     def _between(self, done):
@@ -252,8 +253,8 @@ class OneCycle(_Ramp):
                  initial_sparsity=0.0, *, frequency=100, alpha=14, beta=6):
         super().__init__(initial_sparsity, final_sparsity, begin_step,
                          end_step, frequency)
-        _check_positive("alpha", alpha)
-        _check_positive("beta", beta)
+        checks.positive("alpha", alpha)
+        checks.positive("beta", beta)
         self.alpha = alpha
         self.beta = beta
 
@@ -285,12 +286,11 @@ def get(schedule):
     Raises:
         ValueError: If it cannot be called.
     """
-    if isinstance(schedule, type) or not callable(schedule):
-        raise ValueError(
-            "Argument `schedule` must be a schedule such as "
-            "`PolynomialDecay(0.0, 0.8, end_step=1000)`, or a callable from a "
-            f"step to (should_prune, sparsity). Received: {schedule!r}"
-        )
+    expected = (
+        "a schedule such as `PolynomialDecay(0.0, 0.8, end_step=1000)`, or a "
+        "callable from a step to (should_prune, sparsity)"
+    )
+    checks.takes("schedule", schedule, 1, expected)
     if not type(schedule).__module__.startswith(_TFMOT):
         return schedule
     described = schedule.get_config()
@@ -300,30 +300,5 @@ def get(schedule):
     return schedule
 
 
-def _check_integer(name, value, least):
-    whole = isinstance(value, numbers.Integral)
-    if not whole or isinstance(value, bool) or value < least:
-        raise ValueError(
-            f"Argument `{name}` must be an integer of at least {least}. "
-            f"Received: {name}={value!r}"
-        )
-
-
 def _check_sparsity(name, value):
-    if not _is_real(value) or not 0 <= value < 1:
-        raise ValueError(
-            f"Argument `{name}` must be a number in [0, 1). "
-            f"Received: {name}={value!r}"
-        )
-
-
-def _check_positive(name, value):
-    if not _is_real(value) or not 0 < value < math.inf:
-        raise ValueError(
-            f"Argument `{name}` must be a positive number. "
-            f"Received: {name}={value!r}"
-        )
-
-
-def _is_real(value):
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+    checks.number(name, value, "a number in [0, 1)", lambda v: 0 <= v < 1)

@@ -5,6 +5,7 @@ import io
 
 import numpy as np
 
+from tf_lottery import checks
 from tf_lottery import constraints
 from tf_lottery import paths
 from tf_lottery import weights as weights_lib
@@ -163,6 +164,7 @@ def summary(model, exclude=(), include=(), inputs=None):
     ...  for row in tfl.summary(model).rows]
     [('fc/kernel', 0.25, 'held'), ('fc/bias', 1.0, 'bias or vector')]
     """
+    checks.data("inputs", inputs)
     weights = weights_lib.inspect(model, exclude, include)
     live, reason = {}, ""
     if any(constraints.keep_of(weight.variable) for weight in weights):

@@ -1,11 +1,13 @@
 """Tickets: masks and the weights to start from, in one file."""
 
 import dataclasses
+import numbers
 import sys
 
 import keras
 import numpy as np
 
+from tf_lottery import checks
 from tf_lottery import codec
 from tf_lottery import files
 from tf_lottery import holding
@@ -48,6 +50,30 @@ class Ticket:
     metrics: dict = dataclasses.field(default_factory=dict)
     pattern: str = "unstructured"
     provenance: dict = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        checks.kind(
+            "snapshot", self.snapshot, snapshots.Snapshot,
+            "a `tf_lottery.snapshots.Snapshot`",
+        )
+        checks.whole("round", self.round, 0)
+        checks.mapping("metrics", self.metrics, "name to number")
+        checks.mapping("provenance", self.provenance, "name to value")
+        checks.text("pattern", self.pattern)
+        masks_lib.count(self.masks)
+        for key, mask in self.masks.items():
+            weight = self.snapshot.weights.get(key)
+            if np.shape(weight) != np.shape(mask) or weight is None:
+                found = "none" if weight is None else np.shape(weight)
+                raise ValueError(
+                    f"The mask of '{key}' has shape {np.shape(mask)}, and "
+                    f"its weight {found}."
+                )
+        for name, value in self.metrics.items():
+            if isinstance(value, bool) or not isinstance(value, numbers.Real):
+                raise ValueError(
+                    f"Metric '{name}' must be a number. Received: {value!r}"
+                )
 
     @classmethod
     def of(cls, model, masks=None):
@@ -128,6 +154,7 @@ class Ticket:
         Raises:
             OSError: If the file cannot be written; none is left then.
         """
+        checks.path("path", path)
         arrays, header = codec.encode_masks(self.masks)
         starts, start = codec.encode_snapshot(self.snapshot)
         files.write_arrays(
@@ -160,6 +187,7 @@ class Ticket:
                 altered or no ticket.
             ValueError: If a newer tf_lottery wrote it.
         """
+        checks.path("path", path)
         arrays, header = files.read_arrays(path)
         if header.get("format") != _FORMAT:
             raise files.DamagedFileError(
@@ -187,7 +215,7 @@ class Ticket:
             raise ValueError(f"It has other parts. Received: {sorted(parts)}")
         snapshot = codec.decode_snapshot(arrays, header)
         codec.check_finite(snapshot)
-        ticket = cls(
+        return cls(
             codec.decode_masks(arrays, header),
             snapshot,
             round=codec.field(header, "round", int),
@@ -195,23 +223,6 @@ class Ticket:
             pattern=codec.field(header, "pattern", str),
             provenance=codec.field(header, "provenance", dict),
         )
-        ticket._check()
-        return ticket
-
-    def _check(self):
-        """Raises unless every mask has its weight, and metrics are numbers."""
-        for key, mask in self.masks.items():
-            weight = self.snapshot.weights.get(key)
-            if weight is None or weight.shape != mask.shape:
-                raise ValueError(
-                    f"The mask of '{key}' has shape {mask.shape}, and its "
-                    f"weight {'none' if weight is None else weight.shape}."
-                )
-        for name, value in self.metrics.items():
-            if type(value) not in (int, float):
-                raise ValueError(
-                    f"Metric '{name}' must be a number. Received: {value!r}"
-                )
 
     def check_fits(self, model):
         """Raises a `ValueError` unless the ticket fits a model.
@@ -256,6 +267,11 @@ class Ticket:
         optimizers.reset(
             model.optimizer, model.trainable_variables, self.snapshot.step
         )
+
+
+def check(ticket):
+    """Raises a `TypeError` unless an argument `ticket` is a `Ticket`."""
+    checks.kind("ticket", ticket, Ticket, "a `tf_lottery.Ticket`")
 
 
 def versions():

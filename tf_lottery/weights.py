@@ -10,10 +10,10 @@ layers of that class beside it instead (`dense`, `dense_1`, ...).
 import collections
 import dataclasses
 import re
-from collections.abc import Iterable
 
 import keras
 
+from tf_lottery import checks
 from tf_lottery import reasons
 from tf_lottery import schedules
 
@@ -53,6 +53,7 @@ def variables(model):
         Dict from weight key to `keras.Variable`; a variable that several
         layers share appears once.
     """
+    check_layer(model)
     return {key: variable for key, _, variable, _ in _walk(model)}
 
 
@@ -66,6 +67,7 @@ def owners(model):
         Dict from weight key to a pair of `keras.Variable` and
         `keras.layers.Layer`.
     """
+    check_layer(model)
     return {key: (v, layer) for key, _, v, layer in _walk(model)}
 
 
@@ -80,6 +82,7 @@ def layers(model):
         `keras.layers.Layer`, from the outside inwards. Wrappers that keys say
         nothing of are left out.
     """
+    check_layer(model)
     found, taken = {}, collections.Counter()
     for layer, key, _ in _layers(_unwrapped(model), (), ()):
         name = "/".join(key)
@@ -121,6 +124,8 @@ def inspect(model, exclude=(), include=()):
     [('fc/kernel', None), ('fc/bias', 'bias or vector')]
     """
     check_built(model)
+    checks.names("exclude", exclude)
+    checks.names("include", include)
     found = [
         Weight(key, path, variable, layer, reasons.reason(layer, variable))
         for key, path, variable, layer in _walk(model)
@@ -196,13 +201,6 @@ def resolve(weights, patterns, name):
     """
     if isinstance(patterns, str):
         patterns = (patterns,)
-    if not isinstance(patterns, Iterable) or not all(
-        isinstance(pattern, str) for pattern in patterns
-    ):
-        raise ValueError(
-            f"Argument `{name}` must name layers by strings. "
-            f"Received: {name}={patterns!r}"
-        )
     if not isinstance(patterns, dict):
         patterns = {pattern: pattern for pattern in patterns}
     if not patterns:
@@ -220,13 +218,15 @@ def resolve(weights, patterns, name):
     return {names[n]: v for n, v in matched.items() if v is not None}
 
 
+def check_layer(model):
+    """Raises a `ValueError` unless `model` is a Keras model or layer."""
+    if not isinstance(model, keras.layers.Layer):
+        checks.refuse("model", model, "a `keras.Model`")
+
+
 def check_built(model):
     """Raises a `ValueError` unless `model` is a built Keras model."""
-    if not isinstance(model, keras.layers.Layer):
-        raise ValueError(
-            "Argument `model` must be a `keras.Model`. "
-            f"Received: model={model!r} (of type {type(model)})"
-        )
+    check_layer(model)
     # A subclassed model without a `build` of its own counts as built, with
     # a warning, once `build` was called, although its layers are not.
     layers = model._flatten_layers()
@@ -315,9 +315,8 @@ def _exclude(weight, excluded):
 
 def _without_ends(patterns):
     """The patterns but for those that mean the first or the last layer."""
-    if isinstance(patterns, Iterable) and not isinstance(patterns, str):
-        return tuple(p for p in patterns if p not in ("@first", "@last"))
-    return () if patterns in ("@first", "@last") else patterns
+    patterns = (patterns,) if isinstance(patterns, str) else patterns
+    return tuple(p for p in patterns if p not in ("@first", "@last"))
 
 
 def _ends(weights, patterns):

@@ -1,13 +1,13 @@
 """Capacity: how many random labels a ticket can learn by heart."""
 
 import dataclasses
-import numbers
 import statistics
 
 import keras
 import numpy as np
 from keras import ops
 
+from tf_lottery import checks
 from tf_lottery import data as data_lib
 from tf_lottery import ticket as ticket_lib
 from tf_lottery.analysis import evaluating
@@ -81,9 +81,13 @@ def capacity(
     (0.125, 0.5, 1)
     """
     one = isinstance(tickets, ticket_lib.Ticket)
-    tickets = [tickets] if one else list(tickets)
-    seeds = list(seeds)
+    tickets = [tickets] if one else tickets
     _check(tickets, epochs, seeds)
+    checks.whole("batch_size", batch_size)
+    checks.optional(checks.whole, "classes", classes, 2)
+    if x is None:
+        checks.refuse("x", x, "an array of inputs")
+    checks.data("x", x)
     for ticket in tickets:
         ticket.check_fits(model)
     found = []
@@ -127,19 +131,19 @@ def capacity_chart(capacities):
 
 
 def _check(tickets, epochs, seeds):
+    if not isinstance(tickets, (list, tuple)):
+        checks.refuse("tickets", tickets, "a `Ticket`, or a list of them")
     wrong = [t for t in tickets if not isinstance(t, ticket_lib.Ticket)]
     if wrong or not tickets:
         raise ValueError(
             "Argument `tickets` must be a `tf_lottery.Ticket` or a list of "
             f"them. Received: {type(wrong[0]) if wrong else tickets}"
         )
-    if not isinstance(epochs, numbers.Integral) or epochs < 1:
-        raise ValueError(
-            "Argument `epochs` must be an integer of at least 1. "
-            f"Received: epochs={epochs!r}"
-        )
-    if not seeds:
-        raise ValueError("Argument `seeds` must not be empty. Received: []")
+    checks.whole("epochs", epochs)
+    if not isinstance(seeds, (list, tuple, range)) or not seeds:
+        checks.refuse("seeds", seeds, "a list of integers, not empty")
+    for seed in seeds:
+        checks.seed("seeds", seed)
 
 
 def _units(model, x):

@@ -1,12 +1,12 @@
 """Linear connectivity: the error between two trained networks."""
 
 import dataclasses
-import numbers
 
 import keras
 import numpy as np
 from keras import ops
 
+from tf_lottery import checks
 from tf_lottery import weights as weights_lib
 from tf_lottery.analysis import evaluating
 from tf_lottery.analysis import preserving
@@ -128,12 +128,14 @@ def linear_connectivity(
     >>> found.errors["test"], found.barriers["test"]
     ((0.0, 0.5, 1.0), 0.5)
     """
-    if not isinstance(points, numbers.Integral) or points < 2:
-        raise ValueError(
-            "Argument `points` must be an integer of at least 2. "
-            f"Received: points={points!r}"
-        )
+    checks.whole("points", points, 2)
     weights_lib.check_built(model)
+    if isinstance(recalibrate, str):
+        checks.choice("recalibrate", recalibrate, ("auto",))
+    else:
+        checks.data("recalibrate", recalibrate)
+    if isinstance(data, dict) and not data:
+        checks.refuse("data", data, "data, or a dict of some")
     data = data if isinstance(data, dict) else {"data": data}
     data = dict(data)
     line = _Line(model, a, b)

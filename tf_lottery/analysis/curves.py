@@ -5,6 +5,7 @@ import math
 import os
 import statistics
 
+from tf_lottery import checks
 from tf_lottery import comparisons
 from tf_lottery.analysis import bands
 from tf_lottery.analysis import run_files
@@ -99,6 +100,8 @@ def curves(directories):
     """
     if isinstance(directories, (str, os.PathLike)):
         directories = [directories]
+    if not isinstance(directories, (list, tuple)) or not directories:
+        checks.refuse("directories", directories, "a path, or a list of paths")
     return of_runs([run_files.read(path) for path in directories])
 
 

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lottery import checks
+from tf_lottery import weights as weights_lib
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import losses
 
@@ -47,6 +49,9 @@ class Evaluator:
     """
 
     def __init__(self, model, loss=None, batch_size=512, name="evaluation"):
+        weights_lib.check_built(model)
+        checks.whole("batch_size", batch_size)
+        checks.loss("loss", loss)
         self._model, self._name = model, name
         self._batch_size = batch_size
         self._loss, self._threshold = None, 0.5

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from tf_lottery import checks
 from tf_lottery.analysis import sources
 from tf_lottery.report import charts
 
@@ -93,11 +94,13 @@ def weight_movement(start, end, masks, quantiles=QUANTILES):
     >>> found.kept.distance, found.kept.mean, found.pruned.quantiles[0.5]
     (5.0, 3.5, 0.5)
     """
-    quantiles = [float(q) for q in quantiles]
-    if any(not 0 <= q <= 1 for q in quantiles):
-        raise ValueError(
-            "Argument `quantiles` must hold fractions in [0, 1]. "
-            f"Received: quantiles={quantiles}"
+    checks.kind(
+        "quantiles", quantiles, (tuple, list, np.ndarray), "a list of fractions"
+    )
+    for quantile in quantiles:
+        checks.number(
+            "quantiles", quantile, "fractions in [0, 1]",
+            lambda value: 0 <= value <= 1,
         )
     masks = sources.masks(masks)
     moved = _moved(start, end, masks)

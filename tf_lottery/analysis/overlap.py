@@ -108,6 +108,9 @@ def expected_overlap(a, b):
     >>> round(expected_overlap(half, half), 3)
     0.333
     """
+    sources.check_alike(
+        sources.masks(a, "a"), sources.masks(b, "b"), ("a", "b")
+    )
     either = masks_lib.count(a) + masks_lib.count(b)
     if not either:
         return 1.0

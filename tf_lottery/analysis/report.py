@@ -2,6 +2,7 @@
 
 import pathlib
 
+from tf_lottery import checks
 from tf_lottery import files
 from tf_lottery.analysis import caveats
 from tf_lottery.analysis import claims
@@ -63,6 +64,8 @@ def report(directory, out=None, png=False):
     >>> written.name, "75.0" in text
     ('report.html', True)
     """
+    checks.optional(checks.path, "out", out)
+    checks.flag("png", png)
     run = run_files.read(directory)
     if not run.rows:
         raise ValueError(

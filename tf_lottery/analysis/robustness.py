@@ -1,11 +1,11 @@
 """Adversarial robustness: accuracy on inputs that were changed to mislead."""
 
 import dataclasses
-import math
-import numbers
+from collections.abc import Iterable
 
 import numpy as np
 
+from tf_lottery import checks
 from tf_lottery.analysis import attacks
 from tf_lottery.analysis import evaluating
 from tf_lottery.analysis import preserving
@@ -111,7 +111,9 @@ def robustness(
     >>> found.clean_accuracy, round(found.accuracies[0.2], 3)
     (1.0, 0.667)
     """
-    epsilons = _check(epsilons, attack, steps, step_size, norm, clip)
+    epsilons = _check(
+        model, epsilons, attack, steps, step_size, norm, clip, seed
+    )
     with preserving.preserved(model):
         gradients = attacks.Gradients(model, loss)
         evaluate = evaluating.Evaluator(model, loss, batch_size, "robustness")
@@ -146,41 +148,31 @@ def _pgd(gradients, epsilon, steps, length, norm, clip, seed):
     return change
 
 
-def _check(epsilons, attack, steps, step_size, norm, clip):
+def _check(model, epsilons, attack, steps, step_size, norm, clip, seed):
     """Returns the epsilons as a list; raises if an argument is invalid."""
-    if attack not in ATTACKS:
-        raise ValueError(
-            f"Argument `attack` must be one of {list(ATTACKS)}. "
-            f"Received: attack={attack!r}"
-        )
-    if norm not in attacks.NORMS:
-        raise ValueError(
-            f"Argument `norm` must be one of {list(attacks.NORMS)}. "
-            f"Received: norm={norm!r}"
-        )
-    if not isinstance(steps, numbers.Integral) or steps < 1:
-        raise ValueError(
-            "Argument `steps` must be an integer of at least 1. "
-            f"Received: steps={steps!r}"
-        )
-    if step_size is not None and not step_size > 0:
-        raise ValueError(
-            "Argument `step_size` must be greater than 0. "
-            f"Received: step_size={step_size!r}"
-        )
-    if clip is not None and (len(clip) != 2 or np.any(
-        np.asarray(clip[0]) > np.asarray(clip[1])
-    )):
-        raise ValueError(
-            "Argument `clip` must be a pair of the least and the greatest "
-            f"value. Received: clip={clip!r}"
-        )
-    epsilons = [float(epsilon) for epsilon in np.atleast_1d(epsilons)]
-    if not epsilons or not all(
-        math.isfinite(epsilon) and epsilon >= 0 for epsilon in epsilons
-    ):
-        raise ValueError(
-            "Argument `epsilons` must hold numbers of at least 0. "
-            f"Received: epsilons={epsilons}"
-        )
-    return epsilons
+    checks.choice("attack", attack, ATTACKS)
+    checks.choice("norm", norm, attacks.NORMS)
+    checks.whole("steps", steps)
+    checks.optional(checks.positive, "step_size", step_size)
+    checks.optional(checks.seed, "seed", seed)
+    if clip is not None and not _is_range(clip, model):
+        checks.refuse("clip", clip, "a pair of the least and greatest value")
+    epsilons = [epsilons] if checks.is_number(epsilons) else epsilons
+    if not isinstance(epsilons, Iterable) or not list(epsilons):
+        checks.refuse("epsilons", epsilons, "numbers of at least 0")
+    for epsilon in epsilons:
+        checks.not_negative("epsilons", epsilon)
+    return [float(epsilon) for epsilon in epsilons]
+
+
+def _is_range(clip, model):
+    if not isinstance(clip, (tuple, list, np.ndarray)) or len(clip) != 2:
+        return False
+    low, high = map(np.asarray, clip)
+    example = getattr(model, "input_shape", None) or ()
+    most = len(example) - 1 if isinstance(example, tuple) else 0
+    return (
+        low.dtype.kind in "buif" and high.dtype.kind in "buif"
+        and bool(np.all(low <= high))
+        and (not most or max(low.ndim, high.ndim) <= most)
+    )

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import pathlib
 
+from tf_lottery import checks
 from tf_lottery import run_directory
 
 
@@ -58,6 +59,7 @@ def read(directory):
         FileNotFoundError: If it holds no results.
         ValueError: If its files are damaged.
     """
+    checks.path("directory", directory)
     path = pathlib.Path(directory)
     config = _json(path / "config.json")
     if not isinstance(config, dict):

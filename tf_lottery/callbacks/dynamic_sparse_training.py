@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import allocation
+from tf_lottery import checks
 from tf_lottery import constraints
 from tf_lottery import holding
 from tf_lottery import masks as masks_lib
@@ -106,24 +107,18 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
             rules.Rule(scope, "unstructured", collapse, exclude, include)
         )
         schedules.validate_rate(sparsity, "sparsity")
-        if method not in _METHODS:
-            raise ValueError(
-                f"Argument `method` must be one of {list(_METHODS)}. "
-                f"Received: method={method!r}"
-            )
+        checks.choice("method", method, _METHODS)
         if scope == "global":
             raise ValueError(
                 "Argument `scope` must say how random masks are shared out: "
                 "'erk', 'er', 'uniform+' or 'layer'. Received: scope='global'"
             )
-        if isinstance(frequency, bool) or not (
-            isinstance(frequency, numbers.Integral) and frequency >= 1
-        ):
-            raise ValueError(
-                "Argument `frequency` must be an integer of at least 1. "
-                f"Received: frequency={frequency!r}"
-            )
-        schedules.validate_rate(drop_fraction, "drop_fraction")
+        checks.whole("frequency", frequency)
+        checks.number(
+            "drop_fraction", drop_fraction, "a number in (0, 1)",
+            lambda value: 0 < value < 1,
+        )
+        checks.seed("seed", seed)
         _check_end(end)
         self.sparsity = sparsity
         self.method = method

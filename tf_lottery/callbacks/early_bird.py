@@ -4,6 +4,7 @@ import collections
 
 import keras
 
+from tf_lottery import checks
 from tf_lottery import criteria
 from tf_lottery import masks as masks_lib
 from tf_lottery import prunable
@@ -77,14 +78,10 @@ class EarlyBird(keras.callbacks.Callback):
     ):
         super().__init__()
         schedules.validate_rate(rate)
-        schedules.validate_rate(threshold, "threshold")
-        if isinstance(window, bool) or not (
-            isinstance(window, int) and window >= 1
-        ):
-            raise ValueError(
-                "Argument `window` must be an integer of at least 1. "
-                f"Received: window={window!r}"
-            )
+        checks.number(
+            "threshold", threshold, "a number in (0, 1)", lambda v: 0 < v < 1
+        )
+        checks.whole("window", window)
         self.rule = rules.Rule(scope, pattern, collapse, exclude, include)
         self.rate = rate
         self.threshold = threshold

@@ -90,6 +90,7 @@ class GradualPruning(mask_updater.MaskUpdater):
         self.schedule = sparsity_schedules.get(schedule)
         self.criterion = criteria.get(criterion)
         self.criterion.check_data(data)
+        criteria.make_context(data, loss, snapshot)
         self.data = data
         self.loss = loss
         self.snapshot = snapshot

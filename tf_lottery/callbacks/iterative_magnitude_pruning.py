@@ -1,5 +1,6 @@
 """Iterative magnitude pruning with rewinding, inside one `fit`."""
 
+from tf_lottery import checks
 from tf_lottery import criteria
 from tf_lottery import data as data_lib
 from tf_lottery import prunable
@@ -138,16 +139,11 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
         verbose=1,
         other_versions=False,
     ):
-        _check_count("rounds", rounds)
-        _check_count("epochs_per_round", epochs_per_round)
+        checks.whole("rounds", rounds)
+        checks.whole("epochs_per_round", epochs_per_round)
         schedules.validate_rate(rate, "rate")
-        if rewind not in rewinding.REWINDING:
-            raise ValueError(
-                "Argument `rewind` must be 'weights', 'learning_rate' or "
-                f"'none'. Received: rewind={rewind!r}"
-            )
-        if save_freq not in ("epoch", "round"):
-            _check_count("save_freq", save_freq)
+        checks.choice("rewind", rewind, rewinding.REWINDING)
+        checks.seed("seed", seed)
         self.rule = rules.Rule(scope, pattern, collapse, exclude, include)
         self.criterion = criteria.get(criterion)
         self.criterion.check_data(data)
@@ -245,11 +241,3 @@ def _replay(data, criterion):
             f"Received: data={data!r} (of type {type(data)})"
         )
     return None
-
-
-def _check_count(name, value):
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(
-            f"Argument `{name}` must be an integer of at least 1. "
-            f"Received: {name}={value!r}"
-        )

@@ -1,9 +1,11 @@
 """Rounds of training inside one `fit`."""
 
 import dataclasses
+import numbers
 import sys
 
 from tf_lottery import backends
+from tf_lottery import checks
 from tf_lottery import holding
 from tf_lottery import internals
 from tf_lottery import masks as masks_lib
@@ -41,6 +43,14 @@ class Rounds(pruner.Pruner):
         other_versions, verbose,
     ):
         super().__init__()
+        if isinstance(save_freq, numbers.Integral):
+            checks.whole("save_freq", save_freq)
+        else:
+            checks.choice("save_freq", save_freq, ("epoch", "round"))
+        checks.optional(checks.path, "directory", directory)
+        checks.flag("other_versions", other_versions)
+        if not isinstance(verbose, bool):
+            checks.whole("verbose", verbose, 0)
         self.monitor = stop.monitor
         self.directory = directory
         self.save_freq = save_freq

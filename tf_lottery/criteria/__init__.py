@@ -2,6 +2,7 @@
 
 import inspect
 
+from tf_lottery import checks
 from tf_lottery import constraints
 from tf_lottery import weights as weights_lib
 from tf_lottery.criteria.criterion import Context as Context
@@ -64,7 +65,7 @@ def get(identifier):
         return identifier()
     if isinstance(identifier, Criterion):
         return identifier
-    if callable(identifier):
+    if callable(identifier) and not inspect.isclass(identifier):
         return FunctionCriterion(identifier)
     raise ValueError(
         "Argument `criterion` must be one of "
@@ -121,4 +122,9 @@ def score(
 
 def make_context(data=None, loss=None, snapshot=None, masks=None):
     """Returns a `Context`; a `Snapshot` gives its weights."""
-    return Context(data, loss, getattr(snapshot, "weights", snapshot), masks)
+    snapshot = getattr(snapshot, "weights", snapshot)
+    checks.data("data", data)
+    checks.loss("loss", loss)
+    checks.optional(checks.arrays, "snapshot", snapshot)
+    checks.optional(checks.arrays, "masks", masks)
+    return Context(data, loss, snapshot, masks)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from tf_lottery import backends
+from tf_lottery import checks
 from tf_lottery import data as data_lib
 
 _KINDS = (
@@ -73,9 +74,8 @@ def batches_of(data, batches=None, batch_size=128, criterion="criterion"):
     >>> [len(x) for x, y, weight in batches_of(data, batch_size=2)]
     [2, 2, 1]
     """
-    _check_integer("batch_size", batch_size)
-    if batches is not None:
-        _check_integer("batches", batches)
+    checks.whole("batch_size", batch_size)
+    checks.optional(checks.whole, "batches", batches)
     check_given(data, criterion)
     function, length = _source(data, batch_size, criterion)
     if batches is None:
@@ -219,13 +219,3 @@ def _length(dataset):
 
     infinite = dataset.cardinality() == tf.data.INFINITE_CARDINALITY
     return float("inf") if infinite else None
-
-
-def _check_integer(name, value):
-    if isinstance(value, bool) or not isinstance(
-        value, (int, np.integer)
-    ) or value < 1:
-        raise ValueError(
-            f"Argument `{name}` must be an integer of at least 1. "
-            f"Received: {name}={value!r}"
-        )

@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 from keras import ops
 
+from tf_lottery import checks
+
 
 @dataclasses.dataclass(frozen=True)
 class Context:
@@ -162,6 +164,9 @@ class FunctionCriterion(Criterion):
     """
 
     def __init__(self, function):
+        checks.takes(
+            "criterion", function, 2, "a callable of `(model, variables)`"
+        )
         self.function = function
         self.name = getattr(
             function, "__qualname__", type(function).__qualname__

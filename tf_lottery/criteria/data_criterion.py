@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tf_lottery import checks
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import losses
 from tf_lottery.criteria.criterion import Criterion
@@ -26,6 +27,10 @@ class DataCriterion(Criterion):
     needs_data = True
 
     def __init__(self, data=None, loss=None, batches=None, batch_size=128):
+        checks.data("data", data)
+        checks.loss("loss", loss)
+        checks.optional(checks.whole, "batches", batches)
+        checks.whole("batch_size", batch_size)
         self.data = data
         self.loss = loss
         self.batches = batches

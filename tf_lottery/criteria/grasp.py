@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from tf_lottery import checks
 from tf_lottery.criteria import functional as functional_lib
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria.data_criterion import DataCriterion
@@ -66,11 +67,7 @@ class GraSP(DataCriterion):
         batches=None,
         batch_size=128,
     ):
-        if not temperature > 0:
-            raise ValueError(
-                "Argument `temperature` must be a positive number. "
-                f"Received: temperature={temperature!r}"
-            )
+        checks.positive("temperature", temperature)
         super().__init__(data, loss, batches, batch_size)
         self.temperature = temperature
 

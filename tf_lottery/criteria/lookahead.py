@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tf_lottery import checks
 from tf_lottery.criteria.channel_flow import Flow
 from tf_lottery.criteria.channel_flow import Linear
 from tf_lottery.criteria.channel_flow import values_of
@@ -55,11 +56,7 @@ class Lookahead(Criterion):
     name = "lookahead"
 
     def __init__(self, epsilon=1e-10):
-        if epsilon is not None and not epsilon >= 0:
-            raise ValueError(
-                "Argument `epsilon` must be a number of at least 0, or "
-                f"`None`. Received: epsilon={epsilon!r}"
-            )
+        checks.optional(checks.not_negative, "epsilon", epsilon)
         self.epsilon = epsilon
 
     def prepare(self, model, variables, context):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tf_lottery import checks
 from tf_lottery.criteria.criterion import WeightCriterion
 
 
@@ -26,10 +27,7 @@ class Magnitude(WeightCriterion):
     name = "magnitude"
 
     def __init__(self, order=1):
-        if order not in (1, 2):
-            raise ValueError(
-                f"Argument `order` must be 1 or 2. Received: order={order!r}"
-            )
+        checks.number("order", order, "1 or 2", lambda v: v in (1, 2))
         self.order = order
 
     def score_weight(self, key, values):

@@ -4,6 +4,7 @@ import zlib
 
 import numpy as np
 
+from tf_lottery import checks
 from tf_lottery.criteria.criterion import WeightCriterion
 
 
@@ -19,6 +20,7 @@ class Random(WeightCriterion):
     name = "random"
 
     def __init__(self, seed=0):
+        checks.seed("seed", seed)
         self.seed = seed
 
     def score_weight(self, key, values):

@@ -9,6 +9,7 @@ from keras import layers
 from keras import ops
 
 from tf_lottery import backends
+from tf_lottery import checks
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria import heads
@@ -88,6 +89,12 @@ class SynFlow(Criterion):
     iterations = 100
 
     def __init__(self, input_shape=None):
+        if input_shape is not None and not isinstance(
+            input_shape, (tuple, list, dict)
+        ) or input_shape == {}:
+            checks.refuse(
+                "input_shape", input_shape, "a shape, or a list or dict of some"
+            )
         self.input_shape = input_shape
 
     def prepare(self, model, variables, context):

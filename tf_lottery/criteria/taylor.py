@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from tf_lottery import checks
 from tf_lottery.criteria import functional as functional_lib
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria.data_criterion import DataCriterion
@@ -66,11 +67,7 @@ class Taylor(DataCriterion):
         batches=None,
         batch_size=128,
     ):
-        if order not in _ORDERS:
-            raise ValueError(
-                f"Argument `order` must be one of {list(_ORDERS)}. "
-                f"Received: order={order!r}"
-            )
+        checks.choice("order", order, _ORDERS)
         super().__init__(data, loss, batches, batch_size)
         self.order = order
 

@@ -3,6 +3,7 @@
 import numpy as np
 from keras import ops
 
+from tf_lottery import checks
 from tf_lottery.criteria import fisher_blocks
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria.data_criterion import DataCriterion
@@ -88,19 +89,12 @@ class WoodFisher(DataCriterion):
         batches=None,
         batch_size=128,
     ):
-        if block_size is not None:
-            _check_positive_integer("block_size", block_size)
-        _check_positive_integer("fisher_batch_size", fisher_batch_size)
-        if not (isinstance(damp, (int, float)) and 0 < damp < np.inf):
-            raise ValueError(
-                "Argument `damp` must be a finite number above 0. "
-                f"Received: damp={damp!r}"
-            )
-        if update_rule not in _UPDATES:
-            raise ValueError(
-                f"Argument `update_rule` must be one of {list(_UPDATES)}. "
-                f"Received: update_rule={update_rule!r}"
-            )
+        checks.optional(checks.whole, "block_size", block_size)
+        checks.whole("fisher_batch_size", fisher_batch_size)
+        checks.positive("damp", damp)
+        checks.optional(
+            checks.choice, "update_rule", update_rule, _UPDATES
+        )
         self.block_size = block_size
         self.damp = damp
         self.fisher_batch_size = fisher_batch_size
@@ -224,11 +218,3 @@ def _flattened_rows(gradients):
 def _values(variable, mask):
     values = ops.convert_to_numpy(variable).astype("float64")
     return np.where(mask, values, 0)
-
-
-def _check_positive_integer(name, value):
-    if isinstance(value, bool) or not (isinstance(value, int) and value >= 1):
-        raise ValueError(
-            f"Argument `{name}` must be an integer of at least 1. "
-            f"Received: {name}={value!r}"
-        )

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from tf_lottery import checks
 from tf_lottery.experiments import presets
 
 # Epochs of 1,281,167 images in batches of 1,024.
@@ -222,10 +223,6 @@ def preset(name, **changes):
     Raises:
         ValueError: If there is no such preset, or a value is invalid.
     """
-    if name not in PRESETS:
-        raise ValueError(
-            f"There is no preset {name!r}. Expected one of: "
-            f"{', '.join(PRESETS)}."
-        )
+    checks.choice("name", name, PRESETS)
     changes = {k: v for k, v in changes.items() if v is not None}
     return dataclasses.replace(PRESETS[name], **changes)

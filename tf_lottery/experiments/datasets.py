@@ -10,6 +10,8 @@ import urllib.request
 
 import numpy as np
 
+from tf_lottery import checks
+
 # Where tensorflow_datasets downloads from.
 _HOSTS = {
     "mnist": "https://storage.googleapis.com",
@@ -76,11 +78,8 @@ def load(name, split_seed=0):
     >>> data.x_train.shape, data.x_val.shape, data.x_test.shape
     ((1000, 8, 8, 1), (350, 8, 8, 1), (447, 8, 8, 1))
     """
-    if name not in LOADERS:
-        raise ValueError(
-            f"Argument `name` must be one of {sorted(LOADERS)}. "
-            f"Received: name={name!r}"
-        )
+    checks.choice("name", name, LOADERS)
+    checks.seed("split_seed", split_seed)
     train, val, test = LOADERS[name](name, np.random.default_rng(split_seed))
     tables = _standardisers(train[0])
     arrays = []

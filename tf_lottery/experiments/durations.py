@@ -2,6 +2,8 @@
 
 import re
 
+from tf_lottery import checks
+
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 
 
@@ -21,6 +23,7 @@ def parse(text, name="duration"):
     >>> durations.parse("1h30m")
     5400
     """
+    checks.kind(name, text, str, "a string such as '90s'")
     found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
     parts = found.groups() if found else ()
     seconds = sum(

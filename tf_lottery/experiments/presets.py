@@ -1,8 +1,8 @@
 """What to run: one experiment as a frozen value."""
 
 import dataclasses
-import numbers
 
+from tf_lottery import checks
 from tf_lottery import comparisons
 from tf_lottery import schedules
 from tf_lottery.experiments import augmentation
@@ -116,32 +116,38 @@ class Preset:
 
     def __post_init__(self):
         for name in _COUNTS:
-            _check_at_least(1, name, getattr(self, name))
-        _check_at_least(0, "seed", self.seed)
-        _check_at_least(0, "control_trials", self.control_trials)
+            checks.whole(name, getattr(self, name))
+        for name in ("name", "summary", "dataset"):
+            checks.text(name, getattr(self, name))
+        checks.seed("seed", self.seed)
+        checks.whole("control_trials", self.control_trials, 0)
         for name in _RATES:
-            _check_rate(name, getattr(self, name))
-        _check_choice("model", self.model, models.MODELS)
-        _check_choice("optimizer", self.optimizer, _OPTIMIZERS)
-        _check_choice("scope", self.scope, ("layer", "global"))
-        _check_choice("collapse", self.collapse, schedules.COLLAPSE)
-        _check_choice("decay", self.decay, DECAYS)
-        _check_choice("augment", self.augment, augmentation.AUGMENTATIONS)
-        _check_choice("save_freq", self.save_freq, ("round", "epoch"))
-        for name in self.compare:
-            _check_choice("compare", name, comparisons.FLAGS)
-        schedules.validate_rate(self.rate)
-        if not self.learning_rate > 0:
-            raise ValueError(
-                "Argument `learning_rate` must be greater than 0. "
-                f"Received: learning_rate={self.learning_rate}"
+            checks.number(
+                name, getattr(self, name), "at least 0 and less than 1",
+                lambda value: 0 <= value < 1,
             )
+        checks.choice("model", self.model, models.MODELS)
+        checks.choice("optimizer", self.optimizer, _OPTIMIZERS)
+        checks.choice("scope", self.scope, ("layer", "global"))
+        checks.choice("collapse", self.collapse, schedules.COLLAPSE)
+        checks.choice("decay", self.decay, DECAYS)
+        checks.choice("augment", self.augment, augmentation.AUGMENTATIONS)
+        checks.choice("save_freq", self.save_freq, ("round", "epoch"))
+        for name in ("compare", "drops", "also_rewind_to"):
+            checks.kind(name, getattr(self, name), (tuple, list), "a tuple")
+        for name in self.compare:
+            checks.choice("compare", name, comparisons.FLAGS)
+        checks.names("exclude", self.exclude)
+        checks.mapping("shortened", self.shortened, "name to value")
+        schedules.validate_rate(self.rate)
+        checks.positive("learning_rate", self.learning_rate)
         if self.optimizer == "adam" and (self.momentum or self.weight_decay):
             raise ValueError(
                 "Arguments `momentum` and `weight_decay` need "
                 f"optimizer='sgd'. Received: momentum={self.momentum}, "
                 f"weight_decay={self.weight_decay}"
             )
+        checks.kind("budget", self.budget, str, "a string such as '10m'")
         if self.budget:
             durations.parse(self.budget, "budget")
         self._check_whole("iterations", self.iterations)
@@ -224,27 +230,3 @@ class Preset:
                 f"{every} steps. Received: {steps} steps. The nearest is "
                 f"{nearest}."
             )
-
-
-def _check_at_least(least, name, value):
-    if not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(
-            f"Argument `{name}` must be an integer of at least {least}. "
-            f"Received: {name}={value!r}"
-        )
-
-
-def _check_rate(name, value):
-    if not isinstance(value, numbers.Real) or not 0 <= value < 1:
-        raise ValueError(
-            f"Argument `{name}` must be at least 0 and less than 1. "
-            f"Received: {name}={value!r}"
-        )
-
-
-def _check_choice(name, value, choices):
-    if value not in choices:
-        raise ValueError(
-            f"Argument `{name}` must be one of {list(choices)}. "
-            f"Received: {name}={value!r}"
-        )

@@ -2,13 +2,16 @@
 
 import dataclasses
 
+from tf_lottery import checks
 from tf_lottery import weights as weights_lib
 from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.experiments import budgets
 from tf_lottery.experiments import costs
+from tf_lottery.experiments import datasets
 from tf_lottery.experiments import feeds
 from tf_lottery.experiments import models
 from tf_lottery.experiments import outputs
+from tf_lottery.experiments import presets
 from tf_lottery.experiments import progress as progress_lib
 from tf_lottery.experiments import report as report_lib
 from tf_lottery.experiments import trials
@@ -60,7 +63,10 @@ def run(preset, output_dir, progress=None, overwrite=False):
     >>> [round(row["density"], 3) for row in report.rows()]
     [1.0, 0.802]
     """
-    progress = progress or progress_lib.Progress()
+    _check(preset)
+    checks.path("output_dir", output_dir)
+    checks.flag("overwrite", overwrite)
+    progress = _progress(progress)
     directory = outputs.OutputDirectory(output_dir)
     preset, data = _prepare(preset, directory, overwrite)
     _check_layers(preset, data)
@@ -73,6 +79,20 @@ def run(preset, output_dir, progress=None, overwrite=False):
             # The data of two trials may be too much for the memory.
             del bench
         return dataclasses.replace(report, files=directory.list())
+
+
+def _check(preset):
+    checks.kind(
+        "preset", preset, presets.Preset, "a `tf_lottery.experiments.Preset`"
+    )
+
+
+def _progress(progress):
+    checks.optional(
+        checks.kind, "progress", progress, progress_lib.Progress,
+        "a `progress.Progress`",
+    )
+    return progress or progress_lib.Progress()
 
 
 def _run_trial(bench, directory, report):
@@ -106,6 +126,11 @@ def estimate(preset, data=None):
     Returns:
         Tuple of the preset, shortened to its budget, and its `costs.Cost`.
     """
+    _check(preset)
+    checks.optional(
+        checks.kind, "data", data, datasets.Data,
+        "a `tf_lottery.experiments.Data`",
+    )
     data = data or feeds.load(preset)
     cost = costs.measure(bench_lib.Bench(preset, data))
     return budgets.shorten(preset, cost), cost

@@ -1,7 +1,9 @@
 """The arguments of `tflite`, checked before anything takes time."""
 
 import os
+from collections.abc import Callable
 
+from tf_lottery import checks
 from tf_lottery.export import sources
 
 QUANTIZE = (None, "float16", "dynamic", "int8", "auto")
@@ -17,11 +19,10 @@ def check(path, target, quantize, data, signatures):
         data: The representative data, or `None`.
         signatures: See `tflite`.
     """
-    if quantize not in QUANTIZE:
-        raise ValueError(
-            f"Argument `quantize` must be one of {list(QUANTIZE)}. "
-            f"Received: quantize={quantize!r}"
-        )
+    checks.optional(checks.choice, "quantize", quantize, QUANTIZE[1:])
+    checks.optional(
+        checks.mapping, "signatures", signatures, "name to function"
+    )
     if quantize == "int8" and data is None:
         raise ValueError(
             'Argument `quantize="int8"` needs `representative_data`, some '
@@ -49,6 +50,23 @@ def check(path, target, quantize, data, signatures):
         )
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise PermissionError(f"'{path}' cannot be written.")
+
+
+def check_values(
+    representative_data, compare_on, batch_size, compact, select_tf_ops,
+    explicit_padding, tolerance, seconds, threads, progress,
+):
+    """Raises unless each argument of `tflite` is of its kind; see there."""
+    checks.data("representative_data", representative_data)
+    checks.data("compare_on", compare_on)
+    checks.optional(checks.whole, "batch_size", batch_size)
+    checks.flag("compact", compact)
+    checks.flag("select_tf_ops", select_tf_ops)
+    checks.flag("explicit_padding", explicit_padding)
+    checks.optional(checks.not_negative, "tolerance", tolerance)
+    checks.not_negative("seconds", seconds)
+    checks.whole("threads", threads)
+    checks.optional(checks.kind, "progress", progress, Callable, "callable")
 
 
 def split(compare_on):

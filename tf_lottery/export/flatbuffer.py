@@ -11,6 +11,8 @@ import pathlib
 
 import numpy as np
 
+from tf_lottery import checks
+
 # Operators whose weights are operand 1, and the axis of their outputs in it.
 WEIGHTED = {
     "CONV_2D": 0,
@@ -94,6 +96,8 @@ def read(source):
         OSError: If the file cannot be read.
     """
     given = isinstance(source, (bytes, bytearray, memoryview))
+    if not given:
+        checks.path("source", source)
     data = bytes(source) if given else pathlib.Path(source).read_bytes()
     name = "The content given" if given else f"'{source}'"
     if data[4:8] != _IDENTIFIER:

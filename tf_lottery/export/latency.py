@@ -7,6 +7,7 @@ import statistics
 import numpy as np
 import rich.box
 
+from tf_lottery import checks
 from tf_lottery import tables
 from tf_lottery.export import children
 from tf_lottery.export import flatbuffer
@@ -113,6 +114,18 @@ def benchmark(
             "Argument `files` must be a dict from name to path, not empty. "
             f"Received: files={files!r}"
         )
+    checks.mapping("files", files, "name to path")
+    for file in files.values():
+        if not isinstance(file, (bytes, bytearray)):
+            checks.path("files", file)
+    checks.optional(
+        checks.kind, "inputs", inputs, (list, tuple), "a list of arrays"
+    )
+    checks.data("inputs", inputs)
+    checks.positive("seconds", seconds)
+    checks.whole("threads", threads)
+    checks.optional(checks.choice, "runtime", runtime, children.installed())
+    checks.flag("cold", cold)
     contents = {name: read_bytes(file) for name, file in files.items()}
     first = next(iter(contents.values()))
     if inputs is None:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from tf_lottery import backends
+from tf_lottery import checks
 from tf_lottery import copies
 from tf_lottery import holding
 from tf_lottery import weights as weights_lib
@@ -194,9 +195,12 @@ def _load(path):
             "Argument `model` must be a `keras.Model` or the path of a "
             f".keras file. Received: {path!r} (of type {type(path)})"
         )
+    checks.path("model", path)
     path = pathlib.Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no model file '{path}'.")
+        raise FileNotFoundError(
+            f"There is no model file '{path}'. Received: model='{path}'"
+        )
     try:
         return keras.saving.load_model(path, compile=False)
     # Keras raises whatever the unpacking or rebuilding runs into.

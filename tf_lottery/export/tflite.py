@@ -6,6 +6,7 @@ import pathlib
 import keras
 import numpy as np
 
+from tf_lottery import checks
 from tf_lottery import files
 from tf_lottery import weights as weights_lib
 from tf_lottery.export import arguments
@@ -120,7 +121,12 @@ def tflite(
     >>> report.shipped.name, report.layers[0].form, report.nbytes < 3000
     ('float32 sparse', 'densify', True)
     """
+    checks.path("path", path)
     path, target = pathlib.Path(path), targets_lib.get(target)
+    arguments.check_values(
+        representative_data, compare_on, batch_size, compact, select_tf_ops,
+        explicit_padding, tolerance, seconds, threads, progress,
+    )
     arguments.check(path, target, quantize, representative_data, signatures)
     example, labels = arguments.split(compare_on)
     if target.has_fixed_shapes:

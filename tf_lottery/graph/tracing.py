@@ -1,5 +1,6 @@
 """Channel units of whole models."""
 
+from tf_lottery import checks
 from tf_lottery import weights
 from tf_lottery.graph import functional
 from tf_lottery.graph.tracer import Tracer
@@ -110,6 +111,7 @@ def channel_readers(model, keys=None):
 
 
 def _slices(model, keys, kinds):
+    checks.optional(checks.names, "keys", keys)
     wanted = None if keys is None else set(keys)
     found = {}
     for binding in trace(model).bindings:

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 
+from tf_lottery import checks
 from tf_lottery import holding
 from tf_lottery import weights as weights_lib
 from tf_lottery.interop import building
@@ -73,6 +74,12 @@ def from_tfmot(
     plain = tfl.strip(model)             # in place of `strip_pruning`
     ```
     """
+    checks.path("path", path)
+    checks.optional(
+        checks.mapping, "custom_objects", custom_objects, "name to class"
+    )
+    checks.loss("loss", loss)
+    checks.flag("masks_from_zeros", masks_from_zeros)
     custom_objects = dict(custom_objects or {})
     with saved_lib.opened(path) as saved:
         node = _build(path, saved, custom_objects)

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import backends
+from tf_lottery import checks
 from tf_lottery import constraints
 from tf_lottery import masks as masks_lib
 from tf_lottery import weights
@@ -72,6 +73,10 @@ class Masked(keras.layers.Wrapper):
                 "Argument `layer` already is a `Masked` layer. "
                 f"Received: layer={layer}"
             )
+        checks.names("exclude", exclude)
+        checks.names("include", include)
+        checks.flag("snapshot", snapshot)
+        checks.optional(checks.text, "name", name)
         # Keras reads from the signature which arguments are tensors, and
         # whether the layer takes masks and the training flag.
         self.call = _with_signature(self._call, layer.call)

@@ -1,5 +1,6 @@
 """Puts `Masked` around the layers of a whole model."""
 
+from tf_lottery import checks
 from tf_lottery import copies
 from tf_lottery import weights
 from tf_lottery.layers.masked import Masked
@@ -29,6 +30,7 @@ def wrap(model, exclude=(), include=(), snapshot=False):
         ValueError: If the model is subclassed, not built, or has nothing to
             prune.
     """
+    checks.flag("snapshot", snapshot)
     prunable = weights.prunable(model, exclude, include)
     if not copies.can_clone(model):
         raise ValueError(

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from tf_lottery import backends
+from tf_lottery import checks
 from tf_lottery import constraints
 from tf_lottery import internals
 from tf_lottery.optimizers import dense_gradients
@@ -75,7 +76,7 @@ class Masked(keras.optimizers.Optimizer):
         # Without the constructor of `Optimizer`: it would make variables and
         # settings beside those of the inner optimizer.
         internals.install()
-        self.inner_optimizer = keras.optimizers.get(inner_optimizer)
+        self.inner_optimizer = _optimizer(inner_optimizer)
         # Weak reference to the model it was put on.
         self.model = None
         # How many masks the optimizer had that this one was copied from.
@@ -369,3 +370,15 @@ def find(optimizer):
     while optimizer is not None and not isinstance(optimizer, Masked):
         optimizer = getattr(optimizer, "inner_optimizer", None)
     return optimizer
+
+
+def _optimizer(identifier):
+    try:
+        found = keras.optimizers.get(identifier)
+    except (KeyError, TypeError, ValueError):
+        found = None
+    if not isinstance(found, keras.optimizers.Optimizer):
+        checks.refuse(
+            "inner_optimizer", identifier, "an optimizer of Keras or its name"
+        )
+    return found

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from tf_lottery import checks
 from tf_lottery import constraints
 from tf_lottery import masks as masks_lib
 from tf_lottery import weights as weights_lib
@@ -122,7 +123,7 @@ def collapsed(masks):
     >>> paths.collapsed({"a": np.zeros(3, bool), "b": np.ones(3, bool)})
     ['a']
     """
-    return [key for key, mask in masks.items() if not np.any(mask)]
+    return [key for key, kept in masks_lib.densities(masks).items() if not kept]
 
 
 def why_dead(model, masks=None, inputs=None):
@@ -181,6 +182,12 @@ def why_dead(model, masks=None, inputs=None):
 
 
 def _trace(model, inputs):
+    checks.data("inputs", inputs)
+    for array in keras.tree.flatten(inputs):
+        if getattr(array, "dtype", None) is not None and (
+            np.asarray(array).dtype.kind in "OSU"
+        ):
+            checks.refuse("inputs", inputs, "arrays of numbers")
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "Paths are followed through TensorFlow's graph of a model. "

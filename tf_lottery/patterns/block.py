@@ -3,6 +3,7 @@
 import dataclasses
 import re
 
+from tf_lottery import checks
 from tf_lottery import layouts as layouts_lib
 from tf_lottery.patterns import grid
 from tf_lottery.patterns import pattern
@@ -54,18 +55,9 @@ class Block(pattern.Pattern):
     forms = ("block", "block:1x4", "block:2x2:max")
 
     def __post_init__(self):
-        for size in (self.inputs, self.outputs):
-            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-                raise ValueError(
-                    "Arguments `inputs` and `outputs` of a block must be "
-                    "integers from 1 on. Received: "
-                    f"inputs={self.inputs!r}, outputs={self.outputs!r}"
-                )
-        if self.pool not in _POOLS:
-            raise ValueError(
-                f"Argument `pool` must be one of {_POOLS}. "
-                f"Received: pool={self.pool!r}"
-            )
+        checks.whole("inputs", self.inputs)
+        checks.whole("outputs", self.outputs)
+        checks.choice("pool", self.pool, _POOLS)
 
     @property
     def spec(self):

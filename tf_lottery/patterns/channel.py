@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from tf_lottery import checks
 from tf_lottery import layouts as layouts_lib
 from tf_lottery.patterns import grid
 from tf_lottery.patterns import pattern
@@ -70,13 +71,10 @@ class Channel(pattern.Pattern):
     forms = ("channel", "channel:mean", "channel:l1", "channel:l2")
 
     def __post_init__(self):
-        if self.norm not in _POOLS:
-            raise ValueError(
-                f"Argument `norm` must be one of {list(_POOLS)}. "
-                f"Received: norm={self.norm!r}"
-            )
+        checks.choice("norm", self.norm, _POOLS)
         for name in ("units", "readers"):
             given = getattr(self, name)
+            checks.optional(checks.mapping, name, given)
             if given is not None:
                 checked = {k: _check_ids(name, k, v) for k, v in given.items()}
                 object.__setattr__(self, name, checked)

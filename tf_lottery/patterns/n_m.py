@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 
+from tf_lottery import checks
 from tf_lottery import layouts as layouts_lib
 from tf_lottery import selection
 from tf_lottery.patterns import grid
@@ -57,17 +58,14 @@ class NM(pattern.Pattern):
     forms = ("2:4", "2:4:output")
 
     def __post_init__(self):
-        whole = isinstance(self.n, int) and isinstance(self.m, int)
-        if not whole or not 1 <= self.n < self.m:
+        checks.whole("n", self.n)
+        checks.whole("m", self.m)
+        if self.n >= self.m:
             raise ValueError(
                 "An N:M pattern needs integers 1 <= n < m. "
                 f"Received: n={self.n!r}, m={self.m!r}"
             )
-        if self.axis not in _AXES:
-            raise ValueError(
-                f"Argument `axis` must be one of {_AXES}. "
-                f"Received: axis={self.axis!r}"
-            )
+        checks.choice("axis", self.axis, _AXES)
 
     @property
     def spec(self):

@@ -8,6 +8,7 @@ import importlib
 import pathlib
 import warnings
 
+from tf_lottery import checks
 from tf_lottery import files
 
 # Text and lines have the colour of the page, light or dark.
@@ -64,6 +65,8 @@ def save(chart, path, dpi=150):
     ...     path.read_text()[:4]
     '<svg'
     """
+    checks.path("path", path)
+    checks.number("dpi", dpi, "in (0, 2400]", lambda v: 0 < v <= 2400)
     path = pathlib.Path(path)
     if path.suffix not in (".png", ".svg"):
         raise ValueError(
@@ -132,7 +135,7 @@ def available(what):
 def _specification(chart):
     if hasattr(chart, "chart"):
         chart = chart.chart()
-    if not isinstance(chart, dict):
+    if not isinstance(chart, dict) or not {"mark", "layer"} & chart.keys():
         raise TypeError(
             "Argument `chart` must be a Vega-Lite specification, or a result "
             f"with a method `chart()`. Received: {type(chart)}"

@@ -1,5 +1,6 @@
 """Budgets: the smallest ratio that meets one."""
 
+from tf_lottery import checks
 from tf_lottery.structured import latency
 from tf_lottery.structured import plans
 
@@ -25,15 +26,10 @@ def chosen(budgets):
             f"Received: {given or 'none'}"
         )
     ((name, value),) = given.items()
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if name == "ratio":
-        valid, expected = number and 0 <= value < 1, "a float in [0, 1)"
+        checks.number(name, value, "a float in [0, 1)", lambda v: 0 <= v < 1)
     else:
-        valid, expected = number and value > 0, "a number above 0"
-    if not valid:
-        raise ValueError(
-            f"Argument `{name}` must be {expected}. Received: {name}={value!r}"
-        )
+        checks.positive(name, value)
     return name, value
 
 

@@ -5,6 +5,9 @@ import dataclasses
 import weakref
 
 from tf_lottery import backends
+from tf_lottery import checks
+from tf_lottery import ticket as ticket_lib
+from tf_lottery import weights as weights_lib
 from tf_lottery.structured import costs as costs_lib
 from tf_lottery.structured import dead
 from tf_lottery.structured import plans
@@ -91,6 +94,7 @@ def compact(model, masks=None, inputs=None):
     (3, 5)
     """
     backends.check_tensorflow("To compact a model and prove it equal takes")
+    checks.data("inputs", inputs)
     found = dead.Dead(model, masks, inputs)
     small = shrinking.carry_out(
         found.graph, found.kept, found.masks, found.taken_up(), inputs
@@ -122,6 +126,8 @@ def compact_ticket(ticket, model, masks=None, inputs=None):
         UserWarning: If a unit that is constant in the model is not so, or
             cannot be taken up, at the rewinding point.
     """
+    ticket_lib.check(ticket)
+    checks.data("inputs", inputs)
     ticket.check_fits(model)
     masks = ticket.masks if masks is None else masks
     found = dead.Dead(model, masks, inputs)
@@ -150,6 +156,7 @@ def report_of(model):
     Raises:
         ValueError: If there is none.
     """
+    weights_lib.check_layer(model)
     if model not in _REPORTS:
         raise ValueError(
             f"Model '{model.name}' has no report in this process. Expected a "

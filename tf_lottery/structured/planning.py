@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tf_lottery import checks
 from tf_lottery import criteria
 from tf_lottery import graph as graph_lib
 from tf_lottery import holding
@@ -106,8 +107,13 @@ def plan(
             "latency_ms": latency_ms,
         }
     )
-    _check(scope, round_to)
+    checks.choice("scope", scope, ("global", "layer"))
+    checks.whole("round_to", round_to)
+    checks.data("data", data)
+    checks.data("inputs", inputs)
+    checks.names("exclude", exclude)
     masks = holding.masks_of(model) if masks is None else masks
+    holding.check_masks(model, masks)
     graph = graph_lib.trace(model)
     criterion = criteria.get(criterion)
     scores = scores_lib.score(
@@ -126,23 +132,6 @@ def plan(
     return budgets.plan_within(
         name, value, chooser, costs, arguments, frozen, inputs
     )
-
-
-def _check(scope, round_to):
-    if scope not in ("global", "layer"):
-        raise ValueError(
-            "Argument `scope` must be 'global' or 'layer'. "
-            f"Received: scope={scope!r}"
-        )
-    if (
-        not isinstance(round_to, int)
-        or isinstance(round_to, bool)
-        or round_to < 1
-    ):
-        raise ValueError(
-            "Argument `round_to` must be an integer of at least 1. "
-            f"Received: round_to={round_to!r}"
-        )
 
 
 def _pinned(graph, exclude, scores, criterion):

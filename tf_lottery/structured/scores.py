@@ -2,7 +2,10 @@
 
 import numpy as np
 
+from tf_lottery import checks
 from tf_lottery import criteria
+from tf_lottery import graph as graph_lib
+from tf_lottery import holding
 from tf_lottery.criteria import units
 
 NORMS = ("l1", "l2", "joint")
@@ -69,12 +72,12 @@ def score(
     >>> score(graph, norm="l1")[graph.ids].tolist()
     [2.0, 2.0]
     """
+    checks.kind("graph", graph, graph_lib.Graph, "a `tf_lottery.graph.Graph`")
+    checks.data("data", data)
+    checks.optional(checks.choice, "norm", norm, NORMS)
+    if masks is not None:
+        holding.check_masks(graph.model, masks)
     rule, masks = criteria.get(criterion), masks or {}
-    if norm is not None and norm not in NORMS:
-        raise ValueError(
-            f"Argument `norm` must be one of {NORMS}. "
-            f"Received: norm={norm!r}"
-        )
     scores = rule.score_units(graph, masks)
     if scores is None:
         found = _weights(graph, rule, masks, data, loss, snapshot)

@@ -7,10 +7,14 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import backends
+from tf_lottery import checks
 from tf_lottery import graph as graph_lib
+from tf_lottery import snapshots
+from tf_lottery import ticket as ticket_lib
 from tf_lottery import weights as weights_lib
 from tf_lottery.structured import carrying
 from tf_lottery.structured import classes
+from tf_lottery.structured import plans
 from tf_lottery.structured import verifying
 from tf_lottery.structured.slices import Cut
 
@@ -60,8 +64,14 @@ def shrink(model, plan, inputs=None):
     True
     """
     backends.check_tensorflow("To shrink a model and prove it equal takes")
+    _check(plan)
+    checks.data("inputs", inputs)
     graph = graph_lib.trace(model)
     return carry_out(graph, plan.kept(graph), inputs=inputs)
+
+
+def _check(plan):
+    checks.kind("plan", plan, plans.Plan, "a `tf_lottery.structured.Plan`")
 
 
 def shrink_snapshot(snapshot, model, plan):
@@ -78,6 +88,11 @@ def shrink_snapshot(snapshot, model, plan):
     Raises:
         ValueError: If the plan or the snapshot does not fit the model.
     """
+    _check(plan)
+    checks.kind(
+        "snapshot", snapshot, snapshots.Snapshot,
+        "a `tf_lottery.snapshots.Snapshot`",
+    )
     cut, keys = _cut_of(model, plan)
     return _renamed(carrying.snapshot(snapshot, model, cut), keys)
 
@@ -99,6 +114,8 @@ def shrink_ticket(ticket, model, plan):
     Raises:
         ValueError: If the plan or the ticket does not fit the model.
     """
+    _check(plan)
+    ticket_lib.check(ticket)
     ticket.check_fits(model)
     cut, keys = _cut_of(model, plan)
     return cut_ticket(ticket, model, cut, keys)

@@ -4,6 +4,7 @@ import dataclasses
 import time
 import weakref
 
+from tf_lottery import weights as weights_lib
 from tf_lottery.structured import comparing
 
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
@@ -68,6 +69,7 @@ def proof_of(model):
     Raises:
         ValueError: If there is none.
     """
+    weights_lib.check_layer(model)
     if model not in _PROOFS:
         raise ValueError(
             f"Model '{model.name}' has no proof in this process. Expected a "

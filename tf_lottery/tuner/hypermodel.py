@@ -2,6 +2,7 @@
 
 import keras
 
+from tf_lottery import checks
 from tf_lottery import criteria
 from tf_lottery import masks as masks_lib
 from tf_lottery import schedules
@@ -212,11 +213,29 @@ class TicketHyperModel(keras_tuner.HyperModel):
             criteria.get(criterion)
         for pattern in self.spaces["pattern"].values:
             masks_lib.get_pattern(pattern)
-        if self.budget not in BUDGETS:
-            raise ValueError(
-                f"Argument `budget` must be one of {list(BUDGETS)}. "
-                f"Received: budget={self.budget!r}"
+        for name, check in (
+            ("rounds", checks.whole), ("seed", checks.seed),
+            ("learning_rate", checks.positive),
+        ):
+            space = self.spaces[name]
+            for value in space.values:
+                if value is not None or name != "learning_rate" or (
+                    not space.is_fixed
+                ):
+                    check(name, value)
+        if self.relative_rates is not None:
+            checks.mapping(
+                "relative_rates", self.relative_rates, "layer name to number"
             )
+            for value in self.relative_rates.values():
+                checks.not_negative("relative_rates", value)
+        checks.optional(
+            checks.whole, "epochs_per_round", self.epochs_per_round
+        )
+        checks.choice("budget", self.budget, BUDGETS)
+        checks.optional(
+            checks.mapping, "export", self.export, "name to value"
+        )
 
 
 def _hypermodel(given):

@@ -7,6 +7,7 @@ import pathlib
 import rich.box
 import rich.console
 
+from tf_lottery import checks
 from tf_lottery import files
 from tf_lottery import results as results_lib
 from tf_lottery import tables
@@ -197,10 +198,13 @@ def read(path):
         ValueError: If there is no search.
         DamagedFileError: If a file cannot be read.
     """
+    checks.path("path", path)
     path = pathlib.Path(path)
     search = identity.read(path)
     if search is None:
-        raise ValueError(f"There is no search in '{path}'.")
+        raise ValueError(
+            f"There is no search in '{path}'. Expected: the directory of one."
+        )
     return Report(search, [_trial(found) for found in _directories(path)])
 
 

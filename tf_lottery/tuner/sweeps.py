@@ -2,8 +2,10 @@
 
 import dataclasses
 
+from tf_lottery import checks
 from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.experiments import feeds
+from tf_lottery.experiments import presets
 from tf_lottery.tuner import hypermodel as hypermodel_lib
 from tf_lottery.tuner import spaces
 from tf_lottery.tuner import tuners
@@ -99,9 +101,17 @@ def search(
             something else.
         DatasetUnavailableError: If the data cannot be had.
     """
+    checks.kind(
+        "preset", preset, presets.Preset, "a `tf_lottery.experiments.Preset`"
+    )
+    checks.path("output_dir", output_dir)
+    checks.whole("trials", trials)
+    checks.choice("tuner", tuner, TUNERS)
+    checks.optional(checks.mapping, "tune", tune, "name to values")
+    checks.flag("overwrite", overwrite)
     space = default_space(preset) if tune is None else tune
-    _check_choice("tuner", [tuner], TUNERS)
-    _check_choice("tune", space, TUNABLE)
+    for name in space:
+        checks.choice("tune", name, TUNABLE)
     _check_points(preset, space)
     hypermodel = _hypermodel(preset, objective, space, budget)
     kwargs = {
@@ -176,12 +186,3 @@ def _hypermodel(preset, objective, space, budget):
 def _check_points(preset, space):
     points = spaces.Space("rewind_to", space.get("rewind_to", 0)).values
     dataclasses.replace(preset, also_rewind_to=tuple(points))
-
-
-def _check_choice(name, given, choices):
-    for value in given:
-        if value not in choices:
-            raise ValueError(
-                f"Argument `{name}` must be of {list(choices)}. Received: "
-                f"{value!r}"
-            )

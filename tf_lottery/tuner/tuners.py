@@ -6,6 +6,7 @@ import pathlib
 
 from keras_tuner.src import config
 
+from tf_lottery import checks
 from tf_lottery import locks
 from tf_lottery.tuner import chief
 from tf_lottery.tuner import hypermodel as hypermodel_lib
@@ -195,6 +196,7 @@ class RandomSearch(TicketTuner):
     """
 
     def __init__(self, hypermodel, max_trials=10, seed=0, **kwargs):
+        _check(hypermodel, ("max_trials", max_trials, 1))
         super().__init__(
             lambda is_chief: oracles.RandomOracle(
                 is_chief, objective=hypermodel.objective,
@@ -225,6 +227,10 @@ class BayesianOptimization(TicketTuner):
         **kwargs,
     ):
         library.need_bayesian()
+        _check(hypermodel, ("max_trials", max_trials, 1))
+        checks.optional(
+            checks.whole, "num_initial_points", num_initial_points
+        )
         super().__init__(
             lambda is_chief: oracles.BayesianOracle(
                 is_chief, objective=hypermodel.objective,
@@ -266,6 +272,11 @@ class Hyperband(TicketTuner):
         self, hypermodel, max_budget=10, max_trials=None, factor=3,
         iterations=1, seed=0, **kwargs,
     ):
+        _check(
+            hypermodel, ("max_budget", max_budget, 1), ("factor", factor, 2),
+            ("iterations", iterations, 1),
+        )
+        checks.optional(checks.whole, "max_trials", max_trials)
         if hypermodel.budget == "rounds" and hypermodel.objective.density:
             raise ValueError(
                 f"Objective '{hypermodel.objective.name}' cannot be measured "
@@ -288,4 +299,14 @@ class Hyperband(TicketTuner):
 
 def _seed(seed):
     """Returns a seed for an oracle, to which 0 means none."""
+    checks.seed("seed", seed)
     return seed + 1
+
+
+def _check(hypermodel, *counts):
+    checks.kind(
+        "hypermodel", hypermodel, hypermodel_lib.TicketHyperModel,
+        "a `tf_lottery.tuner.TicketHyperModel`",
+    )
+    for name, value, least in counts:
+        checks.whole(name, value, least)

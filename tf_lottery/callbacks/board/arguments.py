@@ -1,7 +1,8 @@
 """The arguments of `SparsityBoard`, and the TensorBoard that it needs."""
 
 import numbers
-import os
+
+from tf_lottery import checks
 
 # As in setup.cfg.
 _TENSORBOARD = (2, 18)
@@ -27,21 +28,13 @@ def check_tensorboard():
 
 def path(name, value):
     """Returns a path as a string."""
-    if not isinstance(value, (str, os.PathLike)) or not str(value):
-        raise TypeError(
-            f"Argument `{name}` must be the path of a directory. "
-            f"Received: {name}={value!r} (of type {type(value)})"
-        )
+    checks.path(name, value)
     return str(value)
 
 
 def freq(name, value):
     """Returns a frequency, an integer of at least 0."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(
-            f"Argument `{name}` must be an integer of at least 0 (0: never). "
-            f"Received: {name}={value!r}"
-        )
+    checks.whole(name, value, 0, note=" (0: never)")
     return value
 
 

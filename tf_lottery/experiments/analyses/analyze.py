@@ -2,6 +2,7 @@
 
 import pathlib
 
+from tf_lottery import checks
 from tf_lottery.experiments.analyses import accuracy
 from tf_lottery.experiments.analyses import capacity
 from tf_lottery.experiments.analyses import connectivity
@@ -83,11 +84,14 @@ def analyze(
     >>> [path.name for path in paths]
     ['movement.csv', 'movement.svg', 'movement-layers.svg', 'movement.json']
     """
-    if kind not in KINDS:
-        raise ValueError(
-            f"Argument `kind` must be one of {list(KINDS)}. "
-            f"Received: kind={kind!r}"
-        )
+    checks.choice("kind", kind, KINDS)
+    checks.path("directory", directory)
+    checks.optional(checks.path, "output_dir", output_dir)
+    checks.flag("png", png)
+    checks.optional(
+        checks.kind, "progress", progress, session_lib.Progress,
+        "a `session.Progress`",
+    )
     chosen = options_lib.Options(**options)
     if png:
         drawing.check_available()

@@ -1,8 +1,8 @@
 """Options: what a user may choose about an analysis."""
 
 import dataclasses
-import numbers
 
+from tf_lottery import checks
 from tf_lottery.experiments import durations
 
 
@@ -39,16 +39,16 @@ class Options:
 
     def __post_init__(self):
         for round_ in self.rounds or ():
-            _check_at_least(0, "rounds", round_)
+            checks.whole("rounds", round_, 0)
         if self.rounds is not None and not self.rounds:
             raise ValueError(
                 "Argument `rounds` must name a round. Received: rounds=()"
             )
         if self.samples is not None:
-            _check_at_least(1, "samples", self.samples)
-        _check_at_least(2, "points", self.points)
-        _check_at_least(1, "epochs", self.epochs)
-        _check_at_least(0, "seed", self.seed)
+            checks.whole("samples", self.samples, 1)
+        checks.whole("points", self.points, 2)
+        checks.whole("epochs", self.epochs, 1)
+        checks.whole("seed", self.seed, 0)
         if self.epsilons is not None and not (
             self.epsilons and all(0 < e <= 1 for e in self.epsilons)
         ):
@@ -66,11 +66,3 @@ class Options:
         if not self.budget:
             return float("inf")
         return durations.parse(self.budget, "budget")
-
-
-def _check_at_least(least, name, value):
-    if not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(
-            f"Argument `{name}` must be an integer of at least {least}. "
-            f"Received: {name}={value!r}"
-        )
