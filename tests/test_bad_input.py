@@ -107,6 +107,7 @@ BETWEEN_MODULES = {
     "weights.check_layer",
     "weights.check_built",
     "weights.is_seed",
+    "weights.prunable_of",
     "weights.resolve",
 }
 METHODS = {
@@ -270,7 +271,9 @@ GOOD = {
     },
     "controls.reshuffle": _TICKET,
     "controls.shuffle_masks": _TICKET,
+    "criteria.BatchNormScale": _NOTHING,
     "criteria.Criterion": _NOTHING,
+    "criteria.FPGM": _NOTHING,
     "criteria.FunctionCriterion": lambda w: {"function": lambda m, v: v},
     "criteria.GraSP": _DATA,
     "criteria.LAMP": _NOTHING,
@@ -289,6 +292,7 @@ GOOD = {
     "criteria.SmallInitSmallFinal": _NOTHING,
     "criteria.SynFlow": _NOTHING,
     "criteria.Taylor": _DATA,
+    "criteria.UnitCriterion": _NOTHING,
     "criteria.WoodFisher": _DATA,
     "criteria.get": lambda w: {"identifier": "lamp"},
     "criteria.make_context": _NOTHING,
@@ -597,7 +601,7 @@ LEGITIMATE = {
         "block_size bytes classes clip compare_on custom_objects data "
         "directory epochs_per_round epsilon export fraction groups hparams "
         "input_shape inputs iterations keys latency_ms layouts "
-        "learning_rate loss macs masks num_initial_points output_dir "
+        "learning_rate loss macs masks norm num_initial_points output_dir "
         "params progress quantize readers recalibrate relative_rates "
         "representative_data round_callbacks runtime signatures snapshot "
         "step_size target_density tolerance tune tuner.Hyperband.max_trials "

@@ -88,6 +88,7 @@ class EarlyBird(keras.callbacks.Callback):
         self.window = window
         self.criterion = criteria.get(criterion)
         self.criterion.check_data(data)
+        criteria.make_context(data)
         self.data = data
         self.distances = []
 
