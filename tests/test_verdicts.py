@@ -14,6 +14,7 @@ from tf_lottery.verdicts import judging
 from tf_lottery.verdicts import significance
 from tf_lottery.verdicts import words
 from tf_lottery.verdicts.definitions import Measured
+from tf_lottery.verdicts.rules import Rules
 
 IMAGES, MARGIN, DENSE = 10_000, 0.005, 0.98
 TIMES = 1000
@@ -208,7 +209,7 @@ def test_flips_of_signs_are_exact():
 
 # A run.
 
-RULES = judging.Rules(600, 20, images=IMAGES, classes=10)
+RULES = Rules(600, 20, images=IMAGES, classes=10)
 
 
 def run(trials=5, drop=(0.0,) * 16, spread=1e-4, last=(), seed=0):
@@ -284,7 +285,7 @@ def test_a_pilot_says_its_power_and_how_many_trials():
 
 
 def test_too_few_images():
-    rules = judging.Rules(600, 20, images=447, classes=10)
+    rules = Rules(600, 20, images=447, classes=10)
     found = judging.judge(*run(10), rules)
     assert statuses(found, "early_stop")[0] == "not shown"
     assert "447 images are too few for" in words.sentence(found)
@@ -298,7 +299,7 @@ def test_one_trial():
     )
     assert statuses(found, "final") == ["not tested: one trial"] * 4
     few = judging.judge(
-        *run(1), judging.Rules(600, 20, images=447, classes=10)
+        *run(1), Rules(600, 20, images=447, classes=10)
     )
     assert "one trial, 447 images: this could be chance (p = 0." in (
         words.lines(few)[0]
@@ -315,7 +316,7 @@ def test_one_trial():
 )
 def test_nothing_is_tested(rules, drop, words_):
     found = judging.judge(
-        *run(drop=(drop,) * 16), judging.Rules(600, 20, **rules)
+        *run(drop=(drop,) * 16), Rules(600, 20, **rules)
     )
     assert words_ in words.sentence(found)
     assert all("not tested" in s for s in statuses(found, "final"))

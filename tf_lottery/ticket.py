@@ -29,6 +29,7 @@ class Ticket:
         metrics: Dict of floats, what the ticket reached when it was trained.
         pattern: String, the pattern of the masks.
         provenance: Dict, what it was made with (versions, seed, arguments).
+        verdict: String, what is known of it as a winning ticket, or `""`.
 
     Example:
 
@@ -48,6 +49,7 @@ class Ticket:
     metrics: dict = dataclasses.field(default_factory=dict)
     pattern: str = "unstructured"
     provenance: dict = dataclasses.field(default_factory=dict)
+    verdict: str = ""
 
     @classmethod
     def of(cls, model, masks=None):
@@ -142,6 +144,7 @@ class Ticket:
                 "metrics": self.metrics,
                 "pattern": self.pattern,
                 "provenance": self.provenance,
+                "verdict": self.verdict,
             },
         )
 
@@ -194,6 +197,8 @@ class Ticket:
             metrics=codec.field(header, "metrics", dict),
             pattern=codec.field(header, "pattern", str),
             provenance=codec.field(header, "provenance", dict),
+            # Tickets of the first release have none.
+            verdict=codec.field({"verdict": "", **header}, "verdict", str),
         )
         ticket._check()
         return ticket

@@ -8,14 +8,21 @@ from tf_lottery import schedules
 from tf_lottery.experiments import augmentation
 from tf_lottery.experiments import durations
 from tf_lottery.experiments import models
+from tf_lottery.verdicts import rules
 
 DECAYS = ("steps", "linear", "cosine")
+# How much is run of an experiment, and how it is looked at.
+_AMOUNTS = (
+    "summary", "iterations", "evaluate_every", "batch_size", "rounds",
+    "trials", "seed", "compare", "control_trials", "control_every",
+    "also_rewind_to", "test_densities", "margin", "save_freq", "budget",
+)
 _OPTIMIZERS = ("adam", "sgd")
 _COUNTS = (
     "batch_size", "iterations", "evaluate_every", "rounds", "trials",
-    "image_size", "control_every",
+    "image_size",
 )
-_RATES = ("momentum", "weight_decay", "drop_by")
+_RATES = ("momentum", "weight_decay", "drop_by", "margin")
 
 
 def _field(help, **kwargs):
@@ -31,7 +38,7 @@ class Preset:
     >>> from tf_lottery import experiments
     >>> preset = experiments.preset("lenet-digits", rounds=3)
     >>> preset.epochs_per_round
-    30
+    60
 
     Raises:
         ValueError: If a value is invalid.
@@ -102,7 +109,16 @@ class Preset:
         "Random controls of each kind for a ticket; 0 for none.", default=3
     )
     control_every: int = _field(
-        "Controls for every n-th round and the winning ticket.", default=1
+        "Controls for every n-th round besides those of --test-densities; 0 "
+        "for none.", default=1
+    )
+    test_densities: tuple = _field(
+        "Where the trials test for winning tickets, at most four densities: "
+        "'0.513,0.211'.", default=rules.DENSITIES,
+    )
+    margin: float = _field(
+        "By how much an accuracy may be lower and still count as no lower.",
+        default=rules.Rules.margin,
     )
     save_freq: str = _field(
         "When the state of training is saved: at the end of every 'round', "
@@ -119,6 +135,8 @@ class Preset:
             _check_at_least(1, name, getattr(self, name))
         _check_at_least(0, "seed", self.seed)
         _check_at_least(0, "control_trials", self.control_trials)
+        _check_at_least(0, "control_every", self.control_every)
+        _check_densities(self.test_densities)
         for name in _RATES:
             _check_rate(name, getattr(self, name))
         _check_choice("model", self.model, models.MODELS)
@@ -186,11 +204,50 @@ class Preset:
 
     @property
     def published(self):
-        """Dict, what the paper reports; see `analysis.published`."""
+        """Dict, what the paper reports; see `analysis.published`.
+
+        A preset that is changed in more than its length has nothing.
+        """
         # The other modules next to it import Keras, which a preset need not.
         from tf_lottery.analysis import published
 
-        return published.PUBLISHED.get(self.name, {})
+        return published.of(self.to_config())
+
+    @property
+    def changed(self):
+        """Dict from a value to those of the catalogue and of this preset.
+
+        Only what makes another experiment is in it, not how much is run of
+        it, nor what a budget has shortened.
+        """
+        from tf_lottery.experiments import budgets
+        from tf_lottery.experiments import catalogue
+
+        known = catalogue.PRESETS.get(self.name, self).to_dict()
+        own = budgets.original(self).to_dict()
+        return {
+            name: [known[name], own[name]] for name in known
+            if name not in _AMOUNTS and known[name] != own[name]
+        }
+
+    @property
+    def headline(self):
+        """String, the summary, or what makes it another experiment."""
+        if not self.changed:
+            return self.summary
+        changes = ", ".join(
+            f"{name} {after} instead of {before}"
+            for name, (before, after) in self.changed.items()
+        )
+        return f"Changed from {self.name}: {changes}."
+
+    def to_config(self):
+        """Returns `to_dict` with what a reader has to know besides."""
+        if not self.changed:
+            return self.to_dict()
+        return self.to_dict() | {
+            "summary": self.headline, "changed": self.changed,
+        }
 
     def to_dict(self):
         """Returns the preset as a dict of plain values."""
@@ -208,6 +265,8 @@ class Preset:
         return cls(**{
             name: tuple(value) if isinstance(value, list) else value
             for name, value in values.items()
+            # It follows from the others.
+            if name != "changed"
         })
 
     def _step(self, point, name):
@@ -231,6 +290,17 @@ def _check_at_least(least, name, value):
         raise ValueError(
             f"Argument `{name}` must be an integer of at least {least}. "
             f"Received: {name}={value!r}"
+        )
+
+
+def _check_densities(values):
+    known = len(values) <= 4 and all(
+        isinstance(value, numbers.Real) and 0 < value < 1 for value in values
+    )
+    if not known:
+        raise ValueError(
+            "Argument `test_densities` must be at most four numbers between 0 "
+            f"and 1. Received: test_densities={values!r}"
         )
 
 

@@ -29,8 +29,10 @@ class Measured:
         Where the smallest loss is the last one, it might have fallen further:
         the early stop is at this step or later.
         """
-        return self.early_stop_step is None or (
-            self.early_stop_step >= self.steps
+        return (
+            self.early_stop_step is None
+            or self.early_stop_accuracy is None
+            or self.early_stop_step >= self.steps
         )
 
 

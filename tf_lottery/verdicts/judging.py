@@ -7,49 +7,13 @@ import statistics
 import numpy as np
 
 from tf_lottery.verdicts import definitions
+from tf_lottery.verdicts import rules as rules_lib
 from tf_lottery.verdicts import significance
+from tf_lottery.verdicts.rules import Rules
 
-DENSITIES = (0.513, 0.211, 0.135, 0.036)
 SHOWN, NOT_SHOWN = "shown", "not shown"
-_FIRST = "a denser ticket was not shown"
-
-
-@dataclasses.dataclass(frozen=True)
-class Rules:
-    """What is fixed before a run.
-
-    Attributes:
-        steps: Integer, the training step at the end of a round.
-        interval: Integer, the steps between two evaluations; an early stop
-            that is later by as many counts as no later.
-        margin: Float, by how much an accuracy may be lower.
-        densities: Tuple of at most four floats, where tickets are tested.
-        images: Integer, the number of test images, or `None`.
-        classes: Integer, the number of classes, or `None`.
-    """
-
-    steps: int | None
-    interval: int
-    margin: float = 0.005
-    densities: tuple = DENSITIES
-    images: int | None = None
-    classes: int | None = None
-
-    @classmethod
-    def of(cls, config: dict, **known) -> "Rules":
-        """Makes the rules of a preset's values, or of a callback's.
-
-        Args:
-            config: Dict, see `Preset.to_dict`.
-            **known: `images` and `classes`.
-        """
-        return cls(
-            config.get("iterations"),
-            config.get("evaluate_every", 0),
-            config.get("margin", cls.margin),
-            tuple(config.get("test_densities", DENSITIES)),
-            **known,
-        )
+CHANCE = "not tested: the dense network is at chance level"
+_STOPPED = "not tested: a denser ticket was not shown"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,24 +124,6 @@ class Judgement:
         )
 
 
-def tested_rounds(densities, wanted) -> list:
-    """Returns the rounds nearest to densities, each once.
-
-    Args:
-        densities: Dict from round to density, without round 0.
-        wanted: Sequence of floats.
-
-    Example:
-
-    >>> tested_rounds({1: 0.8, 2: 0.64, 3: 0.51}, (0.513, 0.211))
-    [3]
-    """
-    return sorted({
-        min(densities, key=lambda number: abs(densities[number] - density))
-        for density in wanted if densities
-    })
-
-
 def measured(row: dict, rules: Rules) -> definitions.Measured:
     """Returns what a row of results says for the definitions.
 
@@ -237,7 +183,7 @@ def judge(rows, controls, rules: Rules) -> Judgement:
         )
         for number in sorted({n for found in trials for n in found} - {0})
     }
-    tested = tested_rounds(densities, rules.densities)
+    tested = rules_lib.tested_rounds(densities, rules.densities)
     judged = [
         _round(number, density, trials, controls, rules, number in tested)
         for number, density in densities.items()
@@ -334,7 +280,7 @@ def _refused(trials, dense, rules):
     chance = 1 / rules.classes if rules.classes else 0.0
     error = significance.images_sd(chance, 1.0, rules.images)
     if rules.classes and dense <= chance + 2 * error:
-        return "not tested: the dense network is at chance level"
+        return CHANCE
     return ""
 
 
@@ -348,7 +294,7 @@ def _sequence(rounds, definition, refused):
         else:
             status = stopped or result.status or _status(result)
             if status != SHOWN:
-                stopped = stopped or f"not tested: {_FIRST}"
+                stopped = stopped or _STOPPED
         result = dataclasses.replace(result, status=status)
         rounds[index] = dataclasses.replace(each, **{definition: result})
     return rounds

@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from scipy import stats
+import scipy
 
 LEVEL = 0.05
 # Fewer trials are a pilot.
@@ -80,7 +80,7 @@ def test(differences, margin: float = 0.0, images_sd: float = 0.0) -> Test:
     p = float(p_values(values[None], margin, images_sd)[0])
     reach = None
     if len(values) > 1:
-        reach = stats.t.isf(LEVEL, len(values) - 1) * (
+        reach = scipy.stats.t.isf(LEVEL, len(values) - 1) * (
             spread / len(values) ** 0.5
         )
     return Test(
@@ -114,7 +114,7 @@ def p_values(differences, margin: float = 0.0, images_sd=0.0):
     p = _joint(shifted, np.broadcast_to(images_sd, shifted.shape[:1]))
     flipped = _flips(shifted)
     if flipped.any():
-        p[flipped] = np.maximum(p[flipped], stats.permutation_test(
+        p[flipped] = np.maximum(p[flipped], scipy.stats.permutation_test(
             (shifted[flipped],), np.mean, permutation_type="samples",
             vectorized=True, axis=-1, alternative="greater",
             n_resamples=_RESAMPLES, rng=np.random.default_rng(0),
@@ -140,6 +140,17 @@ def images_sd(dense, ticket, images: int):
     0.2
     """
     return np.sqrt((dense * (1 - dense) + ticket * (1 - ticket)) / images)
+
+
+def chance(difference: float, margin: float, images_sd: float) -> float:
+    """Returns the p-value of one difference by the test images alone.
+
+    Args:
+        difference: Float.
+        margin: Float.
+        images_sd: Float, see `images_sd`.
+    """
+    return float(scipy.stats.norm.sf((difference + margin) / images_sd))
 
 
 def power(
@@ -195,7 +206,7 @@ def images_needed(dense: float, margin: float) -> int:
     4243
     """
     variance = 2 * dense * (1 - dense)
-    return int(np.ceil(variance * (stats.norm.isf(LEVEL) / margin) ** 2))
+    return int(np.ceil(variance * (scipy.stats.norm.isf(LEVEL) / margin) ** 2))
 
 
 def _power_at(level, trials, spread, margin, images_sd):
@@ -203,10 +214,10 @@ def _power_at(level, trials, spread, margin, images_sd):
     freedom = trials - 1
     quantiles = (np.arange(200) + 0.5) / 200
     error = max(spread, _EQUAL) / trials**0.5
-    found = error**2 * stats.chi2.ppf(quantiles, freedom) / freedom
+    found = error**2 * scipy.stats.chi2.ppf(quantiles, freedom) / freedom
     total = found + images_sd**2
-    reach = stats.t.isf(level, total**2 * freedom / found**2) * total**0.5
-    return float(stats.norm.sf((reach - margin) / error).mean())
+    reach = scipy.stats.t.isf(level, total**2 * freedom / found**2) * total**0.5
+    return float(scipy.stats.norm.sf((reach - margin) / error).mean())
 
 
 def _joint(shifted, images):
@@ -216,9 +227,9 @@ def _joint(shifted, images):
     total = over_trials + images**2
     with np.errstate(divide="ignore", invalid="ignore"):
         freedom = total**2 * (count - 1) / over_trials**2
-        p = stats.t.sf(shifted.mean(1) / np.sqrt(total), freedom)
+        p = scipy.stats.t.sf(shifted.mean(1) / np.sqrt(total), freedom)
     known = (over_trials == 0) & (images > 0)
-    p[known] = stats.norm.sf(shifted.mean(1)[known] / images[known])
+    p[known] = scipy.stats.norm.sf(shifted.mean(1)[known] / images[known])
     # Equal differences are left to the flips of signs.
     return np.where(total == 0, 0.0, p)
 

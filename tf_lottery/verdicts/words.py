@@ -2,10 +2,9 @@
 
 import dataclasses
 
-from scipy import stats
-
 from tf_lottery import comparisons
 from tf_lottery.verdicts import judging
+from tf_lottery.verdicts import rules as rules_lib
 from tf_lottery.verdicts import significance
 
 _HEADS = (
@@ -87,12 +86,12 @@ def table(judgement: judging.Judgement) -> tuple:
     ]
 
 
-def status(each: judging.RoundVerdict, rules: judging.Rules) -> str:
+def status(each: judging.RoundVerdict, rules: rules_lib.Rules) -> str:
     """Returns the verdict on a round by the paper's definition.
 
     Args:
         each: `judging.RoundVerdict`.
-        rules: `judging.Rules`.
+        rules: `rules_lib.Rules`.
     """
     found = each.early_stop
     if found.status == judging.SHOWN:
@@ -103,7 +102,7 @@ def status(each: judging.RoundVerdict, rules: judging.Rules) -> str:
         )
     end = each.final.accuracy
     if each.tested and each.trials == 1 and end.images_sd:
-        p = float(stats.norm.sf((end.mean + rules.margin) / end.images_sd))
+        p = significance.chance(end.mean, rules.margin, end.images_sd)
         if p > significance.LEVEL:
             return (
                 f"one trial, {rules.images:,} images: this could be chance "
@@ -183,14 +182,12 @@ def _why(judgement):
 
 def _line(each, rules):
     end = each.final.status
+    same = end == each.early_stop.status
     parts = [
         f"{_density(each)} (round {each.round}): {status(each, rules)}",
-        "at the end " + (
-            "" if end == each.early_stop.status else f"{end}, "
-        ) + _interval(each.final.accuracy),
-        "paper's definition in {early_stop}, metric at the end in {final}, "
-        "both within the margins in {within_margins} of "
-        .format(**each.matches) + _counted(each.trials, "trial"),
+        f"at the end {'' if same else end + ', '}"
+        f"{_interval(each.final.accuracy)}",
+        _matches(**each.matches) + _counted(each.trials, "trial"),
     ]
     if each.censored:
         parts.append(f"early stop not measured in {each.censored}")
@@ -200,9 +197,16 @@ def _line(each, rules):
             f"above {comparisons.label(name)}: {result.status}, "
             f"{_interval(result.accuracy)}"
             + (f", effect {effect:.1f}" if effect is not None else "")
-                + (f", p = {result.p:.2g}" if each.trials > 1 else "")
+            + (f", p = {result.p:.2g}" if each.trials > 1 else "")
         )
     return "; ".join(parts)
+
+
+def _matches(early_stop, final, within_margins):
+    return (
+        f"paper's definition in {early_stop}, metric at the end in {final}, "
+        f"both within the margins in {within_margins} of "
+    )
 
 
 def _shown(judgement, definition):
