@@ -90,9 +90,9 @@ class TestCatalogue:
         experiments.Preset.from_dict(copy)
         # A budget moves points with the end of a round.
         short = budgets.shorten(
-            experiments.preset("resnet20-cifar10", budget="1m"), COST
+            experiments.preset("resnet50-imagenet", budget="5m"), COST
         )
-        assert short.rewind_to != "500it" and short.published
+        assert "rewind_to" in short.shortened and short.published
 
     @pytest.mark.parametrize("name", experiments.PRESETS)
     def test_survives_json(self, name):

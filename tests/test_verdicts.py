@@ -159,16 +159,16 @@ def test_no_spread_at_all(trials, images, noise):
         warnings.simplefilter("error")
         found = significance.test(values[0], MARGIN, images)
         assert significance.power(trials, 0.0, MARGIN, images) >= 0
-    assert not found.passed and np.isfinite(found.p)
+    assert found.p > significance.LEVEL
     json.dumps(vars(found), allow_nan=False)
     # Steps are equal in three trials now and then.
-    assert not significance.test([0, 0, 0], 20).passed
+    assert significance.test([0, 0, 0], 20).p > significance.LEVEL
     assert significance.test([0] * 5, 20).p == 1 / 32
 
 
 POWER = {
     # Trials: with a spread of 0.2 points of the differences, of each training.
-    3: (0.77, 0.60), 5: (0.90, 0.69), 10: (0.99, 0.92),
+    3: (0.61, 0.41), 5: (0.87, 0.67), 10: (0.98, 0.90),
 }
 
 
@@ -248,6 +248,7 @@ def test_a_sequence_stops_at_the_first_that_fails():
         ]
     assert found.rounds[0].final.status.startswith("not tested: its density")
     assert found.rounds[0].final.accuracy.low is not None
+    assert found.rounds[0].final.accuracy.p is None
     said = words.sentence(found)
     assert "5 trials, 10,000 test images: at 21.0 % density, winning" in said
     assert "(5 of 5 trials, " in said and "p = 0.031" in said
@@ -265,7 +266,7 @@ def test_controls_are_compared_from_sparse_to_dense():
     assert [result.status for result in results] == [
         "not shown", "shown", "shown", "shown",
     ]
-    assert results[3].accuracy.mean == pytest.approx(0.015)
+    assert results[3].accuracy.mean == pytest.approx(0.015, abs=1e-3)
     assert results[3].accuracy.effect > 3
     strong = [
         {**row, "test_accuracy": 1.0} if row["round"] == 9 else row

@@ -35,16 +35,13 @@ class Report:
             [_measured(trial, each) for trial in self.trials
              for each in trial.rounds],
             self.control_rows(),
-            self.rules or rules_lib.Rules.of(self.preset.to_dict()),
+            self._rules,
         )
 
     @property
     def verdict(self):
         """String, one line or more: is there a winning ticket?"""
-        lines = [words.text(self.judgement)]
-        if self.preset.shortened:
-            lines.append(budgets.describe(self.preset))
-        return "\n".join(lines)
+        return self._text(self.judgement)
 
     def render(self):
         """Returns the table and the verdict for `rich.print`."""
@@ -65,9 +62,8 @@ class Report:
 
     def rows(self):
         """Returns a flat dict for each round of each trial."""
-        rules = self.judgement.rules
         return [
-            _row(trial, round_, self.preset, rules) for trial in self.trials
+            _row(trial, round_, self.preset, self._rules) for trial in self.trials
             for round_ in trial.rounds
         ]
 
@@ -90,13 +86,24 @@ class Report:
 
     def to_dict(self):
         """Returns everything as plain values."""
+        judgement = self.judgement
         return {
             "preset": self.preset.to_config(),
             "published": self.preset.published,
-            "verdict": self.verdict,
-            "verdicts": words.to_dict(self.judgement),
+            "verdict": self._text(judgement),
+            "verdicts": words.to_dict(judgement),
             "trials": [dataclasses.asdict(trial) for trial in self.trials],
         }
+
+    @property
+    def _rules(self):
+        return self.rules or rules_lib.Rules.of(self.preset.to_dict())
+
+    def _text(self, judgement):
+        lines = [words.text(judgement)]
+        if self.preset.shortened:
+            lines.append(budgets.describe(self.preset))
+        return "\n".join(lines)
 
     def _table(self, columns, caption):
         import rich.box

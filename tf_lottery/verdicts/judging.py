@@ -204,21 +204,24 @@ def _round(number, density, trials, controls, rules, tested):
     missing = len(trials) - len(pairs)
     censored = sum(d.censored or t.censored for d, t in pairs)
     found = [matches(dense, ticket, rules) for dense, ticket in pairs]
+    margins = (rules.margin, rules.interval) if tested else (None, None)
     final = Result(
         f"not tested: round missing in {missing} of {len(trials)} trials"
         if missing else "",
-        _difference([(t.accuracy, d.accuracy) for d, t in pairs], rules),
+        _difference(
+            [(t.accuracy, d.accuracy) for d, t in pairs], rules, margins[0]
+        ),
     )
     return RoundVerdict(
         number, density, len(pairs), tested, censored,
         {name: sum(m[name] is True for m in found) for name in found[0]},
-        _early_stop(pairs, censored, final, rules),
+        _early_stop(pairs, censored, final, rules, margins),
         final,
         _controls(number, trials, controls, rules) if tested else {},
     )
 
 
-def _early_stop(pairs, censored, final, rules):
+def _early_stop(pairs, censored, final, rules, margins):
     if censored:
         return Result(
             "not tested: early stop not measured in "
@@ -228,24 +231,22 @@ def _early_stop(pairs, censored, final, rules):
         final.status,
         _difference(
             [(t.early_stop_accuracy, d.early_stop_accuracy)
-             for d, t in pairs], rules,
+             for d, t in pairs], rules, margins[0],
         ),
         significance.test(
             [d.early_stop_step - t.early_stop_step for d, t in pairs],
-            rules.interval,
+            margins[1],
         ),
     )
 
 
-def _difference(pairs, rules, margin=None):
+def _difference(pairs, rules, margin):
     """Tests how far the first of each pair is above the second."""
     above, below = np.asarray(pairs, "float64").T
     error = rules.images and significance.images_sd(
         below.mean(), above.mean(), rules.images
     )
-    return significance.test(
-        above - below, rules.margin if margin is None else margin, error or 0
-    )
+    return significance.test(above - below, margin, error or 0)
 
 
 def _controls(number, trials, controls, rules):

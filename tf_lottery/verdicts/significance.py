@@ -14,6 +14,7 @@ _MOST = 200
 _EQUAL = 1e-6
 # Up to 14 trials all flips of signs are gone through.
 _RESAMPLES = 1 << 14
+_LEAST = 1e-15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Test:
         effect: Float, the mean in standard deviations of the differences, or
             `None` where they have none.
         p: Float, one-sided: how likely such a difference is where the true
-            one is not above minus the margin.
-        method: String, `"t-test"` or `"sign flips"`.
+            one is not above minus the margin; `None` where nothing is tested.
+        method: String, `"t-test"` or `"sign flips"`; `""` without a test.
     """
 
     __test__ = False
@@ -43,27 +44,26 @@ class Test:
     low: float | None
     high: float | None
     effect: float | None
-    p: float
+    p: float | None
     method: str
 
-    @property
-    def passed(self) -> bool:
-        """Boolean, whether the difference is shown at 5 %."""
-        return self.p <= LEVEL
 
-
-def test(differences, margin: float = 0.0, images_sd: float = 0.0) -> Test:
+def test(
+    differences, margin: float | None = 0.0, images_sd: float = 0.0
+) -> Test:
     """Tests whether paired differences lie above minus a margin.
 
     With margin 0 it is a test of superiority, otherwise of non-inferiority.
     Below five trials it is a t-test, which takes the differences as normally
     distributed; from five on the signs are flipped, exactly up to 14 trials,
-    which takes them as symmetric. The p-value is at least that of a t-test
-    (Welch) whose variance has the images' part as well.
+    which takes them as symmetric. In either case the mean and the margin
+    must exceed the root of the summed squares of two critical values, that
+    of the t-test and 1.645 times the sampling error of the images: the mean
+    has both errors, and of the latter the trials show nothing.
 
     Args:
         differences: Sequence of floats, one for each trial.
-        margin: Float. Defaults to 0.
+        margin: Float; `None` describes and tests nothing. Defaults to 0.
         images_sd: Float, see `images_sd`. Defaults to 0, no sampling.
 
     Returns:
@@ -77,7 +77,10 @@ def test(differences, margin: float = 0.0, images_sd: float = 0.0) -> Test:
     """
     values = np.asarray(differences, "float64")
     mean, spread = values.mean(), float(_spread(values[None])[0])
-    p = float(p_values(values[None], margin, images_sd)[0])
+    p, method = None, ""
+    if margin is not None:
+        p = float(p_values(values[None], margin, images_sd)[0])
+        method = "sign flips" if _flips(values[None])[0] else "t-test"
     reach = None
     if len(values) > 1:
         reach = scipy.stats.t.isf(LEVEL, len(values) - 1) * (
@@ -91,7 +94,7 @@ def test(differences, margin: float = 0.0, images_sd: float = 0.0) -> Test:
         None if reach is None else float(mean + reach),
         float(mean / spread) if spread else None,
         p,
-        "sign flips" if _flips(values[None])[0] else "t-test",
+        method,
     )
 
 
@@ -159,7 +162,7 @@ def power(
     """Returns how likely a test passes where the true difference is 0.
 
     Both parts of the test have to pass: the differences over trials, at the
-    level that flips of signs attain, and Welch's with the images' variance.
+    level that flips of signs attain, and both critical values together.
 
     Args:
         trials: Integer, at least 2.
@@ -210,28 +213,34 @@ def images_needed(dense: float, margin: float) -> int:
 
 
 def _power_at(level, trials, spread, margin, images_sd):
-    """The power of Welch's test, over what variance may be found."""
+    """The power of the joint test, over what variance may be found."""
     freedom = trials - 1
     quantiles = (np.arange(200) + 0.5) / 200
     error = max(spread, _EQUAL) / trials**0.5
     found = error**2 * scipy.stats.chi2.ppf(quantiles, freedom) / freedom
-    total = found + images_sd**2
-    reach = scipy.stats.t.isf(level, total**2 * freedom / found**2) * total**0.5
+    reach = np.sqrt(
+        found * scipy.stats.t.isf(level, freedom) ** 2
+        + (images_sd * scipy.stats.norm.isf(LEVEL)) ** 2
+    )
     return float(scipy.stats.norm.sf((reach - margin) / error).mean())
 
 
 def _joint(shifted, images):
-    """Welch's test: the variance over trials, and that of the images."""
-    count = shifted.shape[1]
-    over_trials = _spread(shifted) ** 2 / count
-    total = over_trials + images**2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = total**2 * (count - 1) / over_trials**2
-        p = scipy.stats.t.sf(shifted.mean(1) / np.sqrt(total), freedom)
-    known = (over_trials == 0) & (images > 0)
-    p[known] = scipy.stats.norm.sf(shifted.mean(1)[known] / images[known])
-    # Equal differences are left to the flips of signs.
-    return np.where(total == 0, 0.0, p)
+    """The p-value at which both critical values add up to the mean."""
+    # `import tf_lottery` need not wait for it.
+    from scipy.optimize import elementwise
+
+    mean, freedom = shifted.mean(1), shifted.shape[1] - 1
+    found = elementwise.find_root(
+        lambda p, trials, images, mean: (
+            trials * scipy.stats.t.isf(p, freedom) ** 2
+            + images * scipy.stats.norm.isf(p) ** 2 - mean**2
+        ),
+        (_LEAST, 0.5),
+        args=(_spread(shifted) ** 2 / (freedom + 1), images**2, mean),
+    )
+    p = np.where(found.success, found.x, _LEAST)
+    return np.where(mean > 0, p, 1 - p)
 
 
 def _spread(values):
