@@ -63,8 +63,8 @@ class Report:
     def rows(self):
         """Returns a flat dict for each round of each trial."""
         return [
-            _row(trial, round_, self.preset, self._rules) for trial in self.trials
-            for round_ in trial.rounds
+            _row(trial, round_, self.preset, self._rules)
+            for trial in self.trials for round_ in trial.rounds
         ]
 
     def control_rows(self):
