@@ -321,7 +321,7 @@ def test_the_page_of_a_run(tmp_path):
     for expected in (
         "lenet-mnist", "A <test> & more.", "Before you believe",
         "2 trials (a pilot, power ", "Verdicts",
-        "10,000 test images: no winning ticket is shown at 21.1 % density",
+        "on 10,000 test images: no winning ticket is shown at 21.1 %",
         "38 % earlier", "41 % earlier", "random re-init", "3.99",
         "2 trials", "650 (600–700)", "*: 0.2, logits: 0.1", "fc1/kernel",
     ):

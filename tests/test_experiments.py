@@ -359,7 +359,7 @@ class TestReport:
     def test_one_trial_is_no_verdict(self):
         verdict = self.make().verdict
         assert verdict.startswith("Not tested: one trial, 447 test images")
-        assert "25.0 % density (round 1): one trial, 447 images: this" in (
+        assert "25.0 % density: one trial, 447 images: this" in (
             verdict
         )
         assert "winning" not in verdict

@@ -250,7 +250,7 @@ def test_a_sequence_stops_at_the_first_that_fails():
     assert found.rounds[0].final.accuracy.low is not None
     assert found.rounds[0].final.accuracy.p is None
     said = words.sentence(found)
-    assert "5 trials, 10,000 test images: at 21.0 % density, winning" in said
+    assert "5 trials on 10,000 test images: at 21.0 % density, winning" in said
     assert "(5 of 5 trials, " in said and "p = 0.031" in said
     assert "0.5 points and 20 steps" in said and "pilot" not in said
 
@@ -309,8 +309,10 @@ def test_too_few_images():
     rules = Rules(600, 20, images=447, classes=10)
     found = judging.judge(*run(10), rules)
     assert statuses(found, "early_stop")[0] == "not shown"
-    assert "447 images are too few for" in words.sentence(found)
-    assert "; 4,2" in words.sentence(found)
+    assert "447 images are too few to tell 0.5 points" in (
+        words.sentence(found)
+    )
+    assert "more than 4,2" in words.sentence(found)
 
 
 def test_one_trial():

@@ -79,6 +79,7 @@ PRESETS = {
             evaluate_every=20,
             rounds=15,
             trials=3,
+            control_trials=2,
             control_every=0,
         ),
         presets.Preset(

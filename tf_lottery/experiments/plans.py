@@ -37,8 +37,8 @@ def plan(preset):
     >>> found = plans.plan(
     ...     experiments.preset("lenet-digits", trials=1, rounds=2))
     >>> [(line.what, line.count, line.epochs) for line in found]
-    [('dense', 1, 60), ('tickets', 2, 60), ('random-reinit', 3, 60),
-    ('random-mask', 3, 60)]
+    [('dense', 1, 60), ('tickets', 2, 60), ('random-reinit', 2, 60),
+    ('random-mask', 2, 60)]
     """
     whole = preset.epochs_per_round
     later = whole - preset.rewind_step // preset.evaluate_every

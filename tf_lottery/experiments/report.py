@@ -49,13 +49,15 @@ class Report:
         import rich.text
 
         compared = records.compared(self.preset)
-        if len(compared) <= _BESIDE:
+        if len(compared) <= _BESIDE and len(self.trials) < 2:
             tables = [self._table((*_COLUMNS, *compared), _CAPTION)]
         else:
             tables = [
                 self._table(_COLUMNS, _CAPTION.partition(" On the right")[0]),
-                self._table(("round", "density", "test", *compared), _BELOW),
             ]
+            if compared:
+                columns = ("round", "density", "test", *compared)
+                tables.append(self._table(columns, _BELOW))
         return rich.console.Group(
             *tables, rich.text.Text(self.verdict, style="bold")
         )
@@ -121,6 +123,8 @@ class Report:
             table.add_column(_head(name), justify="right")
         tested = {each.round for each in self.judgement.tested}
         for rounds in _across(self.trials):
+            if caption == _BELOW and not any(r.controls for r in rounds):
+                continue
             table.add_row(
                 *(_cell(name, rounds, self.preset) for name in columns),
                 style="bold" if rounds[0].round in tested else None,
@@ -134,7 +138,7 @@ _COLUMNS = (
 _SAMPLED = [
     each.key for each in comparisons.COMPARISONS.values() if each.sampled
 ]
-# As many comparisons have room in a line of 80 characters.
+# As many comparisons of one trial have room in a line of 80 characters.
 _BESIDE = 2
 _HEADS = {
     "effective": "on\npaths",

@@ -21,17 +21,18 @@ def sentence(judgement: judging.Judgement) -> str:
         judgement: `judging.Judgement`.
     """
     tested, images = judgement.tested, judgement.rules.images
-    counted = f", {images:,} test images" if images else ""
+    counted = f"{images:,} test images" if images else "unknown test images"
     if judgement.trials == 1:
         return (
-            f"Not tested: one trial{counted}; a verdict takes "
+            f"Not tested: one trial, {counted}; a verdict takes "
             f"{significance.PILOT} trials."
         )
     if not tested:
         return "Not tested: no round of pruning was finished."
-    return f"{judgement.trials} trials{_pilot(judgement)}{counted}: " + (
-        _said(judgement)
-    ) + "."
+    return (
+        f"{judgement.trials} trials{_pilot(judgement)} on {counted}: "
+        f"{_said(judgement)}."
+    )
 
 
 def lines(judgement: judging.Judgement) -> list:
@@ -161,22 +162,22 @@ def _why(judgement):
     images = significance.images_needed(judgement.dense, rules.margin)
     if images > rules.images:
         return (
-            f", which {rules.images:,} images are too few for, whatever the "
-            f"number of trials; {images:,} would do"
+            f"; {rules.images:,} images are too few to tell "
+            f"{100 * rules.margin:g} points, however many trials there are, "
+            f"it takes more than {images:,}"
         )
     power = judgement.power(judgement.trials)
     if power >= significance.POWER:
         return (
-            f", although a ticket equal to the dense network would be in "
-            f"{100 * power:.0f} % of cases"
+            "; a ticket equal to the dense network would be shown in "
+            f"{100 * power:.0f} % of such runs"
         )
     trials = significance.trials_needed(judgement.power)
     if trials is None:
-        return ", and at this spread no number of trials would show one"
+        return "; at this spread no number of trials would show one"
     return (
-        f", which is no surprise: it takes {trials} trials to show a ticket "
-        "that equals the dense network in "
-        f"{100 * significance.POWER:.0f} % of cases"
+        f"; it takes {trials} trials to show a ticket that equals the dense "
+        f"network in {100 * significance.POWER:.0f} % of runs"
     )
 
 
@@ -184,29 +185,35 @@ def _line(each, rules):
     end = each.final.status
     same = end == each.early_stop.status
     parts = [
-        f"{_density(each)} (round {each.round}): {status(each, rules)}",
+        f"{_density(each)}: {status(each, rules)}",
         f"at the end {'' if same else end + ', '}"
         f"{_interval(each.final.accuracy)}",
-        _matches(**each.matches) + _counted(each.trials, "trial"),
+        _matches(each.trials, **each.matches),
     ]
     if each.censored:
         parts.append(f"early stop not measured in {each.censored}")
     for name, result in each.controls.items():
-        effect = result.accuracy.effect
         parts.append(
-            f"above {comparisons.label(name)}: {result.status}, "
-            f"{_interval(result.accuracy)}"
-            + (f", effect {effect:.1f}" if effect is not None else "")
-            + (f", p = {result.p:.2g}" if each.trials > 1 else "")
+            f"over {comparisons.label(name)} {_interval(result.accuracy)}"
+            + ("" if result.status.startswith("not tested")
+               else _tested(result))
         )
     return "; ".join(parts)
 
 
-def _matches(early_stop, final, within_margins):
+def _matches(trials, early_stop, final, within_margins):
     return (
-        f"paper's definition in {early_stop}, metric at the end in {final}, "
-        f"both within the margins in {within_margins} of "
+        f"paper's definition in {early_stop} of {_counted(trials, 'trial')}, "
+        f"metric at the end in {final}, within the margins in {within_margins}"
     )
+
+
+def _tested(result):
+    effect = result.accuracy.effect
+    sizes = [f"p = {result.p:.2g}"] + (
+        [] if effect is None else [f"effect {effect:.1f}"]
+    )
+    return f", {result.status} ({', '.join(sizes)})"
 
 
 def _shown(judgement, definition):
