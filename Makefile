@@ -18,7 +18,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 demo: $(VENV)/installed
 	$(BIN)/tf-lottery run lenet-digits --output-dir runs/lenet-digits
-	$(BIN)/tf-lottery export runs/lenet-digits/trial-0/winning.keras \
+	$(BIN)/tf-lottery export runs/lenet-digits/trial-0/candidate.keras \
 		--quantize auto --data digits
 
 test: lint

@@ -57,11 +57,14 @@ def main():
     )
     print(tfl.summary(model))
 
-    ticket = imp.winning_ticket()
+    ticket = imp.candidate_ticket()
     if ticket is None:
         print("No ticket matched the dense model: try a smaller rate.")
         return
-    print(f"Winning ticket at {ticket.density:.1%} density.")
+    print(
+        f"At {ticket.density:.1%} density it matches the dense model; as a "
+        f"winning ticket it is {ticket.verdict}."
+    )
 
     # A ticket is one file; its masks hold in every later fit.
     with tempfile.TemporaryDirectory() as directory:

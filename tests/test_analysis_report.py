@@ -36,22 +36,28 @@ def write_csv(path, rows):
         writer.writerows(rows)
 
 
-def write_run(path, name="lenet-mnist", controls=True, trials=2):
+def write_run(
+    path, name="lenet-mnist", controls=True, trials=2, **changes
+):
     path.mkdir(parents=True, exist_ok=True)
     config = {
         "name": name, "summary": "A <test> & more.", "dataset": "mnist",
         "iterations": 2000, "batch_size": 60, "rounds": 3, "trials": 2,
         "rate": {"*": 0.2, "logits": 0.1}, "seed": 0, "drops": [],
+        "evaluate_every": 100, **changes,
     }
     (path / "config.json").write_text(json.dumps(config))
-    (path / "results.json").write_text(json.dumps({"verdict": "a verdict"}))
+    known = {"images": 10_000, "classes": 10}
+    (path / "results.json").write_text(
+        json.dumps({"verdicts": {"rules": known}})
+    )
     rows = [
         {
             "trial": trial, "round": number, "density": density,
             "effective_density": "", "test_accuracy": end[trial],
             "early_stop_step": steps[trial],
             "early_stop_test_accuracy": early[trial],
-            "seconds": 1.5, "winning": number == 3,
+            "seconds": 1.5, "candidate": number == 3,
         }
         for trial in range(trials)
         for number, (density, steps, early, end) in enumerate(ROUNDS)
@@ -101,18 +107,79 @@ def test_curves_over_trials(tmp_path):
     assert steps.densities == pytest.approx((1.0, 0.2107, 0.1352, 0.0358))
     assert found["random_reinitialize"]["early_stop_step"].means == (1700,)
     # What is not a metric, or has no value, makes no curve.
-    assert {"seconds", "winning", "effective_density", "number"}.isdisjoint(
-        found["tickets"]
-    )
+    assert {
+        "seconds", "candidate", "effective_density", "number",
+        "early_stop_censored",
+    }.isdisjoint(found["tickets"])
 
 
 def test_curves_of_several_directories_are_pooled(tmp_path):
-    paths = [write_run(tmp_path / name) for name in ("a", "b")]
+    paths = [
+        write_run(tmp_path / str(seed), seed=seed, rounds=3 + seed)
+        for seed in range(2)
+    ]
     found = analysis.curves(paths)["tickets"]["test_accuracy"]
     assert found.counts == (4, 4, 4, 4)
     assert found.means == pytest.approx(
         analysis.curves(paths[0])["tickets"]["test_accuracy"].means
     )
+
+
+def test_a_run_counts_once(tmp_path):
+    one = write_run(tmp_path / "one")
+    same = write_run(tmp_path / "same", trials=1)
+    for paths in ([one, one], [same, one], [one, same]):
+        found = analysis.curves(paths)
+        assert found["tickets"]["test_accuracy"].counts == (2, 2, 2, 2)
+        assert found["random_reinitialize"]["test_accuracy"].counts == (2,)
+    trial = write_trial(tmp_path / "trial")
+    found = analysis.curves([trial, trial])["tickets"]["val_accuracy"]
+    assert found.counts == (1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("changes", [
+    {"name": "lenet-fashion"}, {"dataset": "digits"}, {"model": "lenet_5"},
+    {"iterations": 3000},
+])
+def test_unlike_runs_make_no_curve(tmp_path, changes):
+    paths = [
+        write_run(tmp_path / "a"),
+        write_run(tmp_path / "b", **{"seed": 1, **changes}),
+    ]
+    with pytest.raises(ValueError, match="different protocols") as caught:
+        analysis.curves(paths)
+    assert f"{[*changes][0]}: " in str(caught.value)
+
+
+def test_an_early_stop_that_was_not_measured_makes_no_point(tmp_path):
+    path = write_run(tmp_path / "run")
+    rows = run_files.read(path).rows
+    last = {"early_stop_step": 2000}
+    write_csv(path / "results.csv", [
+        row | last if (row["trial"], row["round"]) == (1, 2) else row
+        for row in rows
+    ])
+    run = run_files.read(path)
+    found = of_runs([run])
+    steps = found["tickets"]["early_stop_step"]
+    assert steps.rounds == (0, 1, 3) and steps.at(0.1352) is None
+    assert found["tickets"]["test_accuracy"].rounds == (0, 1, 2, 3)
+    drawn = chart([run], "early_stop_step")["data"]["values"]
+    assert 2000 not in [record["y"] for record in drawn]
+    assert tables.tickets(run, found).rows[2].count("–") == 2
+    said = " ".join(caveats.of_run(run, found, {}))
+    assert "not measured in 1 of 8 trainings of tickets" in said
+    claimed = claims.compare(published.PUBLISHED["lenet-mnist"], found)
+    (gain,) = (c for c in claimed if c.density == 0.1352 and "over" in c.what)
+    assert gain.ours == "not measured"
+    # In the dense round, nothing is compared with it.
+    write_csv(path / "results.csv", [
+        row | last if row["round"] == 0 else row for row in rows
+    ])
+    claimed = claims.compare(
+        published.PUBLISHED["lenet-mnist"], analysis.curves(path)
+    )
+    assert not any("% earlier" in claim.ours for claim in claimed)
 
 
 def test_curves_of_a_callback(tmp_path):
@@ -137,7 +204,9 @@ def test_curves_refuse(tmp_path):
     rows = run_files.read(other).rows
     write_csv(other / "results.csv",
               [{**row, "density": 0.9 * row["density"]} for row in rows])
-    with pytest.raises(ValueError, match="different protocols"):
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "seed": 1}))
+    with pytest.raises(ValueError, match="different densities"):
         analysis.curves([path, other])
     with pytest.raises(ValueError, match="no metric 'speed'.*test_accuracy"):
         chart([run_files.read(path)], "speed")
@@ -250,7 +319,9 @@ def test_the_page_of_a_run(tmp_path):
     page = Page(text)
     words = " ".join(page.words)
     for expected in (
-        "lenet-mnist", "A <test> & more.", "a verdict", "Before you believe",
+        "lenet-mnist", "A <test> & more.", "Before you believe",
+        "2 trials (a pilot, power ", "Verdicts",
+        "on 10,000 test images: no winning ticket is shown at 21.1 %",
         "38 % earlier", "41 % earlier", "random re-init", "3.99",
         "2 trials", "650 (600–700)", "*: 0.2, logits: 0.1", "fc1/kernel",
     ):
@@ -269,6 +340,7 @@ def test_the_page_of_a_callback(tmp_path):
     assert analysis.report(path, out) == out
     words = " ".join(Page(out.read_text()).words)
     assert "75.0 %" in words and "No controls were trained" in words
+    assert "Not tested: one trial" in words
     assert "The paper's numbers" not in words
     assert not (path / "report.html").exists()
 
@@ -290,7 +362,9 @@ def test_the_command(tmp_path, capsys):
 
 
 def test_a_chart_has_every_training(tmp_path):
-    paths = [write_run(tmp_path / name) for name in ("a", "b")]
+    paths = [
+        write_run(tmp_path / str(seed), seed=seed) for seed in range(2)
+    ]
     found = chart([run_files.read(path) for path in paths], "early_stop_step")
     records = found["data"]["values"]
     tickets = [r for r in records if r["series"] == "tickets"]
@@ -305,22 +379,56 @@ def test_a_chart_has_every_training(tmp_path):
     assert rule["data"]["values"] == [{"series": "dense", "y": 1100}]
 
 
-def test_highlights_are_of_the_ticket_that_validation_chooses(tmp_path):
+def test_tiles_choose_nothing_by_what_came_out(tmp_path):
     path = write_run(tmp_path / "run")
-    rows = run_files.read(path).rows
-    # By the test set, it would be another round.
-    accuracy = {0: 0.9, 1: 0.95, 2: 0.85, 3: 0.8}
-    write_csv(path / "results.csv", [
-        {**row, "val_accuracy": accuracy[row["round"]]} for row in rows
-    ])
-    found = tables.highlights(analysis.curves(path))
+    run = run_files.read(path)
+    found = tables.highlights(run, of_runs([run]))
     assert [number for number, _ in found] == [
-        "98.0 %", "21.1 %", "98.4 %", "650",
+        "98.0 %", "+0.4 points", "+0.4 points", "+0.0 points",
     ]
+    # The first is nearest to 51.3 and to 21.1 %.
+    assert ["21.1 %", "13.5 %", "3.6 %"] == [
+        caption.partition(" at ")[2].partition(" density")[0]
+        for _, caption in found[1:]
+    ]
+    rows = [
+        {**row, "test_accuracy": 0.9 + 0.01 * (row["round"] == 2)}
+        for row in run.rows
+    ]
+    write_csv(path / "results.csv", rows)
+    run = run_files.read(path)
+    again = tables.highlights(run, of_runs([run]))
+    assert len(again) == 4 and again[2][0] == "+1.0 points"
+
+
+def test_a_run_of_the_first_release_is_not_called_winning(tmp_path):
+    path = write_run(tmp_path / "run")
+    (path / "results.json").write_text(
+        json.dumps({"verdict": "winning ticket at 3.6 % density"})
+    )
+    words = " ".join(Page(analysis.report(path).read_text()).words)
+    assert "winning" not in words
+    assert "number of test images is not known" in words
+
+
+def test_a_changed_preset_loses_its_headline_and_the_papers_numbers(tmp_path):
+    path = write_run(
+        tmp_path / "run", summary="Changed from lenet-mnist: model a.",
+        changed={"model": ["b", "a"]},
+    )
+    words = " ".join(Page(analysis.report(path).read_text()).words)
+    assert "Changed from preset lenet-mnist: model a instead of b" in words
+    assert "The paper's numbers" not in words and "38 % earlier" not in words
+
+
+def test_a_dense_network_at_chance_level(tmp_path):
+    path = write_run(tmp_path / "run")
     write_csv(path / "results.csv", [
-        {**row, "val_accuracy": 1 - row["round"] / 10} for row in rows
+        {**row, "test_accuracy": 0.1} for row in run_files.read(path).rows
     ])
-    assert tables.highlights(analysis.curves(path))[1][0] == "none"
+    run = run_files.read(path)
+    said = " ".join(caveats.of_run(run, of_runs([run]), {}))
+    assert "dense network is at chance level" in said
 
 
 def test_png(tmp_path):

@@ -33,6 +33,7 @@ def run(tmp_path_factory):
     preset = experiments.preset(
         "lenet-digits", iterations=60, rounds=ROUNDS, trials=TRIALS,
         control_trials=1, control_every=2, compare=("random-mask",),
+        test_densities=(),
         rate={"*": 0.5, "logits": 0.2},
     )
     experiments.run(preset, path)

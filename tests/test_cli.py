@@ -16,7 +16,8 @@ from tf_lottery import experiments
 from tf_lottery.commands import parsers
 
 SMALL = [
-    "run", "lenet-digits", "--iterations", "40", "--rounds", "1",
+    "run", "lenet-digits", "--iterations", "40", "--trials", "1", "--rounds",
+    "1",
     "--control-trials", "1", "--rate", "*=0.5,logits=0.2",
 ]
 
@@ -36,7 +37,9 @@ def test_run(capsys, tmp_path):
     assert lines[1].startswith("round  0/1: density 100.0 %")
     assert lines[2].startswith("round  1/1: density 50.6 %")
     assert lines[3].startswith("round  1/1: random re-init")
-    assert "winning ticket" in out and "here/results.csv" in out
+    assert "Not tested: one trial, 447 test images" in out
+    assert "- No paper's numbers are known" in out
+    assert "here/results.csv" in out
     assert err == ""
     config = json.loads((tmp_path / "here" / "config.json").read_text())
     assert config["rate"] == {"*": 0.5, "logits": 0.2}
@@ -44,7 +47,7 @@ def test_run(capsys, tmp_path):
 
 
 def test_run_writes_to_runs_by_default(capsys, tmp_path):
-    assert cli.main([*SMALL[:6], "--control-trials", "0"]) == 0
+    assert cli.main([*SMALL[:8], "--control-trials", "0"]) == 0
     assert (tmp_path / "runs" / "lenet-digits" / "results.json").exists()
     assert not (tmp_path / "runs" / "lenet-digits" / "controls.csv").exists()
     assert "random re-init " not in capsys.readouterr().out
@@ -53,7 +56,7 @@ def test_run_writes_to_runs_by_default(capsys, tmp_path):
 def test_trials_are_labelled_as_what_they_are(capsys, tmp_path):
     arguments = ["--trials", "2", "--also-rewind-to", "20it"]
     assert cli.main([
-        *SMALL[:6], "--control-trials", "0", *arguments, "--output-dir", "r",
+        *SMALL[:8], "--control-trials", "0", *arguments, "--output-dir", "r",
     ]) == 0
     lines = capsys.readouterr().out.splitlines()
     for trial in range(2):

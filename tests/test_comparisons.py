@@ -24,7 +24,8 @@ def test_names_are_unique():
 @pytest.mark.parametrize("comparison", TABLE, ids=comparisons.FLAGS)
 def test_every_comparison_can_be_asked_for(comparison):
     preset = experiments.preset(
-        "lenet-digits", compare=(comparison.flag,), rounds=4, control_trials=3
+        "lenet-digits", compare=(comparison.flag,), rounds=4, trials=1,
+        control_trials=3, control_every=1,
     )
     *_, planned = plans.plan(preset)
     assert planned.what == comparison.flag

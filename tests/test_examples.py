@@ -9,7 +9,10 @@ import pytest
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 # What each prints, and the arguments that keep it short.
-TINY = ("--preset", "lenet-digits", "--iterations", "40", "--rounds", "2")
+TINY = (
+    "--preset", "lenet-digits", "--iterations", "40", "--rounds", "2",
+    "--trials", "1",
+)
 EXPECTED = {
     "quickstart.py": ("Trained alone it reaches",),
     "everyday_journey.py": ("int8, ",),

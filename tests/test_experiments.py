@@ -15,15 +15,20 @@ import time
 import keras
 import numpy as np
 import pytest
+import rich.console
 
 import tf_lottery as tfl
 from tf_lottery import experiments
+from tf_lottery.analysis import run_files
 from tf_lottery.experiments import datasets
 from tf_lottery.experiments import models
 from tf_lottery.experiments import outputs
 from tf_lottery.experiments import pipeline
 from tf_lottery.experiments import records
 from tf_lottery.experiments import report
+from tf_lottery.verdicts import judging
+from tf_lottery.verdicts import rules
+from tf_lottery.verdicts import words as words_lib
 
 # SHA-256 of the images and labels of scikit-learn's copy.
 DIGEST = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
@@ -301,11 +306,15 @@ class TestPresets:
             ({"trials": 1.5}, "`trials`.*integer"),
             ({"iterations": 50}, "`iterations`.*multiple.*nearest is 40"),
             ({"rewind_to": "30it"}, "`rewind_to`.*nearest is 40"),
-            ({"rewind_to": "600it"}, "`rewind_to`.*end of the round"),
+            ({"rewind_to": "1200it"}, "`rewind_to`.*end of the round"),
             ({"rate": {"*": 1.2}}, "`rate`"),
             ({"optimizer": "lion"}, "`optimizer`.*adam.*sgd"),
             ({"scope": "model"}, "`scope`.*layer.*global"),
             ({"learning_rate": 0.0}, "`learning_rate`"),
+            ({"margin": -0.1}, "`margin`"),
+            ({"test_densities": (0.5,) * 5}, "`test_densities`.*four"),
+            ({"test_densities": ("20it",)}, "`test_densities`.*between 0"),
+            ({"control_every": -1}, "`control_every`.*at least 0"),
         ],
     )
     def test_invalid(self, changes, words):
@@ -327,47 +336,52 @@ def outcome(test, val=0.9, step=10):
 
 
 class TestReport:
-    def make(self, reinit=(0.8, 0.81, 0.82), masks=(0.7, 0.7, 0.7), winner=1):
+    def make(self, candidate=1, trials=1, **changes):
         rounds = [
             records.Round(0, 1.0, 1.0, 2.0, outcome(0.92)),
             records.Round(
-                1, 0.25, 0.24, 1.0, outcome(0.9),
+                1, 0.25, 0.24, 1.0, outcome(0.9, step=1200),
                 {
-                    "random_reinitialize": [outcome(x) for x in reinit],
-                    "random_masks": [outcome(x) for x in masks],
+                    "random_reinitialize": [
+                        outcome(x) for x in (0.8, 0.81, 0.82)
+                    ],
+                    "random_masks": [outcome(0.7)] * 3,
                 },
             ),
         ]
+        preset = experiments.preset("lenet-digits", **changes)
         return report.Report(
-            experiments.preset("lenet-digits"),
-            [records.Trial(0, rounds, winner)],
+            preset,
+            [records.Trial(n, rounds, candidate) for n in range(trials)],
+            rules.Rules.of(preset.to_dict(), images=447, classes=10),
         )
 
-    def test_winning(self):
+    def test_one_trial_is_no_verdict(self):
         verdict = self.make().verdict
-        assert verdict.startswith("winning ticket at 25.0 % density (round 1)")
-        assert "test accuracy 90.0 % (dense 92.0 %)" in verdict
-        assert "random re-init 81.0 ± 1.0 %" in verdict
-        assert verdict.endswith("better than both by more than the spread")
-
-    def test_is_honest_about_controls(self):
-        # 0.9 lies within one standard deviation of these.
-        verdict = self.make(reinit=(0.85, 0.9, 0.95)).verdict
-        assert verdict.endswith(
-            "is better than random masks by more than the spread"
+        assert verdict.startswith("Not tested: one trial, 447 test images")
+        assert "25.0 % density: one trial, 447 images: this" in (
+            verdict
         )
+        assert "winning" not in verdict
 
-    def test_a_single_control_is_no_verdict(self):
-        verdict = self.make(reinit=(0.8,), masks=(0.7,)).verdict
-        assert "random re-init 80.0 %" in verdict
-        assert verdict.endswith("raise --control-trials")
-
-    def test_none(self):
-        assert self.make(winner=None).verdict == "winning ticket: none found"
+    def test_is_the_judgement_of_the_rows(self):
+        found = self.make(trials=3)
+        again = judging.judge(
+            found.rows(), found.control_rows(), found.rules
+        )
+        assert words_lib.text(again) == found.verdict
+        assert found.to_dict()["verdicts"] == words_lib.to_dict(again)
+        assert "early stop not measured in 3 of 3 trials" in found.verdict
+        assert json.loads(json.dumps(found.to_dict(), allow_nan=False))
 
     def test_rows(self):
         dense, ticket = self.make().rows()
-        assert not dense["winning"] and ticket["winning"]
+        assert not dense["candidate"] and ticket["candidate"]
+        assert ticket["early_stop_censored"]
+        assert [
+            (dense[f"matches_{name}"], ticket[f"matches_{name}"])
+            for name in ("early_stop", "final", "within_margins")
+        ] == [(None, False)] * 3
         assert dense["random_masks_test_accuracy_mean"] is None
         assert ticket["random_reinitialize_test_accuracy_mean"] == (
             pytest.approx(0.81)
@@ -377,15 +391,26 @@ class TestReport:
         )
         assert len(self.make().control_rows()) == 6
 
-    def test_table(self):
-        import rich.console
+    def test_a_changed_preset_says_so(self):
+        found = self.make(model="lenet_5")
+        assert found.to_dict()["preset"]["summary"] == (
+            "Changed from lenet-digits: model lenet_5 instead of "
+            "lenet_300_100."
+        )
+        assert "lenet-digits, changed, trials: 1" in self.shown(found)
+        assert "changed" not in self.shown(self.make(iterations=1000))
 
+    def shown(self, found):
         console = rich.console.Console(
             width=80, record=True, file=io.StringIO()
         )
-        console.print(self.make().render())
-        text = console.export_text()
+        console.print(found.render())
+        return console.export_text()
+
+    def test_table(self):
+        text = self.shown(self.make())
         assert "81.0 ± 1.0" in text and "25.0" in text and "…" not in text
+        assert "≥1200" in text
 
     def test_outcome_reads_the_early_stop(self):
         logs = [
@@ -415,19 +440,33 @@ class TestOutputDirectory:
             names = {path.name for path in directory.path.iterdir()}
         assert names == {"config.json", "lock"}
         config = json.loads((directory.path / "config.json").read_text())
-        assert config == changed.to_dict()
+        assert config == json.loads(json.dumps(changed.to_config()))
+        assert config["changed"] == {"learning_rate": [0.0012, 0.1]}
 
     def test_goes_on_with_more_of_the_same(self, tmp_path):
         directory = outputs.OutputDirectory(tmp_path)
         with directory.create(self.preset):
             (tmp_path / "results.csv").write_text("precious")
         more = dataclasses.replace(
-            self.preset, rounds=20, trials=3, compare=("one-shot",),
+            self.preset, rounds=20, trials=5, compare=("one-shot",),
         )
         with directory.create(more):
             assert (tmp_path / "results.csv").read_text() == "precious"
         with pytest.raises(ValueError, match="rounds: 20 there, 15 now"):
             directory.check(self.preset)
+
+    def test_the_rules_are_fixed_before_the_run(self, tmp_path):
+        directory = outputs.OutputDirectory(tmp_path)
+        with directory.create(self.preset):
+            pass
+        lenient = dataclasses.replace(self.preset, margin=0.05)
+        with pytest.raises(ValueError, match="margin: 0.005 there, 0.05 now"):
+            directory.check(lenient)
+        # The first release had none.
+        config = json.loads((tmp_path / "config.json").read_text())
+        del config["margin"], config["test_densities"]
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        directory.check(lenient)
 
     def test_leaves_other_things_alone(self, tmp_path):
         (tmp_path / "thesis.tex").write_text("precious")
@@ -480,6 +519,7 @@ SMALL = experiments.preset(
     iterations=40,
     rounds=2,
     rate={"*": 0.5, "logits": 0.2},
+    trials=1,
     control_trials=2,
 )
 
@@ -532,23 +572,36 @@ class TestRun:
         assert (path / "trial-0" / "rounds" / "02").is_dir()
         assert not list(path.rglob("*.tmp"))
 
-    def test_winning_ticket_is_written(self, small):
+    def test_candidate_ticket_is_written(self, small):
         found, path = small
         trial = found.trials[0]
-        saved = path / "trial-0" / "winning.ticket"
-        assert saved.exists() == (trial.winner is not None)
-        if trial.winner is not None:
+        saved = path / "trial-0" / "candidate.ticket"
+        assert saved.exists() == (trial.candidate is not None)
+        if trial.candidate is not None:
             ticket = tfl.Ticket.load(saved)
-            assert ticket.density == trial.rounds[trial.winner].density
-            self.check_trained(path / "trial-0" / "winning.keras", trial)
+            assert ticket.density == trial.rounds[trial.candidate].density
+            assert ticket.verdict == "not tested: one trial"
+            self.check_trained(path / "trial-0" / "candidate.keras", trial)
 
     def check_trained(self, path, trial):
         model = keras.saving.load_model(path)
-        winner = trial.rounds[trial.winner]
-        assert tfl.masks.density(tfl.masks_of(model)) == winner.density
+        candidate = trial.rounds[trial.candidate]
+        assert tfl.masks.density(tfl.masks_of(model)) == candidate.density
         data = experiments.load("digits")
         found = model.evaluate(data.x_test, data.y_test, verbose=0)
-        assert found[1] == pytest.approx(winner.outcome.test_accuracy)
+        assert found[1] == pytest.approx(candidate.outcome.test_accuracy)
+
+    def test_the_page_says_what_the_console_says(self, small):
+        found, path = small
+        run = run_files.read(path)
+        assert run.known == {"images": 447, "classes": 10}
+        assert words_lib.text(run.judgement) == found.verdict
+        with open(path / "results.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        for row, kept in zip(rows, found.rows()):
+            assert row["early_stop_censored"] == str(
+                kept["early_stop_censored"]
+            )
 
     def test_repeats_itself(self, small, tmp_path):
         preset = dataclasses.replace(SMALL, control_trials=1)
@@ -570,7 +623,8 @@ class TestRun:
         # The second round has 20 of the 40 steps left.
         assert [row["round"] for row in history] == list("001")
         assert one.rounds[1].outcome.early_stop_step == 40
-        assert found.verdict.startswith("trial 0: ")
+        assert found.verdict.startswith("2 trials (a pilot")
+        assert "447 test images" in found.verdict
 
     def test_diverged(self, tmp_path):
         preset = dataclasses.replace(
@@ -579,5 +633,5 @@ class TestRun:
         with pytest.warns(UserWarning, match="diverged"):
             found = experiments.run(preset, tmp_path)
         assert found.trials[0].rounds == []
-        assert found.verdict == "winning ticket: none found"
+        assert found.verdict.startswith("Not tested")
         assert json.loads((tmp_path / "results.json").read_text())

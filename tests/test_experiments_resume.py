@@ -31,6 +31,8 @@ PRESET = experiments.preset(
     rewind_to="20it",
     control_trials=1,
     control_every=2,
+    test_densities=(),
+    trials=1,
     compare=(
         "random-reinit", "random-mask", "one-shot", "fine-tune", "lr-rewind",
     ),
@@ -56,9 +58,9 @@ def contents(path):
         if name.name in ("results.csv", "controls.csv", "history.csv")
         and name.parent in (path, trial)
     }
-    if (trial / "winning.ticket").exists():
-        ticket = tfl.Ticket.load(trial / "winning.ticket")
-        found["winner"] = (ticket.round, ticket.density)
+    if (trial / "candidate.ticket").exists():
+        ticket = tfl.Ticket.load(trial / "candidate.ticket")
+        found["candidate"] = (ticket.round, ticket.density)
     return found
 
 
@@ -90,10 +92,9 @@ class TestComparisons:
             "fine_tune", "lr_rewind", "rewind_to_0", "rewind_to_40",
         }
         assert rounds[0].controls == {}
-        chosen = {2, whole[0].trials[0].winner}
         for round_ in rounds[1:]:
             expected = set(variants)
-            if round_.round in chosen:
+            if round_.round == 2:
                 expected |= {
                     "random_reinitialize", "random_masks", "one_shot",
                 }
@@ -102,9 +103,9 @@ class TestComparisons:
     def test_variants_share_the_dense_round(self, whole):
         _, path, trained = whole
         # 4 epochs dense, 3 rounds of 3 in the run and in two variants, of 4
-        # and 2 from other points; for each ticket 4 (from 0), 3 and 3.
-        tickets = len({2, whole[0].trials[0].winner} - {None})
-        assert trained.epochs == 4 + 3 * (9 + 4 + 2) + tickets * 10
+        # and 2 from other points; for the ticket of round 2, 4 (from 0), 3
+        # and 3.
+        assert trained.epochs == 4 + 3 * (9 + 4 + 2) + 10
         dense = rows(path / "trial-0" / "results.csv")[0]
         for name in ("fine-tune", "lr-rewind", "rewind-to-40"):
             found = rows(path / "trial-0" / name / "results.csv")
@@ -212,15 +213,14 @@ class TestResume:
         assert found.rounds[2].controls["one_shot"] == (
             expected.rounds[2].controls["one_shot"]
         )
-        tickets = len({2, found.winner} - {None})
-        assert trained.epochs == 3 + 3 * tickets
+        assert trained.epochs == 3 + 3
 
     def test_overwrite_begins_again(self, tmp_path):
         small = dataclasses.replace(
             PRESET, rounds=1, compare=(), also_rewind_to=()
         )
         experiments.run(small, tmp_path)
-        (tmp_path / "trial-0" / "winning.ticket").write_text("stale")
+        (tmp_path / "trial-0" / "candidate.ticket").write_text("stale")
         trained = Trained()
         other = dataclasses.replace(small, learning_rate=1e-3)
         experiments.run(other, tmp_path, trained, overwrite=True)
@@ -276,18 +276,18 @@ class FakePruning:
             )
         )
 
-    def winning_ticket(self):
-        won = tfl.results.winner(self.results, self.monitor)
+    def candidate_ticket(self):
+        found = tfl.results.candidate(self.results, self.monitor)
         return dataclasses.replace(
-            tfl.Ticket.of(self.model), round=won.round
+            tfl.Ticket.of(self.model), round=found.round
         )
 
 
-def test_the_winning_model_is_the_last_one_that_won(tmp_path):
+def test_the_candidate_is_the_last_one_that_matches(tmp_path):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     imp, place = FakePruning(model), outputs.TrialDirectory(tmp_path)
-    keep = trials.KeepWinner(imp, place)
+    keep = trials.KeepCandidate(imp, place)
     keep.set_model(model)
     keep.on_epoch_begin(0)
 
@@ -295,10 +295,10 @@ def test_the_winning_model_is_the_last_one_that_won(tmp_path):
         imp.end_round(accuracy)
         model.layers[0].bias.assign([weight])
         keep.on_epoch_end(0)
-        if not (tmp_path / "winning.keras").exists():
+        if not (tmp_path / "candidate.keras").exists():
             return None
-        saved = keras.saving.load_model(tmp_path / "winning.keras")
-        return place.winning_round(), float(saved.layers[0].bias[0])
+        saved = keras.saving.load_model(tmp_path / "candidate.keras")
+        return place.candidate_round(), float(saved.layers[0].bias[0])
 
     assert end_round(0.8, 1.0) is None
     assert end_round(0.7, 2.0) is None
@@ -308,8 +308,11 @@ def test_the_winning_model_is_the_last_one_that_won(tmp_path):
     # Killed between the end of the last round and its callbacks.
     imp.end_round(0.8)
     model.layers[0].bias.assign([6.0])
-    trials.KeepWinner(imp, place).finish(model)
-    assert place.winning_round() == 5
+    trials.KeepCandidate(imp, place).finish(model)
+    assert place.candidate_round() == 5
+    # The first release's name of it is still read.
+    (tmp_path / "candidate.ticket").rename(tmp_path / "winning.ticket")
+    assert place.candidate_round() == 5
 
 
 CHILD = """

@@ -369,7 +369,7 @@ def test_stops_when_the_metric_has_fallen(data):
     assert [r.round for r in imp.results] == [0, 1, 2, 3]
 
 
-def test_winning_ticket_is_the_smallest_that_matches():
+def test_candidate_ticket_is_the_smallest_that_matches():
     results = [
         tfl.results.RoundResult(
             round=i, density=d, densities={}, metrics={"acc": a, "loss": -a},
@@ -382,17 +382,20 @@ def test_winning_ticket_is_the_smallest_that_matches():
     ]
     for name in ("acc", "loss"):
         monitor = tfl.results.Monitor(name)
-        assert tfl.results.winner(results, monitor).round == 2
-    assert tfl.results.winner(results[:1], monitor) is None
-    assert tfl.results.winner([], monitor) is None
+        assert tfl.results.candidate(results, monitor).round == 2
+    assert tfl.results.candidate(results[:1], monitor) is None
+    assert tfl.results.candidate([], monitor) is None
 
 
 @pytest.mark.usefixtures("deterministic")
-def test_winning_ticket_trains_to_what_was_recorded(data):
+def test_ticket_trains_to_what_was_recorded(data):
     """Apply the ticket, train as the round did: the same result, bit by bit."""
     imp = imp_of(rounds=2, rate=0.3)
     model, _ = run(imp, data, shuffle=False)
     ticket = imp.ticket(2)
+    assert ticket.verdict == ""
+    candidate = imp.candidate_ticket()
+    assert candidate is None or candidate.verdict == "not tested: one trial"
     other = compiled()
     ticket.apply(other)
     other.fit(*data, batch_size=16, epochs=2, shuffle=False, verbose=0)

@@ -37,7 +37,8 @@ def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "digits"
     preset = experiments.preset(
         "lenet-digits", iterations=60, rounds=ROUND, control_trials=1,
-        control_every=ROUND, also_rewind_to=(f"{STEP}it",),
+        control_every=ROUND, also_rewind_to=(f"{STEP}it",), trials=1,
+        test_densities=(),
     )
     return path, experiments.run(preset, path)
 

@@ -112,7 +112,7 @@ def test_terminate_on_nan_ends_the_round_and_the_run_says_so(data):
             poisoned, y, batch_size=16, shuffle=False, epochs=imp.epochs,
             callbacks=[imp], verbose=0,
         )
-    assert imp.results == [] and imp.winning_ticket() is None
+    assert imp.results == [] and imp.candidate_ticket() is None
     assert all(np.isfinite(w).all() for w in model.get_weights())
 
 

@@ -356,6 +356,22 @@ def test_a_header_says_what_the_ticket_is(ticket, path):
     json.dumps(header)
 
 
+def test_a_verdict_is_saved_and_controls_have_none(ticket, compiled, path):
+    judged = dataclasses.replace(ticket, verdict="not tested: one trial")
+    judged.save(path)
+    assert tfl.Ticket.load(path).verdict == "not tested: one trial"
+    assert tfl.controls.random_masks(judged, 0).verdict == ""
+    assert tfl.controls.random_reinitialize(judged, compiled, 0).verdict == ""
+
+
+def test_a_ticket_of_the_first_release_has_no_verdict(ticket, path):
+    ticket.save(path)
+    arrays, header = files.read_arrays(path)
+    del header["verdict"]
+    files.write_arrays(path, arrays, header)
+    assert tfl.Ticket.load(path).verdict == ""
+
+
 def assert_untouched(model, do, match):
     before, optimizer = state(model), model.optimizer
     with pytest.raises(ValueError, match=match) as error:

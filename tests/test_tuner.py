@@ -114,7 +114,7 @@ def test_objective_of_a_loss():
     assert good.choose(ROUNDS).round == 2
 
 
-def test_without_a_winner_the_dense_round_is_chosen():
+def test_without_a_candidate_the_dense_round_is_chosen():
     rounds = [fake(0, 1.0, 0.9), fake(1, 0.5, 0.8)]
     assert tfl.tuner.objective("density").choose(rounds) is rounds[0]
 

@@ -242,7 +242,7 @@ def _with_values(ticket, control, seed, signed, change):
 def _derive(ticket, control, seed, **changes):
     provenance = {**ticket.provenance, "control": control, "seed": seed}
     return dataclasses.replace(
-        ticket, metrics={}, provenance=provenance, **changes
+        ticket, metrics={}, verdict="", provenance=provenance, **changes
     )
 
 

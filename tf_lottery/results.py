@@ -10,6 +10,7 @@ import numpy as np
 
 from tf_lottery import checks
 from tf_lottery import schedules
+from tf_lottery.verdicts import definitions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,11 +185,12 @@ class StopRule:
         ) > self.tolerance
 
 
-def winner(results, monitor):
-    """Returns the sparsest result that is a winning ticket, or `None`.
+def candidate(results, monitor):
+    """Returns the sparsest result that matches the dense round, or `None`.
 
-    A winning ticket trains to at least the metric of the dense round in at
-    most its number of steps (https://arxiv.org/abs/1803.03635).
+    It ends with a metric no lower in at most as many steps, which is
+    `verdicts.definitions.final`. Whether it is a winning ticket, one trial
+    does not say.
 
     Args:
         results: List of `RoundResult`, round 0 first.
@@ -198,14 +200,17 @@ def winner(results, monitor):
         return None
     dense = results[0]
     reference = dense.metrics[monitor.name]
-    winners = [
+    level = definitions.Measured(0.0, dense.steps)
+    found = [
         result
         for result in results[1:]
         if result.density < dense.density
-        and result.steps <= dense.steps
-        and monitor.worse_by(result.metrics[monitor.name], reference) <= 0
+        and definitions.final(level, definitions.Measured(
+            -monitor.worse_by(result.metrics[monitor.name], reference),
+            result.steps,
+        ))
     ]
-    return min(winners, key=lambda result: result.density, default=None)
+    return min(found, key=lambda result: result.density, default=None)
 
 
 def shortest(value: float) -> float:

@@ -31,6 +31,7 @@ class Ticket:
         metrics: Dict of floats, what the ticket reached when it was trained.
         pattern: String, the pattern of the masks.
         provenance: Dict, what it was made with (versions, seed, arguments).
+        verdict: String, what is known of it as a winning ticket, or `""`.
 
     Example:
 
@@ -50,6 +51,7 @@ class Ticket:
     metrics: dict = dataclasses.field(default_factory=dict)
     pattern: str = "unstructured"
     provenance: dict = dataclasses.field(default_factory=dict)
+    verdict: str = ""
 
     def __post_init__(self):
         checks.kind(
@@ -169,6 +171,7 @@ class Ticket:
                 "metrics": self.metrics,
                 "pattern": self.pattern,
                 "provenance": self.provenance,
+                "verdict": self.verdict,
             },
         )
 
@@ -222,6 +225,8 @@ class Ticket:
             metrics=codec.field(header, "metrics", dict),
             pattern=codec.field(header, "pattern", str),
             provenance=codec.field(header, "provenance", dict),
+            # Tickets of the first release have none.
+            verdict=codec.field({"verdict": "", **header}, "verdict", str),
         )
 
     def check_fits(self, model):

@@ -2,6 +2,7 @@
 
 from tf_lottery import comparisons
 from tf_lottery.analysis.curves import TICKETS
+from tf_lottery.verdicts import judging
 
 _FEW = 3
 
@@ -17,6 +18,7 @@ def of_run(run, found, published):
     unknown = _unknown(run, published)
     return [
         *of_protocol(run, published),
+        *_measured(run),
         *_controls(run, found),
         *([unknown] if unknown else []),
     ]
@@ -34,6 +36,7 @@ def of_protocol(run, published):
         for sentence in (
             _trials(run),
             _unfinished(run),
+            _changed(run),
             *_protocol(run, published.get("protocol", {})),
             _budget(run),
         )
@@ -51,6 +54,36 @@ def _trials(run):
     if number < _FEW:
         return f"{number} trials: the bands are from the least to the greatest."
     return None
+
+
+def _changed(run):
+    changed = run.config.get("changed")
+    if not changed:
+        return None
+    changes = ", ".join(
+        f"{name.replace('_', ' ')} {after} instead of {before}"
+        for name, (before, after) in changed.items()
+    )
+    return (
+        f"Changed from preset {run.config['name']}: {changes}. Numbers of its "
+        "paper do not belong beside these."
+    )
+
+
+def _measured(run):
+    if run.judgement.refused == judging.CHANCE:
+        yield (
+            "The dense network is at chance level: a ticket that matches it "
+            "has learnt no more."
+        )
+    for rows, what in ((run.rows, "tickets"), (run.controls, "controls")):
+        last = sum(row["early_stop_censored"] for row in rows)
+        if last:
+            yield (
+                f"The early stop was not measured in {last} of "
+                f"{_counted(len(rows), 'training')} of {what}, whose smallest "
+                "validation loss is the last: their rounds have none here."
+            )
 
 
 def _unfinished(run):

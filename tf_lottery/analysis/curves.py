@@ -7,12 +7,20 @@ import statistics
 
 from tf_lottery import checks
 from tf_lottery import comparisons
+from tf_lottery import configurations
 from tf_lottery.analysis import bands
 from tf_lottery.analysis import run_files
 from tf_lottery.report import charts
 
 TICKETS = "tickets"
-_NO_METRICS = ("trial", "round", "density", "number", "seconds", "winning")
+_NO_METRICS = ("trial", "round", "density", "number", "seconds")
+_EARLY = ("early_stop_step", "early_stop_test_accuracy")
+# In what runs of one experiment may differ.
+_FREE = (
+    "summary", "seed", "trials", "rounds", "compare", "control_trials",
+    "control_every", "also_rewind_to", "test_densities", "margin",
+    "save_freq", "budget", "shortened", "run", "versions",
+)
 _LABELS = {
     "test_accuracy": "test accuracy at the end (%)",
     "val_accuracy": "validation accuracy at the end (%)",
@@ -65,7 +73,9 @@ def curves(directories):
 
     The trainings of a round, over all trials and directories, make one point
     with the mean and a band from the least to the greatest, as in the paper.
-    The early-stop step is that of the smallest validation loss.
+    The early-stop step is that of the smallest validation loss; a round has
+    none where this is the last evaluation of any of its trainings. A run, or
+    a trial of the same seed, that is given twice counts once.
 
     Reference: Frankle and Carbin 2019, figures 3 and 4,
     https://arxiv.org/abs/1803.03635.
@@ -182,15 +192,60 @@ def by_control(rows):
     ]
 
 
+def measured(rows):
+    """Returns rows without the early stop of rounds that may lack one.
+
+    Where it was not measured in one training, the mean of the others would
+    be too early.
+
+    Args:
+        rows: List of dicts, those of `run_files.Run`.
+    """
+    unknown = {
+        (row.get("control"), row["round"]) for row in rows
+        if row["early_stop_censored"]
+    }
+    return [
+        row | {name: None for name in _EARLY if name in row}
+        if (row.get("control"), row["round"]) in unknown else row
+        for row in rows
+    ]
+
+
 def _trainings(runs):
     """The rows of each series, with a name of its own for every trial."""
-    series = {TICKETS: []}
-    for number, run in enumerate(runs):
+    rows, known = [], set()
+    for run in runs:
+        _check_alike(runs[0], run)
+        new = {_identity(run, trial) for trial in run.trials} - known
+        known |= new
         for row in [*run.rows, *run.controls]:
-            name = row.get("control", TICKETS)
-            trial = f"{number}-{row['trial']}"
-            series.setdefault(name, []).append({**row, "trial": trial})
+            trial = _identity(run, row["trial"])
+            if trial in new:
+                rows.append({**row, "trial": trial})
+    series = {TICKETS: []}
+    for row in measured(rows):
+        series.setdefault(row.get("control", TICKETS), []).append(row)
     return series
+
+
+def _identity(run, trial):
+    """What two trials share only if they are the same training."""
+    if "dataset" in run.config:
+        return f"{run.config.get('seed')}-{trial}"
+    return f"{run.path.resolve()}-{trial}"
+
+
+def _check_alike(first, run):
+    different = configurations.differences(
+        first.config, run.config, but=(*_FREE, "changed")
+    )
+    if different:
+        raise ValueError(
+            f"Runs '{first.path}' and '{run.path}' are of different "
+            "protocols and make no common curve. Differences, there in the "
+            "first, now in the second:\n  " + "\n  ".join(different)
+        )
 
 
 def _metrics(rows):

@@ -106,3 +106,15 @@ PUBLISHED = {
     "inceptionv3-imagenet": _imagenet(0.781, 0.3, 6, 171),
     "squeezenet-imagenet": _imagenet(0.548, 0.5, 10, 150),
 }
+
+
+def of(config: dict) -> dict:
+    """Returns what the paper of a preset reports, or `{}`.
+
+    Args:
+        config: Dict, the values of a preset, with `"changed"` where they
+            make it another experiment.
+    """
+    return {} if config.get("changed") else PUBLISHED.get(
+        config.get("name"), {}
+    )

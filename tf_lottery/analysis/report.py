@@ -17,6 +17,7 @@ from tf_lottery.report import charts
 from tf_lottery.report import drawing
 from tf_lottery.report import pages
 from tf_lottery.report import tables as tables_lib
+from tf_lottery.verdicts import words
 
 _CHARTS = (
     "test_accuracy", "early_stop_step", "early_stop_test_accuracy",
@@ -107,12 +108,13 @@ def render(run, drawn):
         drawn: Dict of charts, see `run_charts`.
     """
     found = of_runs([run])
-    published = published_lib.PUBLISHED.get(run.config.get("name"), {})
+    published = published_lib.of(run.config)
     return pages.render(
         "run.html",
         run=run,
         about=_about(run),
-        highlights=tables.highlights(found),
+        highlights=tables.highlights(run, found),
+        verdict=words.text(run.judgement),
         caveats=caveats.of_run(run, found, published),
         charts=drawn.values(),
         tables=_tables(run, found, published),
@@ -133,6 +135,7 @@ def _tables(run, found, published):
         shown["The paper's numbers next to ours"] = tables_lib.claims(
             map(vars, claims.compare(published, found))
         )
+    shown["Verdicts"] = tables.verdicts(run)
     shown["Tickets"] = tables.tickets(run, found)
     if run.controls:
         shown["Controls"] = tables.controls(run, found)

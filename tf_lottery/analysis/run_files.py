@@ -7,6 +7,8 @@ import pathlib
 
 from tf_lottery import checks
 from tf_lottery import run_directory
+from tf_lottery.verdicts import judging
+from tf_lottery.verdicts.rules import Rules
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Run:
             `"trial"`, `"round"` and `"density"`.
         controls: List of dicts, one for each training of a control, with
             `"control"` besides.
-        verdict: String, what the run said of its result, or `""`.
+        known: Dict, `"images"` and `"classes"` of the test set, or `{}`.
         versions: Dict of strings.
         layers: Dict from trial to a list, by round, of dicts from weight key
             to density.
@@ -30,7 +32,7 @@ class Run:
     config: dict
     rows: list
     controls: list
-    verdict: str
+    known: dict
     versions: dict
     layers: dict
 
@@ -43,6 +45,13 @@ class Run:
     def trials(self):
         """List of the numbers of the trials that have results."""
         return sorted({row["trial"] for row in self.rows})
+
+    @property
+    def judgement(self):
+        """`verdicts.judging.Judgement` of its trials."""
+        return judging.judge(
+            self.rows, self.controls, Rules.of(self.config, **self.known)
+        )
 
 
 def read(directory):
@@ -72,7 +81,8 @@ def read(directory):
     rounds = _rounds(path)
     rows = [_row(0, result) for result in rounds]
     return Run(
-        path, config, rows, [], "", config.get("versions", {}),
+        path, config, _marked(rows, config), [], {},
+        config.get("versions", {}),
         {0: [result.densities for result in rounds]},
     )
 
@@ -95,17 +105,39 @@ def _experiment(path, config):
         rows = trained
     else:
         rows = _table(path / "results.csv")
-    results = path / "results.json"
-    verdict = _json(results).get("verdict", "") if results.exists() else ""
     return Run(
         path,
         config,
-        rows,
-        _table(controls) if controls.exists() else [],
-        verdict,
+        _marked(rows, config),
+        _marked(_table(controls) if controls.exists() else [], config),
+        _known(path / "results.json"),
         versions,
         layers,
     )
+
+
+def _known(path):
+    """What the run noted of its test set, which the first release did not."""
+    found = _json(path) if path.exists() else {}
+    rules = found.get("verdicts", {}).get("rules", {})
+    return {
+        name: rules[name] for name in ("images", "classes") if name in rules
+    }
+
+
+def _marked(rows, config):
+    """Says of each row whether its early stop was not measured."""
+    return [
+        {**row, "early_stop_censored": _is_last(
+            row.get("early_stop_step"),
+            config.get("iterations") or row.get("steps"),
+        )}
+        for row in rows
+    ]
+
+
+def _is_last(step, steps):
+    return None not in (step, steps) and step >= steps
 
 
 def _rounds(path):

@@ -7,7 +7,9 @@ from tf_lottery.analysis import bands
 from tf_lottery.analysis.curves import TICKETS
 from tf_lottery.analysis.curves import by_control
 from tf_lottery.analysis.curves import column
+from tf_lottery.analysis.curves import measured
 from tf_lottery.report.tables import Table
+from tf_lottery.verdicts import words
 
 _DASH = "–"
 _OF_CONTROLS = (
@@ -16,66 +18,59 @@ _OF_CONTROLS = (
 _PROTOCOL_LAST = ("weights", "optimizer", "versions", "summary")
 
 
-def highlights(found):
+def highlights(run, found):
     """Returns the numbers to see first, as pairs of number and caption.
 
-    They are of the dense network, and of the ticket that validation chooses:
-    the sparsest that is not below the dense network there.
+    They are of the dense network and of the densities that were chosen
+    before the run, so that nothing is chosen by what came out.
 
     Args:
+        run: `run_files.Run`.
         found: What `curves` returned for the run.
     """
-    metrics = found[TICKETS]
-    name = "test" if "test_accuracy" in metrics else "validation"
-    shown = metrics.get("test_accuracy") or metrics.get("val_accuracy")
-    if shown is None:
-        return []
-    items = [(_percent(shown.means[0]), f"dense, {name} accuracy")]
-    by = metrics.get("val_accuracy", shown)
-    level = [
-        number for number, mean in zip(by.rounds, by.means)
-        if mean >= by.means[0]
-    ]
-    if level[-1] == 0:
-        return [*items, ("none", "of the tickets is at the dense level")]
-    index = shown.rounds.index(level[-1])
-    items += [
-        (_percent(shown.densities[index]), "density of the sparsest ticket "
-         "whose validation accuracy is not below dense"),
-        (_percent(shown.means[index]), f"{name} accuracy of that ticket"),
-    ]
-    steps = metrics.get("early_stop_step")
-    if steps is not None and {0, level[-1]} <= set(steps.rounds):
-        dense, ticket = steps.means[0], steps.means[
-            steps.rounds.index(level[-1])
+    judgement = run.judgement
+    if judgement.dense is None:
+        metrics = found[TICKETS].get("val_accuracy")
+        return [] if metrics is None else [
+            (_percent(metrics.means[0]), "dense, validation accuracy")
         ]
-        items.append((
-            f"{ticket:,.0f}", "early-stop step of that ticket; dense "
-            f"{dense:,.0f}",
-        ))
-    return items
+    return [
+        (_percent(judgement.dense), "dense, test accuracy"),
+        *(
+            (f"{100 * each.final.accuracy.mean:+.1f} points",
+             f"test accuracy at {_percent(each.density)} density over dense: "
+             f"{words.status(each, judgement.rules)}")
+            for each in judgement.tested
+        ),
+    ]
+
+
+def verdicts(run):
+    """Returns the table of the verdicts, a row for every round."""
+    judgement = run.judgement
+    heads, cells = words.table(judgement)
+    caption = (
+        "Differences to the dense network in points, with 90 % intervals "
+        "over trials, and the number of trials that meet each definition "
+        "without a margin, and with it. Marked: the densities that were "
+        "chosen before the run; of the others nothing is tested."
+    )
+    marked = [i for i, each in enumerate(judgement.rounds) if each.tested]
+    return Table(heads, cells, (len(heads) - 1,), caption, marked)
 
 
 def tickets(run, found):
     """Returns the table of the tickets: means, and ranges over trials."""
-    winners = {row["round"] for row in run.rows if row.get("winning")}
     caption = (
         "Means over trials; in brackets the least and the greatest. "
         "Accuracies and densities in %."
     )
-    if winners:
-        caption += (
-            " Marked: winning tickets, the sparsest round of a trial whose "
-            "validation accuracy is not below that of the dense network."
-        )
     columns = [
         column(metric, metric.replace("_", " "))
         for metric in found[TICKETS]
         if metric.endswith(("accuracy", "_step", "effective_density"))
     ]
-    heads, cells = bands.table(run.rows, columns)
-    marked = [i for i, row in enumerate(cells) if int(row[0]) in winners]
-    return Table(heads, cells, (), caption, marked)
+    return Table(*bands.table(measured(run.rows), columns), (), caption)
 
 
 def controls(run, found):
@@ -94,7 +89,8 @@ def controls(run, found):
         "Means over the trainings of a control; in brackets the least and the "
         "greatest."
     )
-    return Table(*bands.table(by_control(run.controls), columns), (), caption)
+    rows = by_control(measured(run.controls))
+    return Table(*bands.table(rows, columns), (), caption)
 
 
 def layers(run):

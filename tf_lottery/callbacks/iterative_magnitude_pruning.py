@@ -200,15 +200,18 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
         """
         return self._record.ticket(round)
 
-    def winning_ticket(self):
+    def candidate_ticket(self):
         """Returns the sparsest ticket that still matches the dense round.
+
+        Whether it is a winning ticket is a question for several trials; its
+        `verdict` says so.
 
         Returns:
             The `tf_lottery.Ticket` of the smallest density whose `monitor`
             is, at the end of its round, at least as good as the dense
             round's, in at most its number of steps; `None` if there is none.
         """
-        return self._record.winning_ticket()
+        return self._record.candidate_ticket()
 
     def protocol(self):
         """Returns the arguments as a dict of plain values."""

@@ -1,10 +1,12 @@
 """What a run has found so far, in memory and in its directory."""
 
+import dataclasses
 import time
 
 from tf_lottery import masks as masks_lib
 from tf_lottery import results as results_lib
 from tf_lottery import ticket as ticket_lib
+from tf_lottery.verdicts import definitions
 
 
 class RunRecord:
@@ -149,7 +151,9 @@ class RunRecord:
             provenance={**ticket_lib.versions(), **self.provenance},
         )
 
-    def winning_ticket(self):
-        """Returns the sparsest winning `Ticket`, or `None`."""
-        result = results_lib.winner(self.results, self.monitor)
-        return None if result is None else self.ticket(result.round)
+    def candidate_ticket(self):
+        """Returns the sparsest `Ticket` that matches dense, or `None`."""
+        result = results_lib.candidate(self.results, self.monitor)
+        return None if result is None else dataclasses.replace(
+            self.ticket(result.round), verdict=definitions.ONE_TRIAL
+        )

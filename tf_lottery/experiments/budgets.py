@@ -4,7 +4,8 @@ The rule: what is given up first costs the least meaning. One thing after the
 other is reduced, only as far as it takes:
 
 1. trials, down to 1;
-2. the rounds that have controls, to every second, fourth, eighth, ...;
+2. the rounds that have controls, to every second, fourth, eighth, ..., and
+   at last those alone whose densities are tested;
 3. seeds of each control, down to 2;
 4. steps of a round, down to a tenth; learning-rate drops, warm-up and
    rewinding points move with them;
@@ -70,8 +71,9 @@ def _candidates(preset):
         preset = dataclasses.replace(preset, trials=trials)
         yield preset
     if preset.control_trials and preset.compare:
-        while 2 * preset.control_every <= preset.rounds:
+        while preset.control_every:
             every = 2 * preset.control_every
+            every = every if every <= preset.rounds else 0
             preset = dataclasses.replace(preset, control_every=every)
             yield preset
         for seeds in range(preset.control_trials - 1, 1, -1):

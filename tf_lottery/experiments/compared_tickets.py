@@ -69,6 +69,7 @@ def one_shot(ticket, model, dense, preset):
         ticket,
         masks=chosen,
         metrics={},
+        verdict="",
         provenance={**ticket.provenance, "control": "one_shot"},
     )
 

@@ -51,6 +51,11 @@ class Data:
         """Tuple of integers, the shape of one image."""
         return self.x_train.shape[1:]
 
+    @property
+    def test_images(self):
+        """Integer, the number of test images."""
+        return len(self.y_test)
+
 
 def load(name, split_seed=0):
     """Loads a data set by its name.

@@ -17,6 +17,8 @@ from tf_lottery.experiments import presets
 _GROWING = (
     "rounds", "trials", "control_trials", "control_every", "compare",
 )
+# What follows from the other values.
+_DERIVED = ("summary", "changed")
 
 
 class OutputDirectory:
@@ -57,7 +59,7 @@ class OutputDirectory:
         self.check_name(preset)
         found = self._read_config()
         if found:
-            self._check_equal(found, preset.to_dict())
+            self._check_equal(found, preset)
 
     def earlier(self, preset):
         """Returns the preset of an earlier run of the same one.
@@ -70,7 +72,9 @@ class OutputDirectory:
         if found.get("name") != preset.name:
             return None
         try:
-            earlier = presets.Preset.from_dict(found)
+            earlier = presets.Preset.from_dict(
+                {**found, "summary": preset.summary}
+            )
         except (TypeError, ValueError):
             return None
         same = budgets.original(earlier).to_dict() == preset.to_dict()
@@ -101,7 +105,7 @@ class OutputDirectory:
             self._lock.acquire()
             if overwrite:
                 self._clear()
-            files.write_text(self._config, _json(preset.to_dict()))
+            files.write_text(self._config, _json(preset.to_config()))
         except OSError as error:
             raise OSError(
                 error.errno,
@@ -134,13 +138,15 @@ class OutputDirectory:
             if path.is_file() and path != self._lock.path
         )
         trials = sorted(self.path.glob("trial-*"))
-        tickets = sorted(self.path.glob("trial-*/winning.*"))
+        tickets = sorted(self.path.glob("trial-*/candidate.*"))
         return [str(path) for path in top + tickets + trials]
 
-    def _check_equal(self, found, wanted):
-        wanted = json.loads(json.dumps(wanted))
+    def _check_equal(self, found, preset):
+        wanted = json.loads(json.dumps(preset.to_config()))
+        # The first release had no verdicts over trials.
+        new = {"test_densities", "margin"} - found.keys()
         differences = configurations.differences(
-            found, wanted, but=found.keys() & _GROWING
+            found, wanted, but={*found.keys() & _GROWING, *_DERIVED, *new}
         )
         if found.get("rounds", 0) > wanted["rounds"]:
             differences.append(
@@ -180,9 +186,9 @@ class TrialDirectory:
     Besides the callback's own files there are `history.csv`, the logs of all
     epochs as they come; `dense/`, the state at the end of the dense round;
     `controls/round-RR-NAME-I.csv`, the logs of each finished control; for a
-    variant of the callback a directory such as `lr-rewind/`; and, if there
-    is a winning ticket, `winning.ticket` and `winning.keras`, the model that
-    it trained to, with its masks.
+    variant of the callback a directory such as `lr-rewind/`; and, if a
+    ticket matches the dense round, `candidate.ticket` and `candidate.keras`,
+    the model that it trained to, with its masks.
 
     Args:
         path: `pathlib.Path`.
@@ -207,22 +213,25 @@ class TrialDirectory:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(path, text)
 
-    def winning_round(self):
-        """Returns the round of the winning ticket that is there, or `None`."""
-        try:
-            return ticket_lib.Ticket.load(self._winning).round
-        except (FileNotFoundError, files.DamagedFileError):
-            return None
+    def candidate_round(self):
+        """Returns the round of the ticket that is there, or `None`."""
+        # The first release called it winning.
+        for name in (self._candidate.name, "winning.ticket"):
+            with contextlib.suppress(
+                FileNotFoundError, files.DamagedFileError
+            ):
+                return ticket_lib.Ticket.load(self.path / name).round
+        return None
 
-    def save_winning_ticket(self, ticket, model):
-        """Writes the winning ticket, and the model it trained to."""
-        files.save_model(model, self.path / "winning.keras")
+    def save_candidate(self, ticket, model):
+        """Writes the candidate ticket, and the model it trained to."""
+        files.save_model(model, self.path / "candidate.keras")
         # The ticket comes last: it says which round the model is of.
-        ticket.save(self._winning)
+        ticket.save(self._candidate)
 
     @property
-    def _winning(self):
-        return self.path / "winning.ticket"
+    def _candidate(self):
+        return self.path / "candidate.ticket"
 
 
 def write_csv(path, rows):

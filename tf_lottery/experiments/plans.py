@@ -3,6 +3,7 @@
 import dataclasses
 
 from tf_lottery import comparisons
+from tf_lottery.verdicts import rules
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +25,7 @@ def plan(preset):
     """Returns the trainings of a preset, a list of `Trainings`.
 
     The dense round is trained once for each trial, whatever it is compared
-    with. The controls of a winning ticket that is not one of every n-th
-    rounds come on top.
+    with. Which rounds have controls is told from the largest of the rates.
 
     Args:
         preset: `tf_lottery.experiments.Preset`.
@@ -34,10 +34,11 @@ def plan(preset):
 
     >>> from tf_lottery import experiments
     >>> from tf_lottery.experiments import plans
-    >>> found = plans.plan(experiments.preset("lenet-digits", rounds=2))
+    >>> found = plans.plan(
+    ...     experiments.preset("lenet-digits", trials=1, rounds=2))
     >>> [(line.what, line.count, line.epochs) for line in found]
-    [('dense', 1, 30), ('tickets', 2, 30), ('random-reinit', 6, 30),
-    ('random-mask', 6, 30)]
+    [('dense', 1, 60), ('tickets', 2, 60), ('random-reinit', 2, 60),
+    ('random-mask', 2, 60)]
     """
     whole = preset.epochs_per_round
     later = whole - preset.rewind_step // preset.evaluate_every
@@ -68,7 +69,11 @@ def _count(preset, comparison):
     """The trainings of a comparison in one trial."""
     if comparison.rewind is not None:
         return preset.rounds
-    chosen = preset.rounds // preset.control_every
+    left = 1 - max(preset.rate.values())
+    chosen = len(rules.controlled_rounds(
+        {number: left**number for number in range(1, preset.rounds + 1)},
+        preset.test_densities, preset.control_every,
+    ))
     return chosen * (preset.control_trials if comparison.sampled else 1)
 
 

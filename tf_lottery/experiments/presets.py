@@ -8,14 +8,21 @@ from tf_lottery import schedules
 from tf_lottery.experiments import augmentation
 from tf_lottery.experiments import durations
 from tf_lottery.experiments import models
+from tf_lottery.verdicts import rules
 
 DECAYS = ("steps", "linear", "cosine")
+# How much is run of an experiment, and how it is looked at.
+_AMOUNTS = (
+    "summary", "iterations", "evaluate_every", "batch_size", "rounds",
+    "trials", "seed", "compare", "control_trials", "control_every",
+    "also_rewind_to", "test_densities", "margin", "save_freq", "budget",
+)
 _OPTIMIZERS = ("adam", "sgd")
 _COUNTS = (
     "batch_size", "iterations", "evaluate_every", "rounds", "trials",
-    "image_size", "control_every",
+    "image_size",
 )
-_RATES = ("momentum", "weight_decay", "drop_by")
+_RATES = ("momentum", "weight_decay", "drop_by", "margin")
 
 
 def _field(help, **kwargs):
@@ -31,7 +38,7 @@ class Preset:
     >>> from tf_lottery import experiments
     >>> preset = experiments.preset("lenet-digits", rounds=3)
     >>> preset.epochs_per_round
-    30
+    60
 
     Raises:
         ValueError: If a value is invalid.
@@ -102,7 +109,16 @@ class Preset:
         "Random controls of each kind for a ticket; 0 for none.", default=3
     )
     control_every: int = _field(
-        "Controls for every n-th round and the winning ticket.", default=1
+        "Controls for every n-th round besides those of --test-densities; 0 "
+        "for none.", default=1
+    )
+    test_densities: tuple = _field(
+        "Where the trials test for winning tickets, at most four densities: "
+        "'0.513,0.211'.", default=rules.DENSITIES,
+    )
+    margin: float = _field(
+        "By how much an accuracy may be lower and still count as no lower.",
+        default=rules.Rules.margin,
     )
     save_freq: str = _field(
         "When the state of training is saved: at the end of every 'round', "
@@ -121,6 +137,8 @@ class Preset:
             checks.text(name, getattr(self, name))
         checks.seed("seed", self.seed)
         checks.whole("control_trials", self.control_trials, 0)
+        checks.whole("control_every", self.control_every, 0)
+        _check_densities(self.test_densities)
         for name in _RATES:
             checks.number(
                 name, getattr(self, name), "at least 0 and less than 1",
@@ -192,11 +210,50 @@ class Preset:
 
     @property
     def published(self):
-        """Dict, what the paper reports; see `analysis.published`."""
+        """Dict, what the paper reports; see `analysis.published`.
+
+        A preset that is changed in more than its length has nothing.
+        """
         # The other modules next to it import Keras, which a preset need not.
         from tf_lottery.analysis import published
 
-        return published.PUBLISHED.get(self.name, {})
+        return published.of(self.to_config())
+
+    @property
+    def changed(self):
+        """Dict from a value to those of the catalogue and of this preset.
+
+        Only what makes another experiment is in it, not how much is run of
+        it, nor what a budget has shortened.
+        """
+        from tf_lottery.experiments import budgets
+        from tf_lottery.experiments import catalogue
+
+        known = catalogue.PRESETS.get(self.name, self).to_dict()
+        own = budgets.original(self).to_dict()
+        return {
+            name: [known[name], own[name]] for name in known
+            if name not in _AMOUNTS and known[name] != own[name]
+        }
+
+    @property
+    def headline(self):
+        """String, the summary, or what makes it another experiment."""
+        if not self.changed:
+            return self.summary
+        changes = ", ".join(
+            f"{name} {after} instead of {before}"
+            for name, (before, after) in self.changed.items()
+        )
+        return f"Changed from {self.name}: {changes}."
+
+    def to_config(self):
+        """Returns `to_dict` with what a reader has to know besides."""
+        if not self.changed:
+            return self.to_dict()
+        return self.to_dict() | {
+            "summary": self.headline, "changed": self.changed,
+        }
 
     def to_dict(self):
         """Returns the preset as a dict of plain values."""
@@ -214,6 +271,8 @@ class Preset:
         return cls(**{
             name: tuple(value) if isinstance(value, list) else value
             for name, value in values.items()
+            # It follows from the others.
+            if name != "changed"
         })
 
     def _step(self, point, name):
@@ -230,3 +289,13 @@ class Preset:
                 f"{every} steps. Received: {steps} steps. The nearest is "
                 f"{nearest}."
             )
+
+
+def _check_densities(values):
+    known = isinstance(values, (tuple, list)) and len(values) <= 4 and all(
+        checks.is_number(value) and 0 < value < 1 for value in values
+    )
+    if not known:
+        checks.refuse(
+            "test_densities", values, "at most four numbers between 0 and 1"
+        )

@@ -74,16 +74,6 @@ class Round:
     outcome: Outcome
     controls: dict = dataclasses.field(default_factory=dict)
 
-    def beats(self, control):
-        """Whether the ticket's test accuracy is clearly above a control's.
-
-        Clearly is more than one standard deviation above the mean.
-        """
-        mean, spread = mean_and_spread(
-            [outcome.test_accuracy for outcome in self.controls[control]]
-        )
-        return self.outcome.test_accuracy > mean + spread
-
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
@@ -92,12 +82,13 @@ class Trial:
     Attributes:
         number: Integer, from 0.
         rounds: List of `Round`.
-        winner: Integer, the round of the winning ticket, or `None`.
+        candidate: Integer, the sparsest round whose validation accuracy is
+            not below that of the dense round, or `None`.
     """
 
     number: int
     rounds: list
-    winner: int | None = None
+    candidate: int | None = None
 
 
 def mean_and_spread(values):

@@ -6,6 +6,9 @@ import statistics
 from tf_lottery import comparisons
 from tf_lottery.experiments import budgets
 from tf_lottery.experiments import records
+from tf_lottery.verdicts import judging
+from tf_lottery.verdicts import rules as rules_lib
+from tf_lottery.verdicts import words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,20 +18,30 @@ class Report:
     Attributes:
         preset: `tf_lottery.experiments.Preset`.
         trials: List of `Trial`.
+        rules: `tf_lottery.verdicts.rules.Rules`. Defaults to those of the
+            preset, for an unknown number of test images.
         files: List of paths that were written.
     """
 
     preset: object
     trials: list
+    rules: rules_lib.Rules | None = None
     files: list = dataclasses.field(default_factory=list)
+
+    @property
+    def judgement(self):
+        """`verdicts.judging.Judgement` of the trials."""
+        return judging.judge(
+            [_measured(trial, each) for trial in self.trials
+             for each in trial.rounds],
+            self.control_rows(),
+            self._rules,
+        )
 
     @property
     def verdict(self):
         """String, one line or more: is there a winning ticket?"""
-        lines = [self._verdict(trial) for trial in self.trials]
-        if self.preset.shortened:
-            lines.append(budgets.describe(self.preset))
-        return "\n".join(lines)
+        return self._text(self.judgement)
 
     def render(self):
         """Returns the table and the verdict for `rich.print`."""
@@ -36,13 +49,15 @@ class Report:
         import rich.text
 
         compared = records.compared(self.preset)
-        if len(compared) <= _BESIDE:
+        if len(compared) <= _BESIDE and len(self.trials) < 2:
             tables = [self._table((*_COLUMNS, *compared), _CAPTION)]
         else:
             tables = [
                 self._table(_COLUMNS, _CAPTION.partition(" On the right")[0]),
-                self._table(("round", "density", "test", *compared), _BELOW),
             ]
+            if compared:
+                columns = ("round", "density", "test", *compared)
+                tables.append(self._table(columns, _BELOW))
         return rich.console.Group(
             *tables, rich.text.Text(self.verdict, style="bold")
         )
@@ -50,8 +65,8 @@ class Report:
     def rows(self):
         """Returns a flat dict for each round of each trial."""
         return [
-            _row(trial, round_, self.preset) for trial in self.trials
-            for round_ in trial.rounds
+            _row(trial, round_, self.preset, self._rules)
+            for trial in self.trials for round_ in trial.rounds
         ]
 
     def control_rows(self):
@@ -73,29 +88,24 @@ class Report:
 
     def to_dict(self):
         """Returns everything as plain values."""
+        judgement = self.judgement
         return {
-            "preset": self.preset.to_dict(),
+            "preset": self.preset.to_config(),
             "published": self.preset.published,
-            "verdict": self.verdict,
+            "verdict": self._text(judgement),
+            "verdicts": words.to_dict(judgement),
             "trials": [dataclasses.asdict(trial) for trial in self.trials],
         }
 
-    def _verdict(self, trial):
-        prefix = f"trial {trial.number}: " if len(self.trials) > 1 else ""
-        if trial.winner is None:
-            return f"{prefix}winning ticket: none found"
-        dense, ticket = trial.rounds[0], trial.rounds[trial.winner]
-        compared = ", ".join(
-            f"{word} accuracy {records.percent([ticket.outcome], name)} % "
-            f"(dense {records.percent([dense.outcome], name)} %)"
-            for word, name in (
-                ("validation", "val_accuracy"), ("test", "test_accuracy")
-            )
-        )
-        return (
-            f"{prefix}winning ticket at {100 * ticket.density:.1f} % density "
-            f"(round {ticket.round})\n  {compared}{_against_controls(ticket)}"
-        )
+    @property
+    def _rules(self):
+        return self.rules or rules_lib.Rules.of(self.preset.to_dict())
+
+    def _text(self, judgement):
+        lines = [words.text(judgement)]
+        if self.preset.shortened:
+            lines.append(budgets.describe(self.preset))
+        return "\n".join(lines)
 
     def _table(self, columns, caption):
         import rich.box
@@ -103,20 +113,21 @@ class Report:
         from tf_lottery import tables
 
         table = tables.Table(
-            title=f"{self.preset.name}, trials: {len(self.trials)}",
+            title=f"{self.preset.name}{', changed' * bool(self.preset.changed)}"
+            f", trials: {len(self.trials)}",
             caption=caption,
             box=rich.box.SIMPLE,
             pad_edge=False,
         )
         for name in columns:
             table.add_column(_head(name), justify="right")
+        tested = {each.round for each in self.judgement.tested}
         for rounds in _across(self.trials):
-            won = any(
-                trial.winner == rounds[0].round for trial in self.trials
-            )
+            if caption == _BELOW and not any(r.controls for r in rounds):
+                continue
             table.add_row(
-                *(_cell(name, rounds) for name in columns),
-                style="green" if won else None,
+                *(_cell(name, rounds, self.preset) for name in columns),
+                style="bold" if rounds[0].round in tested else None,
             )
         return table
 
@@ -127,7 +138,7 @@ _COLUMNS = (
 _SAMPLED = [
     each.key for each in comparisons.COMPARISONS.values() if each.sampled
 ]
-# As many comparisons have room in a line of 80 characters.
+# As many comparisons of one trial have room in a line of 80 characters.
 _BESIDE = 2
 _HEADS = {
     "effective": "on\npaths",
@@ -138,7 +149,8 @@ _HEADS = {
 _CAPTION = (
     "Density, density on paths from input to output, "
     "validation and test accuracy in %, at the end of training. "
-    "Early stop: step of the smallest validation loss. On the right: test "
+    "Early stop: step of the smallest validation loss; ≥: not measured, in "
+    "some trial it is the last step. Bold: tested. On the right: test "
     "accuracy of what tickets are compared with, mean ± standard deviation."
 )
 _BELOW = (
@@ -158,7 +170,7 @@ def _across(trials):
         yield [t.rounds[number] for t in trials if number < len(t.rounds)]
 
 
-def _cell(name, rounds):
+def _cell(name, rounds, preset):
     outcomes = [round_.outcome for round_ in rounds]
     if name == "round":
         return str(rounds[0].round)
@@ -169,7 +181,9 @@ def _cell(name, rounds):
     if name in ("val", "test"):
         return records.percent(outcomes, f"{name}_accuracy")
     if name == "early_stop":
-        return f"{statistics.mean(o.early_stop_step for o in outcomes):.0f}"
+        steps = [o.early_stop_step for o in outcomes]
+        last = "≥" if max(steps) >= preset.iterations else ""
+        return f"{last}{statistics.mean(steps):.0f}"
     if name == "seconds":
         return f"{statistics.mean(r.seconds for r in rounds):.1f}"
     found = [outcome for r in rounds for outcome in r.controls.get(name, ())]
@@ -181,46 +195,31 @@ def _effective(rounds):
     return "n/a" if None in found else f"{100 * statistics.mean(found):.1f}"
 
 
-def _against_controls(ticket):
-    if not ticket.controls:
-        return ""
-    found = ", ".join(
-        f"{comparisons.label(name)} {records.percent(outcomes)} %"
-        for name, outcomes in ticket.controls.items()
-    )
-    random = {
-        name: outcomes for name, outcomes in ticket.controls.items()
-        if name in _SAMPLED
-    }
-    text = f"\n  controls: {found}"
-    if not random:
-        return text
-    if any(len(outcomes) < 2 for outcomes in random.values()):
-        return (
-            f"{text}"
-            "\n  one control of a kind has no spread to judge by: raise "
-            "--control-trials"
-        )
-    beaten = [name for name in random if ticket.beats(name)]
-    words = " and ".join(comparisons.label(name) for name in beaten)
-    if len(beaten) == 2:
-        words = "both"
-    return (
-        f"{text}"
-        f"\n  the ticket's test accuracy is better than {words or 'neither'} "
-        "by more than the spread"
-    )
-
-
-def _row(trial, round_, preset):
-    row = {
+def _measured(trial, round_):
+    return {
         "trial": trial.number,
         "round": round_.round,
         "density": round_.density,
-        "effective_density": round_.effective_density,
         **dataclasses.asdict(round_.outcome),
+    }
+
+
+def _row(trial, round_, preset, rules):
+    dense, own = (
+        judging.measured(_measured(trial, each), rules)
+        for each in (trial.rounds[0], round_)
+    )
+    matches = judging.matches(dense, own, rules)
+    row = {
+        **_measured(trial, round_),
+        "effective_density": round_.effective_density,
+        "early_stop_censored": own.censored,
         "seconds": round_.seconds,
-        "winning": round_.round == trial.winner,
+        "candidate": round_.round == trial.candidate,
+        **{
+            f"matches_{name}": matched if round_.round else None
+            for name, matched in matches.items()
+        },
     }
     # These two columns are there whatever was compared.
     for name in dict.fromkeys([*_SAMPLED, *records.compared(preset)]):

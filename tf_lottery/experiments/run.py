@@ -15,6 +15,7 @@ from tf_lottery.experiments import presets
 from tf_lottery.experiments import progress as progress_lib
 from tf_lottery.experiments import report as report_lib
 from tf_lottery.experiments import trials
+from tf_lottery.verdicts import rules
 
 
 def run(preset, output_dir, progress=None, overwrite=False):
@@ -57,7 +58,8 @@ def run(preset, output_dir, progress=None, overwrite=False):
     >>> import tempfile
     >>> from tf_lottery import experiments
     >>> preset = experiments.preset(
-    ...     "lenet-digits", iterations=20, rounds=1, control_trials=0)
+    ...     "lenet-digits", iterations=20, rounds=1, trials=1,
+    ...     control_trials=0)
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     report = experiments.run(preset, directory)
     >>> [round(row["density"], 3) for row in report.rows()]
@@ -72,7 +74,9 @@ def run(preset, output_dir, progress=None, overwrite=False):
     _check_layers(preset, data)
     with directory.create(preset, overwrite):
         progress.begin(preset)
-        report = report_lib.Report(preset, [])
+        report = report_lib.Report(preset, [], rules.Rules.of(
+            preset.to_dict(), images=data.test_images, classes=data.classes
+        ))
         for number in range(preset.trials):
             bench = bench_lib.Bench(preset, data, number, progress)
             _run_trial(bench, directory, report)

@@ -41,6 +41,7 @@ class Streamed:
         self.classes = self._builder.info.features["label"].num_classes
         splits = self._builder.info.splits
         self.examples = splits[_SPLITS["train"]].num_examples
+        self.test_images = splits[_SPLITS["test"]].num_examples
 
     def batches(self, batch_size, steps, seed):
         """Returns a `StreamedBatches` of the training images."""

@@ -12,6 +12,7 @@ from tf_lottery import schedules
 from tf_lottery.experiments import compared_tickets
 from tf_lottery.experiments import histories
 from tf_lottery.experiments import records
+from tf_lottery.verdicts import rules
 
 
 class TrialRun:
@@ -30,7 +31,7 @@ class TrialRun:
         """Runs all rounds; returns a `records.Trial` without controls."""
         place = self.place
         self.imp = imp = self._pruning(place.path)
-        keep = KeepWinner(imp, place)
+        keep = KeepCandidate(imp, place)
         points = {
             schedules.Point(steps=step): (
                 place.variant(comparisons.of_point(step)).path
@@ -48,11 +49,11 @@ class TrialRun:
             ],
         )
         keep.finish(self.bench.model)
-        winner = imp.winning_ticket()
+        found = results.candidate(imp.results, imp.monitor)
         return records.Trial(
             self.bench.number,
             self._rounds(imp, logs),
-            None if winner is None else winner.round,
+            None if found is None else found.round,
         )
 
     def add_controls(self, trial, save):
@@ -62,11 +63,12 @@ class TrialRun:
             trial: `records.Trial` that `find_tickets` returned.
             save: Callable, called after each ticket.
         """
-        every = self.preset.control_every
-        for index, round_ in enumerate(trial.rounds[1:], start=1):
-            if index % every == 0 or index == trial.winner:
-                trial.rounds[index] = self._with_controls(round_)
-                save()
+        for index in rules.controlled_rounds(
+            {each.round: each.density for each in trial.rounds[1:]},
+            self.preset.test_densities, self.preset.control_every,
+        ):
+            trial.rounds[index] = self._with_controls(trial.rounds[index])
+            save()
         if len(trial.rounds) < 2:
             return
         for name, arguments in self._variants().items():
@@ -168,8 +170,8 @@ class TrialRun:
         return callbacks_lib.IterativeMagnitudePruning(**arguments | changes)
 
 
-class KeepWinner(keras.callbacks.Callback):
-    """Writes the winning ticket so far, and what it trained to.
+class KeepCandidate(keras.callbacks.Callback):
+    """Writes the candidate ticket so far, and what it trained to.
 
     Place it after `imp` in the list of callbacks.
 
@@ -193,19 +195,18 @@ class KeepWinner(keras.callbacks.Callback):
             self.finish(self.model)
 
     def finish(self, model):
-        """Writes the last round's ticket if it wins and is not there yet.
+        """Writes the last round's ticket if it is one and not there yet.
 
-        A later winner is a sparser one, so that only the last round can be
-        one that is not written.
+        A later candidate is a sparser one, so that only the last round can
+        be one that is not written.
 
         Args:
             model: `keras.Model` as that round has trained it.
         """
         found = self._imp.results
-        if not found or results.winner(found, self._imp.monitor) is not found[
-            -1
-        ]:
+        sparsest = results.candidate(found, self._imp.monitor)
+        if sparsest is None or sparsest is not found[-1]:
             return
-        ticket = self._imp.winning_ticket()
-        if self._place.winning_round() != ticket.round:
-            self._place.save_winning_ticket(ticket, model)
+        ticket = self._imp.candidate_ticket()
+        if self._place.candidate_round() != ticket.round:
+            self._place.save_candidate(ticket, model)

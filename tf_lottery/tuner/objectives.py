@@ -11,7 +11,7 @@ FORMS = {
     "latency": "accuracy",
 }
 _EXPECTED = (
-    "Expected: 'density', the smallest density of a winning ticket; "
+    "Expected: 'density', the smallest density of a candidate ticket; "
     "'accuracy@0.1', the monitored metric at a density of 0.1; 'bytes@0.97' "
     "or 'latency@0.97', those of the exported file where the metric is 0.97."
 )
@@ -53,10 +53,10 @@ class TicketObjective(keras_tuner.Objective):
 
         Returns:
             One of them; `None` if there is none yet. A later choice is of a
-            later round. Without a winning ticket it is the dense round.
+            later round. Without a candidate ticket it is the dense round.
         """
         if self.kind == "density":
-            return results_lib.winner(rounds, self.monitor) or rounds[0]
+            return results_lib.candidate(rounds, self.monitor) or rounds[0]
         if self.kind == "accuracy":
             # A density such as 0.8 ** 2 may miss its bound by one weight.
             limit = self.bound * (1 + 1e-3)
@@ -97,7 +97,7 @@ def get(identifier, monitor="val_accuracy", mode="auto"):
     """Returns an objective.
 
     Args:
-        identifier: `"density"`, the smallest density of a winning ticket (1
+        identifier: `"density"`, the smallest density of a candidate ticket (1
             where there is none); `"accuracy@0.1"`, the monitored metric of
             the first round at or below that density; `"bytes@0.97"` or
             `"latency@0.97"`, the bytes or milliseconds of the exported file

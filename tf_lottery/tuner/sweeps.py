@@ -142,7 +142,7 @@ def default_space(preset):
     >>> from tf_lottery import experiments
     >>> from tf_lottery.tuner import sweeps
     >>> sweeps.default_space(experiments.preset("lenet-digits"))["rewind_to"]
-    [0, '60it']
+    [0, '120it']
     """
     epochs, every = preset.epochs_per_round, preset.evaluate_every
     later = f"{max(1, round(epochs / 10)) * every}it"

@@ -92,7 +92,7 @@ def _add_arguments(parser, options):
     parser.add_argument(
         "--rounds", type=readers.integers, metavar="ROUNDS",
         help="rounds to look at, such as 3,7,9 (default: all; for kinds that "
-        "are slow, the winning tickets' and the paper's)",
+        "are slow, the candidate tickets' and the paper's)",
     )
     for name in options:
         read, metavar, help = _OPTIONS[name]

@@ -95,6 +95,7 @@ def _rate(text):
 
 _BY_NAME = {
     "drops": readers.points,
+    "test_densities": readers.points,
     "also_rewind_to": readers.points,
     "budget": readers.duration,
 }

@@ -10,7 +10,7 @@ from tf_lottery.commands.parsers import shared
 # What of a preset a search has no use for: it trains tickets alone.
 UNUSED = {
     "trials", "compare", "control_trials", "control_every", "also_rewind_to",
-    "budget", "save_freq",
+    "budget", "save_freq", "test_densities", "margin",
 }
 
 
@@ -41,8 +41,8 @@ def _add_search(parser):
     shared.add_name(parser, "--tuner", "tuner", names.TUNERS, "random")
     parser.add_argument(
         "--objective", default="density", metavar="NAME",
-        help="'density', the smallest of a winning ticket; 'accuracy@0.1', at "
-        "that density; 'bytes@0.97' or 'latency@0.97', of the exported file "
+        help="'density', the smallest of a candidate ticket; 'accuracy@0.1', "
+        "at that density; 'bytes@0.97' or 'latency@0.97', of the exported file "
         "with that accuracy",
     )
     parser.add_argument(

@@ -10,6 +10,7 @@ from tf_lottery.analysis.curves import TICKETS
 from tf_lottery.analysis.curves import by_control
 from tf_lottery.analysis.curves import chart
 from tf_lottery.analysis.curves import column
+from tf_lottery.analysis.curves import measured
 from tf_lottery.analysis.curves import of_runs
 from tf_lottery.experiments.analyses import kind as kind_lib
 
@@ -70,7 +71,8 @@ def _table(run, found, metrics):
         for metric in ("test_accuracy", "early_stop_step")
         if metric in found[name]
     ]
-    return bands.table(run.rows + by_control(run.controls), columns)
+    rows = measured(run.rows) + by_control(measured(run.controls))
+    return bands.table(rows, columns)
 
 
 KIND = kind_lib.Kind(

@@ -77,7 +77,8 @@ def analyze(
     >>> import tempfile
     >>> from tf_lottery import experiments
     >>> preset = experiments.preset(
-    ...     "lenet-digits", iterations=20, rounds=1, control_trials=0)
+    ...     "lenet-digits", iterations=20, rounds=1, trials=1,
+    ...     control_trials=0)
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     _ = experiments.run(preset, directory)
     ...     found, paths = experiments.analyze("movement", directory)

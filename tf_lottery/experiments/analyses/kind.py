@@ -56,6 +56,6 @@ def protocol_notes(session):
         for trial, found in subject.results.items() for result in found
     ]
     run = run_files.Run(
-        subject.path, subject.preset.to_dict(), rows, [], "", {}, {}
+        subject.path, subject.preset.to_config(), rows, [], {}, {}, {}
     )
     return caveats.of_protocol(run, subject.published)

@@ -132,8 +132,8 @@ def _compared(published, rows):
 
 
 def default_rounds(subject):
-    """The round of the paper's density and the winning tickets'."""
-    found = set(subject.winners)
+    """The round of the paper's density and the candidate tickets'."""
+    found = set(subject.candidates)
     density = subject.published.get("stability", {}).get("density")
     results = max(subject.results.values(), key=len)
     if density:

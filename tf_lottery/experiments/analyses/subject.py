@@ -10,7 +10,6 @@ from tf_lottery import comparisons
 from tf_lottery import files
 from tf_lottery import run_directory
 from tf_lottery import ticket as ticket_lib
-from tf_lottery.analysis import published as published_lib
 from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.experiments import feeds
 from tf_lottery.experiments import outputs
@@ -20,7 +19,8 @@ from tf_lottery.experiments import streaming
 # What may change while the trainings of a ticket stay the same.
 _NO_PROTOCOL = (
     "summary", "rounds", "trials", "compare", "control_trials",
-    "control_every", "save_freq", "budget", "shortened",
+    "control_every", "save_freq", "budget", "shortened", "test_densities",
+    "margin",
 )
 
 
@@ -46,7 +46,8 @@ class Subject:
     >>> from tf_lottery import experiments
     >>> from tf_lottery.experiments.analyses import subject as subject_lib
     >>> preset = experiments.preset(
-    ...     "lenet-digits", iterations=20, rounds=1, control_trials=0)
+    ...     "lenet-digits", iterations=20, rounds=1, trials=1,
+    ...     control_trials=0)
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     _ = experiments.run(preset, directory)
     ...     subject = subject_lib.Subject(directory)
@@ -78,15 +79,15 @@ class Subject:
         return list(range(max(map(len, self.results.values()))))
 
     @property
-    def winners(self):
-        """List of the rounds of winning tickets, as they are in files."""
-        found = (self._place(n).winning_round() for n in self.results)
+    def candidates(self):
+        """List of the rounds of candidate tickets, as they are in files."""
+        found = (self._place(n).candidate_round() for n in self.results)
         return sorted({number for number in found if number is not None})
 
     @property
     def published(self):
         """Dict, what the paper reports of the preset, or `{}`."""
-        return published_lib.PUBLISHED.get(self.preset.name, {})
+        return self.preset.published
 
     @property
     def data(self):

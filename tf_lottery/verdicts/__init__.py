@@ -1,0 +1,1 @@
+"""Verdicts: whether a ticket wins, over trials, and in which words."""

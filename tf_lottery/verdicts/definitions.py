@@ -1,0 +1,99 @@
+"""Definitions: what it means that one ticket matches one dense training."""
+
+import dataclasses
+
+ONE_TRIAL = "not tested: one trial"
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What one training came to, as far as the definitions look at it.
+
+    Attributes:
+        accuracy: Float, the metric at the end; larger is better.
+        steps: Integer, the training step at the end.
+        early_stop_accuracy: Float, the metric at early stop, or `None`.
+        early_stop_step: Integer, the step of the smallest validation loss
+            among the evaluations, or `None` if there was no validation.
+    """
+
+    accuracy: float
+    steps: int
+    early_stop_accuracy: float | None = None
+    early_stop_step: int | None = None
+
+    @property
+    def censored(self) -> bool:
+        """Boolean, whether the early stop was not measured.
+
+        Where the smallest loss is the last one, it might have fallen further:
+        the early stop is at this step or later.
+        """
+        return (
+            self.early_stop_step is None
+            or self.early_stop_accuracy is None
+            or self.early_stop_step >= self.steps
+        )
+
+
+def final(dense: Measured, ticket: Measured, margin: float = 0.0) -> bool:
+    """Whether a ticket's metric at the end is no lower than dense's.
+
+    Args:
+        dense: `Measured`, the dense network.
+        ticket: `Measured`, the ticket.
+        margin: Float, by how much it may be lower. Defaults to 0.
+
+    Example:
+
+    >>> final(Measured(0.98, 600), Measured(0.98, 600))
+    True
+    """
+    return bool(
+        ticket.accuracy >= dense.accuracy - margin
+        and ticket.steps <= dense.steps
+    )
+
+
+def early_stop(
+    dense: Measured,
+    ticket: Measured,
+    margin: float = 0.0,
+    interval: int = 0,
+) -> bool | None:
+    """Whether a ticket wins as the lottery ticket paper defines it.
+
+    Its early stop is no later than the dense network's, and its metric there
+    no lower. A ticket whose early stop was not measured does not win; against
+    a dense network whose early stop was not measured, nothing is known.
+    Reference: Frankle and Carbin 2019, sections 1 and 2,
+    https://arxiv.org/abs/1803.03635.
+
+    Args:
+        dense: `Measured`, the dense network.
+        ticket: `Measured`, the ticket.
+        margin: Float, by how much the metric may be lower. Defaults to 0.
+        interval: Integer, by how many steps the early stop may be later.
+            Defaults to 0.
+
+    Returns:
+        Boolean, or `None` where it is not known.
+
+    Example:
+
+    >>> early_stop(
+    ...     Measured(0.98, 600, 0.97, 540), Measured(0.98, 600, 0.98, 560))
+    False
+    >>> early_stop(
+    ...     Measured(0.98, 600, 0.97, 540), Measured(0.98, 600, 0.98, 560),
+    ...     interval=20)
+    True
+    """
+    if dense.censored:
+        return None
+    if ticket.censored:
+        return False
+    return bool(
+        ticket.early_stop_step <= dense.early_stop_step + interval
+        and ticket.early_stop_accuracy >= dense.early_stop_accuracy - margin
+    )

@@ -1,0 +1,321 @@
+"""Judging: the verdict on the tickets of a run, over its trials."""
+
+import collections
+import dataclasses
+import statistics
+
+import numpy as np
+
+from tf_lottery.verdicts import definitions
+from tf_lottery.verdicts import rules as rules_lib
+from tf_lottery.verdicts import significance
+from tf_lottery.verdicts.rules import Rules
+
+SHOWN, NOT_SHOWN = "shown", "not shown"
+CHANCE = "not tested: the dense network is at chance level"
+_STOPPED = "not tested: a denser ticket was not shown"
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """The verdict on a density by one definition.
+
+    Attributes:
+        status: String: `"shown"`, `"not shown"`, or `"not tested: ..."`.
+        accuracy: `significance.Test` of ticket less dense, or `None`.
+        steps: That of dense less ticket's early stop, or `None` where the
+            definition has no early stop, or it was not measured.
+    """
+
+    status: str
+    accuracy: significance.Test | None = None
+    steps: significance.Test | None = None
+
+    @property
+    def p(self) -> float:
+        """Float, the larger p-value: both have to be shown."""
+        found = [each.p for each in (self.accuracy, self.steps) if each]
+        return max(found, default=1.0)
+
+    @property
+    def passed(self) -> bool:
+        """Boolean, whether both are shown at 5 %."""
+        return self.p <= significance.LEVEL
+
+
+@dataclasses.dataclass(frozen=True)
+class RoundVerdict:
+    """What the trials say of one round.
+
+    Attributes:
+        round: Integer.
+        density: Float, the mean over trials.
+        trials: Integer, how many trained it.
+        tested: Boolean, whether its density was chosen before the run; what
+            is said of other rounds describes.
+        censored: Integer, in how many trials an early stop, the ticket's or
+            the dense network's, was not measured.
+        matches: Dict from `"early_stop"`, `"final"` and `"within_margins"` to
+            the number of trials that meet the definition.
+        early_stop: `Result` by the paper's definition, within the margins.
+        final: `Result` by the metric at the end, within the margin.
+        controls: Dict from the name of a control to a `Result`: whether the
+            ticket is above it.
+    """
+
+    round: int
+    density: float
+    trials: int
+    tested: bool
+    censored: int
+    matches: dict
+    early_stop: Result
+    final: Result
+    controls: dict
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """The verdict on a run.
+
+    Attributes:
+        rules: `Rules`.
+        trials: Integer.
+        dense: Float, the mean test accuracy of the dense network, or `None`.
+        rounds: List of `RoundVerdict`, from dense to sparse.
+        refused: String, why nothing is tested, or `""`.
+    """
+
+    rules: Rules
+    trials: int
+    dense: float | None
+    rounds: list
+    refused: str = ""
+
+    @property
+    def tested(self) -> list:
+        """List of `RoundVerdict`, those of the densities of the rules."""
+        return [each for each in self.rounds if each.tested]
+
+    def power(self, trials: int) -> float | None:
+        """Returns how likely trials show a ticket equal to the dense network.
+
+        It takes the spreads at the first density, and accuracy and early
+        stop as independent of each other.
+
+        Args:
+            trials: Integer, at least 2.
+
+        Returns:
+            Float, or `None` where the spreads or the images are not known.
+        """
+        first = next(iter(self.tested), None)
+        if first is None or self.refused:
+            return None
+        accuracy = first.early_stop.accuracy or first.final.accuracy
+        likely = significance.power(
+            trials, accuracy.spread, self.rules.margin, accuracy.images_sd
+        )
+        steps = first.early_stop.steps
+        if steps is None:
+            return likely
+        return likely * significance.power(
+            trials, steps.spread, self.rules.interval
+        )
+
+
+def measured(row: dict, rules: Rules) -> definitions.Measured:
+    """Returns what a row of results says for the definitions.
+
+    Args:
+        row: Dict, a row of `results.csv` or `controls.csv`.
+        rules: `Rules`.
+    """
+    return definitions.Measured(
+        row["test_accuracy"],
+        rules.steps or row.get("steps", 0),
+        row.get("early_stop_test_accuracy"),
+        row.get("early_stop_step"),
+    )
+
+
+def matches(dense, ticket, rules: Rules) -> dict:
+    """Returns whether a ticket meets each definition in one trial.
+
+    Args:
+        dense: `definitions.Measured`.
+        ticket: `definitions.Measured`.
+        rules: `Rules`.
+    """
+    return {
+        "early_stop": definitions.early_stop(dense, ticket),
+        "final": definitions.final(dense, ticket),
+        "within_margins": definitions.early_stop(
+            dense, ticket, rules.margin, rules.interval
+        ),
+    }
+
+
+def judge(rows, controls, rules: Rules) -> Judgement:
+    """Returns the verdict on a run.
+
+    Trials are the unit. The tickets nearest to the densities of the rules are
+    tested from dense to sparse, each at 5 %, and no further than the first
+    that is not shown, so that the whole sequence errs in at most 5 % of runs.
+    Against a control they are tested from sparse to dense in the same way.
+
+    Args:
+        rows: List of dicts, see `results.csv`.
+        controls: List of dicts, see `controls.csv`.
+        rules: `Rules`.
+    """
+    by_trial = collections.defaultdict(dict)
+    for row in rows:
+        if row.get("test_accuracy") is not None:
+            by_trial[row["trial"]][row["round"]] = row
+    trials = [found for found in by_trial.values() if 0 in found]
+    if not trials:
+        return Judgement(rules, len({row["trial"] for row in rows}), None, [])
+    dense = statistics.fmean(found[0]["test_accuracy"] for found in trials)
+    densities = {
+        number: statistics.fmean(
+            found[number]["density"] for found in trials if number in found
+        )
+        for number in sorted({n for found in trials for n in found} - {0})
+    }
+    tested = rules_lib.tested_rounds(densities, rules.densities)
+    judged = [
+        _round(number, density, trials, controls, rules, number in tested)
+        for number, density in densities.items()
+    ]
+    refused = _refused(len(trials), dense, rules)
+    judged = _sequence(judged, "early_stop", refused)
+    judged = _sequence(judged, "final", refused)
+    return Judgement(
+        rules, len(trials), dense, _above(judged, refused), refused
+    )
+
+
+def _round(number, density, trials, controls, rules, tested):
+    pairs = [
+        (measured(found[0], rules), measured(found[number], rules))
+        for found in trials if number in found
+    ]
+    missing = len(trials) - len(pairs)
+    censored = sum(d.censored or t.censored for d, t in pairs)
+    found = [matches(dense, ticket, rules) for dense, ticket in pairs]
+    margins = (rules.margin, rules.interval) if tested else (None, None)
+    final = Result(
+        f"not tested: round missing in {missing} of {len(trials)} trials"
+        if missing else "",
+        _difference(
+            [(t.accuracy, d.accuracy) for d, t in pairs], rules, margins[0]
+        ),
+    )
+    return RoundVerdict(
+        number, density, len(pairs), tested, censored,
+        {name: sum(m[name] is True for m in found) for name in found[0]},
+        _early_stop(pairs, censored, final, rules, margins),
+        final,
+        _controls(number, trials, controls, rules) if tested else {},
+    )
+
+
+def _early_stop(pairs, censored, final, rules, margins):
+    if censored:
+        return Result(
+            "not tested: early stop not measured in "
+            f"{censored} of {len(pairs)} trials"
+        )
+    return Result(
+        final.status,
+        _difference(
+            [(t.early_stop_accuracy, d.early_stop_accuracy)
+             for d, t in pairs], rules, margins[0],
+        ),
+        significance.test(
+            [d.early_stop_step - t.early_stop_step for d, t in pairs],
+            margins[1],
+        ),
+    )
+
+
+def _difference(pairs, rules, margin):
+    """Tests how far the first of each pair is above the second."""
+    above, below = np.asarray(pairs, "float64").T
+    error = rules.images and significance.images_sd(
+        below.mean(), above.mean(), rules.images
+    )
+    return significance.test(above - below, margin, error or 0)
+
+
+def _controls(number, trials, controls, rules):
+    """Compares with the mean of a control's seeds in each trial."""
+    tickets = {
+        found[number]["trial"]: found[number]["test_accuracy"]
+        for found in trials if number in found
+    }
+    seeds = collections.defaultdict(lambda: collections.defaultdict(list))
+    for row in controls:
+        if row["round"] == number and row["trial"] in tickets:
+            seeds[row["control"]][row["trial"]].append(row["test_accuracy"])
+    return {
+        name: Result(
+            "" if len(found) == len(trials) else
+            f"not tested: trained in {len(found)} of {len(trials)} trials",
+            _difference(
+                [(tickets[trial], statistics.fmean(values))
+                 for trial, values in found.items()], rules, 0.0,
+            ),
+        )
+        for name, found in seeds.items()
+    }
+
+
+def _refused(trials, dense, rules):
+    """Why nothing can be tested, or an empty string."""
+    if trials == 1:
+        return definitions.ONE_TRIAL
+    if rules.images is None:
+        return "not tested: the number of test images is not known"
+    chance = 1 / rules.classes if rules.classes else 0.0
+    error = significance.images_sd(chance, 1.0, rules.images)
+    if rules.classes and dense <= chance + 2 * error:
+        return CHANCE
+    return ""
+
+
+def _sequence(rounds, definition, refused):
+    """Fills in a definition's verdicts, up to the first that fails."""
+    stopped = refused
+    for index, each in enumerate(rounds):
+        result = getattr(each, definition)
+        if not each.tested:
+            status = "not tested: its density was not chosen"
+        else:
+            status = stopped or result.status or _status(result)
+            if status != SHOWN:
+                stopped = stopped or _STOPPED
+        result = dataclasses.replace(result, status=status)
+        rounds[index] = dataclasses.replace(each, **{definition: result})
+    return rounds
+
+
+def _above(rounds, refused):
+    """Fills in the verdicts against controls, from sparse to dense."""
+    stopped = collections.defaultdict(lambda: refused)
+    for index in reversed(range(len(rounds))):
+        found = {}
+        for name, result in rounds[index].controls.items():
+            status = stopped[name] or result.status or _status(result)
+            if status != SHOWN:
+                stopped[name] = stopped[name] or (
+                    "not tested: not shown at a smaller density"
+                )
+            found[name] = dataclasses.replace(result, status=status)
+        rounds[index] = dataclasses.replace(rounds[index], controls=found)
+    return rounds
+
+
+def _status(result):
+    return SHOWN if result.passed else NOT_SHOWN

@@ -1,0 +1,80 @@
+"""Rules: what a verdict is measured by, fixed before a run."""
+
+import dataclasses
+
+DENSITIES = (0.513, 0.211, 0.135, 0.036)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """What is fixed before a run.
+
+    Attributes:
+        steps: Integer, the training step at the end of a round.
+        interval: Integer, the steps between two evaluations; an early stop
+            that is later by as many counts as no later.
+        margin: Float, by how much an accuracy may be lower.
+        densities: Tuple of at most four floats, where tickets are tested.
+        images: Integer, the number of test images, or `None`.
+        classes: Integer, the number of classes, or `None`.
+    """
+
+    steps: int | None
+    interval: int
+    margin: float = 0.005
+    densities: tuple = DENSITIES
+    images: int | None = None
+    classes: int | None = None
+
+    @classmethod
+    def of(cls, config: dict, **known) -> "Rules":
+        """Makes the rules of a preset's values, or of a callback's.
+
+        Args:
+            config: Dict, see `Preset.to_dict`.
+            **known: `images` and `classes`.
+        """
+        return cls(
+            config.get("iterations"),
+            config.get("evaluate_every", 0),
+            config.get("margin", cls.margin),
+            tuple(config.get("test_densities", DENSITIES)),
+            **known,
+        )
+
+
+def tested_rounds(densities, wanted) -> list:
+    """Returns the rounds nearest to densities, each once.
+
+    Args:
+        densities: Dict from round to density, without round 0.
+        wanted: Sequence of floats.
+
+    Example:
+
+    >>> tested_rounds({1: 0.8, 2: 0.64, 3: 0.51}, (0.513, 0.211))
+    [3]
+    """
+    return sorted({
+        min(densities, key=lambda number: abs(densities[number] - density))
+        for density in wanted if densities
+    })
+
+
+def controlled_rounds(densities, wanted, every: int) -> list:
+    """Returns the rounds whose tickets have controls.
+
+    Args:
+        densities: Dict from round to density, without round 0.
+        wanted: Sequence of floats, the densities that are tested.
+        every: Integer, every n-th round besides; 0 for none.
+
+    Example:
+
+    >>> controlled_rounds({1: 0.8, 2: 0.64, 3: 0.51, 4: 0.41}, (0.513,), 2)
+    [2, 3, 4]
+    """
+    return sorted({
+        *tested_rounds(densities, wanted),
+        *(number for number in densities if every and number % every == 0),
+    })

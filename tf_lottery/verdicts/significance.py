@@ -1,0 +1,258 @@
+"""Significance: one-sided tests of differences over paired trials."""
+
+import dataclasses
+
+import numpy as np
+import scipy
+
+LEVEL = 0.05
+# Fewer trials are a pilot.
+PILOT = 5
+POWER = 0.8
+_MOST = 200
+# Metrics are float32: equal differences may differ in the seventh digit.
+_EQUAL = 1e-6
+# Up to 14 trials all flips of signs are gone through.
+_RESAMPLES = 1 << 14
+_LEAST = 1e-15
+
+
+@dataclasses.dataclass(frozen=True)
+class Test:
+    """What trials say of a difference.
+
+    Attributes:
+        mean: Float, the mean difference.
+        spread: Float, the standard deviation of the differences (n - 1); 0
+            for one trial.
+        images_sd: Float, the bound of the sampling error of the test images.
+        low: Float, the lower end of the 90 % t-interval, which is what a
+            one-sided test at 5 % looks at; `None` for one trial.
+        high: Float, its upper end, or `None`.
+        effect: Float, the mean in standard deviations of the differences, or
+            `None` where they have none.
+        p: Float, one-sided: how likely such a difference is where the true
+            one is not above minus the margin; `None` where nothing is tested.
+        method: String, `"t-test"` or `"sign flips"`; `""` without a test.
+    """
+
+    __test__ = False
+
+    mean: float
+    spread: float
+    images_sd: float
+    low: float | None
+    high: float | None
+    effect: float | None
+    p: float | None
+    method: str
+
+
+def test(
+    differences, margin: float | None = 0.0, images_sd: float = 0.0
+) -> Test:
+    """Tests whether paired differences lie above minus a margin.
+
+    With margin 0 it is a test of superiority, otherwise of non-inferiority.
+    Below five trials it is a t-test, which takes the differences as normally
+    distributed; from five on the signs are flipped, exactly up to 14 trials,
+    which takes them as symmetric. In either case the mean and the margin
+    must exceed the root of the summed squares of two critical values, that
+    of the t-test and 1.645 times the sampling error of the images: the mean
+    has both errors, and of the latter the trials show nothing.
+
+    Args:
+        differences: Sequence of floats, one for each trial.
+        margin: Float; `None` describes and tests nothing. Defaults to 0.
+        images_sd: Float, see `images_sd`. Defaults to 0, no sampling.
+
+    Returns:
+        `Test`.
+
+    Example:
+
+    >>> found = test([0.001, -0.001, 0.003, 0.002, 0.0], margin=0.005)
+    >>> found.p, found.method
+    (0.03125, 'sign flips')
+    """
+    values = np.asarray(differences, "float64")
+    mean, spread = values.mean(), float(_spread(values[None])[0])
+    p, method = None, ""
+    if margin is not None:
+        p = float(p_values(values[None], margin, images_sd)[0])
+        method = "sign flips" if _flips(values[None])[0] else "t-test"
+    reach = None
+    if len(values) > 1:
+        reach = scipy.stats.t.isf(LEVEL, len(values) - 1) * (
+            spread / len(values) ** 0.5
+        )
+    return Test(
+        float(mean),
+        spread,
+        float(images_sd),
+        None if reach is None else float(mean - reach),
+        None if reach is None else float(mean + reach),
+        float(mean / spread) if spread else None,
+        p,
+        method,
+    )
+
+
+def p_values(differences, margin: float = 0.0, images_sd=0.0):
+    """Returns the p-values of many tests at once.
+
+    Args:
+        differences: Array of shape `(tests, trials)`.
+        margin: Float. Defaults to 0.
+        images_sd: Float or array of shape `(tests,)`. Defaults to 0.
+
+    Returns:
+        Array of shape `(tests,)`; of 1 where there is one trial.
+    """
+    if np.shape(differences)[1] < 2:
+        return np.ones(len(differences))
+    shifted = np.asarray(differences, "float64") + margin
+    # Differences of just the margin are no evidence, however they round.
+    shifted[np.abs(shifted) <= _EQUAL] = 0.0
+    p = _joint(shifted, np.broadcast_to(images_sd, shifted.shape[:1]))
+    flipped = _flips(shifted)
+    if flipped.any():
+        p[flipped] = np.maximum(p[flipped], scipy.stats.permutation_test(
+            (shifted[flipped],), np.mean, permutation_type="samples",
+            vectorized=True, axis=-1, alternative="greater",
+            n_resamples=_RESAMPLES, rng=np.random.default_rng(0),
+        ).pvalue)
+    return p
+
+
+def images_sd(dense, ticket, images: int):
+    """Returns a bound of the sampling error of a difference of accuracies.
+
+    All trials may share the test images, so that this error does not shrink
+    with their number. That both are measured on the same images makes the
+    true error smaller, by how much is not known here.
+
+    Args:
+        dense: Float or array, an accuracy.
+        ticket: Float or array, the other one.
+        images: Integer, the number of test images.
+
+    Example:
+
+    >>> float(round(100 * images_sd(0.98, 0.98, 10_000), 2))
+    0.2
+    """
+    return np.sqrt((dense * (1 - dense) + ticket * (1 - ticket)) / images)
+
+
+def chance(difference: float, margin: float, images_sd: float) -> float:
+    """Returns the p-value of one difference by the test images alone.
+
+    Args:
+        difference: Float.
+        margin: Float.
+        images_sd: Float, see `images_sd`.
+    """
+    return float(scipy.stats.norm.sf((difference + margin) / images_sd))
+
+
+def power(
+    trials: int, spread: float, margin: float, images_sd: float = 0.0
+) -> float:
+    """Returns how likely a test passes where the true difference is 0.
+
+    Both parts of the test have to pass: the differences over trials, at the
+    level that flips of signs attain, and both critical values together.
+
+    Args:
+        trials: Integer, at least 2.
+        spread: Float, the standard deviation of the differences.
+        margin: Float.
+        images_sd: Float, see `images_sd`. Defaults to 0.
+
+    Example:
+
+    >>> round(power(3, 0.002 * 2 ** 0.5, 0.005), 1)
+    0.6
+    """
+    if trials < PILOT:
+        if spread <= _EQUAL:
+            return 0.0
+        return _power_at(LEVEL, trials, spread, margin, images_sd)
+    attained = np.floor(LEVEL * 2**trials) / 2**trials
+    return min(
+        _power_at(attained, trials, spread, margin, 0.0),
+        _power_at(LEVEL, trials, spread, margin, images_sd),
+    )
+
+
+def trials_needed(likely) -> int | None:
+    """Returns the number of trials that show an equal ticket in 4 of 5 cases.
+
+    Args:
+        likely: Callable from a number of trials to the power.
+
+    Returns:
+        Integer, at least 5; `None` if 200 trials would not do.
+    """
+    return next(
+        (n for n in range(PILOT, _MOST + 1) if likely(n) >= POWER), None
+    )
+
+
+def images_needed(dense: float, margin: float) -> int:
+    """Returns from how many test images on a margin can be shown at all.
+
+    Example:
+
+    >>> images_needed(0.98, 0.005)
+    4243
+    """
+    variance = 2 * dense * (1 - dense)
+    return int(np.ceil(variance * (scipy.stats.norm.isf(LEVEL) / margin) ** 2))
+
+
+def _power_at(level, trials, spread, margin, images_sd):
+    """The power of the joint test, over what variance may be found."""
+    freedom = trials - 1
+    quantiles = (np.arange(200) + 0.5) / 200
+    error = max(spread, _EQUAL) / trials**0.5
+    found = error**2 * scipy.stats.chi2.ppf(quantiles, freedom) / freedom
+    reach = np.sqrt(
+        found * scipy.stats.t.isf(level, freedom) ** 2
+        + (images_sd * scipy.stats.norm.isf(LEVEL)) ** 2
+    )
+    return float(scipy.stats.norm.sf((reach - margin) / error).mean())
+
+
+def _joint(shifted, images):
+    """The p-value at which both critical values add up to the mean."""
+    # `import tf_lottery` need not wait for it.
+    from scipy.optimize import elementwise
+
+    mean, freedom = shifted.mean(1), shifted.shape[1] - 1
+    found = elementwise.find_root(
+        lambda p, trials, images, mean: (
+            trials * scipy.stats.t.isf(p, freedom) ** 2
+            + images * scipy.stats.norm.isf(p) ** 2 - mean**2
+        ),
+        (_LEAST, 0.5),
+        args=(_spread(shifted) ** 2 / (freedom + 1), images**2, mean),
+    )
+    p = np.where(found.success, found.x, _LEAST)
+    return np.where(mean > 0, p, 1 - p)
+
+
+def _spread(values):
+    if values.shape[1] < 2:
+        return np.zeros(len(values))
+    return np.where(_equal(values), 0.0, values.std(1, ddof=1))
+
+
+def _equal(values):
+    return np.ptp(values, 1) <= _EQUAL
+
+
+def _flips(values):
+    """Whether the signs are flipped: no t-test without any spread."""
+    return _equal(values) | (values.shape[1] >= PILOT)
