@@ -51,9 +51,13 @@ def main():
         preset, run = subject.preset, run_files.read(subject.path)
     curves = of_runs([run])
     compared = claims.compare(preset.published, curves)
+    # Where no early stop was measured, there is nothing to draw of it.
+    shown = [
+        name for name in COLUMNS
+        if any(name in metrics for metrics in curves.values())
+    ]
     tables = [
-        curves_lib.table(curves, name, title)
-        for name, title in COLUMNS.items()
+        curves_lib.table(curves, name, COLUMNS[name]) for name in shown
     ]
     if compared:
         tables.insert(0, claimed(compared))
@@ -66,7 +70,7 @@ def main():
             for line in caveats.of_run(run, curves, preset.published)
         )]),
         tables,
-        {name: chart([run], name) for name in COLUMNS},
+        {name: chart([run], name) for name in shown},
         runs.protocol(preset) | {
             "trials": len(run.trials), "versions in the run": ", ".join(
                 f"{name} {version}" for name, version in run.versions.items()

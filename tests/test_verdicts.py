@@ -368,6 +368,12 @@ def test_a_run_that_has_just_begun(rows):
     assert words.lines(found) == []
 
 
+def test_a_run_without_densities_to_test():
+    found = judging.judge(*run(3), Rules(600, 20, densities=(), images=447))
+    assert "no density was chosen" in words.sentence(found)
+    assert len(found.rounds) == 15 and found.power(5) is None
+
+
 def test_the_dict_is_plain_and_the_table_has_every_round():
     for trials in (1, 3, 5):
         found = judging.judge(*run(trials), RULES)

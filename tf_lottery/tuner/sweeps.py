@@ -16,7 +16,7 @@ TUNABLE = (
     "rate", "rounds", "rewind_to", "criterion", "pattern", "learning_rate",
     "seed",
 )
-# Rounds after one that has lost so much find no winning ticket any more.
+# Rounds after one that has lost so much find no candidate ticket any more.
 _HOPELESS = 0.05
 
 

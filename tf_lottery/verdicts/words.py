@@ -28,7 +28,10 @@ def sentence(judgement: judging.Judgement) -> str:
             f"{significance.PILOT} trials."
         )
     if not tested:
-        return "Not tested: no round of pruning was finished."
+        return "Not tested: " + (
+            "no density was chosen before the run." if judgement.rounds
+            else "no round of pruning was finished."
+        )
     return (
         f"{judgement.trials} trials{_pilot(judgement)} on {counted}: "
         f"{_said(judgement)}."
