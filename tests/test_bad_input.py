@@ -570,7 +570,7 @@ LEGITIMATE = {
         "custom_objects export input_shape provenance shortened signatures"
     ),
     "empty string": (
-        "exclude experiments.Preset.budget include keys"
+        "exclude experiments.Preset.budget include keys verdict"
     ),
     "fraction": (
         "alpha beta damp dpi epsilon epsilons "
@@ -587,7 +587,7 @@ LEGITIMATE = {
     ),
     "list": (
         "also_rewind_to compare drops exclude include input_shape keys "
-        "masks.Layout.inputs outputs quantiles shape tickets"
+        "masks.Layout.inputs outputs quantiles shape test_densities tickets"
     ),
     "list of none": (
         "input_shape"
@@ -609,7 +609,7 @@ LEGITIMATE = {
     ),
     "null character": (
         "dataset exclude include keys "
-        "monitor pattern summary"
+        "monitor pattern summary verdict"
     ),
     "true": (
         "masks_from_zeros "
@@ -620,7 +620,7 @@ LEGITIMATE = {
     "unknown name": (
         "analysis.report.out "
         "dataset directory exclude include keys "
-        "log_dir monitor output_dir path pattern summary"
+        "log_dir monitor output_dir path pattern summary verdict"
     ),
     "wrong shape": (
         "compare_on data recalibrate representative_data "
@@ -628,7 +628,8 @@ LEGITIMATE = {
         "summary.inputs"
     ),
     "zero": (
-        "begin_step control_trials drop_by end_step epsilon epsilons "
+        "begin_step control_every control_trials drop_by end_step epsilon "
+        "epsilons margin "
         "export.tflite.seconds final_sparsity histogram_freq image_freq "
         "initial_sparsity momentum ratio rewind_to round "
         "schedules.Point.epochs seed sparsity split_seed step steps "

@@ -62,6 +62,7 @@ class Ticket:
         checks.mapping("metrics", self.metrics, "name to number")
         checks.mapping("provenance", self.provenance, "name to value")
         checks.text("pattern", self.pattern)
+        checks.kind("verdict", self.verdict, str, "a string")
         masks_lib.count(self.masks)
         for key, mask in self.masks.items():
             weight = self.snapshot.weights.get(key)
