@@ -4,7 +4,7 @@ import inspect
 import math
 import numbers
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 
 # Keras counts steps, and everything else, in 64 bits.
 _MOST = 2**63 - 1
@@ -112,8 +112,11 @@ def names(name, value):
 
 
 def shape(name, value):
-    """Refuses anything but a tuple or list of integers of at least 0."""
-    if not isinstance(value, (tuple, list)):
+    """Refuses anything but integers of at least 0, as in a tuple."""
+    # A `tf.TensorShape` is neither tuple nor list.
+    if not isinstance(value, Iterable) or isinstance(
+        value, (str, bytes, Mapping, Set)
+    ):
         refuse(name, value, "a shape, a tuple of integers")
     for size in value:
         whole(name, size, 0)
