@@ -14,6 +14,7 @@ import re
 import keras
 
 from tf_lottery import checks
+from tf_lottery import docs
 from tf_lottery import reasons
 from tf_lottery import schedules
 
@@ -92,6 +93,7 @@ def layers(model):
     return found
 
 
+@docs.filled
 def inspect(model, exclude=(), include=()):
     """Returns every weight of a model and whether it can be pruned.
 
@@ -102,11 +104,7 @@ def inspect(model, exclude=(), include=()):
 
     Args:
         model: A built `keras.Model`.
-        exclude: Layer names or patterns (`"logits"`, `"block*/conv"`) that
-            are left alone; `"@first"` and `"@last"` mean the first and the
-            last layer that can be pruned. Defaults to none.
-        include: Layer names or patterns of embeddings and depthwise kernels
-            to prune, which are left alone otherwise. Defaults to none.
+        {{layers}}
 
     Returns:
         List of `Weight`, in the order of the model's layers.
@@ -138,13 +136,13 @@ def inspect(model, exclude=(), include=()):
     return [_exclude(weight, excluded.get(weight.key)) for weight in found]
 
 
+@docs.filled
 def prunable(model, exclude=(), include=()):
     """Returns the prunable variables of a model by weight key.
 
     Args:
         model: A built `keras.Model`.
-        exclude: See `inspect`.
-        include: See `inspect`.
+        {{layers}}
 
     Returns:
         Dict from weight key to `keras.Variable`, never empty.

@@ -6,12 +6,14 @@ import keras
 
 from tf_lottery import checks
 from tf_lottery import criteria
+from tf_lottery import docs
 from tf_lottery import masks as masks_lib
 from tf_lottery import prunable
 from tf_lottery import rules
 from tf_lottery import schedules
 
 
+@docs.filled
 class EarlyBird(keras.callbacks.Callback):
     """Stops training when the masks that pruning would take are stable.
 
@@ -36,10 +38,8 @@ class EarlyBird(keras.callbacks.Callback):
         criterion: See `tf_lottery.criteria.get`. Defaults to `"magnitude"`.
         scope: See `tf_lottery.prune`. Defaults to `"global"`.
         pattern: See `tf_lottery.prune`. Defaults to `"channel"`.
-        exclude: Layer names or patterns that are never pruned.
-        include: Embeddings and depthwise kernels that are pruned too.
-        collapse: What to do where all of a layer would go, see
-            `tf_lottery.prune`. Defaults to `"keep-one"`.
+        {{collapse}}
+        {{layers}}
         data: What criteria look at that need data, see `tf_lottery.prune`.
             Defaults to `None`.
 

@@ -4,6 +4,7 @@ import inspect
 
 from tf_lottery import checks
 from tf_lottery import constraints
+from tf_lottery import docs
 from tf_lottery import weights as weights_lib
 from tf_lottery.criteria.criterion import Context as Context
 from tf_lottery.criteria.criterion import Criterion as Criterion
@@ -74,6 +75,7 @@ def get(identifier):
     )
 
 
+@docs.filled
 def score(
     model,
     criterion="magnitude",
@@ -91,16 +93,8 @@ def score(
     Args:
         model: A built `keras.Model`.
         criterion: See `get`. Defaults to `"magnitude"`.
-        data: Arrays `(x, y)`, a `tf.data.Dataset` or a
-            `keras.utils.PyDataset`, for criteria that look at data. Defaults
-            to `None`.
-        loss: Loss function or its name, for criteria that follow gradients.
-            Defaults to the one the model was compiled with.
-        snapshot: Weights at an earlier moment, for criteria that look at how
-            far weights moved: a `Snapshot`, a `Ticket`'s `snapshot`, or a
-            dict from weight key to array. Defaults to `None`.
-        exclude: Layer names or patterns to leave out. Defaults to none.
-        include: Embeddings to take in. Defaults to none.
+        {{evidence}}
+        {{layers}}
 
     Returns:
         Dict from weight key to array of the weight's shape, higher = keep.

@@ -3,10 +3,12 @@
 import numpy as np
 from keras import ops
 
+from tf_lottery import docs
 from tf_lottery.criteria.data_criterion import DataCriterion
 from tf_lottery.criteria.samples import SampleGradients
 
 
+@docs.filled
 class OBD(DataCriterion):
     """Optimal brain damage, 1/2 F_ii w^2, with the diagonal empirical Fisher.
 
@@ -14,20 +16,14 @@ class OBD(DataCriterion):
     each, which stands for the second derivative near a minimum: the cost of
     removing a weight is then never negative. It is not the square of a
     batch's gradient. The exact diagonal of the Hessian, which the code of
-    lookahead pruning calls OBD, is another number and may be negative.
+    lookahead pruning calls OBD, is another number and may be negative. The scores do
+    not depend on `batch_size`.
 
     Reference: LeCun et al. 1989, "Optimal Brain Damage"; with the Fisher
     information, Theis et al. 2018, https://arxiv.org/abs/1801.05787.
 
     Args:
-        data: See `tf_lottery.criteria.score`, whose argument comes first.
-            Defaults to `None`.
-        loss: As `data`. Defaults to `None`: the loss the model was compiled
-            with.
-        batches: Integer, the number of batches to use. Defaults to `None`:
-            all.
-        batch_size: Integer, the batch size for arrays. The scores do not
-            depend on it. Defaults to 128.
+        {{gradients}}
 
     Example:
 

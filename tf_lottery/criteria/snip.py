@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from tf_lottery import docs
 from tf_lottery.criteria.taylor import Taylor
 
 
+@docs.filled
 class SNIP(Taylor):
     """Connection sensitivity: the share of each weight in all sensitivities.
 
@@ -18,15 +20,7 @@ class SNIP(Taylor):
     128 examples, before training: `batches=1`.
 
     Args:
-        data: Arrays `(x, y)`, a `tf.data.Dataset` or a
-            `keras.utils.PyDataset`. Defaults to what `tf_lottery.prune` is
-            given.
-        loss: Loss function or its name. Defaults to what `tf_lottery.prune`
-            is given, else to the one the model was compiled with.
-        batches: Integer, how many batches of the data to use. Defaults to
-            `None`: all.
-        batch_size: Integer, the size of a batch where the data are arrays.
-            Defaults to 128.
+        {{gradients}}
 
     Raises:
         ValueError: When called: if there is no data or no loss, if a weight

@@ -3,6 +3,7 @@
 from keras import ops
 
 from tf_lottery import checks
+from tf_lottery import docs
 from tf_lottery.criteria import functional as functional_lib
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria.data_criterion import DataCriterion
@@ -14,6 +15,7 @@ _ORDERS = {
 }
 
 
+@docs.filled
 class Taylor(DataCriterion):
     """The change of the loss by removing a weight, to first order.
 
@@ -29,15 +31,7 @@ class Taylor(DataCriterion):
             blocks and channels; or `"signed"`, the change itself, `-g * w`,
             so that weights go first whose removal makes the loss smaller
             (Mozer and Smolensky 1989). Defaults to `"absolute"`.
-        data: Arrays `(x, y)`, a `tf.data.Dataset` or a
-            `keras.utils.PyDataset`. Defaults to what `tf_lottery.prune` is
-            given.
-        loss: Loss function or its name. Defaults to what `tf_lottery.prune`
-            is given, else to the one the model was compiled with.
-        batches: Integer, how many batches of the data to use. Defaults to
-            `None`: all.
-        batch_size: Integer, the size of a batch where the data are arrays.
-            Defaults to 128.
+        {{gradients}}
 
     Raises:
         ValueError: If `order` is none of these. When called: if there is no

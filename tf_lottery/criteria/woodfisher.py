@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import checks
+from tf_lottery import docs
 from tf_lottery.criteria import fisher_blocks
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria.data_criterion import DataCriterion
@@ -17,6 +18,7 @@ _UPDATES = {
 }
 
 
+@docs.filled
 class WoodFisher(DataCriterion):
     """Optimal brain surgeon with the block-diagonal empirical Fisher.
 
@@ -29,7 +31,8 @@ class WoodFisher(DataCriterion):
     pruned weights are 0.
 
     The gradients take 4 bytes for each weight times N, at most times one and
-    a half block sizes, plus matrices of one block in float64.
+    a half block sizes, plus matrices of one block in float64. The scores do
+    not depend on `batch_size`.
 
     Reference: Singh and Alistarh 2020, https://arxiv.org/abs/2004.14340,
     equations 2 and 4 and section 3. The authors' code leaves out the 1/2,
@@ -48,14 +51,7 @@ class WoodFisher(DataCriterion):
             removing each weight alone, as the authors' code does; `"joint"`
             solves for all removed weights of a block together; `None` leaves
             the other weights as they are. Defaults to `"joint"`.
-        data: See `tf_lottery.criteria.score`, whose argument comes first.
-            Defaults to `None`.
-        loss: As `data`. Defaults to `None`: the loss the model was compiled
-            with.
-        batches: Integer, the number of batches to use. Defaults to `None`:
-            all.
-        batch_size: Integer, the batch size for arrays. The scores do not
-            depend on it. Defaults to 128.
+        {{gradients}}
 
     Raises:
         ValueError: If an argument is out of range.

@@ -4,6 +4,7 @@ import numpy as np
 
 from tf_lottery import checks
 from tf_lottery import criteria
+from tf_lottery import docs
 from tf_lottery import graph as graph_lib
 from tf_lottery import holding
 from tf_lottery import weights as weights_lib
@@ -13,6 +14,7 @@ from tf_lottery.structured import costs as costs_lib
 from tf_lottery.structured import scores as scores_lib
 
 
+@docs.filled
 def plan(
     model,
     ratio=None,
@@ -66,13 +68,7 @@ def plan(
             units are left alone; what they read may still shrink.
         masks: Dict from weight key to boolean array; pruned weights count as
             zero for the criterion. Defaults to those held on the model.
-        data: Arrays `(x, y)`, a `tf.data.Dataset` or a
-            `keras.utils.PyDataset`, for criteria that look at data. Defaults
-            to `None`.
-        loss: Loss function or its name, for criteria that follow gradients.
-            Defaults to the one the model was compiled with.
-        snapshot: Weights at an earlier moment, for criteria that look at how
-            far weights moved, see `tf_lottery.prune`. Defaults to `None`.
+        {{evidence}}
         norm: What the scores of a unit's weights come to, `"l1"`, `"l2"` or
             `"joint"`, see `structured.score`. Defaults to `None`: `"l2"` for
             magnitudes, `"l1"` for the others.

@@ -2,9 +2,11 @@
 
 import keras
 
+from tf_lottery import docs
 from tf_lottery.experiments.models import parts
 
 
+@docs.filled
 def lenet_300_100(input_shape, classes=10, seed=0):
     """LeNet-300-100: two hidden layers, `fc1` and `fc2`, and `logits`.
 
@@ -12,13 +14,7 @@ def lenet_300_100(input_shape, classes=10, seed=0):
     biases are 0. Reference: Frankle and Carbin 2019, figure 2,
     https://arxiv.org/abs/1803.03635.
 
-    Args:
-        input_shape: Tuple of integers, the shape of one image.
-        classes: Integer. Defaults to 10.
-        seed: Integer, seed of the initial weights. Defaults to 0.
-
-    Returns:
-        A built `keras.Model` that returns logits.
+    {{network}}
 
     Example:
 
@@ -40,6 +36,7 @@ def lenet_300_100(input_shape, classes=10, seed=0):
     )
 
 
+@docs.filled
 def lenet_5(input_shape, classes=10, seed=0):
     """LeNet-5 in its Caffe form: 20 and 50 filters of 5x5, 500 units.
 
@@ -47,13 +44,7 @@ def lenet_5(input_shape, classes=10, seed=0):
     2015, https://arxiv.org/abs/1506.02626 (table 1: 431K weights); the
     original is LeCun et al. 1998.
 
-    Args:
-        input_shape: Tuple of integers, the shape of one image.
-        classes: Integer. Defaults to 10.
-        seed: Integer, seed of the initial weights. Defaults to 0.
-
-    Returns:
-        A built `keras.Model` that returns logits.
+    {{network}}
 
     Example:
 
