@@ -43,7 +43,6 @@ class Replay(keras.utils.PyDataset):
 
     Example:
 
-    >>> import numpy as np, tf_lottery as tfl
     >>> data = tfl.data.Replay(np.arange(6), batch_size=2, shuffle=False)
     >>> data.start(round=1, step=4)
     >>> data.on_epoch_begin()

@@ -61,7 +61,6 @@ def prune(
 
     Example:
 
-    >>> import keras, tf_lottery as tfl
     >>> model = keras.Sequential(
     ...     [keras.Input((8,)), keras.layers.Dense(5, name="fc")])
     >>> model.compile("adam", "mse")

@@ -155,7 +155,6 @@ def summary(model, exclude=(), include=(), inputs=None):
 
     Example:
 
-    >>> import keras, tf_lottery as tfl
     >>> model = keras.Sequential(
     ...     [keras.Input((8,)), keras.layers.Dense(5, name="fc")])
     >>> model.compile("adam", "mse")

@@ -114,11 +114,9 @@ def inspect(model, exclude=(), include=()):
 
     Example:
 
-    >>> import keras
-    >>> from tf_lottery import weights
     >>> model = keras.Sequential(
     ...     [keras.Input((4,)), keras.layers.Dense(2, name="fc")])
-    >>> [(w.key, w.reason) for w in weights.inspect(model)]
+    >>> [(w.key, w.reason) for w in tfl.weights.inspect(model)]
     [('fc/kernel', None), ('fc/bias', 'bias or vector')]
     """
     check_built(model)

@@ -79,7 +79,6 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
 
     Example:
 
-    >>> import keras, numpy as np, tf_lottery as tfl
     >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(5)])
     >>> model.compile("adam", "mse")
     >>> dynamic = tfl.callbacks.DynamicSparseTraining(0.75, frequency=2)

@@ -51,7 +51,6 @@ class EarlyBird(keras.callbacks.Callback):
 
     Example:
 
-    >>> import keras, numpy as np, tf_lottery as tfl
     >>> model = keras.Sequential(
     ...     [keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(1)])
     >>> model.compile(keras.optimizers.SGD(1e-4), "mse")

@@ -49,7 +49,6 @@ class GradualPruning(mask_updater.MaskUpdater):
 
     Example:
 
-    >>> import keras, numpy as np, tf_lottery as tfl
     >>> from tf_lottery.sparsity_schedules import PolynomialDecay
     >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(5)])
     >>> model.compile("adam", "mse")

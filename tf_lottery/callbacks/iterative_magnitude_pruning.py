@@ -92,7 +92,6 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
 
     Example:
 
-    >>> import keras, numpy as np, tf_lottery as tfl
     >>> model = keras.Sequential(
     ...     [keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(1)])
     >>> model.compile("adam", "mse")

@@ -25,13 +25,13 @@ from tf_lottery.criteria.deconstructed import (
     SmallInitSmallFinal as SmallInitSmallFinal,
 )
 from tf_lottery.criteria.grasp import GraSP as GraSP
-from tf_lottery.criteria.lamp import LAMP as LAMP
 from tf_lottery.criteria.lookahead import Lookahead as Lookahead
+from tf_lottery.criteria.magnitude import LAMP as LAMP
 from tf_lottery.criteria.magnitude import Magnitude as Magnitude
 from tf_lottery.criteria.obd import OBD as OBD
 from tf_lottery.criteria.random import Random as Random
-from tf_lottery.criteria.snip import SNIP as SNIP
 from tf_lottery.criteria.synflow import SynFlow as SynFlow
+from tf_lottery.criteria.taylor import SNIP as SNIP
 from tf_lottery.criteria.taylor import Taylor as Taylor
 from tf_lottery.criteria.units import FPGM as FPGM
 from tf_lottery.criteria.units import BatchNormScale as BatchNormScale
@@ -101,7 +101,6 @@ def score(
 
     Example:
 
-    >>> import keras, tf_lottery as tfl
     >>> model = keras.Sequential([
     ...     keras.Input((1,)),
     ...     keras.layers.Dense(2, name="fc", kernel_initializer="ones")])

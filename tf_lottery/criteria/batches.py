@@ -69,7 +69,6 @@ def batches_of(data, batches=None, batch_size=128, criterion="criterion"):
 
     Example:
 
-    >>> import numpy as np
     >>> data = np.zeros((5, 2)), np.zeros(5)
     >>> [len(x) for x, y, weight in batches_of(data, batch_size=2)]
     [2, 2, 1]

@@ -40,7 +40,6 @@ class GraSP(DataCriterion):
 
     Example:
 
-    >>> import keras, numpy as np, tf_lottery as tfl
     >>> model = keras.Sequential([
     ...     keras.Input((1,)),
     ...     keras.layers.Dense(1, name="fc", kernel_initializer="ones")])

@@ -41,8 +41,6 @@ class Lookahead(Criterion):
 
     Example:
 
-    >>> import keras, numpy as np
-    >>> import tf_lottery as tfl
     >>> model = keras.Sequential([
     ...     keras.Input((1,)),
     ...     keras.layers.Dense(2, use_bias=False, name="fc"),

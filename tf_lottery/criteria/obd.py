@@ -16,8 +16,8 @@ class OBD(DataCriterion):
     each, which stands for the second derivative near a minimum: the cost of
     removing a weight is then never negative. It is not the square of a
     batch's gradient. The exact diagonal of the Hessian, which the code of
-    lookahead pruning calls OBD, is another number and may be negative. The scores do
-    not depend on `batch_size`.
+    lookahead pruning calls OBD, is another number and may be negative. The
+    scores do not depend on `batch_size`.
 
     Reference: LeCun et al. 1989, "Optimal Brain Damage"; with the Fisher
     information, Theis et al. 2018, https://arxiv.org/abs/1801.05787.
@@ -27,8 +27,6 @@ class OBD(DataCriterion):
 
     Example:
 
-    >>> import keras, numpy as np
-    >>> import tf_lottery as tfl
     >>> model = keras.Sequential(
     ...     [keras.Input((1,)), keras.layers.Dense(1, name="fc")])
     >>> model.set_weights([np.array([[3.0]]), np.zeros(1)])

@@ -75,7 +75,6 @@ class SynFlow(Criterion):
 
     Example:
 
-    >>> import keras, tf_lottery as tfl
     >>> model = keras.Sequential([
     ...     keras.Input((2,)),
     ...     keras.layers.Dense(1, name="fc", kernel_initializer="ones"),

@@ -8,7 +8,6 @@ from tf_lottery import docs
 from tf_lottery.criteria import fisher_blocks
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria.data_criterion import DataCriterion
-from tf_lottery.criteria.gradient_rows import GradientRows
 from tf_lottery.criteria.samples import SampleGradients
 
 _UPDATES = {
@@ -58,8 +57,6 @@ class WoodFisher(DataCriterion):
 
     Example:
 
-    >>> import keras, numpy as np
-    >>> import tf_lottery as tfl
     >>> model = keras.Sequential([
     ...     keras.Input((2,)),
     ...     keras.layers.Dense(1, use_bias=False, name="fc")])
@@ -171,7 +168,9 @@ class WoodFisher(DataCriterion):
 
     def _rows(self, masks, chunks, dtype):
         rows = {
-            key: GradientRows(mask.size, self.block_size or mask.size, dtype)
+            key: fisher_blocks.GradientRows(
+                mask.size, self.block_size or mask.size, dtype
+            )
             for key, mask in masks.items()
         }
         kept = {key: _flattened(mask) for key, mask in masks.items()}

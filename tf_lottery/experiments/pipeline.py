@@ -73,7 +73,6 @@ class Batches(keras.callbacks.Callback):
 
     Example:
 
-    >>> import keras, numpy as np
     >>> from tf_lottery.experiments import pipeline
     >>> batches = pipeline.Batches(
     ...     np.ones((8, 4)), np.ones((8, 1)), batch_size=2, steps=3)

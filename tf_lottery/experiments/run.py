@@ -6,11 +6,11 @@ from tf_lottery import checks
 from tf_lottery import weights as weights_lib
 from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.experiments import budgets
-from tf_lottery.experiments import costs
 from tf_lottery.experiments import datasets
 from tf_lottery.experiments import feeds
 from tf_lottery.experiments import models
 from tf_lottery.experiments import outputs
+from tf_lottery.experiments import plans
 from tf_lottery.experiments import presets
 from tf_lottery.experiments import progress as progress_lib
 from tf_lottery.experiments import report as report_lib
@@ -56,12 +56,11 @@ def run(preset, output_dir, progress=None, overwrite=False):
     Example:
 
     >>> import tempfile
-    >>> from tf_lottery import experiments
-    >>> preset = experiments.preset(
+    >>> preset = tfl.experiments.preset(
     ...     "lenet-digits", iterations=20, rounds=1, trials=1,
     ...     control_trials=0)
     >>> with tempfile.TemporaryDirectory() as directory:
-    ...     report = experiments.run(preset, directory)
+    ...     report = tfl.experiments.run(preset, directory)
     >>> [round(row["density"], 3) for row in report.rows()]
     [1.0, 0.802]
     """
@@ -128,7 +127,7 @@ def estimate(preset, data=None):
         data: Its data, if it is loaded already. Defaults to `None`.
 
     Returns:
-        Tuple of the preset, shortened to its budget, and its `costs.Cost`.
+        Tuple of the preset, shortened to its budget, and its `plans.Cost`.
     """
     _check(preset)
     checks.optional(
@@ -136,7 +135,7 @@ def estimate(preset, data=None):
         "a `tf_lottery.experiments.Data`",
     )
     data = data or feeds.load(preset)
-    cost = costs.measure(bench_lib.Bench(preset, data))
+    cost = plans.measure(bench_lib.Bench(preset, data))
     return budgets.shorten(preset, cost), cost
 
 

@@ -109,14 +109,13 @@ def tflite(
     Example:
 
     >>> import tempfile
-    >>> from tf_lottery import export
     >>> model = keras.Sequential(
     ...     [keras.Input((64,)), keras.layers.Dense(64, name="fc")])
     >>> kernel = keras.ops.eye(64)
     >>> model.layers[0].kernel.assign(kernel) is not None
     True
     >>> with tempfile.TemporaryDirectory() as directory:
-    ...     report = export.tflite(
+    ...     report = tfl.export.tflite(
     ...         model, f"{directory}/m.tflite", "flash", seconds=0)
     >>> report.shipped.name, report.layers[0].form, report.nbytes < 3000
     ('float32 sparse', 'densify', True)

@@ -52,14 +52,12 @@ def effective_masks(model, masks=None, inputs=None):
 
     Example:
 
-    >>> import keras, numpy as np
-    >>> from tf_lottery import paths
     >>> model = keras.Sequential([
     ...     keras.Input((2,)),
     ...     keras.layers.Dense(2, name="a"), keras.layers.Dense(1, name="b")])
     >>> masks = {"a/kernel": np.array([[True, False], [True, False]]),
     ...          "b/kernel": np.array([[True], [True]])}
-    >>> paths.effective_masks(model, masks)["b/kernel"].tolist()
+    >>> tfl.paths.effective_masks(model, masks)["b/kernel"].tolist()
     [[True], [False]]
     """
     masks = _masks(model, masks)
@@ -95,11 +93,9 @@ def effective_density(model, masks=None, inputs=None):
 
     Example:
 
-    >>> import keras, tf_lottery as tfl
-    >>> from tf_lottery import paths
     >>> model = keras.Sequential([
     ...     keras.Input((8,)), keras.layers.Dense(5), keras.layers.Dense(1)])
-    >>> paths.effective_density(model)
+    >>> tfl.paths.effective_density(model)
     1.0
     """
     return masks_lib.density(effective_masks(model, masks, inputs))
@@ -118,9 +114,7 @@ def collapsed(masks):
 
     Example:
 
-    >>> import numpy as np
-    >>> from tf_lottery import paths
-    >>> paths.collapsed({"a": np.zeros(3, bool), "b": np.ones(3, bool)})
+    >>> tfl.paths.collapsed({"a": np.zeros(3, bool), "b": np.ones(3, bool)})
     ['a']
     """
     return [key for key, kept in masks_lib.densities(masks).items() if not kept]
@@ -146,14 +140,12 @@ def why_dead(model, masks=None, inputs=None):
 
     Example:
 
-    >>> import keras, numpy as np
-    >>> from tf_lottery import paths
     >>> model = keras.Sequential([
     ...     keras.Input((2,)),
     ...     keras.layers.Dense(2, name="a"), keras.layers.Dense(1, name="b")])
     >>> masks = {"a/kernel": np.array([[True, False], [True, False]]),
     ...          "b/kernel": np.array([[False], [True]])}
-    >>> paths.why_dead(model, masks)
+    >>> tfl.paths.why_dead(model, masks)
     "No path leads past 'b/kernel', although 1 of its 2 weights is kept."
     """
     masks = _masks(model, masks)

@@ -85,12 +85,10 @@ def plan(
 
     Example:
 
-    >>> import keras
-    >>> from tf_lottery import structured
     >>> model = keras.Sequential([
     ...     keras.Input((4,)), keras.layers.Dense(8, name="fc"),
     ...     keras.layers.Dense(2, name="logits")])
-    >>> plan = structured.plan(model, params=0.5)
+    >>> plan = tfl.structured.plan(model, params=0.5)
     >>> plan.after["params"], plan.before["params"], plan.removed
     (23, 58, 5)
     """

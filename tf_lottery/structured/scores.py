@@ -59,7 +59,6 @@ def score(
 
     Example:
 
-    >>> import keras, numpy as np, tf_lottery as tfl
     >>> model = keras.Sequential([
     ...     keras.Input((1,)), keras.layers.Dense(2, name="fc"),
     ...     keras.layers.Dense(1, name="logits")])

@@ -139,9 +139,9 @@ def default_space(preset):
 
     Example:
 
-    >>> from tf_lottery import experiments
     >>> from tf_lottery.tuner import sweeps
-    >>> sweeps.default_space(experiments.preset("lenet-digits"))["rewind_to"]
+    >>> preset = tfl.experiments.preset("lenet-digits")
+    >>> sweeps.default_space(preset)["rewind_to"]
     [0, '120it']
     """
     epochs, every = preset.epochs_per_round, preset.evaluate_every

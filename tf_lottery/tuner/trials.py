@@ -12,7 +12,7 @@ from tf_lottery import paths
 from tf_lottery import selection
 from tf_lottery.tuner import chosen as chosen_lib
 from tf_lottery.tuner import dense
-from tf_lottery.tuner import exporting
+from tf_lottery.tuner import objectives
 from tf_lottery.tuner import outcomes
 from tf_lottery.tuner import places
 from tf_lottery.tuner import spaces
@@ -127,7 +127,7 @@ class TicketTrial:
         self._keep.restore(self._model, chosen.round)
         exported = None
         if objective.is_exported:
-            exported = exporting.measure(
+            exported = objectives.measure(
                 self._model, objective.kind, self._hypermodel.export
             )
         score = _score(objective, chosen, exported)

@@ -18,8 +18,7 @@ def conv_2(input_shape, classes=10, seed=0):
 
     Example:
 
-    >>> from tf_lottery import experiments
-    >>> experiments.models.conv_2((32, 32, 3)).count_params()
+    >>> tfl.experiments.models.conv_2((32, 32, 3)).count_params()
     4301642
     """
     return _conv(2, input_shape, classes, seed)

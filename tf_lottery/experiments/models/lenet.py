@@ -18,8 +18,7 @@ def lenet_300_100(input_shape, classes=10, seed=0):
 
     Example:
 
-    >>> from tf_lottery import experiments
-    >>> model = experiments.models.lenet_300_100((28, 28, 1))
+    >>> model = tfl.experiments.models.lenet_300_100((28, 28, 1))
     >>> model.count_params()
     266610
     """
@@ -48,8 +47,7 @@ def lenet_5(input_shape, classes=10, seed=0):
 
     Example:
 
-    >>> from tf_lottery import experiments
-    >>> experiments.models.lenet_5((28, 28, 1)).count_params()
+    >>> tfl.experiments.models.lenet_5((28, 28, 1)).count_params()
     431080
     """
     seeds = parts.Seeds(seed)

@@ -21,8 +21,7 @@ def resnet_20(input_shape, classes=10, seed=0):
 
     Example:
 
-    >>> from tf_lottery import experiments
-    >>> experiments.models.resnet_20((32, 32, 3)).count_params()
+    >>> tfl.experiments.models.resnet_20((32, 32, 3)).count_params()
     274042
     """
     return _resnet(3, "resnet_20", input_shape, classes, seed)
@@ -38,8 +37,7 @@ def resnet_8(input_shape, classes=10, seed=0):
 
     Example:
 
-    >>> from tf_lottery import experiments
-    >>> experiments.models.resnet_8((32, 32, 3)).count_params()
+    >>> tfl.experiments.models.resnet_8((32, 32, 3)).count_params()
     78714
     """
     return _resnet(1, "resnet_8", input_shape, classes, seed)
