@@ -10,8 +10,10 @@ layers of that class beside it instead (`dense`, `dense_1`, ...).
 import collections
 import dataclasses
 import re
+from collections.abc import Mapping
 
 import keras
+import numpy as np
 
 from tf_lottery import checks
 from tf_lottery import docs
@@ -218,6 +220,33 @@ def check_layer(model):
     """Raises a `ValueError` unless `model` is a Keras model or layer."""
     if not isinstance(model, keras.layers.Layer):
         checks.refuse("model", model, "a `keras.Model`")
+
+
+def check_masks(model, masks, variables):
+    """Raises a `ValueError` unless masks fit the variables of a model.
+
+    Args:
+        model: The `keras.Model`.
+        masks: Dict from weight key to boolean array.
+        variables: Dict from weight key to `keras.Variable`.
+    """
+    if not isinstance(masks, Mapping):
+        raise ValueError(
+            "Argument `masks` must be a dict from weight key to boolean "
+            f"array. Received: {masks!r} (of type {type(masks)})"
+        )
+    for key, mask in masks.items():
+        if key not in variables:
+            raise ValueError(
+                f"Model '{model.name}' has no weight '{key}'. "
+                f"Expected keys among: {sorted(variables)}"
+            )
+        mask, shape = np.asarray(mask), tuple(variables[key].shape)
+        if mask.dtype != bool or mask.shape != shape:
+            raise ValueError(
+                f"The mask of '{key}' must be a boolean array of shape "
+                f"{shape}. Received: {mask.dtype} of shape {mask.shape}."
+            )
 
 
 def check_built(model):

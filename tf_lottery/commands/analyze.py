@@ -4,9 +4,7 @@ import rich.box
 
 from tf_lottery import experiments
 from tf_lottery import tables
-from tf_lottery.commands import bars
 from tf_lottery.commands import console as console_lib
-from tf_lottery.commands import determinism
 from tf_lottery.experiments import durations
 from tf_lottery.experiments.analyses import session
 
@@ -29,7 +27,7 @@ def main(arguments):
         if (value := getattr(arguments, name, None)) is not None
     }
     console = console_lib.stdout()
-    determinism.enable()
+    console_lib.make_repeatable()
     with _Shown(console) as shown:
         finding, paths = experiments.analyze(
             arguments.kind, arguments.directory, arguments.output_dir, shown,
@@ -72,20 +70,12 @@ def _table(heads, rows, keys, text=0):
     return table
 
 
-class _Shown(session.Progress):
+class _Shown(console_lib.Bar, session.Progress):
     """What it costs, a line for each training, and a bar on a terminal."""
 
     def __init__(self, console):
-        self._console = console
-        self._bar = bars.time_left(console)
+        super().__init__(console)
         self._task, self._slow = None, False
-
-    def __enter__(self):
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exception):
-        self._bar.stop()
 
     def plan(self, plan):
         self._slow = plan.seconds > 1

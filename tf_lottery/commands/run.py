@@ -12,9 +12,7 @@ from tf_lottery.analysis import caveats
 from tf_lottery.analysis import published
 from tf_lottery.analysis import run_files
 from tf_lottery.analysis.curves import of_runs
-from tf_lottery.commands import bars
 from tf_lottery.commands import console as console_lib
-from tf_lottery.commands import determinism
 from tf_lottery.commands.parsers import preset as flags
 from tf_lottery.experiments import budgets
 from tf_lottery.experiments import durations
@@ -31,7 +29,7 @@ def main(arguments):
     if arguments.dry_run:
         _show_plan(console, preset)
         return
-    determinism.enable()
+    console_lib.make_repeatable()
     began = time.perf_counter()
     with _Shown(console) as shown:
         found = experiments.run(
@@ -79,19 +77,8 @@ def _show_plan(console, preset):
         console.print(budgets.describe(preset), soft_wrap=True)
 
 
-class _Shown(progress.Progress):
+class _Shown(console_lib.Bar, progress.Progress):
     """Progress as a line for each round, and a bar on a terminal."""
-
-    def __init__(self, console):
-        self._console = console
-        self._bar = bars.time_left(console)
-
-    def __enter__(self):
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exception):
-        self._bar.stop()
 
     def begin(self, preset):
         self._preset, self._variant = preset, ""

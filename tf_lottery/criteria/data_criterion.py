@@ -63,11 +63,3 @@ class DataCriterion(Criterion):
                 "data for NaN and infinity."
             )
         return scores
-
-    def get_config(self):
-        return {
-            "data": self.data,
-            "loss": self.loss,
-            "batches": self.batches,
-            "batch_size": self.batch_size,
-        }

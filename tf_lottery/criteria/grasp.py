@@ -109,6 +109,3 @@ class GraSP(DataCriterion):
             return self.check_finite(gradients_lib.to_arrays(found))
 
         return scores
-
-    def get_config(self):
-        return {"temperature": self.temperature, **super().get_config()}

@@ -74,9 +74,6 @@ class Lookahead(Criterion):
 
         return scores
 
-    def get_config(self):
-        return {"epsilon": self.epsilon}
-
 
 def _scores(flow, steps, keys, masks):
     def squares(step):

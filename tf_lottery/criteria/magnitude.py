@@ -38,9 +38,6 @@ class Magnitude(WeightCriterion):
             return np.abs(values, out=values)
         return np.square(values, dtype=np.promote_types(values.dtype, "f4"))
 
-    def get_config(self):
-        return {"order": self.order}
-
 
 class LAMP(Criterion):
     """Layer-adaptive magnitude: a share of what would be left of the layer.

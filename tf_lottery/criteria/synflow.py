@@ -143,9 +143,6 @@ class SynFlow(Criterion):
 
         return scores
 
-    def get_config(self):
-        return {"input_shape": self.input_shape}
-
 
 def _sum_of(head):
     output = head.output if head.logits is None else head.logits

@@ -93,9 +93,6 @@ class Taylor(DataCriterion):
         """
         return scores
 
-    def get_config(self):
-        return {"order": self.order, **super().get_config()}
-
 
 @docs.filled
 class SNIP(Taylor):
@@ -141,8 +138,3 @@ class SNIP(Taylor):
             for key in scores:
                 scores[key] = scores[key] / scores[key].dtype.type(total)
         return scores
-
-    def get_config(self):
-        config = super().get_config()
-        del config["order"]
-        return config

@@ -140,15 +140,6 @@ class WoodFisher(DataCriterion):
             for key, value in values.items()
         }
 
-    def get_config(self):
-        return {
-            "block_size": self.block_size,
-            "damp": self.damp,
-            "fisher_batch_size": self.fisher_batch_size,
-            "update_rule": self.update_rule,
-            **super().get_config(),
-        }
-
     def _inverse(self, rows, number):
         return fisher_blocks.InverseFisher(rows, number, self.damp)
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lottery import configurations
 from tf_lottery.experiments import presets
 
 
@@ -133,11 +134,4 @@ class WarmUpAndDecay(keras.optimizers.schedules.LearningRateSchedule):
         return (1 - ops.cos(np.pi * left)) / 2
 
     def get_config(self):
-        return {
-            "learning_rate": self.learning_rate,
-            "steps": self.steps,
-            "decay": self.decay,
-            "drops": self.drops,
-            "drop_by": self.drop_by,
-            "warmup": self.warmup,
-        }
+        return configurations.of_arguments(self)

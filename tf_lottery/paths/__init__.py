@@ -15,7 +15,6 @@ values that depend on the inputs are multiplied (gates, attention), a path
 leads through each of them.
 """
 
-from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -202,21 +201,5 @@ def _masks(model, masks):
             key: np.ones(tuple(variable.shape), bool)
             for key, variable in weights_lib.prunable(model).items()
         }
-    if not isinstance(masks, Mapping):
-        raise ValueError(
-            "Argument `masks` must be a dict from weight key to boolean "
-            f"array. Received: {masks!r} (of type {type(masks)})"
-        )
-    for key, mask in masks.items():
-        if key not in variables:
-            raise ValueError(
-                f"Model '{model.name}' has no weight '{key}'. "
-                f"Expected keys among: {sorted(variables)}"
-            )
-        mask, shape = np.asarray(mask), tuple(variables[key].shape)
-        if mask.dtype != bool or mask.shape != shape:
-            raise ValueError(
-                f"The mask of '{key}' must be a boolean array of shape "
-                f"{shape}. Received: {mask.dtype} of shape {mask.shape}."
-            )
+    weights_lib.check_masks(model, masks, variables)
     return {key: np.asarray(mask) for key, mask in masks.items()}

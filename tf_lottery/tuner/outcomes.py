@@ -55,11 +55,9 @@ def load(directory):
     if not path.exists():
         return None
     try:
-        return Outcome(**json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise files.DamagedFileError(
-            f"File '{path}' is damaged: {error}. It was left as it is."
-        ) from None
+        return Outcome(**files.read_json(path))
+    except TypeError as error:
+        raise files.damaged(path, error) from None
 
 
 def of_rounds(results):

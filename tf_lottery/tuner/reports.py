@@ -234,14 +234,11 @@ def _directories(path):
 
 
 def _trial(path):
+    state = files.read_json(path / "trial.json")
     try:
-        state = json.loads((path / "trial.json").read_text())
         values = state["hyperparameters"]["values"]
-    except (ValueError, KeyError) as error:
-        raise files.DamagedFileError(
-            f"File '{path / 'trial.json'}' is damaged: {error}. It was left "
-            "as it is."
-        ) from None
+    except (KeyError, TypeError) as error:
+        raise files.damaged(path / "trial.json", error) from None
     status = _WORDS.get(state["status"], "unfinished")
     outcome = None if status == "unfinished" else outcomes.load(path)
     failure = None
