@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from tf_lottery import checks
+from tf_lottery.backends import tf
 
 
 class Replay(keras.utils.PyDataset):
@@ -135,7 +136,6 @@ class Replay(keras.utils.PyDataset):
         the `Replay` itself to `IterativeMagnitudePruning(data=...)`. Nothing
         is read ahead, so that an epoch begins where it is told to.
         """
-        import tensorflow as tf
 
         def batches():
             while True:
@@ -145,13 +145,9 @@ class Replay(keras.utils.PyDataset):
             return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
 
         first = keras.tree.map_structure(np.asarray, self.batch(0, 0))
-        dataset = tf.data.Dataset.from_generator(
+        return unbuffered(tf.data.Dataset.from_generator(
             batches, output_signature=keras.tree.map_structure(spec_of, first)
-        )
-        options = tf.data.Options()
-        options.autotune.enabled = False
-        options.experimental_optimization.inject_prefetch = False
-        return dataset.with_options(options)
+        ))
 
     def get_config(self):
         """Returns what the order follows from, as plain values."""
@@ -196,3 +192,17 @@ class Replay(keras.utils.PyDataset):
     def _rng(self, round, epoch, purpose):
         round = round if self.reshuffle_rounds else 0
         return np.random.default_rng((self.seed, round, epoch, purpose))
+
+
+def unbuffered(dataset):
+    """Returns a `tf.data.Dataset` that makes no batch ahead of time.
+
+    A batch that is made ahead would be one of before a rewind.
+
+    Args:
+        dataset: `tf.data.Dataset`.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.experimental_optimization.inject_prefetch = False
+    return dataset.with_options(options)

@@ -6,6 +6,7 @@ import keras
 
 from tf_lottery import internals
 from tf_lottery import optimizers
+from tf_lottery.backends import tf
 
 _REASONS = {
     "MultiWorkerMirroredStrategy": (
@@ -138,8 +139,6 @@ def check_strategy(model):
     strategy = getattr(model, "distribute_strategy", None)
     if strategy is None:
         return
-    import tensorflow as tf
-
     for name, reason in _REASONS.items():
         owner = tf.distribute
         for part in name.split("."):

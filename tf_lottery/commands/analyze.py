@@ -1,7 +1,5 @@
 """`tf-lottery analyze`: what the papers measure, on an existing run."""
 
-import rich.box
-
 from tf_lottery import experiments
 from tf_lottery import tables
 from tf_lottery.commands import console as console_lib
@@ -62,9 +60,7 @@ def show(console, finding):
 
 def _table(heads, rows, keys, text=0):
     """Returns a table; its first columns are keys, and maybe text."""
-    table = tables.Table(box=rich.box.SIMPLE, keys=keys)
-    for index, head in enumerate(heads):
-        table.add_column(head, justify="left" if index < text else "right")
+    table = tables.Table(*heads[:text], numbers=heads[text:], keys=keys)
     for row in rows:
         table.add_row(*row)
     return table

@@ -3,8 +3,6 @@
 import pathlib
 import time
 
-import rich.box
-
 from tf_lottery import comparisons
 from tf_lottery import experiments
 from tf_lottery import tables
@@ -54,10 +52,8 @@ def _caveats(directory):
 def _show_plan(console, preset):
     """Prints what would be trained, and how long it would take."""
     preset, cost = experiments.estimate(preset)
-    table = tables.Table(box=rich.box.SIMPLE)
-    for name in ("training", "number", "steps of each", "time"):
-        justify = "left" if name == "training" else "right"
-        table.add_column(name, justify=justify)
+    heads = "number", "steps of each", "time"
+    table = tables.Table("training", numbers=heads)
     for line in plans.plan(preset):
         seconds = line.count * line.epochs * cost.epoch(preset)
         table.add_row(

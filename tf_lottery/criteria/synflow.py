@@ -10,6 +10,7 @@ from keras import ops
 
 from tf_lottery import backends
 from tf_lottery import checks
+from tf_lottery.backends import tf
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria import heads
@@ -205,8 +206,6 @@ def _bent_operations(split):
     """
     if not backends.is_tensorflow():
         return set()
-    import tensorflow as tf
-
     graph = tf.compat.v1.get_default_graph()
     ends = {id(head.logits) for head in split}
     return {

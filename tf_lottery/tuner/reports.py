@@ -4,7 +4,6 @@ import dataclasses
 import json
 import pathlib
 
-import rich.box
 import rich.console
 
 from tf_lottery import checks
@@ -268,7 +267,7 @@ def _columns(rows):
 
 
 def _table(rows):
-    table = tables.Table(box=rich.box.SIMPLE)
+    table = tables.Table()
     columns = _columns(rows)
     for name in columns:
         is_text = any(isinstance(row.get(name), str) for row in rows)
