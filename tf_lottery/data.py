@@ -52,15 +52,8 @@ class Replay(keras.utils.PyDataset):
     """
 
     def __init__(
-        self,
-        x,
-        y=None,
-        batch_size=32,
-        seed=0,
-        shuffle=True,
-        reshuffle_rounds=False,
-        augment=None,
-        drop_remainder=False,
+        self, x, y=None, batch_size=32, seed=0, shuffle=True,
+        reshuffle_rounds=False, augment=None, drop_remainder=False,
     ):
         super().__init__()
         arrays = [a for a in keras.tree.flatten((x, y)) if a is not None]

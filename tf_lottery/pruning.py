@@ -17,18 +17,9 @@ from tf_lottery.patterns.pattern import brief
 
 @docs.filled
 def prune(
-    model,
-    sparsity,
-    criterion="magnitude",
-    scope="global",
-    pattern="unstructured",
-    data=None,
-    loss=None,
-    snapshot=None,
-    iterations=None,
-    collapse="keep-one",
-    exclude=(),
-    include=(),
+    model, sparsity, criterion="magnitude", scope="global",
+    pattern="unstructured", data=None, loss=None, snapshot=None,
+    iterations=None, collapse="keep-one", exclude=(), include=(),
 ):
     """Prunes a model once, before or after training, and holds the masks.
 

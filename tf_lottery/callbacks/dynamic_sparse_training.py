@@ -90,16 +90,8 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
     """
 
     def __init__(
-        self,
-        sparsity,
-        method="rigl",
-        scope="erk",
-        frequency=100,
-        drop_fraction=0.3,
-        end=0.75,
-        exclude=(),
-        include=(),
-        seed=0,
+        self, sparsity, method="rigl", scope="erk", frequency=100,
+        drop_fraction=0.3, end=0.75, exclude=(), include=(), seed=0,
         collapse="keep-one",
     ):
         super().__init__(

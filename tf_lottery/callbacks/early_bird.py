@@ -63,17 +63,9 @@ class EarlyBird(keras.callbacks.Callback):
     """
 
     def __init__(
-        self,
-        rate,
-        threshold=0.1,
-        window=5,
-        criterion="magnitude",
-        scope="global",
-        pattern="channel",
-        exclude=(),
-        include=(),
-        collapse="keep-one",
-        data=None,
+        self, rate, threshold=0.1, window=5, criterion="magnitude",
+        scope="global", pattern="channel", exclude=(), include=(),
+        collapse="keep-one", data=None,
     ):
         super().__init__()
         schedules.validate_rate(rate)

@@ -61,17 +61,9 @@ class GradualPruning(mask_updater.MaskUpdater):
     """
 
     def __init__(
-        self,
-        schedule,
-        criterion="magnitude",
-        scope="global",
-        pattern="unstructured",
-        exclude=(),
-        include=(),
-        data=None,
-        loss=None,
-        snapshot=None,
-        collapse="keep-one",
+        self, schedule, criterion="magnitude", scope="global",
+        pattern="unstructured", exclude=(), include=(), data=None, loss=None,
+        snapshot=None, collapse="keep-one",
     ):
         super().__init__(
             rules.Rule(scope, pattern, collapse, exclude, include)

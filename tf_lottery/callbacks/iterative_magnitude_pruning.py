@@ -105,29 +105,12 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
     """
 
     def __init__(
-        self,
-        rounds=10,
-        epochs_per_round=5,
-        rate=0.2,
-        rewind="weights",
-        rewind_to=0,
-        scope="global",
-        criterion="magnitude",
-        pattern="unstructured",
-        collapse="keep-one",
-        exclude=(),
-        include=(),
-        target_density=None,
-        tolerance=None,
-        round_callbacks=None,
-        monitor="val_accuracy",
-        mode="auto",
-        directory=None,
-        save_freq="epoch",
-        data=None,
-        seed=0,
-        verbose=1,
-        other_versions=False,
+        self, rounds=10, epochs_per_round=5, rate=0.2, rewind="weights",
+        rewind_to=0, scope="global", criterion="magnitude",
+        pattern="unstructured", collapse="keep-one", exclude=(), include=(),
+        target_density=None, tolerance=None, round_callbacks=None,
+        monitor="val_accuracy", mode="auto", directory=None, save_freq="epoch",
+        data=None, seed=0, verbose=1, other_versions=False,
     ):
         checks.whole("rounds", rounds)
         checks.whole("epochs_per_round", epochs_per_round)

@@ -77,13 +77,8 @@ def get(identifier):
 
 @docs.filled
 def score(
-    model,
-    criterion="magnitude",
-    data=None,
-    loss=None,
-    snapshot=None,
-    exclude=(),
-    include=(),
+    model, criterion="magnitude", data=None, loss=None, snapshot=None,
+    exclude=(), include=(),
 ):
     """Returns the score of every prunable weight of a model.
 

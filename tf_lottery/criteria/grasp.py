@@ -53,11 +53,7 @@ class GraSP(DataCriterion):
     name = "grasp"
 
     def __init__(
-        self,
-        temperature=200.0,
-        data=None,
-        loss=None,
-        batches=None,
+        self, temperature=200.0, data=None, loss=None, batches=None,
         batch_size=128,
     ):
         checks.positive("temperature", temperature)

@@ -54,11 +54,7 @@ class Taylor(DataCriterion):
     name = "taylor"
 
     def __init__(
-        self,
-        order="absolute",
-        data=None,
-        loss=None,
-        batches=None,
+        self, order="absolute", data=None, loss=None, batches=None,
         batch_size=128,
     ):
         checks.choice("order", order, _ORDERS)

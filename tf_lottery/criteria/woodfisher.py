@@ -72,15 +72,8 @@ class WoodFisher(DataCriterion):
     name = "woodfisher"
 
     def __init__(
-        self,
-        block_size=256,
-        damp=1e-5,
-        fisher_batch_size=1,
-        update_rule="joint",
-        data=None,
-        loss=None,
-        batches=None,
-        batch_size=128,
+        self, block_size=256, damp=1e-5, fisher_batch_size=1,
+        update_rule="joint", data=None, loss=None, batches=None, batch_size=128,
     ):
         checks.optional(checks.whole, "block_size", block_size)
         checks.whole("fisher_batch_size", fisher_batch_size)

@@ -23,22 +23,10 @@ from tf_lottery.export import targets as targets_lib
 
 
 def tflite(
-    model,
-    path,
-    target="auto",
-    quantize=None,
-    representative_data=None,
-    compare_on=None,
-    *,
-    batch_size=None,
-    signatures=None,
-    compact=True,
-    select_tf_ops=False,
-    explicit_padding=False,
-    tolerance=None,
-    seconds=0.5,
-    threads=1,
-    progress=None,
+    model, path, target="auto", quantize=None, representative_data=None,
+    compare_on=None, *, batch_size=None, signatures=None, compact=True,
+    select_tf_ops=False, explicit_padding=False, tolerance=None, seconds=0.5,
+    threads=1, progress=None,
 ):
     """Writes a model as the TFLite file that suits a target, checked.
 

@@ -54,12 +54,7 @@ class Masked(keras.layers.Wrapper):
     transparent = True
 
     def __init__(
-        self,
-        layer,
-        exclude=(),
-        include=(),
-        snapshot=False,
-        name=None,
+        self, layer, exclude=(), include=(), snapshot=False, name=None,
         **kwargs,
     ):
         if not isinstance(layer, keras.layers.Layer):

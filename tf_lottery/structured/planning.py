@@ -16,22 +16,9 @@ from tf_lottery.structured import scores as scores_lib
 
 @docs.filled
 def plan(
-    model,
-    ratio=None,
-    params=None,
-    macs=None,
-    bytes=None,
-    latency_ms=None,
-    criterion="magnitude",
-    scope="layer",
-    round_to=1,
-    exclude=(),
-    masks=None,
-    data=None,
-    loss=None,
-    snapshot=None,
-    norm=None,
-    inputs=None,
+    model, ratio=None, params=None, macs=None, bytes=None, latency_ms=None,
+    criterion="magnitude", scope="layer", round_to=1, exclude=(), masks=None,
+    data=None, loss=None, snapshot=None, norm=None, inputs=None,
 ):
     """Plans which channels, units and heads of a model to remove.
 

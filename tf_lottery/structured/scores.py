@@ -14,13 +14,8 @@ NORMS = ("l1", "l2", "joint")
 
 @docs.filled
 def score(
-    graph,
-    criterion="magnitude",
-    masks=None,
-    data=None,
-    loss=None,
-    snapshot=None,
-    norm=None,
+    graph, criterion="magnitude", masks=None, data=None, loss=None,
+    snapshot=None, norm=None,
 ):
     """Returns the score of every class of a graph; higher = keep.
 

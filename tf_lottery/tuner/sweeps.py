@@ -64,15 +64,8 @@ class PresetHyperModel(keras_tuner.HyperModel):
 
 
 def search(
-    preset,
-    output_dir,
-    trials=20,
-    tuner="random",
-    objective="density",
-    tune=None,
-    budget="rounds",
-    overwrite=False,
-    **kwargs,
+    preset, output_dir, trials=20, tuner="random", objective="density",
+    tune=None, budget="rounds", overwrite=False, **kwargs,
 ):
     """Returns the search for tickets around a preset, ready to begin.
 
