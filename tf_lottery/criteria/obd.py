@@ -48,7 +48,8 @@ class OBD(DataCriterion):
             fisher = _fisher(gradients(values, batches))
             return self.check_finite(
                 {
-                    key: 0.5 * fisher.pop(key) * _squares(values[key])
+                    key: 0.5 * fisher.pop(key)
+                    * np.square(ops.convert_to_numpy(values[key]))
                     for key in values
                 }
             )
@@ -75,7 +76,3 @@ def _fisher(chunks):
         key: ops.convert_to_numpy(value) / examples
         for key, value in total.items()
     }
-
-
-def _squares(values):
-    return np.square(ops.convert_to_numpy(values))

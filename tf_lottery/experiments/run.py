@@ -67,7 +67,11 @@ def run(preset, output_dir, progress=None, overwrite=False):
     _check(preset)
     checks.path("output_dir", output_dir)
     checks.flag("overwrite", overwrite)
-    progress = _progress(progress)
+    if progress is None:
+        progress = progress_lib.Progress()
+    checks.kind(
+        "progress", progress, progress_lib.Progress, "a `progress.Progress`"
+    )
     directory = outputs.OutputDirectory(output_dir)
     preset, data = _prepare(preset, directory, overwrite)
     _check_layers(preset, data)
@@ -88,14 +92,6 @@ def _check(preset):
     checks.kind(
         "preset", preset, presets.Preset, "a `tf_lottery.experiments.Preset`"
     )
-
-
-def _progress(progress):
-    checks.optional(
-        checks.kind, "progress", progress, progress_lib.Progress,
-        "a `progress.Progress`",
-    )
-    return progress or progress_lib.Progress()
 
 
 def _run_trial(bench, directory, report):

@@ -11,7 +11,6 @@ from tf_lottery import files
 from tf_lottery import results as results_lib
 from tf_lottery import tables
 from tf_lottery.report import drawing
-from tf_lottery.tuner import figure
 from tf_lottery.tuner import identity
 from tf_lottery.tuner import outcomes
 from tf_lottery.tuner import pareto as pareto_lib
@@ -162,7 +161,7 @@ class Report:
             "pareto.csv": _csv(self.pareto()),
         }
         if drawing.available("The page of the search"):
-            contents["pareto.html"] = figure.page(self)
+            contents["pareto.html"] = pareto_lib.page(self)
         for name, text in contents.items():
             files.write_text(directory / name, text)
         return [str(directory / name) for name in contents]

@@ -105,7 +105,9 @@ def search(
     space = default_space(preset) if tune is None else tune
     for name in space:
         checks.choice("tune", name, TUNABLE)
-    _check_points(preset, space)
+    points = spaces.Space("rewind_to", space.get("rewind_to", 0)).values
+    # The preset checks them.
+    dataclasses.replace(preset, also_rewind_to=tuple(points))
     hypermodel = _hypermodel(preset, objective, space, budget)
     kwargs = {
         "directory": output_dir, "project_name": "", "overwrite": overwrite,
@@ -174,8 +176,3 @@ def _hypermodel(preset, objective, space, budget):
     if found.objective.kind == "density":
         found.pruning["tolerance"] = _HOPELESS
     return found
-
-
-def _check_points(preset, space):
-    points = spaces.Space("rewind_to", space.get("rewind_to", 0)).values
-    dataclasses.replace(preset, also_rewind_to=tuple(points))
