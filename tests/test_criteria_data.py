@@ -8,7 +8,7 @@ from conftest import loss, sequential
 
 import tf_lottery as tfl
 from tf_lottery.criteria.batches import batches_of
-from tf_lottery.criteria.snip import SNIP
+from tf_lottery.criteria.taylor import SNIP
 
 
 class Dataset(keras.utils.PyDataset):

@@ -13,7 +13,6 @@ import conftest
 from tf_lottery import pruning
 from tf_lottery import weights
 from tf_lottery.criteria import fisher_blocks
-from tf_lottery.criteria import gradient_rows
 from tf_lottery.criteria import obd
 from tf_lottery.criteria import samples
 from tf_lottery.criteria import woodfisher
@@ -225,7 +224,7 @@ def test_rows_keep_the_fisher_blocks_in_bounded_memory(
 ):
     rng = np.random.default_rng(seed)
     rows = rng.normal(size=(sum(numbers), size))
-    kept = gradient_rows.GradientRows(size, block_size)
+    kept = fisher_blocks.GradientRows(size, block_size)
     for part in np.split(rows, np.cumsum(numbers)[:-1]):
         kept.append(part)
     assert len(kept.rows) <= min(len(rows), 1.5 * block_size + 1)

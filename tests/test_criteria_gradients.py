@@ -10,7 +10,7 @@ from keras import layers, ops
 import tf_lottery as tfl
 from tf_lottery.criteria import data_criterion
 from tf_lottery.criteria.grasp import GraSP
-from tf_lottery.criteria.snip import SNIP
+from tf_lottery.criteria.taylor import SNIP
 from tf_lottery.criteria.taylor import Taylor
 
 CRITERIA = [SNIP, Taylor, GraSP]

@@ -11,7 +11,7 @@ from conftest import sequential
 from tf_lottery import pruning
 from tf_lottery import weights
 from tf_lottery.criteria import deconstructed
-from tf_lottery.criteria import lamp
+from tf_lottery.criteria import magnitude
 from tf_lottery.criteria.criterion import Context
 
 few = settings(max_examples=60, deadline=None)
@@ -66,7 +66,7 @@ def test_lamp_is_equation_1(seed, rows, columns):
     # Few distinct values: ties.
     values = rng.integers(-3, 4, (rows, columns)) * rng.normal()
     values[0, 0] = 9
-    scores = score(lamp.LAMP(), values)
+    scores = score(magnitude.LAMP(), values)
     assert scores.dtype == "float64"
     np.testing.assert_allclose(scores, slow_lamp(values), rtol=1e-12)
 
@@ -76,7 +76,7 @@ def test_lamp_is_equation_1(seed, rows, columns):
 def test_lamp_s_best_is_exactly_1_and_alone(seed, scale):
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(5, 7)) * scale
-    scores = score(lamp.LAMP(), values)
+    scores = score(magnitude.LAMP(), values)
     assert scores.max() == 1 and (scores == 1).sum() == 1
     assert scores.argmax() == np.abs(values).argmax()
     order = np.argsort(np.abs(values), axis=None)
@@ -84,14 +84,14 @@ def test_lamp_s_best_is_exactly_1_and_alone(seed, scale):
 
 
 def test_lamp_of_equal_weights_counts_down_by_index():
-    scores = score(lamp.LAMP(), np.full((2, 3), -0.25))
+    scores = score(magnitude.LAMP(), np.full((2, 3), -0.25))
     assert scores.ravel().tolist() == [1 / n for n in range(1, 7)]
 
 
 def test_lamp_looks_at_what_is_left():
     values = np.array([[5.0, 3.0], [4.0, 0.0]])
     mask = np.array([[False, True], [True, True]])
-    scores = score(lamp.LAMP(), values, mask=mask)
+    scores = score(magnitude.LAMP(), values, mask=mask)
     assert scores[1, 0] == 1
     assert scores[0, 1] == pytest.approx(9 / 25)
 
@@ -99,7 +99,7 @@ def test_lamp_looks_at_what_is_left():
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_lamp_of_a_layer_of_zeros_keeps_the_first_left(dtype):
     mask = np.array([False, False, True, True])
-    scores = score(lamp.LAMP(), np.zeros(4, dtype), mask=mask)
+    scores = score(magnitude.LAMP(), np.zeros(4, dtype), mask=mask)
     assert scores.tolist() == [0, 0, 1, 0]
 
 
@@ -112,7 +112,7 @@ def test_lamp_empties_no_layer(seed, extra):
         for i in range(4)
     }
     masks = {key: np.ones(v.shape, bool) for key, v in variables.items()}
-    scores = lamp.LAMP().prepare(None, variables, Context())(masks)
+    scores = magnitude.LAMP().prepare(None, variables, Context())(masks)
     best = kept(np.concatenate([s.ravel() for s in scores.values()]), 4 + extra)
     start = 0
     for array in scores.values():
@@ -126,7 +126,7 @@ def test_lamp_prunes_a_model_and_leaves_its_values():
     model.layers[1].kernel.assign(model.layers[1].kernel * 1e-6)
     before = [v.numpy() for v in model.variables]
     masks = pruning.prune(
-        model, 0.97, criterion=lamp.LAMP(), collapse="error"
+        model, 0.97, criterion=magnitude.LAMP(), collapse="error"
     )
     assert sum(m.sum() for m in masks.values()) == round(0.03 * 224)
     for key, variable in weights.prunable(model).items():
@@ -232,7 +232,7 @@ def test_every_dtype(policy):
     model = sequential()
     variables = weights.prunable(model)
     snapshot = {k: np.ones(v.shape) for k, v in variables.items()}
-    for criterion in (lamp.LAMP, *deconstructed.ALL_DECONSTRUCTED):
+    for criterion in (magnitude.LAMP, *deconstructed.ALL_DECONSTRUCTED):
         scores = criterion()(model, variables, Context(snapshot=snapshot))
         assert all(s.dtype == "float64" for s in scores.values())
 

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 import tf_lottery as tfl
-from tf_lottery.callbacks import strategies
+from tf_lottery.callbacks import pruner
 from tf_lottery.experiments.models import imagenet
 
 HERE = pathlib.Path(__file__).parent
@@ -144,12 +144,12 @@ def test_strategies_that_are_refused(owner, name):
         "name": "m", "distribute_strategy": object.__new__(kind)
     })
     with pytest.raises(ValueError, match=f"Model 'm' .*{name}.*Received"):
-        strategies.check(model)
+        pruner.check_strategy(model)
 
 
 def test_without_a_strategy_nothing_is_refused(compiled):
-    strategies.check(compiled)
-    strategies.check(conftest.sequential())
+    pruner.check_strategy(compiled)
+    pruner.check_strategy(conftest.sequential())
 
 
 @pytest.fixture(scope="module")

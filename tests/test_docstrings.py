@@ -4,12 +4,14 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import re
 
 import keras
 import numpy as np
 import pytest
 
 import tf_lottery as tfl
+from tf_lottery import docs
 
 NAMES = [
     "tf_lottery",
@@ -55,3 +57,43 @@ def test_public_names_are_documented(name):
             continue
         if inspect.isclass(value) or inspect.isfunction(value):
             assert inspect.getdoc(value), f"{name}.{attribute}"
+            if value is not docs.filled:
+                assert "{{" not in value.__doc__, f"{name}.{attribute}"
+
+
+@pytest.mark.parametrize(
+    "documented, paragraphs",
+    [
+        (tfl.prune, ("rule", "evidence")),
+        (tfl.IterativeMagnitudePruning, ("rule",)),
+        (tfl.callbacks.GradualPruning, ("rule", "evidence")),
+        (tfl.callbacks.EarlyBird, ("collapse", "layers")),
+        (tfl.callbacks.DynamicSparseTraining, ("collapse", "layers")),
+        (tfl.criteria.SNIP, ("gradients",)),
+        (tfl.criteria.WoodFisher, ("gradients",)),
+        (tfl.experiments.models.conv_2, ("network",)),
+    ],
+)
+def test_shared_paragraphs_are_complete(documented, paragraphs):
+    lines = [line.strip() for line in inspect.getdoc(documented).splitlines()]
+    for name in paragraphs:
+        for line in docs.PARAGRAPHS[name].splitlines():
+            assert "{{" in line or line.strip() in lines
+
+
+def test_documented_arguments_are_those_of_the_signature():
+    for documented in (tfl.prune, tfl.criteria.SNIP, tfl.criteria.score,
+                       tfl.callbacks.GradualPruning, tfl.weights.inspect):
+        text = inspect.getdoc(documented)
+        arguments = text.partition("Args:\n")[2].partition("\n\n")[0]
+        names = re.findall(r"^    (\w+):", arguments, re.MULTILINE)
+        expected = inspect.signature(documented).parameters
+        assert sorted(names) == sorted(expected)
+
+
+def test_an_unknown_paragraph_is_refused():
+    def function():
+        """{{missing}}"""
+
+    with pytest.raises(KeyError, match="missing"):
+        docs.filled(function)

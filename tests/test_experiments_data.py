@@ -11,7 +11,6 @@ from tf_lottery.experiments import augmentation
 from tf_lottery.experiments import bench
 from tf_lottery.experiments import datasets
 from tf_lottery.experiments import feeds
-from tf_lottery.experiments import learning_rates
 from tf_lottery.experiments import models
 from tf_lottery.experiments import optimizers
 from tf_lottery.experiments import pipeline
@@ -283,13 +282,13 @@ class TestLearningRates:
         [("linear", [1, 0.5, 0]), ("cosine", [1, 0.5, 0]), ("steps", [1] * 3)],
     )
     def test_decay(self, decay, expected):
-        rate = learning_rates.WarmUpAndDecay(1.0, 100, decay)
+        rate = optimizers.WarmUpAndDecay(1.0, 100, decay)
         found = [float(rate(step)) for step in (0, 50, 100)]
         assert found == pytest.approx(expected, abs=1e-6)
 
     def test_unknown(self):
         with pytest.raises(ValueError, match="`decay`.*linear"):
-            learning_rates.WarmUpAndDecay(decay="never")
+            optimizers.WarmUpAndDecay(decay="never")
 
     def test_weight_decay_is_an_l2_penalty(self):
         """It equals SGD on a loss with the penalty in it."""

@@ -12,11 +12,10 @@ from tf_lottery.commands import parsers
 from tf_lottery.commands.parsers import preset as preset_flags
 from tf_lottery.analysis import published
 from tf_lottery.experiments import budgets
-from tf_lottery.experiments import costs
 from tf_lottery.experiments import durations
 from tf_lottery.experiments import plans
 
-COST = costs.Cost(step=0.001, evaluation=0.02)
+COST = plans.Cost(step=0.001, evaluation=0.02)
 
 
 class TestCatalogue:
@@ -180,7 +179,7 @@ class TestBudgets:
         assert (after.rounds, after.iterations) == (1, 5000)
 
     def test_the_run_says_so_and_goes_on_as_it_was(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(costs, "measure", lambda bench: COST)
+        monkeypatch.setattr(plans, "measure", lambda bench: COST)
         preset = experiments.preset("lenet-digits", budget="1s", trials=2)
         found = experiments.run(preset, tmp_path)
         config = json.loads((tmp_path / "config.json").read_text())
@@ -194,7 +193,7 @@ class TestBudgets:
         def never(bench):
             raise AssertionError("measured again")
 
-        monkeypatch.setattr(costs, "measure", never)
+        monkeypatch.setattr(plans, "measure", never)
         assert experiments.run(preset, tmp_path).rows() == found.rows()
 
 

@@ -1,4 +1,8 @@
-"""Pruning and lottery tickets for Keras 3."""
+"""Pruning and lottery tickets for Keras 3.
+
+Examples in docstrings assume `import keras`, `import numpy as np` and
+`import tf_lottery as tfl`.
+"""
 
 import importlib as _importlib
 

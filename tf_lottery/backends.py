@@ -1,6 +1,10 @@
 """What works under which of Keras' backends."""
 
 import keras
+from keras.src.utils import module_utils
+
+# They are imported when they are used first.
+jax, tf = module_utils.jax, module_utils.tensorflow
 
 
 def name():

@@ -1,4 +1,20 @@
-"""In what two configurations differ, for messages to the user."""
+"""Configurations: the arguments of an object, and in what two differ."""
+
+import inspect
+
+
+def of_arguments(instance):
+    """Returns the arguments of an object's constructor, from its attributes.
+
+    Args:
+        instance: Object that keeps an argument in an attribute of its name;
+            what it does not keep is left out.
+
+    Returns:
+        Dict, in the order of the signature.
+    """
+    names = inspect.signature(type(instance)).parameters
+    return {n: getattr(instance, n) for n in names if hasattr(instance, n)}
 
 
 def differences(found, wanted, but=()):

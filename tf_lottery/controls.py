@@ -10,7 +10,6 @@ values under the same masks, with the signs of the ticket's or without:
 the ticket itself. Its supermasks are masks on weights that are not trained:
 apply a ticket, or one of these controls, and evaluate.
 
->>> import keras, numpy as np, tf_lottery as tfl
 >>> model = keras.Sequential(
 ...     [keras.Input((8,)), keras.layers.Dense(5, name="fc")])
 >>> model.compile("sgd", "mse")
@@ -100,7 +99,6 @@ def reshuffle(ticket, seed=0, signed=False):
 
     Example:
 
-    >>> import keras, numpy as np, tf_lottery as tfl
     >>> model = keras.Sequential(
     ...     [keras.Input((8,)), keras.layers.Dense(5, name="fc")])
     >>> ticket = tfl.Ticket.of(model, {"fc/kernel": np.eye(8, 5, dtype=bool)})
@@ -138,7 +136,6 @@ def constant(ticket, seed=0, signed=True):
 
     Example:
 
-    >>> import keras, numpy as np, tf_lottery as tfl
     >>> model = keras.Sequential(
     ...     [keras.Input((8,)), keras.layers.Dense(5, name="fc")])
     >>> ticket = tfl.Ticket.of(model, {"fc/kernel": np.eye(8, 5, dtype=bool)})
@@ -195,7 +192,6 @@ def shuffle_masks(ticket, seed=0):
 
     Example:
 
-    >>> import keras, numpy as np, tf_lottery as tfl
     >>> model = keras.Sequential(
     ...     [keras.Input((8,)), keras.layers.Dense(5, name="fc")])
     >>> ticket = tfl.Ticket.of(model, {"fc/kernel": np.eye(8, 5, dtype=bool)})

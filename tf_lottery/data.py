@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from tf_lottery import checks
+from tf_lottery.backends import tf
 
 
 class Replay(keras.utils.PyDataset):
@@ -43,7 +44,6 @@ class Replay(keras.utils.PyDataset):
 
     Example:
 
-    >>> import numpy as np, tf_lottery as tfl
     >>> data = tfl.data.Replay(np.arange(6), batch_size=2, shuffle=False)
     >>> data.start(round=1, step=4)
     >>> data.on_epoch_begin()
@@ -52,15 +52,8 @@ class Replay(keras.utils.PyDataset):
     """
 
     def __init__(
-        self,
-        x,
-        y=None,
-        batch_size=32,
-        seed=0,
-        shuffle=True,
-        reshuffle_rounds=False,
-        augment=None,
-        drop_remainder=False,
+        self, x, y=None, batch_size=32, seed=0, shuffle=True,
+        reshuffle_rounds=False, augment=None, drop_remainder=False,
     ):
         super().__init__()
         arrays = [a for a in keras.tree.flatten((x, y)) if a is not None]
@@ -136,7 +129,6 @@ class Replay(keras.utils.PyDataset):
         the `Replay` itself to `IterativeMagnitudePruning(data=...)`. Nothing
         is read ahead, so that an epoch begins where it is told to.
         """
-        import tensorflow as tf
 
         def batches():
             while True:
@@ -146,13 +138,9 @@ class Replay(keras.utils.PyDataset):
             return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
 
         first = keras.tree.map_structure(np.asarray, self.batch(0, 0))
-        dataset = tf.data.Dataset.from_generator(
+        return unbuffered(tf.data.Dataset.from_generator(
             batches, output_signature=keras.tree.map_structure(spec_of, first)
-        )
-        options = tf.data.Options()
-        options.autotune.enabled = False
-        options.experimental_optimization.inject_prefetch = False
-        return dataset.with_options(options)
+        ))
 
     def get_config(self):
         """Returns what the order follows from, as plain values."""
@@ -197,3 +185,17 @@ class Replay(keras.utils.PyDataset):
     def _rng(self, round, epoch, purpose):
         round = round if self.reshuffle_rounds else 0
         return np.random.default_rng((self.seed, round, epoch, purpose))
+
+
+def unbuffered(dataset):
+    """Returns a `tf.data.Dataset` that makes no batch ahead of time.
+
+    A batch that is made ahead would be one of before a rewind.
+
+    Args:
+        dataset: `tf.data.Dataset`.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.experimental_optimization.inject_prefetch = False
+    return dataset.with_options(options)

@@ -54,6 +54,34 @@ class DamagedFileError(ValueError):
     """A file is not what was written: truncated, altered or of another kind."""
 
 
+def read_json(path):
+    """Reads a JSON file that holds an object.
+
+    Args:
+        path: `pathlib.Path`.
+
+    Returns:
+        Dict.
+
+    Raises:
+        DamagedFileError: If it is something else.
+    """
+    try:
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict):
+            raise ValueError("it is no JSON object")
+    except ValueError as error:
+        raise damaged(path, error) from None
+    return found
+
+
+def damaged(path, error):
+    """Returns the error about a file that something is wrong with."""
+    return DamagedFileError(
+        f"File '{path}' is damaged: {error}. It was left as it is."
+    )
+
+
 def write_atomic(path, chunks):
     """Writes a file under a temporary name, syncs it and renames it.
 

@@ -2,9 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Mapping
 
-import numpy as np
 from keras import ops
 
 from tf_lottery import checks
@@ -143,30 +141,14 @@ def _has_lora(layer, variable):
 def check_masks(model, masks):
     """Returns the model's variables; raises if masks do not fit them."""
     weights_lib.check_built(model)
-    if not isinstance(masks, Mapping):
-        raise ValueError(
-            "Argument `masks` must be a dict from weight key to boolean "
-            f"array. Received: {masks!r} (of type {type(masks)})"
-        )
     owners = weights_lib.owners(model)
     variables = {key: variable for key, (variable, _) in owners.items()}
-    for key, mask in masks.items():
-        if key not in variables:
-            raise ValueError(
-                f"Model '{model.name}' has no weight '{key}'. "
-                f"Expected keys among: {sorted(variables)}"
-            )
+    weights_lib.check_masks(model, masks, variables)
+    for key in masks:
         if _is_state(*owners[key]):
             raise ValueError(
                 f"'{key}' is a state of its layer that no optimizer trains, "
                 "so it takes no mask. Expected: weights."
-            )
-        shape = tuple(variables[key].shape)
-        mask = np.asarray(mask)
-        if mask.dtype != bool or mask.shape != shape:
-            raise ValueError(
-                f"The mask of '{key}' must be a boolean array of shape "
-                f"{shape}. Received: {mask.dtype} of shape {mask.shape}."
             )
     return variables
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from tf_lottery import backends
 from tf_lottery import constraints
+from tf_lottery.backends import tf
 
 _NAME = "_tf_lottery_home"
 
@@ -82,8 +83,6 @@ def move(layer):
 
 def _new_home():
     if backends.is_tensorflow():
-        import tensorflow as tf
-
         home = tf.Module()
     else:
         home = types.SimpleNamespace()

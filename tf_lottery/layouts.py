@@ -158,10 +158,9 @@ def layouts_of(weights: Iterable) -> dict[str, Layout]:
 
     Example:
 
-    >>> from tf_lottery import weights
     >>> attention = keras.layers.MultiHeadAttention(num_heads=2, key_dim=3)
     >>> attention.build((None, 5, 8), (None, 5, 8))
-    >>> layouts_of(weights.inspect(attention))["query/kernel"]
+    >>> layouts_of(tfl.weights.inspect(attention))["query/kernel"]
     Layout(inputs=(0,), outputs=(1, 2))
     """
     return {

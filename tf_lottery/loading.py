@@ -37,7 +37,6 @@ def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
     Example:
 
     >>> import os, tempfile
-    >>> import keras, tf_lottery as tfl
     >>> model = keras.Sequential(
     ...     [keras.Input((8,)), keras.layers.Dense(5, name="fc")])
     >>> model.compile("adam", "mse")

@@ -64,7 +64,6 @@ def select(
 
     Example:
 
-    >>> import numpy as np
     >>> kept = select({"fc/kernel": np.array([0.3, -2.0, 0.9])}, keep=2)
     >>> kept["fc/kernel"].tolist()
     [True, False, True]

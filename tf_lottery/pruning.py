@@ -6,6 +6,7 @@ import warnings
 from tf_lottery import allocation
 from tf_lottery import checks
 from tf_lottery import criteria
+from tf_lottery import docs
 from tf_lottery import holding
 from tf_lottery import masks as masks_lib
 from tf_lottery import prunable
@@ -14,19 +15,11 @@ from tf_lottery import rules
 from tf_lottery.patterns.pattern import brief
 
 
+@docs.filled
 def prune(
-    model,
-    sparsity,
-    criterion="magnitude",
-    scope="global",
-    pattern="unstructured",
-    data=None,
-    loss=None,
-    snapshot=None,
-    iterations=None,
-    collapse="keep-one",
-    exclude=(),
-    include=(),
+    model, sparsity, criterion="magnitude", scope="global",
+    pattern="unstructured", data=None, loss=None, snapshot=None,
+    iterations=None, collapse="keep-one", exclude=(), include=(),
 ):
     """Prunes a model once, before or after training, and holds the masks.
 
@@ -37,34 +30,12 @@ def prune(
             such a fraction (`{"*": 0.9, "logits": 0.5}`). What is pruned
             already counts and stays pruned. 0 does nothing.
         criterion: See `tf_lottery.criteria.get`. Defaults to `"magnitude"`.
-        scope: `"global"` ranks all weights together, `"layer"` each weight
-            by itself at the same sparsity; `"uniform+"`, `"er"` and `"erk"`
-            rank each by itself at sparsities of their own, see
-            `tf_lottery.distributions`. Defaults to `"global"`.
-        pattern: What is kept or removed together: `"unstructured"`,
-            `"block:1x4"`, `"2:4"`, `"channel"`, see `tf_lottery.patterns`.
-            Defaults to `"unstructured"`.
-        data: Arrays `(x, y)`, a `tf.data.Dataset` or a
-            `keras.utils.PyDataset`, for criteria that look at data. Defaults
-            to `None`.
-        loss: Loss function or its name, for criteria that follow gradients.
-            Defaults to the one the model was compiled with.
-        snapshot: Weights at an earlier moment, for criteria that look at how
-            far weights moved: a `Snapshot` or a dict from weight key to
-            array. Defaults to `None`.
+        {{evidence}}
         iterations: Integer, in how many steps the sparsity is reached: the
             density falls exponentially, and weights are scored anew before
             each step. Defaults to the criterion's own number, which is 100
             for `"synflow"` and 1 for the others.
-        collapse: What to do where all of a layer would go: `"keep-one"`
-            keeps the best weight of every layer, and warns of layers that
-            keep next to nothing but that; `"warn"` and `"error"` take the
-            masks as they come, and warn of empty layers or raise. So do all
-            where no path is left from input to output (followed under
-            TensorFlow alone). Defaults to `"keep-one"`.
-        exclude: Layer names or patterns that are left alone; `"@first"` and
-            `"@last"` mean the first and the last prunable layer.
-        include: Embeddings and depthwise kernels that are pruned too.
+        {{rule}}
 
     Returns:
         Dict from weight key to mask, a boolean array, `True` = kept.
@@ -81,7 +52,6 @@ def prune(
 
     Example:
 
-    >>> import keras, tf_lottery as tfl
     >>> model = keras.Sequential(
     ...     [keras.Input((8,)), keras.layers.Dense(5, name="fc")])
     >>> model.compile("adam", "mse")

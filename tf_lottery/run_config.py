@@ -34,7 +34,7 @@ class RunConfig:
         Raises:
             DamagedFileError: If it cannot be read.
         """
-        return _read(self.path)
+        return files.read_json(self.path)
 
     def write(self, config, model):
         """Writes the configuration of the run and that of its model."""
@@ -76,7 +76,7 @@ class RunConfig:
         )
 
     def _differences_of_models(self, model):
-        found = _read(self._model) if self._model.exists() else {}
+        found = files.read_json(self._model) if self._model.exists() else {}
         return configurations.differences(
             {"model": found}, {"model": _plain(model)}
         ) or ["model: another one there"]
@@ -89,18 +89,3 @@ def to_json(values):
 
 def _plain(values):
     return json.loads(json.dumps(values))
-
-
-def _read(path):
-    try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise files.DamagedFileError(
-            f"File '{path}' is damaged: {error}. It was left as it is."
-        ) from None
-    if not isinstance(found, dict):
-        raise files.DamagedFileError(
-            f"File '{path}' is damaged: it is no JSON object. It was left as "
-            "it is."
-        )
-    return found

@@ -8,6 +8,7 @@ Optimization (TFMOT), so that theirs can be used as well.
 import math
 
 from tf_lottery import checks
+from tf_lottery import configurations
 
 _TFMOT = "tensorflow_model_optimization"
 
@@ -15,7 +16,8 @@ _TFMOT = "tensorflow_model_optimization"
 class SparsitySchedule:
     """The base class of schedules.
 
-    Subclasses implement `sparsity_at`. Pruning is due every `frequency` steps
+    Subclasses implement `sparsity_at`, and keep their arguments in attributes
+    of the same names. Pruning is due every `frequency` steps
     from `begin_step` on, and at `end_step` in any case, so that the final
     sparsity is always reached. (TFMOT leaves the end out where `frequency`
     does not divide the distance.)
@@ -68,11 +70,7 @@ class SparsitySchedule:
 
     def get_config(self):
         """Returns the arguments of the constructor."""
-        return {
-            "begin_step": self.begin_step,
-            "end_step": self.end_step,
-            "frequency": self.frequency,
-        }
+        return configurations.of_arguments(self)
 
     @classmethod
     def from_config(cls, config):
@@ -123,11 +121,6 @@ class ConstantSparsity(SparsitySchedule):
     def sparsity_at(self, step):
         return self.target_sparsity
 
-    def get_config(self):
-        return {
-            "target_sparsity": self.target_sparsity, **super().get_config()
-        }
-
 
 class _Ramp(SparsitySchedule):
     """From an initial to a final sparsity."""
@@ -159,13 +152,6 @@ class _Ramp(SparsitySchedule):
     def _between(self, done):
         """The sparsity when that part of the time is over."""
         raise NotImplementedError
-
-    def get_config(self):
-        return {
-            "initial_sparsity": self.initial_sparsity,
-            "final_sparsity": self.final_sparsity,
-            **super().get_config(),
-        }
 
 
 class PolynomialDecay(_Ramp):
@@ -211,9 +197,6 @@ class PolynomialDecay(_Ramp):
     def _between(self, done):
         missing = self.initial_sparsity - self.final_sparsity
         return self.final_sparsity + missing * (1 - done) ** self.power
-
-    def get_config(self):
-        return {**super().get_config(), "power": self.power}
 
 
 class OneCycle(_Ramp):
@@ -263,11 +246,6 @@ class OneCycle(_Ramp):
         rise /= 1 + math.exp(self.beta - self.alpha * done)
         way = self.final_sparsity - self.initial_sparsity
         return self.initial_sparsity + way * rise
-
-    def get_config(self):
-        return {
-            **super().get_config(), "alpha": self.alpha, "beta": self.beta
-        }
 
 
 def get(schedule):

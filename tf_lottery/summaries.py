@@ -97,12 +97,16 @@ class Summary:
 
     def render(self):
         """Returns a `rich.table.Table`."""
+        import rich.box
+
         from tf_lottery import tables
 
-        table = tables.Table(title=f"Pruning of '{self.name}'")
-        table.add_column("weight")
-        for column in ("shape", "kept", "of", "density", "effective"):
-            table.add_column(column, justify="right")
+        table = tables.Table(
+            "weight",
+            numbers=("shape", "kept", "of", "density", "effective"),
+            title=f"Pruning of '{self.name}'",
+            box=rich.box.HEAVY_HEAD,
+        )
         table.add_column("")
         for row in self.rows:
             table.add_row(
@@ -155,7 +159,6 @@ def summary(model, exclude=(), include=(), inputs=None):
 
     Example:
 
-    >>> import keras, tf_lottery as tfl
     >>> model = keras.Sequential(
     ...     [keras.Input((8,)), keras.layers.Dense(5, name="fc")])
     >>> model.compile("adam", "mse")

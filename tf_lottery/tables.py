@@ -19,18 +19,18 @@ class Table(rich.table.Table):
     column that is aligned to the right holds numbers, which never break.
 
     Args:
-        *headers: As in `rich.table.Table`.
+        *words: Strings, the heads of columns of text.
+        numbers: Strings, those of the columns of numbers that follow.
         keys: Integer, how many first columns stand in each part. Defaults
             to 1.
+        box: See `rich.table.Table`. Defaults to `rich.box.SIMPLE`.
         **kwargs: Others of `rich.table.Table`.
 
     Example:
 
     >>> import rich.console
     >>> from tf_lottery import tables
-    >>> table = tables.Table(box=None)
-    >>> for name in ("round", "accuracy", "loss"):
-    ...     table.add_column(name, justify="right")
+    >>> table = tables.Table(numbers=("round", "accuracy", "loss"), box=None)
     >>> table.add_row("1", "97.09", "0.1234")
     >>> console = rich.console.Console(width=17)
     >>> with console.capture() as captured:
@@ -39,8 +39,12 @@ class Table(rich.table.Table):
     [['round', 'accuracy'], ['1', '97.09'], ['round', 'loss'], ['1', '0.1234']]
     """
 
-    def __init__(self, *headers, keys=1, **kwargs):
-        super().__init__(*headers, **kwargs)
+    def __init__(
+        self, *words, numbers=(), keys=1, box=rich.box.SIMPLE, **kwargs
+    ):
+        super().__init__(*words, box=box, **kwargs)
+        for name in numbers:
+            self.add_column(name, justify="right")
         self._keys = keys
 
     def __rich_console__(self, console, options):

@@ -10,10 +10,13 @@ layers of that class beside it instead (`dense`, `dense_1`, ...).
 import collections
 import dataclasses
 import re
+from collections.abc import Mapping
 
 import keras
+import numpy as np
 
 from tf_lottery import checks
+from tf_lottery import docs
 from tf_lottery import reasons
 from tf_lottery import schedules
 
@@ -92,6 +95,7 @@ def layers(model):
     return found
 
 
+@docs.filled
 def inspect(model, exclude=(), include=()):
     """Returns every weight of a model and whether it can be pruned.
 
@@ -102,11 +106,7 @@ def inspect(model, exclude=(), include=()):
 
     Args:
         model: A built `keras.Model`.
-        exclude: Layer names or patterns (`"logits"`, `"block*/conv"`) that
-            are left alone; `"@first"` and `"@last"` mean the first and the
-            last layer that can be pruned. Defaults to none.
-        include: Layer names or patterns of embeddings and depthwise kernels
-            to prune, which are left alone otherwise. Defaults to none.
+        {{layers}}
 
     Returns:
         List of `Weight`, in the order of the model's layers.
@@ -116,11 +116,9 @@ def inspect(model, exclude=(), include=()):
 
     Example:
 
-    >>> import keras
-    >>> from tf_lottery import weights
     >>> model = keras.Sequential(
     ...     [keras.Input((4,)), keras.layers.Dense(2, name="fc")])
-    >>> [(w.key, w.reason) for w in weights.inspect(model)]
+    >>> [(w.key, w.reason) for w in tfl.weights.inspect(model)]
     [('fc/kernel', None), ('fc/bias', 'bias or vector')]
     """
     check_built(model)
@@ -138,13 +136,13 @@ def inspect(model, exclude=(), include=()):
     return [_exclude(weight, excluded.get(weight.key)) for weight in found]
 
 
+@docs.filled
 def prunable(model, exclude=(), include=()):
     """Returns the prunable variables of a model by weight key.
 
     Args:
         model: A built `keras.Model`.
-        exclude: See `inspect`.
-        include: See `inspect`.
+        {{layers}}
 
     Returns:
         Dict from weight key to `keras.Variable`, never empty.
@@ -222,6 +220,33 @@ def check_layer(model):
     """Raises a `ValueError` unless `model` is a Keras model or layer."""
     if not isinstance(model, keras.layers.Layer):
         checks.refuse("model", model, "a `keras.Model`")
+
+
+def check_masks(model, masks, variables):
+    """Raises a `ValueError` unless masks fit the variables of a model.
+
+    Args:
+        model: The `keras.Model`.
+        masks: Dict from weight key to boolean array.
+        variables: Dict from weight key to `keras.Variable`.
+    """
+    if not isinstance(masks, Mapping):
+        raise ValueError(
+            "Argument `masks` must be a dict from weight key to boolean "
+            f"array. Received: {masks!r} (of type {type(masks)})"
+        )
+    for key, mask in masks.items():
+        if key not in variables:
+            raise ValueError(
+                f"Model '{model.name}' has no weight '{key}'. "
+                f"Expected keys among: {sorted(variables)}"
+            )
+        mask, shape = np.asarray(mask), tuple(variables[key].shape)
+        if mask.dtype != bool or mask.shape != shape:
+            raise ValueError(
+                f"The mask of '{key}' must be a boolean array of shape "
+                f"{shape}. Received: {mask.dtype} of shape {mask.shape}."
+            )
 
 
 def check_built(model):

@@ -11,6 +11,7 @@ from keras import ops
 from tf_lottery import allocation
 from tf_lottery import checks
 from tf_lottery import constraints
+from tf_lottery import docs
 from tf_lottery import holding
 from tf_lottery import masks as masks_lib
 from tf_lottery import optimizers
@@ -22,6 +23,7 @@ from tf_lottery.optimizers import holding as recording
 _METHODS = ("rigl", "set")
 
 
+@docs.filled
 class DynamicSparseTraining(mask_updater.MaskUpdater):
     """Trains a sparse model from the start, and moves its connections.
 
@@ -64,11 +66,9 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
         end: Integer, the step from which on masks stay as they are, or a
             float in (0, 1], a fraction of all steps at the end of `fit`.
             Defaults to 0.75.
-        exclude: Layer names or patterns that are left alone.
-        include: Embeddings and depthwise kernels that are pruned too.
         seed: Integer, seed of the first masks and of SET. Defaults to 0.
-        collapse: What to do where all of a layer would go, see
-            `tf_lottery.prune`. Defaults to `"keep-one"`.
+        {{collapse}}
+        {{layers}}
 
     Raises:
         ValueError: For an invalid argument at construction; when training
@@ -79,7 +79,6 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
 
     Example:
 
-    >>> import keras, numpy as np, tf_lottery as tfl
     >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(5)])
     >>> model.compile("adam", "mse")
     >>> dynamic = tfl.callbacks.DynamicSparseTraining(0.75, frequency=2)
@@ -91,16 +90,8 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
     """
 
     def __init__(
-        self,
-        sparsity,
-        method="rigl",
-        scope="erk",
-        frequency=100,
-        drop_fraction=0.3,
-        end=0.75,
-        exclude=(),
-        include=(),
-        seed=0,
+        self, sparsity, method="rigl", scope="erk", frequency=100,
+        drop_fraction=0.3, end=0.75, exclude=(), include=(), seed=0,
         collapse="keep-one",
     ):
         super().__init__(

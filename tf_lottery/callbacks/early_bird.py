@@ -6,12 +6,14 @@ import keras
 
 from tf_lottery import checks
 from tf_lottery import criteria
+from tf_lottery import docs
 from tf_lottery import masks as masks_lib
 from tf_lottery import prunable
 from tf_lottery import rules
 from tf_lottery import schedules
 
 
+@docs.filled
 class EarlyBird(keras.callbacks.Callback):
     """Stops training when the masks that pruning would take are stable.
 
@@ -36,10 +38,8 @@ class EarlyBird(keras.callbacks.Callback):
         criterion: See `tf_lottery.criteria.get`. Defaults to `"magnitude"`.
         scope: See `tf_lottery.prune`. Defaults to `"global"`.
         pattern: See `tf_lottery.prune`. Defaults to `"channel"`.
-        exclude: Layer names or patterns that are never pruned.
-        include: Embeddings and depthwise kernels that are pruned too.
-        collapse: What to do where all of a layer would go, see
-            `tf_lottery.prune`. Defaults to `"keep-one"`.
+        {{collapse}}
+        {{layers}}
         data: What criteria look at that need data, see `tf_lottery.prune`.
             Defaults to `None`.
 
@@ -51,7 +51,6 @@ class EarlyBird(keras.callbacks.Callback):
 
     Example:
 
-    >>> import keras, numpy as np, tf_lottery as tfl
     >>> model = keras.Sequential(
     ...     [keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(1)])
     >>> model.compile(keras.optimizers.SGD(1e-4), "mse")
@@ -64,17 +63,9 @@ class EarlyBird(keras.callbacks.Callback):
     """
 
     def __init__(
-        self,
-        rate,
-        threshold=0.1,
-        window=5,
-        criterion="magnitude",
-        scope="global",
-        pattern="channel",
-        exclude=(),
-        include=(),
-        collapse="keep-one",
-        data=None,
+        self, rate, threshold=0.1, window=5, criterion="magnitude",
+        scope="global", pattern="channel", exclude=(), include=(),
+        collapse="keep-one", data=None,
     ):
         super().__init__()
         schedules.validate_rate(rate)

@@ -6,6 +6,7 @@ import numpy as np
 
 from tf_lottery import allocation
 from tf_lottery import criteria
+from tf_lottery import docs
 from tf_lottery import holding
 from tf_lottery import masks as masks_lib
 from tf_lottery import rules
@@ -14,6 +15,7 @@ from tf_lottery.callbacks import mask_updater
 from tf_lottery.callbacks import pruner
 
 
+@docs.filled
 class GradualPruning(mask_updater.MaskUpdater):
     """Prunes a model during `fit`, to the sparsity that a schedule asks for.
 
@@ -36,20 +38,8 @@ class GradualPruning(mask_updater.MaskUpdater):
             the sparsity. If it has an attribute `end_step`, the sparsity at
             that step is reached in any case.
         criterion: See `tf_lottery.criteria.get`. Defaults to `"magnitude"`.
-        scope: See `tf_lottery.prune`: `"global"` ranks all weights together,
-            `"layer"` each weight by itself. Defaults to `"global"`.
-        pattern: See `tf_lottery.prune`. Defaults to `"unstructured"`.
-        exclude: Layer names or patterns that are left alone.
-        include: Embeddings and depthwise kernels that are pruned too.
-        data: Arrays `(x, y)`, a `tf.data.Dataset` or a
-            `keras.utils.PyDataset` for criteria that look at data. Defaults
-            to `None`.
-        loss: Loss function or its name, for criteria that follow gradients.
-            Defaults to the one the model was compiled with.
-        snapshot: Weights at an earlier moment, for criteria that look at how
-            far weights moved, see `tf_lottery.prune`. Defaults to `None`.
-        collapse: What to do where all of a layer would go, see
-            `tf_lottery.prune`. Defaults to `"keep-one"`.
+        {{evidence}}
+        {{rule}}
 
     Raises:
         ValueError: For an invalid argument at construction; when training
@@ -59,7 +49,6 @@ class GradualPruning(mask_updater.MaskUpdater):
 
     Example:
 
-    >>> import keras, numpy as np, tf_lottery as tfl
     >>> from tf_lottery.sparsity_schedules import PolynomialDecay
     >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(5)])
     >>> model.compile("adam", "mse")
@@ -72,17 +61,9 @@ class GradualPruning(mask_updater.MaskUpdater):
     """
 
     def __init__(
-        self,
-        schedule,
-        criterion="magnitude",
-        scope="global",
-        pattern="unstructured",
-        exclude=(),
-        include=(),
-        data=None,
-        loss=None,
-        snapshot=None,
-        collapse="keep-one",
+        self, schedule, criterion="magnitude", scope="global",
+        pattern="unstructured", exclude=(), include=(), data=None, loss=None,
+        snapshot=None, collapse="keep-one",
     ):
         super().__init__(
             rules.Rule(scope, pattern, collapse, exclude, include)

@@ -3,6 +3,7 @@
 from tf_lottery import checks
 from tf_lottery import criteria
 from tf_lottery import data as data_lib
+from tf_lottery import docs
 from tf_lottery import prunable
 from tf_lottery import results as results_lib
 from tf_lottery import rounds as rounds_lib
@@ -13,6 +14,7 @@ from tf_lottery.callbacks import rewinding
 from tf_lottery.callbacks import rounds as rounds_callback
 
 
+@docs.filled
 class IterativeMagnitudePruning(rounds_callback.Rounds):
     """Finds lottery tickets: train, prune, rewind, repeat, in one `fit`.
 
@@ -42,19 +44,8 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
         rewind_to: The rewinding point: 0 for initialisation, `"500it"` for
             a step, `"2ep"` for an epoch, or a fraction of one round such as
             0.02. Defaults to 0.
-        scope: `"global"` ranks all weights together, `"layer"` each weight by
-            itself; also `"uniform+"`, `"er"` and `"erk"`, see
-            `tf_lottery.distributions`. Defaults to `"global"`.
         criterion: See `tf_lottery.criteria.get`. Defaults to `"magnitude"`.
-        pattern: What is kept or removed together: `"unstructured"`,
-            `"block:1x4"`, `"2:4"` or `"channel"`, see
-            `tf_lottery.patterns`. Defaults to `"unstructured"`.
-        collapse: What to do where all of a layer would go, see
-            `tf_lottery.prune`. Defaults to `"keep-one"`.
-        exclude: Layer names or patterns that are never pruned. Defaults to
-            none.
-        include: Embeddings and depthwise kernels that are pruned too.
-            Defaults to none.
+        {{rule}}
         target_density: Float, stop after the first round at or below this
             density. Defaults to `None`: all rounds.
         tolerance: Float, stop after the first round whose `monitor` is worse
@@ -101,7 +92,6 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
 
     Example:
 
-    >>> import keras, numpy as np, tf_lottery as tfl
     >>> model = keras.Sequential(
     ...     [keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(1)])
     >>> model.compile("adam", "mse")
@@ -115,29 +105,12 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
     """
 
     def __init__(
-        self,
-        rounds=10,
-        epochs_per_round=5,
-        rate=0.2,
-        rewind="weights",
-        rewind_to=0,
-        scope="global",
-        criterion="magnitude",
-        pattern="unstructured",
-        collapse="keep-one",
-        exclude=(),
-        include=(),
-        target_density=None,
-        tolerance=None,
-        round_callbacks=None,
-        monitor="val_accuracy",
-        mode="auto",
-        directory=None,
-        save_freq="epoch",
-        data=None,
-        seed=0,
-        verbose=1,
-        other_versions=False,
+        self, rounds=10, epochs_per_round=5, rate=0.2, rewind="weights",
+        rewind_to=0, scope="global", criterion="magnitude",
+        pattern="unstructured", collapse="keep-one", exclude=(), include=(),
+        target_density=None, tolerance=None, round_callbacks=None,
+        monitor="val_accuracy", mode="auto", directory=None, save_freq="epoch",
+        data=None, seed=0, verbose=1, other_versions=False,
     ):
         checks.whole("rounds", rounds)
         checks.whole("epochs_per_round", epochs_per_round)

@@ -6,8 +6,22 @@ import keras
 
 from tf_lottery import internals
 from tf_lottery import optimizers
-from tf_lottery.callbacks import strategies
+from tf_lottery.backends import tf
 
+_REASONS = {
+    "MultiWorkerMirroredStrategy": (
+        "Keras 3 cannot `fit` under it "
+        "(https://github.com/keras-team/keras/issues/20585). Hold masks in a "
+        "`strategy.run` loop of your own, as examples/multi_worker_loop.py "
+        "does; docs/several_machines.md tells of other ways"
+    ),
+    "ParameterServerStrategy": (
+        "its workers step at different times, so that there is no moment at "
+        "which all weights can be pruned and rewound"
+    ),
+    "experimental.CentralStorageStrategy": "it was never tried with masks",
+    "TPUStrategy": "it was never tried with masks",
+}
 # The callbacks that prune a model, or have done so in an earlier `fit`.
 _PRUNERS = weakref.WeakKeyDictionary()
 
@@ -42,7 +56,7 @@ class Pruner(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         optimizers.check_compiled(self.model)
-        strategies.check(self.model)
+        check_strategy(self.model)
         _PRUNERS.setdefault(self.model, weakref.WeakSet()).add(self)
         self._early, self.was_early = None, False
         if internals.is_built(self.model):
@@ -113,3 +127,26 @@ def name_of(value):
         value, "__qualname__", type(value).__qualname__
     )
     return str(name)
+
+
+def check_strategy(model):
+    """Raises a `ValueError` unless `model` may train with masks in `fit`.
+
+    Args:
+        model: A compiled `keras.Model`.
+    """
+    # Only under TensorFlow does a model have a strategy.
+    strategy = getattr(model, "distribute_strategy", None)
+    if strategy is None:
+        return
+    for name, reason in _REASONS.items():
+        owner = tf.distribute
+        for part in name.split("."):
+            owner = getattr(owner, part)
+        if isinstance(strategy, owner):
+            raise ValueError(
+                f"Model '{model.name}' cannot be pruned in `fit` under "
+                f"`tf.distribute.{name}`: {reason}. Received: {strategy}. "
+                "Expected: `tf.distribute.MirroredStrategy`, "
+                "`tf.distribute.OneDeviceStrategy`, or none."
+            )

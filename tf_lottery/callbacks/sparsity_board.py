@@ -70,7 +70,7 @@ class SparsityBoard(keras.callbacks.Callback):
 
     Example:
 
-    >>> import keras, numpy as np, os, tempfile, tf_lottery as tfl
+    >>> import os, tempfile
     >>> model = keras.Sequential(
     ...     [keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(1)])
     >>> model.compile("adam", "mse")

@@ -1,12 +1,8 @@
 """`tf-lottery analyze`: what the papers measure, on an existing run."""
 
-import rich.box
-
 from tf_lottery import experiments
 from tf_lottery import tables
-from tf_lottery.commands import bars
 from tf_lottery.commands import console as console_lib
-from tf_lottery.commands import determinism
 from tf_lottery.experiments import durations
 from tf_lottery.experiments.analyses import session
 
@@ -29,7 +25,7 @@ def main(arguments):
         if (value := getattr(arguments, name, None)) is not None
     }
     console = console_lib.stdout()
-    determinism.enable()
+    console_lib.make_repeatable()
     with _Shown(console) as shown:
         finding, paths = experiments.analyze(
             arguments.kind, arguments.directory, arguments.output_dir, shown,
@@ -64,28 +60,18 @@ def show(console, finding):
 
 def _table(heads, rows, keys, text=0):
     """Returns a table; its first columns are keys, and maybe text."""
-    table = tables.Table(box=rich.box.SIMPLE, keys=keys)
-    for index, head in enumerate(heads):
-        table.add_column(head, justify="left" if index < text else "right")
+    table = tables.Table(*heads[:text], numbers=heads[text:], keys=keys)
     for row in rows:
         table.add_row(*row)
     return table
 
 
-class _Shown(session.Progress):
+class _Shown(console_lib.Bar, session.Progress):
     """What it costs, a line for each training, and a bar on a terminal."""
 
     def __init__(self, console):
-        self._console = console
-        self._bar = bars.time_left(console)
+        super().__init__(console)
         self._task, self._slow = None, False
-
-    def __enter__(self):
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exception):
-        self._bar.stop()
 
     def plan(self, plan):
         self._slow = plan.seconds > 1

@@ -2,8 +2,6 @@
 
 import pathlib
 
-import rich.box
-
 from tf_lottery import export
 from tf_lottery import tables
 from tf_lottery.commands import console as console_lib
@@ -54,9 +52,7 @@ def _convert(path, arguments, console):
 def _compare(paths, console):
     paths = {str(path): pathlib.Path(path) for path in paths}
     found = export.benchmark(paths)
-    table = tables.Table(box=rich.box.SIMPLE)
-    for name in ("file", "bytes", "latency (ms)", "speedup"):
-        table.add_column(name, justify="left" if name == "file" else "right")
+    table = tables.Table("file", numbers=("bytes", "latency (ms)", "speedup"))
     for name, path in paths.items():
         table.add_row(
             name,

@@ -1,7 +1,5 @@
 """`tf-lottery list`: which presets there are."""
 
-import rich.box
-
 from tf_lottery import tables
 from tf_lottery.commands import console as console_lib
 from tf_lottery.experiments import catalogue
@@ -9,10 +7,7 @@ from tf_lottery.experiments import catalogue
 
 def main(arguments):
     """Prints the table of presets."""
-    table = tables.Table(box=rich.box.SIMPLE)
-    table.add_column("preset")
-    for name in ("rounds", "steps"):
-        table.add_column(name, justify="right")
+    table = tables.Table("preset", numbers=("rounds", "steps"))
     table.add_column("what it is")
     for preset in catalogue.PRESETS.values():
         table.add_row(

@@ -3,8 +3,6 @@
 import pathlib
 import time
 
-import rich.box
-
 from tf_lottery import comparisons
 from tf_lottery import experiments
 from tf_lottery import tables
@@ -12,9 +10,7 @@ from tf_lottery.analysis import caveats
 from tf_lottery.analysis import published
 from tf_lottery.analysis import run_files
 from tf_lottery.analysis.curves import of_runs
-from tf_lottery.commands import bars
 from tf_lottery.commands import console as console_lib
-from tf_lottery.commands import determinism
 from tf_lottery.commands.parsers import preset as flags
 from tf_lottery.experiments import budgets
 from tf_lottery.experiments import durations
@@ -31,7 +27,7 @@ def main(arguments):
     if arguments.dry_run:
         _show_plan(console, preset)
         return
-    determinism.enable()
+    console_lib.make_repeatable()
     began = time.perf_counter()
     with _Shown(console) as shown:
         found = experiments.run(
@@ -56,10 +52,8 @@ def _caveats(directory):
 def _show_plan(console, preset):
     """Prints what would be trained, and how long it would take."""
     preset, cost = experiments.estimate(preset)
-    table = tables.Table(box=rich.box.SIMPLE)
-    for name in ("training", "number", "steps of each", "time"):
-        justify = "left" if name == "training" else "right"
-        table.add_column(name, justify=justify)
+    heads = "number", "steps of each", "time"
+    table = tables.Table("training", numbers=heads)
     for line in plans.plan(preset):
         seconds = line.count * line.epochs * cost.epoch(preset)
         table.add_row(
@@ -79,19 +73,8 @@ def _show_plan(console, preset):
         console.print(budgets.describe(preset), soft_wrap=True)
 
 
-class _Shown(progress.Progress):
+class _Shown(console_lib.Bar, progress.Progress):
     """Progress as a line for each round, and a bar on a terminal."""
-
-    def __init__(self, console):
-        self._console = console
-        self._bar = bars.time_left(console)
-
-    def __enter__(self):
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exception):
-        self._bar.stop()
 
     def begin(self, preset):
         self._preset, self._variant = preset, ""

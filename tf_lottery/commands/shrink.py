@@ -23,7 +23,10 @@ def main(arguments):
         plan, text = report.plan, str(report)
     else:
         plan = _plan(model, arguments)
-        text = plan.report() if arguments.report else _summary(plan)
+        text = plan.report()
+        if not arguments.report:
+            # The last lines: what it costs before and after.
+            text = text.rpartition("\n\n")[2]
     console.print(text, soft_wrap=True, markup=False)
     if not arguments.dry_run:
         if not arguments.compact:
@@ -60,8 +63,3 @@ def _plan(model, arguments):
         data=data,
         loss=None if model.compiled else "sparse_categorical_crossentropy",
     )
-
-
-def _summary(plan):
-    """The last lines of a report: what it costs before and after."""
-    return plan.report().rpartition("\n\n")[2]

@@ -4,7 +4,6 @@ import pathlib
 
 from tf_lottery import experiments
 from tf_lottery.commands import console as console_lib
-from tf_lottery.commands import determinism
 from tf_lottery.commands.parsers import preset as flags
 from tf_lottery.commands.parsers import sweep as parser
 from tf_lottery.tuner import reports
@@ -36,7 +35,7 @@ def main(arguments):
         worker_timeout=arguments.worker_timeout,
     )
     console.print(_begin(preset, tuner, directory), soft_wrap=True)
-    determinism.enable()
+    console_lib.make_repeatable()
     tuner.search()
     if tuner.role.is_worker:
         return

@@ -4,6 +4,7 @@ import inspect
 
 from tf_lottery import checks
 from tf_lottery import constraints
+from tf_lottery import docs
 from tf_lottery import weights as weights_lib
 from tf_lottery.criteria.criterion import Context as Context
 from tf_lottery.criteria.criterion import Criterion as Criterion
@@ -24,13 +25,13 @@ from tf_lottery.criteria.deconstructed import (
     SmallInitSmallFinal as SmallInitSmallFinal,
 )
 from tf_lottery.criteria.grasp import GraSP as GraSP
-from tf_lottery.criteria.lamp import LAMP as LAMP
 from tf_lottery.criteria.lookahead import Lookahead as Lookahead
+from tf_lottery.criteria.magnitude import LAMP as LAMP
 from tf_lottery.criteria.magnitude import Magnitude as Magnitude
 from tf_lottery.criteria.obd import OBD as OBD
 from tf_lottery.criteria.random import Random as Random
-from tf_lottery.criteria.snip import SNIP as SNIP
 from tf_lottery.criteria.synflow import SynFlow as SynFlow
+from tf_lottery.criteria.taylor import SNIP as SNIP
 from tf_lottery.criteria.taylor import Taylor as Taylor
 from tf_lottery.criteria.units import FPGM as FPGM
 from tf_lottery.criteria.units import BatchNormScale as BatchNormScale
@@ -74,14 +75,10 @@ def get(identifier):
     )
 
 
+@docs.filled
 def score(
-    model,
-    criterion="magnitude",
-    data=None,
-    loss=None,
-    snapshot=None,
-    exclude=(),
-    include=(),
+    model, criterion="magnitude", data=None, loss=None, snapshot=None,
+    exclude=(), include=(),
 ):
     """Returns the score of every prunable weight of a model.
 
@@ -91,23 +88,14 @@ def score(
     Args:
         model: A built `keras.Model`.
         criterion: See `get`. Defaults to `"magnitude"`.
-        data: Arrays `(x, y)`, a `tf.data.Dataset` or a
-            `keras.utils.PyDataset`, for criteria that look at data. Defaults
-            to `None`.
-        loss: Loss function or its name, for criteria that follow gradients.
-            Defaults to the one the model was compiled with.
-        snapshot: Weights at an earlier moment, for criteria that look at how
-            far weights moved: a `Snapshot`, a `Ticket`'s `snapshot`, or a
-            dict from weight key to array. Defaults to `None`.
-        exclude: Layer names or patterns to leave out. Defaults to none.
-        include: Embeddings to take in. Defaults to none.
+        {{evidence}}
+        {{layers}}
 
     Returns:
         Dict from weight key to array of the weight's shape, higher = keep.
 
     Example:
 
-    >>> import keras, tf_lottery as tfl
     >>> model = keras.Sequential([
     ...     keras.Input((1,)),
     ...     keras.layers.Dense(2, name="fc", kernel_initializer="ones")])

@@ -9,6 +9,7 @@ import numpy as np
 from tf_lottery import backends
 from tf_lottery import checks
 from tf_lottery import data as data_lib
+from tf_lottery.backends import tf
 
 _KINDS = (
     "arrays `(x, y)` or `(x, y, sample_weight)`, a batched "
@@ -69,7 +70,6 @@ def batches_of(data, batches=None, batch_size=128, criterion="criterion"):
 
     Example:
 
-    >>> import numpy as np
     >>> data = np.zeros((5, 2)), np.zeros(5)
     >>> [len(x) for x, y, weight in batches_of(data, batch_size=2)]
     [2, 2, 1]
@@ -215,7 +215,5 @@ def _is_dataset(data):
 
 
 def _length(dataset):
-    import tensorflow as tf
-
     infinite = dataset.cardinality() == tf.data.INFINITE_CARDINALITY
     return float("inf") if infinite else None

@@ -6,6 +6,7 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import checks
+from tf_lottery import configurations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +125,8 @@ class Criterion:
         return {}
 
     def get_config(self):
-        return {}
+        """Returns the arguments of the constructor."""
+        return configurations.of_arguments(self)
 
 
 class WeightCriterion(Criterion):

@@ -3,12 +3,14 @@
 import numpy as np
 
 from tf_lottery import checks
+from tf_lottery import docs
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import losses
 from tf_lottery.criteria.criterion import Criterion
 from tf_lottery.criteria.functional import Functional
 
 
+@docs.filled
 class DataCriterion(Criterion):
     """A criterion that looks at data and a loss.
 
@@ -16,12 +18,7 @@ class DataCriterion(Criterion):
     before what the constructor is given.
 
     Args:
-        data: See `tf_lottery.prune`. Defaults to `None`.
-        loss: See `tf_lottery.prune`. Defaults to `None`.
-        batches: Integer, how many batches of the data to use. Defaults to
-            `None`: all.
-        batch_size: Integer, the size of a batch where the data are arrays.
-            Defaults to 128.
+        {{gradients}}
     """
 
     needs_data = True
@@ -66,11 +63,3 @@ class DataCriterion(Criterion):
                 "data for NaN and infinity."
             )
         return scores
-
-    def get_config(self):
-        return {
-            "data": self.data,
-            "loss": self.loss,
-            "batches": self.batches,
-            "batch_size": self.batch_size,
-        }

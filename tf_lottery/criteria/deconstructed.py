@@ -110,8 +110,6 @@ class LargeInitLargeFinal(_InitialAndFinal):
 
     Example:
 
-    >>> import keras, numpy as np
-    >>> import tf_lottery as tfl
     >>> model = keras.Sequential(
     ...     [keras.Input((3,)), keras.layers.Dense(1, name="fc")])
     >>> model.set_weights([np.array([[10.0], [20.0], [-90.0]]), np.zeros(1)])
@@ -149,8 +147,6 @@ class MagnitudeIncrease(_InitialAndFinal):
 
     Example:
 
-    >>> import keras, numpy as np
-    >>> import tf_lottery as tfl
     >>> model = keras.Sequential(
     ...     [keras.Input((2,)), keras.layers.Dense(1, name="fc")])
     >>> model.set_weights([np.array([[-3.0], [2.0]]), np.zeros(1)])

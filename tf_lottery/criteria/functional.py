@@ -36,7 +36,6 @@ class Functional:
 
     Example:
 
-    >>> import keras, numpy as np, tf_lottery as tfl
     >>> model = keras.Sequential([
     ...     keras.Input((2,)),
     ...     keras.layers.Dense(1, name="fc", kernel_initializer="ones")])

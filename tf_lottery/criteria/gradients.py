@@ -12,6 +12,8 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import backends
+from tf_lottery.backends import jax
+from tf_lottery.backends import tf
 
 
 def compiled(function):
@@ -69,8 +71,6 @@ def to_arrays(tensors):
 
 class _TensorFlow:
     def compiled(self, function):
-        import tensorflow as tf
-
         traced = tf.function(function, autograph=False, reduce_retracing=True)
 
         @functools.wraps(function)
@@ -83,8 +83,6 @@ class _TensorFlow:
         return call
 
     def of(self, function, values):
-        import tensorflow as tf
-
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
             result = function(values)
@@ -95,19 +93,13 @@ class _TensorFlow:
         }
 
     def for_each(self, function, batch):
-        import tensorflow as tf
-
         # Without `warn` it tells of every operation that takes a loop.
         return tf.vectorized_map(function, batch, warn=False)
 
     def constant(self, value):
-        import tensorflow as tf
-
         return tf.convert_to_tensor(value)
 
     def after(self, tensors):
-        import tensorflow as tf
-
         return tf.control_dependencies(tensors)
 
     def precision(self, dtype):
@@ -119,8 +111,6 @@ class _TensorFlow:
 
 class _Jax:
     def compiled(self, function):
-        import jax
-
         traced = jax.jit(function)
 
         @functools.wraps(function)
@@ -130,7 +120,6 @@ class _Jax:
         return call
 
     def of(self, function, values):
-        import jax
         from jax.extend import core
 
         traced = jax.make_jaxpr(jax.grad(function))(values)
@@ -142,8 +131,6 @@ class _Jax:
         return {key: found[key] for key in values}
 
     def for_each(self, function, batch):
-        import jax
-
         return jax.vmap(function)(batch)
 
     def constant(self, value):
@@ -154,8 +141,6 @@ class _Jax:
 
     @contextlib.contextmanager
     def precision(self, dtype):
-        import jax
-
         # It has no float64 unless asked for.
         enabled = jax.config.jax_enable_x64 or dtype == "float64"
         with jax.enable_x64(enabled), _promoting(dtype):
@@ -229,8 +214,6 @@ def _engine():
 @contextlib.contextmanager
 def _graphs():
     """Traces even where functions were told to run eagerly."""
-    import tensorflow as tf
-
     eagerly = tf.config.functions_run_eagerly()
     if eagerly:
         tf.config.run_functions_eagerly(False)

@@ -3,11 +3,13 @@
 from keras import ops
 
 from tf_lottery import checks
+from tf_lottery import docs
 from tf_lottery.criteria import functional as functional_lib
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria.data_criterion import DataCriterion
 
 
+@docs.filled
 class GraSP(DataCriterion):
     """Gradient signal preservation: keeps what keeps gradients large.
 
@@ -28,15 +30,7 @@ class GraSP(DataCriterion):
             loss takes logits or is a function of your own. Outputs for
             Keras' losses of regression are left as they are. Defaults to
             200.
-        data: Arrays `(x, y)`, a `tf.data.Dataset` or a
-            `keras.utils.PyDataset`. Defaults to what `tf_lottery.prune` is
-            given.
-        loss: Loss function or its name. Defaults to what `tf_lottery.prune`
-            is given, else to the one the model was compiled with.
-        batches: Integer, how many batches of the data to use. Defaults to
-            `None`: all.
-        batch_size: Integer, the size of a batch where the data are arrays.
-            Defaults to 128.
+        {{gradients}}
 
     Raises:
         ValueError: If `temperature` is not positive. When called: if there
@@ -46,7 +40,6 @@ class GraSP(DataCriterion):
 
     Example:
 
-    >>> import keras, numpy as np, tf_lottery as tfl
     >>> model = keras.Sequential([
     ...     keras.Input((1,)),
     ...     keras.layers.Dense(1, name="fc", kernel_initializer="ones")])
@@ -60,11 +53,7 @@ class GraSP(DataCriterion):
     name = "grasp"
 
     def __init__(
-        self,
-        temperature=200.0,
-        data=None,
-        loss=None,
-        batches=None,
+        self, temperature=200.0, data=None, loss=None, batches=None,
         batch_size=128,
     ):
         checks.positive("temperature", temperature)
@@ -116,6 +105,3 @@ class GraSP(DataCriterion):
             return self.check_finite(gradients_lib.to_arrays(found))
 
         return scores
-
-    def get_config(self):
-        return {"temperature": self.temperature, **super().get_config()}

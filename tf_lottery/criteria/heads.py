@@ -11,6 +11,7 @@ import dataclasses
 import functools
 
 from tf_lottery import backends
+from tf_lottery.backends import tf
 
 _HEADS = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 # What a model may do to its output after the softmax.
@@ -104,7 +105,7 @@ def split(output):
             for move in reversed(moves):
                 logits = _again(move, logits)
             if logits.dtype != output.dtype:
-                logits = _cast(logits, output.dtype)
+                logits = tf.cast(logits, output.dtype)
             return Head(output, logits, _HEADS[operation.type])
         if operation.type in _MOVED and _keeps_classes(operation):
             moves.append(operation)
@@ -118,8 +119,6 @@ def split(output):
 
 def _split_stack(output, operation, moves):
     """`TimeDistributed` stacks the outputs of the steps in time."""
-    import tensorflow as tf
-
     heads = [split(step) for step in operation.inputs]
     kinds = {head.activation for head in heads}
     axis = operation.get_attr("axis")
@@ -132,15 +131,11 @@ def _split_stack(output, operation, moves):
 
 
 def _is_symbolic(tensor):
-    import tensorflow as tf
-
     return isinstance(tensor, tf.Tensor) and not hasattr(tensor, "numpy")
 
 
 def _keeps_classes(operation):
     """Whether the last axis, that of the classes, stays the last one."""
-    import tensorflow as tf
-
     before, after = operation.inputs[0].shape, operation.outputs[0].shape
     if before.rank is None or after.rank is None or not after.rank:
         return False
@@ -152,18 +147,10 @@ def _keeps_classes(operation):
 
 def _again(operation, tensor):
     """Applies to the logits what was applied to the probabilities."""
-    import tensorflow as tf
-
     if operation.type == "Transpose":
         return tf.transpose(tensor, operation.inputs[1])
     # Whatever else moves entries keeps their order.
     return tf.reshape(tensor, tf.shape(operation.outputs[0]))
-
-
-def _cast(tensor, dtype):
-    import tensorflow as tf
-
-    return tf.cast(tensor, dtype)
 
 
 def carry_mask(output, logits):

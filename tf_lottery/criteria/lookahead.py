@@ -41,8 +41,6 @@ class Lookahead(Criterion):
 
     Example:
 
-    >>> import keras, numpy as np
-    >>> import tf_lottery as tfl
     >>> model = keras.Sequential([
     ...     keras.Input((1,)),
     ...     keras.layers.Dense(2, use_bias=False, name="fc"),
@@ -75,9 +73,6 @@ class Lookahead(Criterion):
             return _scores(flow, steps, keys, masks)
 
         return scores
-
-    def get_config(self):
-        return {"epsilon": self.epsilon}
 
 
 def _scores(flow, steps, keys, masks):

@@ -40,7 +40,7 @@ def resolve(model, loss=None, criterion="criterion", dtype="float32"):
 
     Example:
 
-    >>> import keras, tensorflow as tf
+    >>> import tensorflow as tf
     >>> model = keras.Sequential([
     ...     keras.Input((2,)), keras.layers.Dense(1, "sigmoid")])
     >>> loss = resolve(model, "binary_crossentropy")

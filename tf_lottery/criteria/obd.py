@@ -3,10 +3,12 @@
 import numpy as np
 from keras import ops
 
+from tf_lottery import docs
 from tf_lottery.criteria.data_criterion import DataCriterion
 from tf_lottery.criteria.samples import SampleGradients
 
 
+@docs.filled
 class OBD(DataCriterion):
     """Optimal brain damage, 1/2 F_ii w^2, with the diagonal empirical Fisher.
 
@@ -14,25 +16,17 @@ class OBD(DataCriterion):
     each, which stands for the second derivative near a minimum: the cost of
     removing a weight is then never negative. It is not the square of a
     batch's gradient. The exact diagonal of the Hessian, which the code of
-    lookahead pruning calls OBD, is another number and may be negative.
+    lookahead pruning calls OBD, is another number and may be negative. The
+    scores do not depend on `batch_size`.
 
     Reference: LeCun et al. 1989, "Optimal Brain Damage"; with the Fisher
     information, Theis et al. 2018, https://arxiv.org/abs/1801.05787.
 
     Args:
-        data: See `tf_lottery.criteria.score`, whose argument comes first.
-            Defaults to `None`.
-        loss: As `data`. Defaults to `None`: the loss the model was compiled
-            with.
-        batches: Integer, the number of batches to use. Defaults to `None`:
-            all.
-        batch_size: Integer, the batch size for arrays. The scores do not
-            depend on it. Defaults to 128.
+        {{gradients}}
 
     Example:
 
-    >>> import keras, numpy as np
-    >>> import tf_lottery as tfl
     >>> model = keras.Sequential(
     ...     [keras.Input((1,)), keras.layers.Dense(1, name="fc")])
     >>> model.set_weights([np.array([[3.0]]), np.zeros(1)])
@@ -54,7 +48,8 @@ class OBD(DataCriterion):
             fisher = _fisher(gradients(values, batches))
             return self.check_finite(
                 {
-                    key: 0.5 * fisher.pop(key) * _squares(values[key])
+                    key: 0.5 * fisher.pop(key)
+                    * np.square(ops.convert_to_numpy(values[key]))
                     for key in values
                 }
             )
@@ -81,7 +76,3 @@ def _fisher(chunks):
         key: ops.convert_to_numpy(value) / examples
         for key, value in total.items()
     }
-
-
-def _squares(values):
-    return np.square(ops.convert_to_numpy(values))

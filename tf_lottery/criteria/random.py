@@ -35,6 +35,3 @@ class Random(WeightCriterion):
 
     def _generator(self, name):
         return np.random.default_rng((self.seed, zlib.crc32(name.encode())))
-
-    def get_config(self):
-        return {"seed": self.seed}

@@ -76,7 +76,8 @@ class SampleGradients:
 
         batch = (x, y) if sample_weight is None else (x, y, sample_weight)
         if self.groups == 1:
-            gradients = of_group(keras.tree.map_structure(_only, batch))
+            only = keras.tree.map_structure(lambda array: array[0], batch)
+            gradients = of_group(only)
             gradients = {k: g[None] for k, g in gradients.items()}
         else:
             gradients = gradients_lib.for_each(of_group, batch)
@@ -128,10 +129,6 @@ def _grouped(batch, groups):
         return ops.reshape(array, shape)
 
     return keras.tree.map_structure(grouped, batch)
-
-
-def _only(array):
-    return array[0]
 
 
 def _array(array):

@@ -10,6 +10,7 @@ from keras import ops
 
 from tf_lottery import backends
 from tf_lottery import checks
+from tf_lottery.backends import tf
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria import heads
@@ -75,7 +76,6 @@ class SynFlow(Criterion):
 
     Example:
 
-    >>> import keras, tf_lottery as tfl
     >>> model = keras.Sequential([
     ...     keras.Input((2,)),
     ...     keras.layers.Dense(1, name="fc", kernel_initializer="ones"),
@@ -144,9 +144,6 @@ class SynFlow(Criterion):
 
         return scores
 
-    def get_config(self):
-        return {"input_shape": self.input_shape}
-
 
 def _sum_of(head):
     output = head.output if head.logits is None else head.logits
@@ -209,8 +206,6 @@ def _bent_operations(split):
     """
     if not backends.is_tensorflow():
         return set()
-    import tensorflow as tf
-
     graph = tf.compat.v1.get_default_graph()
     ends = {id(head.logits) for head in split}
     return {

@@ -1,8 +1,10 @@
-"""First-order Taylor scores: what the loss would change by."""
+"""First-order scores: what the loss would change by."""
 
+import numpy as np
 from keras import ops
 
 from tf_lottery import checks
+from tf_lottery import docs
 from tf_lottery.criteria import functional as functional_lib
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria.data_criterion import DataCriterion
@@ -14,6 +16,7 @@ _ORDERS = {
 }
 
 
+@docs.filled
 class Taylor(DataCriterion):
     """The change of the loss by removing a weight, to first order.
 
@@ -29,15 +32,7 @@ class Taylor(DataCriterion):
             blocks and channels; or `"signed"`, the change itself, `-g * w`,
             so that weights go first whose removal makes the loss smaller
             (Mozer and Smolensky 1989). Defaults to `"absolute"`.
-        data: Arrays `(x, y)`, a `tf.data.Dataset` or a
-            `keras.utils.PyDataset`. Defaults to what `tf_lottery.prune` is
-            given.
-        loss: Loss function or its name. Defaults to what `tf_lottery.prune`
-            is given, else to the one the model was compiled with.
-        batches: Integer, how many batches of the data to use. Defaults to
-            `None`: all.
-        batch_size: Integer, the size of a batch where the data are arrays.
-            Defaults to 128.
+        {{gradients}}
 
     Raises:
         ValueError: If `order` is none of these. When called: if there is no
@@ -46,7 +41,6 @@ class Taylor(DataCriterion):
 
     Example:
 
-    >>> import keras, numpy as np, tf_lottery as tfl
     >>> model = keras.Sequential([
     ...     keras.Input((2,)),
     ...     keras.layers.Dense(1, name="fc", kernel_initializer="ones")])
@@ -60,11 +54,7 @@ class Taylor(DataCriterion):
     name = "taylor"
 
     def __init__(
-        self,
-        order="absolute",
-        data=None,
-        loss=None,
-        batches=None,
+        self, order="absolute", data=None, loss=None, batches=None,
         batch_size=128,
     ):
         checks.choice("order", order, _ORDERS)
@@ -99,5 +89,48 @@ class Taylor(DataCriterion):
         """
         return scores
 
-    def get_config(self):
-        return {"order": self.order, **super().get_config()}
+
+@docs.filled
+class SNIP(Taylor):
+    """Connection sensitivity: the share of each weight in all sensitivities.
+
+    With the gradient g of the mean loss over all the data, the score of a
+    weight w is `abs(g * w)` divided by its sum over all scored weights; g is
+    summed over the data before the absolute value is taken. BatchNormalization
+    uses its moving statistics, and penalties of regularizers play no part.
+
+    Reference: Lee et al. 2019, section 4,
+    https://arxiv.org/abs/1810.02340. The authors score one batch of 100 or
+    128 examples, before training: `batches=1`.
+
+    Args:
+        {{gradients}}
+
+    Raises:
+        ValueError: When called: if there is no data or no loss, if a weight
+            has no gradient or a score is not finite.
+
+    Example:
+
+    >>> model = keras.Sequential([
+    ...     keras.Input((2,)),
+    ...     keras.layers.Dense(1, name="fc", kernel_initializer="ones")])
+    >>> data = np.array([[1.0, 3.0]]), np.array([[0.0]])
+    >>> scores = tfl.criteria.score(
+    ...     model, SNIP(), data=data, loss="mean_squared_error")
+    >>> scores["fc/kernel"].tolist()
+    [[0.25], [0.75]]
+    """
+
+    name = "snip"
+
+    def __init__(self, data=None, loss=None, batches=None, batch_size=128):
+        super().__init__("absolute", data, loss, batches, batch_size)
+
+    def finish(self, scores):
+        total = sum(np.sum(s, dtype="float64") for s in scores.values())
+        # Only a model that ignores its input has no sensitivity at all.
+        if total:
+            for key in scores:
+                scores[key] = scores[key] / scores[key].dtype.type(total)
+        return scores

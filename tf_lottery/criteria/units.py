@@ -78,7 +78,6 @@ class FPGM(UnitCriterion):
 
     Example:
 
-    >>> import keras, numpy as np, tf_lottery as tfl
     >>> model = keras.Sequential(
     ...     [keras.Input((1,)), keras.layers.Dense(3, name="fc")])
     >>> model.set_weights([np.array([[1.0, 2.0, 5.0]]), np.zeros(3)])

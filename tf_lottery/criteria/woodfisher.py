@@ -4,10 +4,10 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import checks
+from tf_lottery import docs
 from tf_lottery.criteria import fisher_blocks
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria.data_criterion import DataCriterion
-from tf_lottery.criteria.gradient_rows import GradientRows
 from tf_lottery.criteria.samples import SampleGradients
 
 _UPDATES = {
@@ -17,6 +17,7 @@ _UPDATES = {
 }
 
 
+@docs.filled
 class WoodFisher(DataCriterion):
     """Optimal brain surgeon with the block-diagonal empirical Fisher.
 
@@ -29,7 +30,8 @@ class WoodFisher(DataCriterion):
     pruned weights are 0.
 
     The gradients take 4 bytes for each weight times N, at most times one and
-    a half block sizes, plus matrices of one block in float64.
+    a half block sizes, plus matrices of one block in float64. The scores do
+    not depend on `batch_size`.
 
     Reference: Singh and Alistarh 2020, https://arxiv.org/abs/2004.14340,
     equations 2 and 4 and section 3. The authors' code leaves out the 1/2,
@@ -48,22 +50,13 @@ class WoodFisher(DataCriterion):
             removing each weight alone, as the authors' code does; `"joint"`
             solves for all removed weights of a block together; `None` leaves
             the other weights as they are. Defaults to `"joint"`.
-        data: See `tf_lottery.criteria.score`, whose argument comes first.
-            Defaults to `None`.
-        loss: As `data`. Defaults to `None`: the loss the model was compiled
-            with.
-        batches: Integer, the number of batches to use. Defaults to `None`:
-            all.
-        batch_size: Integer, the batch size for arrays. The scores do not
-            depend on it. Defaults to 128.
+        {{gradients}}
 
     Raises:
         ValueError: If an argument is out of range.
 
     Example:
 
-    >>> import keras, numpy as np
-    >>> import tf_lottery as tfl
     >>> model = keras.Sequential([
     ...     keras.Input((2,)),
     ...     keras.layers.Dense(1, use_bias=False, name="fc")])
@@ -79,15 +72,8 @@ class WoodFisher(DataCriterion):
     name = "woodfisher"
 
     def __init__(
-        self,
-        block_size=256,
-        damp=1e-5,
-        fisher_batch_size=1,
-        update_rule="joint",
-        data=None,
-        loss=None,
-        batches=None,
-        batch_size=128,
+        self, block_size=256, damp=1e-5, fisher_batch_size=1,
+        update_rule="joint", data=None, loss=None, batches=None, batch_size=128,
     ):
         checks.optional(checks.whole, "block_size", block_size)
         checks.whole("fisher_batch_size", fisher_batch_size)
@@ -147,15 +133,6 @@ class WoodFisher(DataCriterion):
             for key, value in values.items()
         }
 
-    def get_config(self):
-        return {
-            "block_size": self.block_size,
-            "damp": self.damp,
-            "fisher_batch_size": self.fisher_batch_size,
-            "update_rule": self.update_rule,
-            **super().get_config(),
-        }
-
     def _inverse(self, rows, number):
         return fisher_blocks.InverseFisher(rows, number, self.damp)
 
@@ -175,7 +152,9 @@ class WoodFisher(DataCriterion):
 
     def _rows(self, masks, chunks, dtype):
         rows = {
-            key: GradientRows(mask.size, self.block_size or mask.size, dtype)
+            key: fisher_blocks.GradientRows(
+                mask.size, self.block_size or mask.size, dtype
+            )
             for key, mask in masks.items()
         }
         kept = {key: _flattened(mask) for key, mask in masks.items()}

@@ -28,7 +28,7 @@ def shorten(preset, cost):
 
     Args:
         preset: `tf_lottery.experiments.Preset`.
-        cost: `tf_lottery.experiments.costs.Cost`.
+        cost: `tf_lottery.experiments.plans.Cost`.
 
     Returns:
         `Preset`; the shortest there is if none fits.

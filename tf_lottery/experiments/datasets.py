@@ -78,8 +78,7 @@ def load(name, split_seed=0):
 
     Example:
 
-    >>> from tf_lottery import experiments
-    >>> data = experiments.load("digits")
+    >>> data = tfl.experiments.load("digits")
     >>> data.x_train.shape, data.x_val.shape, data.x_test.shape
     ((1000, 8, 8, 1), (350, 8, 8, 1), (447, 8, 8, 1))
     """

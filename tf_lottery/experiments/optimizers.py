@@ -1,8 +1,11 @@
-"""The optimizer that a preset trains with."""
+"""The optimizer that a preset trains with, and its learning rate."""
 
 import keras
+import numpy as np
+from keras import ops
 
-from tf_lottery.experiments import learning_rates
+from tf_lottery import configurations
+from tf_lottery.experiments import presets
 
 
 @keras.saving.register_keras_serializable("tf_lottery")
@@ -60,7 +63,7 @@ def _learning_rate(preset):
     constant = preset.decay == "steps" and not preset.drops
     if constant and not preset.warmup_steps:
         return preset.learning_rate
-    return learning_rates.WarmUpAndDecay(
+    return WarmUpAndDecay(
         preset.learning_rate,
         preset.iterations,
         preset.decay,
@@ -68,3 +71,67 @@ def _learning_rate(preset):
         preset.drop_by,
         preset.warmup_steps,
     )
+
+
+@keras.saving.register_keras_serializable("tf_lottery")
+class WarmUpAndDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """A linear warm-up, then a constant rate with drops, or a decay to 0.
+
+    During the warm-up step `t` (from 0) has `(t + 1) / warmup` of the rate.
+    A drop at step `d` holds from step `d` on. Reference for the warm-up in
+    lottery tickets: Frankle and Carbin 2019, section 4,
+    https://arxiv.org/abs/1803.03635.
+
+    Args:
+        learning_rate: Float, the highest rate. Defaults to 0.1.
+        steps: Integer, the steps of a round, at the end of which `"linear"`
+            and `"cosine"` reach 0. Defaults to 1.
+        decay: `"steps"`, `"linear"` or `"cosine"`. Defaults to `"steps"`.
+        drops: Sequence of integers, the steps at which the rate is
+            multiplied by `drop_by`. Defaults to none.
+        drop_by: Float. Defaults to 0.1.
+        warmup: Integer, steps of warm-up. Defaults to 0.
+
+    Example:
+
+    >>> from tf_lottery.experiments import optimizers
+    >>> rate = optimizers.WarmUpAndDecay(1.0, drops=[4], warmup=2)
+    >>> [round(float(rate(step)), 3) for step in (0, 1, 3, 4)]
+    [0.5, 1.0, 1.0, 0.1]
+    """
+
+    def __init__(
+        self, learning_rate=0.1, steps=1, decay="steps", drops=(),
+        drop_by=0.1, warmup=0,
+    ):
+        if decay not in presets.DECAYS:
+            raise ValueError(
+                f"Argument `decay` must be one of {list(presets.DECAYS)}. "
+                f"Received: decay={decay!r}"
+            )
+        self.learning_rate = learning_rate
+        self.steps = steps
+        self.decay = decay
+        self.drops = list(drops)
+        self.drop_by = drop_by
+        self.warmup = warmup
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        rate = self.learning_rate * self._decayed(step)
+        for drop in self.drops:
+            rate = rate * ops.where(step >= drop, self.drop_by, 1.0)
+        if self.warmup:
+            rate = rate * ops.minimum(1.0, (step + 1) / self.warmup)
+        return rate
+
+    def _decayed(self, step):
+        if self.decay == "steps":
+            return ops.ones_like(step)
+        left = 1 - ops.minimum(step / self.steps, 1.0)
+        if self.decay == "linear":
+            return left
+        return (1 - ops.cos(np.pi * left)) / 2
+
+    def get_config(self):
+        return configurations.of_arguments(self)

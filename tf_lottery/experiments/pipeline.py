@@ -11,6 +11,9 @@ import functools
 import keras
 import numpy as np
 
+from tf_lottery import data
+from tf_lottery.backends import tf
+
 _CHUNK = 5000
 _SMALL = 28 * 28
 
@@ -73,7 +76,6 @@ class Batches(keras.callbacks.Callback):
 
     Example:
 
-    >>> import keras, numpy as np
     >>> from tf_lottery.experiments import pipeline
     >>> batches = pipeline.Batches(
     ...     np.ones((8, 4)), np.ones((8, 1)), batch_size=2, steps=3)
@@ -85,8 +87,6 @@ class Batches(keras.callbacks.Callback):
 
     def __init__(self, x, y, batch_size, steps, seed=0, augment=None):
         super().__init__()
-        import tensorflow as tf
-
         self.batch_size = batch_size
         self.steps = steps
         self.seed = seed
@@ -149,8 +149,6 @@ class TestAccuracy(keras.callbacks.Callback):
         self._batches = batches
 
     def set_model(self, model):
-        import tensorflow as tf
-
         # Later fits of the same model use the function traced before.
         if model is self._model:
             return
@@ -178,8 +176,6 @@ def chunks(x, y):
         x: Array, the inputs.
         y: Array, the labels.
     """
-    import tensorflow as tf
-
     # What convolutions make of colour images takes 20 times their memory.
     size = _CHUNK if np.prod(x.shape[1:]) <= _SMALL else _CHUNK // 10
     return [
@@ -195,8 +191,6 @@ def evaluation(x, y):
         x: Array, the inputs.
         y: Array, the labels.
     """
-    import tensorflow as tf
-
     parts = [
         tf.data.Dataset.from_tensors(chunk) for chunk in chunks(x, y)
     ]
@@ -205,11 +199,7 @@ def evaluation(x, y):
 
 def _plain(dataset):
     """Switches off what costs more than it brings to batches in memory."""
-    import tensorflow as tf
-
     options = tf.data.Options()
     options.deterministic = True
-    options.autotune.enabled = False
     options.experimental_optimization.apply_default_optimizations = False
-    options.experimental_optimization.inject_prefetch = False
-    return dataset.with_options(options)
+    return data.unbuffered(dataset.with_options(options))

@@ -35,8 +35,7 @@ class Preset:
 
     Example:
 
-    >>> from tf_lottery import experiments
-    >>> preset = experiments.preset("lenet-digits", rounds=3)
+    >>> preset = tfl.experiments.preset("lenet-digits", rounds=3)
     >>> preset.epochs_per_round
     60
 

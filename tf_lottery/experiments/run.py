@@ -6,11 +6,11 @@ from tf_lottery import checks
 from tf_lottery import weights as weights_lib
 from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.experiments import budgets
-from tf_lottery.experiments import costs
 from tf_lottery.experiments import datasets
 from tf_lottery.experiments import feeds
 from tf_lottery.experiments import models
 from tf_lottery.experiments import outputs
+from tf_lottery.experiments import plans
 from tf_lottery.experiments import presets
 from tf_lottery.experiments import progress as progress_lib
 from tf_lottery.experiments import report as report_lib
@@ -56,19 +56,22 @@ def run(preset, output_dir, progress=None, overwrite=False):
     Example:
 
     >>> import tempfile
-    >>> from tf_lottery import experiments
-    >>> preset = experiments.preset(
+    >>> preset = tfl.experiments.preset(
     ...     "lenet-digits", iterations=20, rounds=1, trials=1,
     ...     control_trials=0)
     >>> with tempfile.TemporaryDirectory() as directory:
-    ...     report = experiments.run(preset, directory)
+    ...     report = tfl.experiments.run(preset, directory)
     >>> [round(row["density"], 3) for row in report.rows()]
     [1.0, 0.802]
     """
     _check(preset)
     checks.path("output_dir", output_dir)
     checks.flag("overwrite", overwrite)
-    progress = _progress(progress)
+    if progress is None:
+        progress = progress_lib.Progress()
+    checks.kind(
+        "progress", progress, progress_lib.Progress, "a `progress.Progress`"
+    )
     directory = outputs.OutputDirectory(output_dir)
     preset, data = _prepare(preset, directory, overwrite)
     _check_layers(preset, data)
@@ -89,14 +92,6 @@ def _check(preset):
     checks.kind(
         "preset", preset, presets.Preset, "a `tf_lottery.experiments.Preset`"
     )
-
-
-def _progress(progress):
-    checks.optional(
-        checks.kind, "progress", progress, progress_lib.Progress,
-        "a `progress.Progress`",
-    )
-    return progress or progress_lib.Progress()
 
 
 def _run_trial(bench, directory, report):
@@ -128,7 +123,7 @@ def estimate(preset, data=None):
         data: Its data, if it is loaded already. Defaults to `None`.
 
     Returns:
-        Tuple of the preset, shortened to its budget, and its `costs.Cost`.
+        Tuple of the preset, shortened to its budget, and its `plans.Cost`.
     """
     _check(preset)
     checks.optional(
@@ -136,7 +131,7 @@ def estimate(preset, data=None):
         "a `tf_lottery.experiments.Data`",
     )
     data = data or feeds.load(preset)
-    cost = costs.measure(bench_lib.Bench(preset, data))
+    cost = plans.measure(bench_lib.Bench(preset, data))
     return budgets.shorten(preset, cost), cost
 
 

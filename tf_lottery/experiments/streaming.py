@@ -5,6 +5,8 @@ import os
 import keras
 import numpy as np
 
+from tf_lottery import data
+from tf_lottery.backends import tf
 from tf_lottery.experiments import datasets
 
 # What every ImageNet model is trained with, in units of 0 to 255.
@@ -78,8 +80,6 @@ class Streamed:
         return dataset.batch(batch_size, drop_remainder=True).prefetch(2)
 
     def _read(self, split, shuffle=None):
-        import tensorflow as tf
-
         tfds = datasets.import_tfds(self.name)
         options = tf.data.Options()
         options.deterministic = True
@@ -98,8 +98,6 @@ class Streamed:
         )
 
     def _crop(self, jpeg, seed):
-        import tensorflow as tf
-
         begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
             tf.io.extract_jpeg_shape(jpeg),
             tf.zeros((1, 0, 4)),
@@ -116,8 +114,6 @@ class Streamed:
         return self._finished(image)
 
     def _centre(self, jpeg):
-        import tensorflow as tf
-
         shape = tf.io.extract_jpeg_shape(jpeg)[:2]
         side = tf.reduce_min(shape) * 224 // 256
         begin = (shape - side) // 2
@@ -126,8 +122,6 @@ class Streamed:
         return self._finished(image)
 
     def _finished(self, image):
-        import tensorflow as tf
-
         image = tf.image.resize(image, self.image_shape[:2])
         image = tf.ensure_shape(image, self.image_shape)
         return (image - MEAN) / DEVIATION
@@ -152,8 +146,6 @@ class StreamedBatches(keras.callbacks.Callback):
 
     def __init__(self, images, batch_size, steps, seed=0):
         super().__init__()
-        import tensorflow as tf
-
         self.images = images
         self.batch_size = batch_size
         self.steps = steps
@@ -168,18 +160,13 @@ class StreamedBatches(keras.callbacks.Callback):
         self._next = 0
         self._moved = True
         shapes = (batch_size, *images.image_shape), (batch_size,)
-        self.dataset = tf.data.Dataset.from_generator(
+        self.dataset = data.unbuffered(tf.data.Dataset.from_generator(
             self._generate,
             output_signature=(
                 tf.TensorSpec(shapes[0], "float32"),
                 tf.TensorSpec(shapes[1], "int64"),
             ),
-        )
-        options = tf.data.Options()
-        options.autotune.enabled = False
-        # A batch that is read ahead would be one of before a rewind.
-        options.experimental_optimization.inject_prefetch = False
-        self.dataset = self.dataset.with_options(options)
+        ))
 
     def on_epoch_begin(self, epoch, logs=None):
         step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))

@@ -92,7 +92,8 @@ class TrialRun:
         found = {}
         ticket = self.imp.ticket(round_.round)
         for name, number, make in compared_tickets.tickets(
-            self.bench, ticket, self._dense_weights
+            self.bench, ticket,
+            lambda: branches.dense_weights(self.place.dense),
         ):
             logs = self._train_once(round_.round, name, number, make)
             found.setdefault(name, []).append(self.bench.outcome(logs))
@@ -148,9 +149,6 @@ class TrialRun:
             )
             for result in imp.results
         ]
-
-    def _dense_weights(self):
-        return branches.dense_weights(self.place.dense)
 
     def _pruning(self, directory, **changes):
         preset = self.preset

@@ -83,11 +83,10 @@ def relative_error(outputs, reference):
 
     Example:
 
-    >>> from tf_lottery import export
-    >>> export.check.relative_error([np.array([1.0, 2.0])],
+    >>> tfl.export.check.relative_error([np.array([1.0, 2.0])],
     ...                             [np.array([1.0, 4.0])])
     0.5
-    >>> export.check.relative_error([np.array([np.nan])], [np.ones(1)])
+    >>> tfl.export.check.relative_error([np.array([np.nan])], [np.ones(1)])
     inf
     """
     if len(outputs) != len(reference):
@@ -227,8 +226,7 @@ def agreement(outputs, labels):
 
     Example:
 
-    >>> from tf_lottery import export
-    >>> export.check.agreement(np.array([[0.1, 0.9], [0.8, 0.2]]), [1, 1])
+    >>> tfl.export.check.agreement(np.array([[0.1, 0.9], [0.8, 0.2]]), [1, 1])
     0.5
     """
     labels = np.asarray(labels)

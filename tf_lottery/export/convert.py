@@ -15,6 +15,7 @@ import warnings
 
 import numpy as np
 
+from tf_lottery.backends import tf
 from tf_lottery.export import flatbuffer
 from tf_lottery.export import sources
 
@@ -63,8 +64,6 @@ class Converter:
             ConversionError: If an operator is not supported (it is named),
                 or the converter fails otherwise.
         """
-        import tensorflow as tf
-
         with tempfile.TemporaryDirectory() as directory:
             with _silence():
                 converter = self._converter(tf, directory)

@@ -24,8 +24,7 @@ def binary_entropy(p):
 
     Example:
 
-    >>> from tf_lottery import export
-    >>> export.entropy.binary_entropy(0.5)
+    >>> tfl.export.entropy.binary_entropy(0.5)
     1.0
     """
     if p in (0, 1):

@@ -5,7 +5,6 @@ import math
 import pathlib
 
 import numpy as np
-import rich.box
 
 from tf_lottery import tables
 from tf_lottery.export import encoding
@@ -79,11 +78,10 @@ class Inspection:
 
     def table(self):
         """Returns a `rich.table.Table` of the constants."""
-        table = tables.Table(box=rich.box.SIMPLE)
-        for name in ("weights", "operator", "type", "stored"):
-            table.add_column(name)
-        for name in ("shape", "zeros", "bytes"):
-            table.add_column(name, justify="right")
+        table = tables.Table(
+            "weights", "operator", "type", "stored",
+            numbers=("shape", "zeros", "bytes"),
+        )
         for found in self.constants:
             table.add_row(
                 found.name,

@@ -5,7 +5,6 @@ import pathlib
 import statistics
 
 import numpy as np
-import rich.box
 
 from tf_lottery import checks
 from tf_lottery import tables
@@ -60,10 +59,9 @@ class Benchmark:
 
     def table(self):
         """Returns a `rich.table.Table`."""
-        table = tables.Table(box=rich.box.SIMPLE)
-        table.add_column("file")
-        for name in ("latency (ms)", "quartiles", "speedup"):
-            table.add_column(name, justify="right")
+        table = tables.Table(
+            "file", numbers=("latency (ms)", "quartiles", "speedup")
+        )
         for name, timing in self.timings.items():
             table.add_row(
                 name,

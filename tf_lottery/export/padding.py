@@ -24,11 +24,9 @@ def explicit_padding(model):
 
     Example:
 
-    >>> import keras
-    >>> from tf_lottery import export
     >>> model = keras.Sequential([keras.Input((8, 8, 3)),
     ...     keras.layers.Conv2D(4, 3, 2, padding="same", name="conv")])
-    >>> padded, shifted = export.explicit_padding(model)
+    >>> padded, shifted = tfl.export.explicit_padding(model)
     >>> shifted
     ['conv']
     >>> padded.output_shape

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 
-import rich.box
 import rich.console
 
 from tf_lottery import files
@@ -122,7 +121,7 @@ class Report:
 
     def table(self):
         """Returns a `rich.table.Table` of all candidates."""
-        table = tables.Table(box=rich.box.SIMPLE)
+        table = tables.Table()
         heads, rows = columns(self.rows)
         for name in heads:
             justify = "left" if name in page.WORDS else "right"
@@ -133,9 +132,7 @@ class Report:
 
     def layer_table(self):
         """Returns a `rich.table.Table` of the layers of the file written."""
-        table = tables.Table(box=rich.box.SIMPLE)
-        for name in page.LAYER_HEADS:
-            table.add_column(name)
+        table = tables.Table(*page.LAYER_HEADS)
         for row in page.layer_cells(self.layers):
             table.add_row(*row)
         return table

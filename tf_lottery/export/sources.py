@@ -12,6 +12,7 @@ from tf_lottery import checks
 from tf_lottery import copies
 from tf_lottery import holding
 from tf_lottery import weights as weights_lib
+from tf_lottery.backends import tf
 
 
 @dataclasses.dataclass(eq=False)
@@ -63,8 +64,6 @@ class Source:
     def freeze(self):
         """Returns a `ConcreteFunction` with the weights as constants."""
         if self._frozen is None:
-            import tensorflow as tf
-
             function = tf.function(
                 lambda *inputs: self.model(
                     self._arrange(inputs), training=False
@@ -83,8 +82,6 @@ class Source:
         Variables of Keras 3 would become variables of TFLite, without the
         values.
         """
-        import tensorflow as tf
-
         functions = {
             name: _constant_signature(function)
             for name, function in self.signatures.items()
@@ -107,8 +104,6 @@ def _constant(concrete):
 
 
 def _constant_signature(function):
-    import tensorflow as tf
-
     concrete = function.get_concrete_function()
     frozen, outputs = _constant(concrete), concrete.structured_outputs
     return tf.function(
@@ -239,8 +234,6 @@ def _shapes(model, example):
 
 
 def _spec(tensor, batch_size, name):
-    import tensorflow as tf
-
     shape = list(tensor.shape)
     if batch_size is not None:
         shape[0] = batch_size

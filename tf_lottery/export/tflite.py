@@ -23,22 +23,10 @@ from tf_lottery.export import targets as targets_lib
 
 
 def tflite(
-    model,
-    path,
-    target="auto",
-    quantize=None,
-    representative_data=None,
-    compare_on=None,
-    *,
-    batch_size=None,
-    signatures=None,
-    compact=True,
-    select_tf_ops=False,
-    explicit_padding=False,
-    tolerance=None,
-    seconds=0.5,
-    threads=1,
-    progress=None,
+    model, path, target="auto", quantize=None, representative_data=None,
+    compare_on=None, *, batch_size=None, signatures=None, compact=True,
+    select_tf_ops=False, explicit_padding=False, tolerance=None, seconds=0.5,
+    threads=1, progress=None,
 ):
     """Writes a model as the TFLite file that suits a target, checked.
 
@@ -109,14 +97,13 @@ def tflite(
     Example:
 
     >>> import tempfile
-    >>> from tf_lottery import export
     >>> model = keras.Sequential(
     ...     [keras.Input((64,)), keras.layers.Dense(64, name="fc")])
     >>> kernel = keras.ops.eye(64)
     >>> model.layers[0].kernel.assign(kernel) is not None
     True
     >>> with tempfile.TemporaryDirectory() as directory:
-    ...     report = export.tflite(
+    ...     report = tfl.export.tflite(
     ...         model, f"{directory}/m.tflite", "flash", seconds=0)
     >>> report.shipped.name, report.layers[0].form, report.nbytes < 3000
     ('float32 sparse', 'densify', True)

@@ -217,7 +217,6 @@ def edited(operation, edits=None):
 
     Example:
 
-    >>> import keras
     >>> from tf_lottery.graph import functional
     >>> layer = keras.layers.Dense(8, name="fc")
     >>> functional.edited(layer, {("units",): 5}).units
@@ -285,7 +284,6 @@ def rebuild(view, operation_fn=edited, input_shapes=None, dtype=None):
 
     Example:
 
-    >>> import keras
     >>> from tf_lottery.graph import functional
     >>> model = keras.Sequential(
     ...     [keras.Input((4,)), keras.layers.Dense(2, name="fc")])

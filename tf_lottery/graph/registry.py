@@ -24,15 +24,12 @@ def register_rule(*classes):
 
     A layer with one factor per channel:
 
-    >>> import keras
-    >>> import tf_lottery as tfl
     >>> class Scale(keras.layers.Layer):
     ...     def build(self, shape):
     ...         self.factor = self.add_weight(shape=(shape[-1],))
     ...     def call(self, inputs):
     ...         return inputs * self.factor
-    >>> from tf_lottery import graph
-    >>> @graph.register_rule(Scale)
+    >>> @tfl.graph.register_rule(Scale)
     ... def scale(call):
     ...     x = call.inputs[0]
     ...     call.bind(call.layer.factor, 0, call.along(x, -1), "pass")
@@ -40,7 +37,7 @@ def register_rule(*classes):
     >>> model = keras.Sequential([
     ...     keras.Input((4,)), keras.layers.Dense(8), Scale(),
     ...     keras.layers.Dense(2)])
-    >>> graph.trace(model).units
+    >>> tfl.graph.trace(model).units
     8
     """
     for cls in classes:

@@ -30,13 +30,11 @@ def trace(model):
 
     Example:
 
-    >>> import keras
-    >>> from tf_lottery import graph
     >>> inputs = keras.Input((4,))
     >>> x = keras.layers.Dense(6, name="fc1")(inputs)
     >>> x = keras.layers.Dense(6, name="fc2")(x) + x
     >>> model = keras.Model(inputs, keras.layers.Dense(3, name="logits")(x))
-    >>> found = graph.trace(model)
+    >>> found = tfl.graph.trace(model)
     >>> [(group.name, len(group)) for group in found.groups]
     [('fc1', 6)]
     >>> [(b.key, b.axis, b.kind) for b in found.bindings if b.axis == 0][1:3]
@@ -71,12 +69,10 @@ def channel_units(model, keys=None):
 
     Example:
 
-    >>> import keras
-    >>> from tf_lottery import graph
     >>> model = keras.Sequential([
     ...     keras.Input((4,)), keras.layers.Dense(3, name="fc"),
     ...     keras.layers.Dense(2, name="logits")])
-    >>> units = graph.channel_units(model, ["fc/kernel", "logits/kernel"])
+    >>> units = tfl.graph.channel_units(model, ["fc/kernel", "logits/kernel"])
     >>> [(key, axis, ids.tolist()) for key, (axis, ids) in units.items()]
     [('fc/kernel', 1, [2, 3, 4]), ('logits/kernel', 1, [0, 0])]
     """
@@ -98,12 +94,10 @@ def channel_readers(model, keys=None):
 
     Example:
 
-    >>> import keras
-    >>> from tf_lottery import graph
     >>> model = keras.Sequential([
     ...     keras.Input((4,)), keras.layers.Dense(3, name="fc"),
     ...     keras.layers.Dense(2, name="logits")])
-    >>> axis, ids = graph.channel_readers(model)["logits/kernel"]
+    >>> axis, ids = tfl.graph.channel_readers(model)["logits/kernel"]
     >>> axis, ids.tolist()
     (0, [2, 3, 4])
     """

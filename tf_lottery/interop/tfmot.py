@@ -19,11 +19,7 @@ _WRONG = (KeyError, IndexError, TypeError, AttributeError)
 
 
 def from_tfmot(
-    path,
-    custom_objects=None,
-    optimizer="sgd",
-    loss=None,
-    metrics=None,
+    path, custom_objects=None, optimizer="sgd", loss=None, metrics=None,
     masks_from_zeros=True,
 ):
     """Loads a model that TFMOT pruned, as a Keras 3 model with its masks.

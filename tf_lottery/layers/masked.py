@@ -44,7 +44,6 @@ class Masked(keras.layers.Wrapper):
 
     Example:
 
-    >>> import keras, numpy as np, tf_lottery as tfl
     >>> layer = tfl.layers.Masked(keras.layers.Dense(2), snapshot=True)
     >>> layer.build((None, 3))
     >>> layer.set_masks({"kernel": np.eye(3, 2, dtype=bool)})
@@ -55,12 +54,7 @@ class Masked(keras.layers.Wrapper):
     transparent = True
 
     def __init__(
-        self,
-        layer,
-        exclude=(),
-        include=(),
-        snapshot=False,
-        name=None,
+        self, layer, exclude=(), include=(), snapshot=False, name=None,
         **kwargs,
     ):
         if not isinstance(layer, keras.layers.Layer):

@@ -59,7 +59,6 @@ class Masked(keras.optimizers.Optimizer):
 
     Example:
 
-    >>> import keras, numpy as np, tf_lottery as tfl
     >>> model = keras.Sequential(
     ...     [keras.Input((4,)), keras.layers.Dense(2, name="fc")])
     >>> model.compile(tfl.optimizers.Masked("adam"), "mse")

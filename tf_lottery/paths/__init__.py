@@ -15,7 +15,6 @@ values that depend on the inputs are multiplied (gates, attention), a path
 leads through each of them.
 """
 
-from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -52,14 +51,12 @@ def effective_masks(model, masks=None, inputs=None):
 
     Example:
 
-    >>> import keras, numpy as np
-    >>> from tf_lottery import paths
     >>> model = keras.Sequential([
     ...     keras.Input((2,)),
     ...     keras.layers.Dense(2, name="a"), keras.layers.Dense(1, name="b")])
     >>> masks = {"a/kernel": np.array([[True, False], [True, False]]),
     ...          "b/kernel": np.array([[True], [True]])}
-    >>> paths.effective_masks(model, masks)["b/kernel"].tolist()
+    >>> tfl.paths.effective_masks(model, masks)["b/kernel"].tolist()
     [[True], [False]]
     """
     masks = _masks(model, masks)
@@ -95,11 +92,9 @@ def effective_density(model, masks=None, inputs=None):
 
     Example:
 
-    >>> import keras, tf_lottery as tfl
-    >>> from tf_lottery import paths
     >>> model = keras.Sequential([
     ...     keras.Input((8,)), keras.layers.Dense(5), keras.layers.Dense(1)])
-    >>> paths.effective_density(model)
+    >>> tfl.paths.effective_density(model)
     1.0
     """
     return masks_lib.density(effective_masks(model, masks, inputs))
@@ -118,9 +113,7 @@ def collapsed(masks):
 
     Example:
 
-    >>> import numpy as np
-    >>> from tf_lottery import paths
-    >>> paths.collapsed({"a": np.zeros(3, bool), "b": np.ones(3, bool)})
+    >>> tfl.paths.collapsed({"a": np.zeros(3, bool), "b": np.ones(3, bool)})
     ['a']
     """
     return [key for key, kept in masks_lib.densities(masks).items() if not kept]
@@ -146,14 +139,12 @@ def why_dead(model, masks=None, inputs=None):
 
     Example:
 
-    >>> import keras, numpy as np
-    >>> from tf_lottery import paths
     >>> model = keras.Sequential([
     ...     keras.Input((2,)),
     ...     keras.layers.Dense(2, name="a"), keras.layers.Dense(1, name="b")])
     >>> masks = {"a/kernel": np.array([[True, False], [True, False]]),
     ...          "b/kernel": np.array([[False], [True]])}
-    >>> paths.why_dead(model, masks)
+    >>> tfl.paths.why_dead(model, masks)
     "No path leads past 'b/kernel', although 1 of its 2 weights is kept."
     """
     masks = _masks(model, masks)
@@ -210,21 +201,5 @@ def _masks(model, masks):
             key: np.ones(tuple(variable.shape), bool)
             for key, variable in weights_lib.prunable(model).items()
         }
-    if not isinstance(masks, Mapping):
-        raise ValueError(
-            "Argument `masks` must be a dict from weight key to boolean "
-            f"array. Received: {masks!r} (of type {type(masks)})"
-        )
-    for key, mask in masks.items():
-        if key not in variables:
-            raise ValueError(
-                f"Model '{model.name}' has no weight '{key}'. "
-                f"Expected keys among: {sorted(variables)}"
-            )
-        mask, shape = np.asarray(mask), tuple(variables[key].shape)
-        if mask.dtype != bool or mask.shape != shape:
-            raise ValueError(
-                f"The mask of '{key}' must be a boolean array of shape "
-                f"{shape}. Received: {mask.dtype} of shape {mask.shape}."
-            )
+    weights_lib.check_masks(model, masks, variables)
     return {key: np.asarray(mask) for key, mask in masks.items()}

@@ -12,7 +12,7 @@ from tf_lottery.patterns.block import Block
 from tf_lottery.patterns.channel import Channel
 from tf_lottery.patterns.n_m import NM
 from tf_lottery.patterns.pattern import Pattern
-from tf_lottery.patterns.unstructured import Unstructured
+from tf_lottery.patterns.pattern import Unstructured
 
 _PATTERNS = (Unstructured, Block, NM, Channel)
 

@@ -40,9 +40,8 @@ class Block(pattern.Pattern):
 
     Example:
 
-    >>> from tf_lottery import masks
     >>> kernel = np.array([[1., 5.], [2., 0.], [3., 0.], [4., 0.]])
-    >>> kept = masks.select({"fc/kernel": kernel}, 4, pattern="block:1x2")
+    >>> kept = tfl.masks.select({"fc/kernel": kernel}, 4, pattern="block:1x2")
     >>> kept["fc/kernel"].astype(int).tolist()
     [[0, 1], [0, 1], [1, 0], [1, 0]]
     """

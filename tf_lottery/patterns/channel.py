@@ -52,9 +52,8 @@ class Channel(pattern.Pattern):
 
     Example:
 
-    >>> from tf_lottery import masks
     >>> kernel = np.array([[1., 5., 2.], [4., 3., 1.]])
-    >>> kept = masks.select({"fc/kernel": kernel}, 4, pattern="channel")
+    >>> kept = tfl.masks.select({"fc/kernel": kernel}, 4, pattern="channel")
     >>> kept["fc/kernel"].astype(int).tolist()
     [[1, 1, 0], [1, 1, 0]]
     """

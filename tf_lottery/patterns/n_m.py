@@ -43,9 +43,8 @@ class NM(pattern.Pattern):
 
     Example:
 
-    >>> from tf_lottery import masks
     >>> kernel = np.array([[1.], [5.], [2.], [3.], [0.], [1.]])
-    >>> kept = masks.select({"fc/kernel": kernel}, 4, pattern="2:4")
+    >>> kept = tfl.masks.select({"fc/kernel": kernel}, 4, pattern="2:4")
     >>> kept["fc/kernel"][:, 0].astype(int).tolist()
     [0, 1, 0, 1, 1, 1]
     """

@@ -82,15 +82,13 @@ def compact(model, masks=None, inputs=None):
 
     Example:
 
-    >>> import keras, numpy as np
-    >>> from tf_lottery import structured
     >>> model = keras.Sequential([
     ...     keras.Input((4,)), keras.layers.Dense(8, name="fc"),
     ...     keras.layers.Dense(2, name="logits")])
     >>> mask = np.ones((8, 2), bool)
     >>> mask[:5] = False
-    >>> small = structured.compact(model, {"logits/kernel": mask})
-    >>> small.get_layer("fc").units, structured.report_of(small).unread
+    >>> small = tfl.structured.compact(model, {"logits/kernel": mask})
+    >>> small.get_layer("fc").units, tfl.structured.report_of(small).unread
     (3, 5)
     """
     backends.check_tensorflow("To compact a model and prove it equal takes")

@@ -27,7 +27,6 @@ class Costs:
 
     Example:
 
-    >>> import keras
     >>> from tf_lottery import graph, structured
     >>> model = keras.Sequential([
     ...     keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)])

@@ -9,6 +9,7 @@ from keras import tree
 
 from tf_lottery import backends
 from tf_lottery import weights as weights_lib
+from tf_lottery.backends import tf
 from tf_lottery.structured import carrying
 from tf_lottery.structured import inputs as inputs_lib
 from tf_lottery.structured import rebuilding
@@ -36,7 +37,6 @@ def interpreter_of(graph, kept, inputs=None):
         `tf.lite.Interpreter` with one thread and random inputs set.
     """
     backends.check_tensorflow("To measure the latency of a plan takes")
-    import tensorflow as tf
     from tensorflow.python.framework import convert_to_constants
 
     twin = rebuilding.rebuild(graph, kept)
@@ -83,8 +83,6 @@ def interpreter_of(graph, kept, inputs=None):
 
 
 def _signature(graph, inputs):
-    import tensorflow as tf
-
     symbols = graph.view.graph.inputs
     given = symbols if inputs is None else tree.flatten(inputs)
     tensors = [

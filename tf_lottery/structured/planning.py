@@ -4,6 +4,7 @@ import numpy as np
 
 from tf_lottery import checks
 from tf_lottery import criteria
+from tf_lottery import docs
 from tf_lottery import graph as graph_lib
 from tf_lottery import holding
 from tf_lottery import weights as weights_lib
@@ -13,23 +14,11 @@ from tf_lottery.structured import costs as costs_lib
 from tf_lottery.structured import scores as scores_lib
 
 
+@docs.filled
 def plan(
-    model,
-    ratio=None,
-    params=None,
-    macs=None,
-    bytes=None,
-    latency_ms=None,
-    criterion="magnitude",
-    scope="layer",
-    round_to=1,
-    exclude=(),
-    masks=None,
-    data=None,
-    loss=None,
-    snapshot=None,
-    norm=None,
-    inputs=None,
+    model, ratio=None, params=None, macs=None, bytes=None, latency_ms=None,
+    criterion="magnitude", scope="layer", round_to=1, exclude=(), masks=None,
+    data=None, loss=None, snapshot=None, norm=None, inputs=None,
 ):
     """Plans which channels, units and heads of a model to remove.
 
@@ -66,13 +55,7 @@ def plan(
             units are left alone; what they read may still shrink.
         masks: Dict from weight key to boolean array; pruned weights count as
             zero for the criterion. Defaults to those held on the model.
-        data: Arrays `(x, y)`, a `tf.data.Dataset` or a
-            `keras.utils.PyDataset`, for criteria that look at data. Defaults
-            to `None`.
-        loss: Loss function or its name, for criteria that follow gradients.
-            Defaults to the one the model was compiled with.
-        snapshot: Weights at an earlier moment, for criteria that look at how
-            far weights moved, see `tf_lottery.prune`. Defaults to `None`.
+        {{evidence}}
         norm: What the scores of a unit's weights come to, `"l1"`, `"l2"` or
             `"joint"`, see `structured.score`. Defaults to `None`: `"l2"` for
             magnitudes, `"l1"` for the others.
@@ -89,12 +72,10 @@ def plan(
 
     Example:
 
-    >>> import keras
-    >>> from tf_lottery import structured
     >>> model = keras.Sequential([
     ...     keras.Input((4,)), keras.layers.Dense(8, name="fc"),
     ...     keras.layers.Dense(2, name="logits")])
-    >>> plan = structured.plan(model, params=0.5)
+    >>> plan = tfl.structured.plan(model, params=0.5)
     >>> plan.after["params"], plan.before["params"], plan.removed
     (23, 58, 5)
     """

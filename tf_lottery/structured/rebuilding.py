@@ -1,11 +1,14 @@
-"""A model built anew from its graph."""
+"""A model built anew from its graph, also in float64 on any machine."""
 
 import keras
+import numpy as np
+from keras import ops
 
 from tf_lottery import weights as weights_lib
 from tf_lottery.copies import Twin
 from tf_lottery.graph import functional
-from tf_lottery.structured import portable
+
+_SCALES = ("_inverse_sqrt_key_dim", "_inverse_sqrt_head_dim")
 
 
 def rebuild(graph, kept=None, dtype=None):
@@ -35,7 +38,7 @@ def rebuild(graph, kept=None, dtype=None):
             changes = changes | _in_precision(operation, dtype)
         new = functional.edited(operation, changes)
         if dtype is not None:
-            portable.make_portable(new)
+            _make_portable(new)
         while getattr(operation, "transparent", False):
             operation, new = operation.layer, new.layer
         pairs.append((operation, new))
@@ -100,3 +103,54 @@ def finalize(model):
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.Normalization) and layer.built:
             layer.finalize_state()
+
+
+def _make_portable(layer):
+    """Makes a layer compute in full precision by operations that run anywhere.
+
+    TensorFlow has no kernel on a CPU for grouped convolutions, which Keras
+    compiles at every call there, minutes for a deep network, and may have
+    none for channels first. Attention scales by a number rounded to float32.
+    In the models that a proof runs these are put together from what does run.
+
+    Args:
+        layer: Any layer; attention, and convolutions in groups or with
+            channels first, are changed.
+    """
+    for name in _SCALES:
+        if isinstance(getattr(layer, name, None), float):
+            setattr(layer, name, np.float64(getattr(layer, name)))
+    if isinstance(layer, (keras.layers.Conv2D, keras.layers.Conv3D)):
+        _make_convolution_portable(layer)
+
+
+def _make_convolution_portable(layer):
+    first = layer.data_format == "channels_first"
+    if layer.groups == 1 and not first:
+        return
+
+    def convolution_op(inputs, kernel):
+        if first:
+            inputs = ops.moveaxis(inputs, 1, -1)
+        outputs = _convolved(layer, inputs, kernel)
+        return ops.moveaxis(outputs, -1, 1) if first else outputs
+
+    layer.convolution_op = convolution_op
+
+
+def _convolved(layer, inputs, kernel):
+    options = {
+        "strides": tuple(layer.strides),
+        "padding": layer.padding,
+        "dilation_rate": layer.dilation_rate,
+        "data_format": "channels_last",
+    }
+    if layer.groups == 1:
+        return ops.conv(inputs, kernel, **options)
+    if kernel.shape[-2] == 1 and layer.rank == 2:
+        shape = (*kernel.shape[:-2], layer.groups, -1)
+        return ops.depthwise_conv(inputs, ops.reshape(kernel, shape), **options)
+    parts = zip(
+        ops.split(inputs, layer.groups, -1), ops.split(kernel, layer.groups, -1)
+    )
+    return ops.concatenate([ops.conv(x, k, **options) for x, k in parts], -1)

@@ -4,6 +4,7 @@ import numpy as np
 
 from tf_lottery import checks
 from tf_lottery import criteria
+from tf_lottery import docs
 from tf_lottery import graph as graph_lib
 from tf_lottery import holding
 from tf_lottery.criteria import units
@@ -11,14 +12,10 @@ from tf_lottery.criteria import units
 NORMS = ("l1", "l2", "joint")
 
 
+@docs.filled
 def score(
-    graph,
-    criterion="magnitude",
-    masks=None,
-    data=None,
-    loss=None,
-    snapshot=None,
-    norm=None,
+    graph, criterion="magnitude", masks=None, data=None, loss=None,
+    snapshot=None, norm=None,
 ):
     """Returns the score of every class of a graph; higher = keep.
 
@@ -34,10 +31,7 @@ def score(
         criterion: See `tf_lottery.criteria.get`. Defaults to `"magnitude"`.
         masks: Dict from weight key to boolean array; pruned weights count as
             zero. Defaults to none.
-        data: See `tf_lottery.prune`. Defaults to `None`.
-        loss: See `tf_lottery.prune`. Defaults to the one the model was
-            compiled with.
-        snapshot: See `tf_lottery.prune`. Defaults to `None`.
+        {{evidence}}
         norm: What the scores of a slice come to:
 
             - `"l1"`: their sum. Of magnitudes it is the L1 norm (Li et al.
@@ -60,7 +54,6 @@ def score(
 
     Example:
 
-    >>> import keras, numpy as np, tf_lottery as tfl
     >>> model = keras.Sequential([
     ...     keras.Input((1,)), keras.layers.Dense(2, name="fc"),
     ...     keras.layers.Dense(1, name="logits")])

@@ -52,15 +52,14 @@ def shrink(model, plan, inputs=None):
 
     Example:
 
-    >>> import keras, tf_lottery as tfl
-    >>> from tf_lottery import structured
     >>> model = keras.Sequential([
     ...     keras.Input((4,)), keras.layers.Dense(8, name="fc"),
     ...     keras.layers.Dense(2)])
-    >>> small = structured.shrink(model, structured.plan(model, ratio=0.5))
+    >>> plan = tfl.structured.plan(model, ratio=0.5)
+    >>> small = tfl.structured.shrink(model, plan)
     >>> small.get_layer("fc").units
     4
-    >>> structured.proof_of(small).error < 1e-10
+    >>> tfl.structured.proof_of(small).error < 1e-10
     True
     """
     backends.check_tensorflow("To shrink a model and prove it equal takes")

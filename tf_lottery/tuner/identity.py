@@ -78,14 +78,7 @@ def read(path):
         path: Path of the directory.
     """
     path = pathlib.Path(path) / _NAME
-    if not path.exists():
-        return None
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise files.DamagedFileError(
-            f"File '{path}' is damaged: {error}. It was left as it is."
-        ) from None
+    return files.read_json(path) if path.exists() else None
 
 
 def _check_empty(path):

@@ -1,8 +1,14 @@
 """What a search optimises."""
 
+import pathlib
+import tempfile
+
+from tf_lottery import export
 from tf_lottery import results as results_lib
 from tf_lottery.tuner.library import keras_tuner
 
+# What suits an objective, unless the user has said how to export.
+_TARGETS = {"bytes": "flash", "latency": "auto"}
 # What is measured, and the meaning of the number after the '@'.
 FORMS = {
     "density": None,
@@ -116,7 +122,6 @@ def get(identifier, monitor="val_accuracy", mode="auto"):
 
     Example:
 
-    >>> import tf_lottery as tfl
     >>> objective = tfl.tuner.objective("accuracy@0.1")
     >>> objective.name, objective.direction
     ('accuracy@0.1', 'max')
@@ -143,3 +148,33 @@ def _unknown(identifier):
         "Argument `objective` must name what is optimised. Received: "
         f"objective={identifier!r}. {_EXPECTED}"
     )
+
+
+def measure(model, kind, arguments=None):
+    """Exports a model; returns what its file takes.
+
+    Args:
+        model: `keras.Model`.
+        kind: `"bytes"` or `"latency"`.
+        arguments: Dict of arguments of `tf_lottery.export.tflite`. Defaults
+            to the target that suits `kind`.
+
+    Returns:
+        Dict of floats: `bytes`, `compressed`, and `latency` in milliseconds
+        if it is asked for.
+    """
+    arguments = {
+        "target": _TARGETS[kind],
+        "seconds": 0.5 if kind == "latency" else 0,
+        **(arguments or {}),
+    }
+    with tempfile.TemporaryDirectory() as directory:
+        path = pathlib.Path(directory, "model.tflite")
+        report = export.tflite(model, path, **arguments)
+    found = {
+        "bytes": float(report.nbytes),
+        "compressed": float(report.compressed),
+    }
+    if kind == "latency":
+        found["latency"] = 1e3 * report.shipped.timing.median
+    return found

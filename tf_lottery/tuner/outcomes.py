@@ -1,10 +1,13 @@
-"""What a trial came to, in its directory."""
+"""The directory of a trial, and what the trial came to in it."""
 
 import dataclasses
 import json
 import pathlib
+import shutil
 
+from tf_lottery import branches
 from tf_lottery import files
+from tf_lottery.tuner.library import keras_tuner
 
 _NAME = "outcome.json"
 
@@ -55,14 +58,93 @@ def load(directory):
     if not path.exists():
         return None
     try:
-        return Outcome(**json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise files.DamagedFileError(
-            f"File '{path}' is damaged: {error}. It was left as it is."
-        ) from None
+        return Outcome(**files.read_json(path))
+    except TypeError as error:
+        raise files.damaged(path, error) from None
 
 
 def of_rounds(results):
     """Returns `RoundResult`s as the plain `rounds` of an outcome."""
     names = ("round", "density", "effective_density", "steps", "metrics")
     return [{name: getattr(r, name) for name in names} for r in results]
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """The directory of a trial.
+
+    `run/` is the directory of its `IterativeMagnitudePruning`,
+    `chosen.safetensors` holds the weights that the chosen round trained to,
+    `outcome.json` says what the trial came to.
+
+    Args:
+        path: `pathlib.Path`.
+        project: `pathlib.Path` of the directory of the search.
+        checkpoint: Path of the weights that the tuner loads its best models
+            from, or `None` if it has none.
+        is_pretrained: Boolean, whether the tuner gives models that it has
+            promoted the weights they were trained to. Defaults to `False`.
+    """
+
+    path: pathlib.Path
+    project: pathlib.Path
+    checkpoint: str | None
+    is_pretrained: bool = False
+
+    @property
+    def run(self):
+        """`pathlib.Path` of the directory of the rounds."""
+        return self.path / "run"
+
+    @property
+    def chosen(self):
+        """`pathlib.Path` of the weights of the chosen round."""
+        return self.path / "chosen.safetensors"
+
+    def go_on_from(self, trial_id):
+        """Takes over the rounds of an earlier trial, unless it has its own.
+
+        Args:
+            trial_id: String.
+        """
+        if branches.is_kept(self.run):
+            return
+        earlier = self.path.with_name(f"trial_{trial_id}")
+        half = self.path / "run.part"
+        for path in (half, self.run):
+            shutil.rmtree(path, ignore_errors=True)
+        shutil.copytree(
+            earlier / "run", half, ignore=shutil.ignore_patterns("lock")
+        )
+        if (earlier / self.chosen.name).exists():
+            shutil.copy2(earlier / self.chosen.name, self.chosen)
+        half.rename(self.run)
+
+
+def find(callbacks):
+    """Returns the place of a trial, and the callbacks it shall train with.
+
+    The one that saves the weights of the best epoch is not among them: over
+    a sequence of rounds that would be an epoch of the dense one.
+
+    Args:
+        callbacks: List of callbacks that a tuner passes to `fit`.
+
+    Returns:
+        Tuple of `Place`, or `None` outside of a search, and list.
+    """
+    tuner = trial = checkpoint = None
+    others = []
+    for callback in callbacks:
+        if hasattr(callback, "tuner") and hasattr(callback, "trial"):
+            tuner, trial = callback.tuner, callback.trial
+            others.append(callback)
+        elif hasattr(callback, "filepath") and hasattr(callback, "objective"):
+            checkpoint = callback.filepath
+        else:
+            others.append(callback)
+    if tuner is None:
+        return None, others
+    path = pathlib.Path(tuner.get_trial_dir(trial.trial_id))
+    promotes = isinstance(tuner, keras_tuner.Hyperband)
+    return Place(path, path.parent, checkpoint, promotes), others

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import pathlib
 
-import rich.box
 import rich.console
 
 from tf_lottery import checks
@@ -12,7 +11,6 @@ from tf_lottery import files
 from tf_lottery import results as results_lib
 from tf_lottery import tables
 from tf_lottery.report import drawing
-from tf_lottery.tuner import figure
 from tf_lottery.tuner import identity
 from tf_lottery.tuner import outcomes
 from tf_lottery.tuner import pareto as pareto_lib
@@ -163,7 +161,7 @@ class Report:
             "pareto.csv": _csv(self.pareto()),
         }
         if drawing.available("The page of the search"):
-            contents["pareto.html"] = figure.page(self)
+            contents["pareto.html"] = pareto_lib.page(self)
         for name, text in contents.items():
             files.write_text(directory / name, text)
         return [str(directory / name) for name in contents]
@@ -234,14 +232,11 @@ def _directories(path):
 
 
 def _trial(path):
+    state = files.read_json(path / "trial.json")
     try:
-        state = json.loads((path / "trial.json").read_text())
         values = state["hyperparameters"]["values"]
-    except (ValueError, KeyError) as error:
-        raise files.DamagedFileError(
-            f"File '{path / 'trial.json'}' is damaged: {error}. It was left "
-            "as it is."
-        ) from None
+    except (KeyError, TypeError) as error:
+        raise files.damaged(path / "trial.json", error) from None
     status = _WORDS.get(state["status"], "unfinished")
     outcome = None if status == "unfinished" else outcomes.load(path)
     failure = None
@@ -271,7 +266,7 @@ def _columns(rows):
 
 
 def _table(rows):
-    table = tables.Table(box=rich.box.SIMPLE)
+    table = tables.Table()
     columns = _columns(rows)
     for name in columns:
         is_text = any(isinstance(row.get(name), str) for row in rows)

@@ -90,7 +90,6 @@ def plain(value):
     means the same one is the same on both sides.
 
     >>> from tf_lottery.tuner import spaces
-    >>> import numpy as np
     >>> spaces.plain(0.1), spaces.plain(float(np.float32(0.1)))
     (0.1, 0.1)
     """

@@ -64,15 +64,8 @@ class PresetHyperModel(keras_tuner.HyperModel):
 
 
 def search(
-    preset,
-    output_dir,
-    trials=20,
-    tuner="random",
-    objective="density",
-    tune=None,
-    budget="rounds",
-    overwrite=False,
-    **kwargs,
+    preset, output_dir, trials=20, tuner="random", objective="density",
+    tune=None, budget="rounds", overwrite=False, **kwargs,
 ):
     """Returns the search for tickets around a preset, ready to begin.
 
@@ -112,7 +105,9 @@ def search(
     space = default_space(preset) if tune is None else tune
     for name in space:
         checks.choice("tune", name, TUNABLE)
-    _check_points(preset, space)
+    points = spaces.Space("rewind_to", space.get("rewind_to", 0)).values
+    # The preset checks them.
+    dataclasses.replace(preset, also_rewind_to=tuple(points))
     hypermodel = _hypermodel(preset, objective, space, budget)
     kwargs = {
         "directory": output_dir, "project_name": "", "overwrite": overwrite,
@@ -139,9 +134,9 @@ def default_space(preset):
 
     Example:
 
-    >>> from tf_lottery import experiments
     >>> from tf_lottery.tuner import sweeps
-    >>> sweeps.default_space(experiments.preset("lenet-digits"))["rewind_to"]
+    >>> preset = tfl.experiments.preset("lenet-digits")
+    >>> sweeps.default_space(preset)["rewind_to"]
     [0, '120it']
     """
     epochs, every = preset.epochs_per_round, preset.evaluate_every
@@ -181,8 +176,3 @@ def _hypermodel(preset, objective, space, budget):
     if found.objective.kind == "density":
         found.pruning["tolerance"] = _HOPELESS
     return found
-
-
-def _check_points(preset, space):
-    points = spaces.Space("rewind_to", space.get("rewind_to", 0)).values
-    dataclasses.replace(preset, also_rewind_to=tuple(points))

@@ -12,9 +12,8 @@ from tf_lottery import paths
 from tf_lottery import selection
 from tf_lottery.tuner import chosen as chosen_lib
 from tf_lottery.tuner import dense
-from tf_lottery.tuner import exporting
+from tf_lottery.tuner import objectives
 from tf_lottery.tuner import outcomes
-from tf_lottery.tuner import places
 from tf_lottery.tuner import spaces
 from tf_lottery.tuner.library import keras_tuner
 
@@ -36,7 +35,7 @@ class TicketTrial:
     def __init__(self, hypermodel, hp, model, callbacks, epochs):
         self._hypermodel, self._hp, self._model = hypermodel, hp, model
         self._objective = hypermodel.objective
-        self._place, self._callbacks = places.find(callbacks)
+        self._place, self._callbacks = outcomes.find(callbacks)
         self._values = hypermodel.read(hp)
         self._rounds, self._epochs = _budget(hypermodel, hp, epochs)
         if hypermodel.budget == "epochs" and (
@@ -127,7 +126,7 @@ class TicketTrial:
         self._keep.restore(self._model, chosen.round)
         exported = None
         if objective.is_exported:
-            exported = exporting.measure(
+            exported = objectives.measure(
                 self._model, objective.kind, self._hypermodel.export
             )
         score = _score(objective, chosen, exported)

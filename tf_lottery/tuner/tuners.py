@@ -42,15 +42,8 @@ class TicketTuner(keras_tuner.Tuner):
     """
 
     def __init__(
-        self,
-        make_oracle,
-        hypermodel,
-        directory="runs",
-        project_name="search",
-        overwrite=False,
-        on_trial_end=None,
-        worker_timeout=60,
-        chief_timeout=60,
+        self, make_oracle, hypermodel, directory="runs", project_name="search",
+        overwrite=False, on_trial_end=None, worker_timeout=60, chief_timeout=60,
     ):
         if not isinstance(hypermodel, hypermodel_lib.TicketHyperModel):
             raise TypeError(

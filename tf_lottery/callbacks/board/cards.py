@@ -104,13 +104,8 @@ def table(head, rows):
         rows: List of lists of strings.
     """
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(
-        f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in lines
-    )
-
-
-def _escaped(cell):
-    return cell.replace("|", "\\|")
+    cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def _is_empty(value):

@@ -2,9 +2,11 @@
 
 import keras
 
+from tf_lottery import docs
 from tf_lottery.experiments.models import parts
 
 
+@docs.filled
 def conv_2(input_shape, classes=10, seed=0):
     """Conv-2: two convolutions and three dense layers.
 
@@ -12,37 +14,26 @@ def conv_2(input_shape, classes=10, seed=0):
     units; Glorot's normal initializer. Reference: Frankle and Carbin 2019,
     figure 2, https://arxiv.org/abs/1803.03635.
 
-    Args:
-        input_shape: Tuple of integers, the shape of one image.
-        classes: Integer. Defaults to 10.
-        seed: Integer, seed of the initial weights. Defaults to 0.
-
-    Returns:
-        A built `keras.Model` that returns logits.
+    {{network}}
 
     Example:
 
-    >>> from tf_lottery import experiments
-    >>> experiments.models.conv_2((32, 32, 3)).count_params()
+    >>> tfl.experiments.models.conv_2((32, 32, 3)).count_params()
     4301642
     """
     return _conv(2, input_shape, classes, seed)
 
 
+@docs.filled
 def conv_4(input_shape, classes=10, seed=0):
     """Conv-4: as `conv_2`, with two more convolutions of 128 filters.
 
-    Args:
-        input_shape: Tuple of integers, the shape of one image.
-        classes: Integer. Defaults to 10.
-        seed: Integer, seed of the initial weights. Defaults to 0.
-
-    Returns:
-        A built `keras.Model` that returns logits.
+    {{network}}
     """
     return _conv(4, input_shape, classes, seed)
 
 
+@docs.filled
 def conv_6(input_shape, classes=10, seed=0):
     """Conv-6: as `conv_4`, with two more convolutions of 256 filters.
 
@@ -50,13 +41,7 @@ def conv_6(input_shape, classes=10, seed=0):
     paper's table says 1.7M and 1.1M, though its rows for the other two agree
     with their layers.
 
-    Args:
-        input_shape: Tuple of integers, the shape of one image.
-        classes: Integer. Defaults to 10.
-        seed: Integer, seed of the initial weights. Defaults to 0.
-
-    Returns:
-        A built `keras.Model` that returns logits.
+    {{network}}
     """
     return _conv(6, input_shape, classes, seed)
 

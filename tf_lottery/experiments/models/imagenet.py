@@ -84,8 +84,7 @@ def squeezenet(input_shape=(224, 224, 3), classes=1000, seed=0):
 
     Example:
 
-    >>> from tf_lottery import experiments
-    >>> experiments.models.squeezenet((64, 64, 3)).count_params()
+    >>> tfl.experiments.models.squeezenet((64, 64, 3)).count_params()
     1248424
     """
     seeds = parts.Seeds(seed)

@@ -2,9 +2,11 @@
 
 import keras
 
+from tf_lottery import docs
 from tf_lottery.experiments.models import parts
 
 
+@docs.filled
 def lenet_300_100(input_shape, classes=10, seed=0):
     """LeNet-300-100: two hidden layers, `fc1` and `fc2`, and `logits`.
 
@@ -12,18 +14,11 @@ def lenet_300_100(input_shape, classes=10, seed=0):
     biases are 0. Reference: Frankle and Carbin 2019, figure 2,
     https://arxiv.org/abs/1803.03635.
 
-    Args:
-        input_shape: Tuple of integers, the shape of one image.
-        classes: Integer. Defaults to 10.
-        seed: Integer, seed of the initial weights. Defaults to 0.
-
-    Returns:
-        A built `keras.Model` that returns logits.
+    {{network}}
 
     Example:
 
-    >>> from tf_lottery import experiments
-    >>> model = experiments.models.lenet_300_100((28, 28, 1))
+    >>> model = tfl.experiments.models.lenet_300_100((28, 28, 1))
     >>> model.count_params()
     266610
     """
@@ -40,6 +35,7 @@ def lenet_300_100(input_shape, classes=10, seed=0):
     )
 
 
+@docs.filled
 def lenet_5(input_shape, classes=10, seed=0):
     """LeNet-5 in its Caffe form: 20 and 50 filters of 5x5, 500 units.
 
@@ -47,18 +43,11 @@ def lenet_5(input_shape, classes=10, seed=0):
     2015, https://arxiv.org/abs/1506.02626 (table 1: 431K weights); the
     original is LeCun et al. 1998.
 
-    Args:
-        input_shape: Tuple of integers, the shape of one image.
-        classes: Integer. Defaults to 10.
-        seed: Integer, seed of the initial weights. Defaults to 0.
-
-    Returns:
-        A built `keras.Model` that returns logits.
+    {{network}}
 
     Example:
 
-    >>> from tf_lottery import experiments
-    >>> experiments.models.lenet_5((28, 28, 1)).count_params()
+    >>> tfl.experiments.models.lenet_5((28, 28, 1)).count_params()
     431080
     """
     seeds = parts.Seeds(seed)

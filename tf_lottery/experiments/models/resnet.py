@@ -2,9 +2,11 @@
 
 import keras
 
+from tf_lottery import docs
 from tf_lottery.experiments.models import parts
 
 
+@docs.filled
 def resnet_20(input_shape, classes=10, seed=0):
     """ResNet-20, which the first lottery papers call Resnet-18.
 
@@ -15,41 +17,27 @@ def resnet_20(input_shape, classes=10, seed=0):
     al. 2016, section 4.2, https://arxiv.org/abs/1512.03385; Frankle and
     Carbin 2019, figure 2, https://arxiv.org/abs/1803.03635.
 
-    Args:
-        input_shape: Tuple of integers, the shape of one image, such as
-            `(32, 32, 3)`.
-        classes: Integer. Defaults to 10.
-        seed: Integer, seed of the initial weights. Defaults to 0.
-
-    Returns:
-        A built `keras.Model` that returns logits.
+    {{network}}
 
     Example:
 
-    >>> from tf_lottery import experiments
-    >>> experiments.models.resnet_20((32, 32, 3)).count_params()
+    >>> tfl.experiments.models.resnet_20((32, 32, 3)).count_params()
     274042
     """
     return _resnet(3, "resnet_20", input_shape, classes, seed)
 
 
+@docs.filled
 def resnet_8(input_shape, classes=10, seed=0):
     """ResNet-8: `resnet_20` with one block in a stage instead of three.
 
     Not of the papers: for what a laptop repeats of them in an hour.
 
-    Args:
-        input_shape: Tuple of integers, the shape of one image.
-        classes: Integer. Defaults to 10.
-        seed: Integer, seed of the initial weights. Defaults to 0.
-
-    Returns:
-        A built `keras.Model` that returns logits.
+    {{network}}
 
     Example:
 
-    >>> from tf_lottery import experiments
-    >>> experiments.models.resnet_8((32, 32, 3)).count_params()
+    >>> tfl.experiments.models.resnet_8((32, 32, 3)).count_params()
     78714
     """
     return _resnet(1, "resnet_8", input_shape, classes, seed)

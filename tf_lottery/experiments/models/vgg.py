@@ -2,11 +2,13 @@
 
 import keras
 
+from tf_lottery import docs
 from tf_lottery.experiments.models import parts
 
 _FILTERS = (64, 128, 256, 512, 512)
 
 
+@docs.filled
 def vgg_16(input_shape, classes=10, seed=0):
     """VGG-16 for small images: 13 convolutions, one dense layer at the end.
 
@@ -15,20 +17,14 @@ def vgg_16(input_shape, classes=10, seed=0):
     Reference: Simonyan and Zisserman 2015, https://arxiv.org/abs/1409.1556,
     in the form of Tanaka et al. 2020, https://arxiv.org/abs/2006.05467.
 
-    Args:
-        input_shape: Tuple of integers, the shape of one image, such as
-            `(32, 32, 3)`.
-        classes: Integer. Defaults to 10.
-        seed: Integer, seed of the initial weights. Defaults to 0.
-
-    Returns:
-        A built `keras.Model` that returns logits.
+    {{network}}
     """
     return _vgg(
         (2, 2, 3, 3, 3), parts.he_normal, True, input_shape, classes, seed
     )
 
 
+@docs.filled
 def vgg_19(input_shape, classes=10, seed=0):
     """VGG-19 of the lottery papers: 16 convolutions, one dense layer.
 
@@ -37,14 +33,7 @@ def vgg_19(input_shape, classes=10, seed=0):
     2015, https://arxiv.org/abs/1409.1556, as changed by Frankle and Carbin
     2019, figure 2, https://arxiv.org/abs/1803.03635 (20.0M weights).
 
-    Args:
-        input_shape: Tuple of integers, the shape of one image, such as
-            `(32, 32, 3)`.
-        classes: Integer. Defaults to 10.
-        seed: Integer, seed of the initial weights. Defaults to 0.
-
-    Returns:
-        A built `keras.Model` that returns logits.
+    {{network}}
     """
     return _vgg(
         (2, 2, 4, 4, 4), parts.glorot_normal, False, input_shape, classes, seed

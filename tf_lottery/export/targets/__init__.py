@@ -27,8 +27,7 @@ def get(target):
 
     Example:
 
-    >>> from tf_lottery import export
-    >>> export.targets.get("micro").dtypes
+    >>> tfl.export.targets.get("micro").dtypes
     ('float32', 'int8')
     """
     if isinstance(target, Target):

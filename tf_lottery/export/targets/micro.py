@@ -171,8 +171,7 @@ def source_pair(content, name):
 
     Example:
 
-    >>> from tf_lottery import export
-    >>> header, source = export.targets.micro.source_pair(b"TFL3", "digits")
+    >>> header, source = tfl.export.targets.micro.source_pair(b"TFL3", "digits")
     >>> "extern const unsigned char digits[];" in header
     True
     """
