@@ -17,35 +17,35 @@ def of_run(run, found, published):
     """
     unknown = _unknown(run, published)
     return [
-        *of_protocol(run, published),
+        *of_protocol(run.config, run.ends, published),
         *_measured(run),
         *_controls(run, found),
         *([unknown] if unknown else []),
     ]
 
 
-def of_protocol(run, published):
+def of_protocol(config, ends, published):
     """Returns the caveats of how much was run, whatever is measured on it.
 
     Args:
-        run: `run_files.Run`.
+        config: Dict, what was run.
+        ends: Dict from trial to the last round that it has finished.
         published: Dict, the entry of `published.PUBLISHED`, or `{}`.
     """
     return [
         sentence
         for sentence in (
-            _trials(run),
-            _unfinished(run),
-            _changed(run),
-            *_protocol(run, published.get("protocol", {})),
-            _budget(run),
+            _trials(len(ends)),
+            _unfinished(config, ends),
+            _changed(config),
+            *_protocol(config, published.get("protocol", {})),
+            _budget(config),
         )
         if sentence
     ]
 
 
-def _trials(run):
-    number = len(run.trials)
+def _trials(number):
     if number == 1:
         return (
             "One trial: there is no band around the tickets, and a "
@@ -56,8 +56,8 @@ def _trials(run):
     return None
 
 
-def _changed(run):
-    changed = run.config.get("changed")
+def _changed(config):
+    changed = config.get("changed")
     if not changed:
         return None
     changes = ", ".join(
@@ -65,7 +65,7 @@ def _changed(run):
         for name, (before, after) in changed.items()
     )
     return (
-        f"Changed from preset {run.config['name']}: {changes}. Numbers of its "
+        f"Changed from preset {config['name']}: {changes}. Numbers of its "
         "paper do not belong beside these."
     )
 
@@ -86,13 +86,9 @@ def _measured(run):
             )
 
 
-def _unfinished(run):
-    planned = run.config.get("rounds")
-    counts = [
-        max(row["round"] for row in run.rows if row["trial"] == trial)
-        for trial in run.trials
-    ]
-    trials = run.config.get("trials", 1)
+def _unfinished(config, ends):
+    planned, counts = config.get("rounds"), ends.values()
+    trials = config.get("trials", 1)
     if len(counts) < trials or (planned and min(counts) < planned):
         rounds = _counted(planned, "round") if planned else "its rounds"
         return (
@@ -102,14 +98,14 @@ def _unfinished(run):
     return None
 
 
-def _protocol(run, protocol):
+def _protocol(config, protocol):
     units = {
         "iterations": ("step", " a round"),
         "batch_size": ("image", " in a batch"),
         "trials": ("trial", ""),
     }
     for key, (unit, where) in units.items():
-        ours, paper = run.config.get(key), protocol.get(key)
+        ours, paper = config.get(key), protocol.get(key)
         if ours is not None and paper is not None and ours != paper:
             what = "Shortened protocol" if ours < paper else "Other protocol"
             yield (
@@ -122,9 +118,9 @@ def _counted(number, unit):
     return f"{number:,} {unit}" if number == 1 else f"{number:,} {unit}s"
 
 
-def _budget(run):
-    shortened = run.config.get("shortened")
-    if not run.config.get("budget") and not shortened:
+def _budget(config):
+    shortened = config.get("shortened")
+    if not config.get("budget") and not shortened:
         return None
     changed = ""
     if isinstance(shortened, dict) and shortened:
@@ -133,7 +129,7 @@ def _budget(run):
         )
     return (
         "Shortened to fit a budget of time "
-        f"({run.config.get('budget') or 'given'}){changed}."
+        f"({config.get('budget') or 'given'}){changed}."
     )
 
 

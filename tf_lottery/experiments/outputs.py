@@ -1,4 +1,4 @@
-"""The files of an experiment: the only place that knows their names."""
+"""The files of an experiment, as it writes them."""
 
 import contextlib
 import json
@@ -10,6 +10,7 @@ from tf_lottery import files
 from tf_lottery import locks
 from tf_lottery import results
 from tf_lottery import ticket as ticket_lib
+from tf_lottery.analysis import run_files
 from tf_lottery.experiments import budgets
 from tf_lottery.experiments import presets
 
@@ -119,12 +120,12 @@ class OutputDirectory:
 
     def trial(self, number):
         """Returns the `TrialDirectory` of a trial."""
-        return TrialDirectory(self.path / f"trial-{number}")
+        return TrialDirectory(run_files.trial(self.path, number))
 
     def save(self, report):
         """Writes the results so far."""
         files.write_text(
-            self.path / "results.json", _json(report.to_dict())
+            self.path / run_files.RESULTS, _json(report.to_dict())
         )
         write_csv(self.path / "results.csv", report.rows())
         controls = report.control_rows()
@@ -161,7 +162,7 @@ class OutputDirectory:
             )
 
     def _clear(self):
-        for name in ("results.csv", "results.json", "controls.csv"):
+        for name in ("results.csv", run_files.RESULTS, "controls.csv"):
             (self.path / name).unlink(missing_ok=True)
         for trial in self.path.glob("trial-*"):
             shutil.rmtree(trial)
@@ -177,7 +178,7 @@ class OutputDirectory:
 
     @property
     def _config(self):
-        return self.path / "config.json"
+        return self.path / run_files.CONFIG
 
 
 class TrialDirectory:

@@ -3,27 +3,13 @@
 import pathlib
 
 from tf_lottery import checks
-from tf_lottery.experiments.analyses import accuracy
-from tf_lottery.experiments.analyses import capacity
-from tf_lottery.experiments.analyses import connectivity
-from tf_lottery.experiments.analyses import gap
-from tf_lottery.experiments.analyses import masks
-from tf_lottery.experiments.analyses import movement
+from tf_lottery.analysis import findings
+from tf_lottery.experiments.analyses import kind as kind_lib
 from tf_lottery.experiments.analyses import options as options_lib
-from tf_lottery.experiments.analyses import robustness
 from tf_lottery.experiments.analyses import session as session_lib
-from tf_lottery.experiments.analyses import stability
 from tf_lottery.experiments.analyses import subject as subject_lib
 from tf_lottery.experiments.analyses import writing
 from tf_lottery.report import drawing
-
-KINDS = {
-    kind.name: kind for kind in (
-        accuracy.KIND, stability.KIND, connectivity.KIND, movement.KIND,
-        masks.OVERLAP, masks.DENSITY, gap.KIND, robustness.KIND,
-        capacity.KIND,
-    )
-}
 
 
 def analyze(
@@ -85,7 +71,7 @@ def analyze(
     >>> [path.name for path in paths]
     ['movement.csv', 'movement.svg', 'movement-layers.svg', 'movement.json']
     """
-    checks.choice("kind", kind, KINDS)
+    checks.choice("kind", kind, findings.KINDS)
     checks.path("directory", directory)
     checks.optional(checks.path, "output_dir", output_dir)
     checks.flag("png", png)
@@ -102,5 +88,5 @@ def analyze(
         subject, chosen, place, progress or session_lib.Progress()
     )
     with writing.locked(place):
-        found = KINDS[kind].find(session)
+        found = kind_lib.get(kind)(session).find()
         return found, writing.write(found, place, png)
