@@ -34,7 +34,7 @@ class RunConfig:
         Raises:
             DamagedFileError: If it cannot be read.
         """
-        return _read(self.path)
+        return read_json(self.path)
 
     def write(self, config, model):
         """Writes the configuration of the run and that of its model."""
@@ -58,7 +58,7 @@ class RunConfig:
             ValueError: If they differ in anything else; the message lists
                 what was and what is.
         """
-        found, config = self.read(), _plain(config)
+        found, config = self.read(), plain(config)
         absent = () if "run" in found else config.keys() - found.keys()
         differences = configurations.differences(
             found, config, but=(*_MAY_CHANGE, "model", *absent)
@@ -76,9 +76,9 @@ class RunConfig:
         )
 
     def _differences_of_models(self, model):
-        found = _read(self._model) if self._model.exists() else {}
+        found = read_json(self._model) if self._model.exists() else {}
         return configurations.differences(
-            {"model": found}, {"model": _plain(model)}
+            {"model": found}, {"model": plain(model)}
         ) or ["model: another one there"]
 
 
@@ -87,13 +87,19 @@ def to_json(values):
     return json.dumps(values, indent=2) + "\n"
 
 
-def _plain(values):
+def plain(values):
+    """Returns plain values as they come out of a JSON file."""
     return json.loads(json.dumps(values))
 
 
-def _read(path):
+def read_json(path):
+    """Returns the object in a JSON file as a dict.
+
+    Raises:
+        DamagedFileError: If it cannot be read.
+    """
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise files.DamagedFileError(
             f"File '{path}' is damaged: {error}. It was left as it is."

@@ -15,12 +15,11 @@ def of_run(run, found, published):
         found: What `curves` returned for it.
         published: Dict, the entry of `published.PUBLISHED`, or `{}`.
     """
-    unknown = _unknown(run, published)
     return [
         *of_protocol(run.config, run.ends, published),
         *_measured(run),
         *_controls(run, found),
-        *([unknown] if unknown else []),
+        *_unknown(run, published),
     ]
 
 
@@ -33,41 +32,34 @@ def of_protocol(config, ends, published):
         published: Dict, the entry of `published.PUBLISHED`, or `{}`.
     """
     return [
-        sentence
-        for sentence in (
-            _trials(len(ends)),
-            _unfinished(config, ends),
-            _changed(config),
-            *_protocol(config, published.get("protocol", {})),
-            _budget(config),
-        )
-        if sentence
+        *_trials(len(ends)),
+        *_unfinished(config, ends),
+        *_changed(config),
+        *_protocol(config, published.get("protocol", {})),
+        *_budget(config),
     ]
 
 
 def _trials(number):
     if number == 1:
-        return (
+        yield (
             "One trial: there is no band around the tickets, and a "
             "difference of a few tenths of a point may be chance."
         )
-    if number < _FEW:
-        return f"{number} trials: the bands are from the least to the greatest."
-    return None
+    elif number < _FEW:
+        yield f"{number} trials: the bands are from the least to the greatest."
 
 
 def _changed(config):
-    changed = config.get("changed")
-    if not changed:
-        return None
     changes = ", ".join(
         f"{name.replace('_', ' ')} {after} instead of {before}"
-        for name, (before, after) in changed.items()
+        for name, (before, after) in (config.get("changed") or {}).items()
     )
-    return (
-        f"Changed from preset {config['name']}: {changes}. Numbers of its "
-        "paper do not belong beside these."
-    )
+    if changes:
+        yield (
+            f"Changed from preset {config['name']}: {changes}. Numbers of its "
+            "paper do not belong beside these."
+        )
 
 
 def _measured(run):
@@ -91,11 +83,10 @@ def _unfinished(config, ends):
     trials = config.get("trials", 1)
     if len(counts) < trials or (planned and min(counts) < planned):
         rounds = _counted(planned, "round") if planned else "its rounds"
-        return (
+        yield (
             f"Unfinished: {len(counts)} of {_counted(trials, 'trial')}, with "
             f"{min(counts)} of {rounds} in the shortest."
         )
-    return None
 
 
 def _protocol(config, protocol):
@@ -119,18 +110,15 @@ def _counted(number, unit):
 
 
 def _budget(config):
-    shortened = config.get("shortened")
-    if not config.get("budget") and not shortened:
-        return None
-    changed = ""
-    if isinstance(shortened, dict) and shortened:
-        changed = ": " + ", ".join(
-            f"{key} {value}" for key, value in shortened.items()
+    budget, shortened = config.get("budget"), config.get("shortened")
+    if budget or shortened:
+        changes = ", ".join(
+            f"{key} {value}" for key, value in (shortened or {}).items()
         )
-    return (
-        "Shortened to fit a budget of time "
-        f"({config.get('budget') or 'given'}){changed}."
-    )
+        yield (
+            f"Shortened to fit a budget of time ({budget or 'given'})"
+            f"{': ' * bool(changes)}{changes}."
+        )
 
 
 def _controls(run, found):
@@ -161,9 +149,8 @@ def _controls(run, found):
 
 
 def _unknown(run, published):
-    if published or "dataset" not in run.config:
-        return None
-    return (
-        "No paper's numbers are known for this experiment; compare the curves "
-        "with each other only."
-    )
+    if not published and "dataset" in run.config:
+        yield (
+            "No paper's numbers are known for this experiment; compare the "
+            "curves with each other only."
+        )

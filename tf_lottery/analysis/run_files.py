@@ -1,11 +1,11 @@
 """Files of a run: their names, and what they hold, read as one value."""
 
 import dataclasses
-import json
 import pathlib
 
 from tf_lottery import checks
 from tf_lottery import files
+from tf_lottery import run_config
 from tf_lottery import run_directory
 from tf_lottery.verdicts import judging
 from tf_lottery.verdicts.rules import Rules
@@ -219,14 +219,9 @@ def _results(path):
 
 def _json(path):
     try:
-        found = json.loads(path.read_text("utf-8"))
+        return run_config.read_json(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise _missing(path) from error
-    except ValueError as error:
-        raise _damaged(path, error) from error
-    if not isinstance(found, dict):
-        raise _damaged(path, f"{type(found)} instead of a JSON object")
-    return found
 
 
 def _missing(path):

@@ -4,6 +4,7 @@ import pathlib
 
 from tf_lottery import checks
 from tf_lottery.analysis import findings
+from tf_lottery.experiments import outputs
 from tf_lottery.experiments.analyses import kind as kind_lib
 from tf_lottery.experiments.analyses import options as options_lib
 from tf_lottery.experiments.analyses import session as session_lib
@@ -87,6 +88,6 @@ def analyze(
     session = session_lib.Session(
         subject, chosen, place, progress or session_lib.Progress()
     )
-    with writing.locked(place):
+    with outputs.locked(place):
         found = kind_lib.get(kind)(session).find()
         return found, writing.write(found, place, png)

@@ -22,13 +22,8 @@ class Analysis(kind.Kind):
         bands.Column("weights kept", "kept", form="{:,.0f}"),
     ]
 
-    @property
-    def settings(self):
-        return {
-            "epochs": self.options.epochs,
-            "samples": self.options.samples or 2000,
-            "seed": self.options.seed,
-        }
+    uses = ("epochs", "samples", "seed")
+    samples = 2000
 
     def trainings(self, item):
         return []
@@ -46,7 +41,7 @@ class Analysis(kind.Kind):
         seeds = range(first, first + _TRAININGS)
         found = capacity(
             ticket, self.subject.bench(item[0]).model,
-            self.first("train", settings["samples"])[0],
+            self.first("train")[0],
             epochs=settings["epochs"],
             batch_size=self.subject.preset.batch_size, seeds=seeds,
             classes=self.subject.data.classes,
@@ -62,18 +57,18 @@ class Analysis(kind.Kind):
 
     def charts(self):
         return {
-            "": bands.chart(
+            "": self.chart(
                 "Capacity: accuracy on random labels (%)",
-                "accuracy on random labels (%)", self.rows,
-                [bands.Column("tickets", "accuracy", 100)],
+                bands.Column("tickets", "accuracy", 100),
+                label="accuracy on random labels (%)",
                 reference=("chance", 100 * self.rows[0]["chance"]),
             ),
         }
 
     def notes(self):
-        x, _ = self.first("train", self.settings["samples"])
         yield (
-            f"{len(x):,} examples, {self.options.epochs} epochs, "
-            f"{_TRAININGS} trainings of each ticket: bands are over labels "
-            "and trials. More epochs let sparser tickets memorise more."
+            f"{len(self.first('train')[0]):,} examples, "
+            f"{self.options.epochs} epochs, {_TRAININGS} trainings of each "
+            "ticket: bands are over labels and trials. More epochs let "
+            "sparser tickets memorise more."
         )

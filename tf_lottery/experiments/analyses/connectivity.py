@@ -33,17 +33,8 @@ class Analysis(kind.Kind):
         for part in _PARTS
     ] + [bands.Column("error % at the ends, test", "test_error", 100)]
 
-    @property
-    def settings(self):
-        return {
-            "points": self.options.points,
-            "samples": self.options.samples or 10_000,
-            "seed": self.options.seed,
-        }
-
-    @property
-    def rounds(self):
-        return [0, *self.subject.chosen_rounds]
+    uses = ("points", "samples", "seed")
+    samples, few = 10_000, True
 
     def trainings(self, item):
         return [
@@ -55,8 +46,7 @@ class Analysis(kind.Kind):
         found = connectivity_lib.linear_connectivity(
             self.subject.bench(item[0]).model,
             *map(self.session.trainings.weights, self.trainings(item)),
-            {part: self.first(part, self.settings["samples"])
-             for part in _PARTS},
+            {part: self.first(part) for part in _PARTS},
             points=self.options.points,
         )
         row = {"line": list(found.errors["test"]), "stable": found.stable}
@@ -69,10 +59,10 @@ class Analysis(kind.Kind):
 
     def charts(self):
         return {
-            "": bands.chart(
-                "Error barrier (points)", "error barrier (points)", self.rows,
-                [bands.Column(part, f"{part}_barrier", 100)
-                 for part in _PARTS],
+            "": self.chart(
+                "Error barrier (points)",
+                *(bands.Column(part, f"{part}_barrier", 100)
+                  for part in _PARTS),
                 reference=("stable below", 100 * connectivity_lib.STABLE),
             ),
             "lines": self._lines(),
@@ -98,7 +88,6 @@ class Analysis(kind.Kind):
         )
 
     def notes(self):
-        yield self.session.trained_again()
         yield (
             f"Errors are of the first {self.settings['samples']:,} examples "
             "of each part, where it has as many, augmentation left out."

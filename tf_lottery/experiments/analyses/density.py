@@ -3,8 +3,6 @@
 from tf_lottery.analysis import bands
 from tf_lottery.experiments.analyses import kind
 
-_LAYERS = 7
-
 
 class Analysis(kind.Kind):
     """The density of each layer in the rounds of a run."""
@@ -49,25 +47,25 @@ class Analysis(kind.Kind):
         ]
 
     def charts(self):
-        keys = kind.layers(self.rows)[:_LAYERS]
         return {
-            "": bands.chart(
-                "Density of each layer (%)", "density of the layer (%)",
-                self.shown, [bands.Column(key, key, 100) for key in keys],
+            "": self.chart(
+                "Density of each layer (%)",
+                *kind.layer_columns(self.rows, 100),
+                label="density of the layer (%)",
             ),
-            "effective": bands.chart(
+            "effective": self.chart(
                 "Kept weights on no path (% of the kept)",
-                "on no path (% of the kept)", self.shown,
-                [bands.Column("kept in vain", "lost", 100)],
+                bands.Column("kept in vain", "lost", 100),
+                label="on no path (% of the kept)",
             ),
         }
 
     def notes(self):
         number = len(kind.layers(self.rows))
-        if number > _LAYERS:
+        if number > kind.LAYERS:
             yield (
-                f"The chart shows {_LAYERS} of {number} layers; the table and "
-                "the CSV file have all."
+                f"The chart shows {kind.LAYERS} of {number} layers; the table "
+                "and the CSV file have all."
             )
 
     def _results(self):

@@ -24,15 +24,12 @@ class Analysis(kind.Kind):
         bands.Column("gap of the loss", "loss_gap", form="{:.4f}"),
     ]
 
-    @property
-    def settings(self):
-        return {"samples": self.options.samples}
+    uses = ("samples",)
 
     def measure(self, item):
-        number = self.options.samples
         found = generalization.generalization_gap(
             self.session.model(*self.trainings(item)),
-            self.first("train", number), self.first("test", number),
+            self.first("train"), self.first("test"),
         )
         return [{
             "train_accuracy": found.train.accuracy,
@@ -45,20 +42,20 @@ class Analysis(kind.Kind):
 
     def charts(self):
         return {
-            "": bands.chart(
+            "": self.chart(
                 "Generalisation gap of the accuracy (points)",
-                "training less test accuracy (points)", self.rows,
-                [bands.Column("gap", "accuracy_gap", 100)],
+                bands.Column("gap", "accuracy_gap", 100),
+                label="training less test accuracy (points)",
             ),
-            "accuracies": bands.chart(
-                "Training and test accuracy (%)", "accuracy (%)", self.rows,
-                [bands.Column("training", "train_accuracy", 100),
-                 bands.Column("test", "test_accuracy", 100)],
+            "accuracies": self.chart(
+                "Training and test accuracy (%)",
+                bands.Column("training", "train_accuracy", 100),
+                bands.Column("test", "test_accuracy", 100),
+                label="accuracy (%)",
             ),
         }
 
     def notes(self):
-        yield self.session.trained_again()
         if self.options.samples is not None:
             yield (
                 f"Only the first {self.options.samples:,} examples of each "

@@ -8,6 +8,8 @@ from tf_lottery.analysis import caveats
 from tf_lottery.analysis import findings
 from tf_lottery.experiments.analyses import trainings
 
+LAYERS = 7
+
 
 class Kind:
     """One kind of analysis of one run.
@@ -23,15 +25,18 @@ class Kind:
         title: String.
         summary: String, what is measured and how.
         least: Integer, the first round that can be measured.
+        uses: Tuple of the options that the measurements depend on.
+        samples: Integer, the examples of each part of the data, if none are
+            chosen.
+        few: Boolean, whether it takes long, so that only some rounds are
+            measured if none are chosen.
         columns: List of `bands.Column` of the table.
         compared: List of dicts, see `findings.Finding`.
-        settings: Dict of plain values that the measurements depend on.
     """
 
     name = title = summary = ""
-    least = 0
+    least, uses, samples, few = 0, (), None, False
     columns = compared = ()
-    settings = {}
 
     def __init__(self, session):
         self.session, self.options = session, session.options
@@ -53,7 +58,18 @@ class Kind:
     @property
     def rounds(self):
         """List of the rounds that are measured if none are chosen."""
-        return self.subject.rounds[self.least:]
+        subject = self.subject
+        if self.few:
+            return [0, *subject.chosen_rounds][self.least:]
+        return subject.rounds[self.least:]
+
+    @functools.cached_property
+    def settings(self):
+        """Dict of plain values that the measurements depend on."""
+        found = {name: getattr(self.options, name) for name in self.uses}
+        if "samples" in found:
+            found["samples"] = found["samples"] or self.samples
+        return found
 
     @functools.cached_property
     def items(self):
@@ -98,12 +114,18 @@ class Kind:
         """Returns sentences to know before believing it; some may be empty."""
         return []
 
-    def first(self, part, number):
+    def chart(self, title, *columns, rows=None, label=None, reference=None):
+        """Returns `bands.chart`, of the rows shown and labelled as titled."""
+        rows = self.shown if rows is None else rows
+        return bands.chart(title, label or title, rows, columns, reference)
+
+    def first(self, part):
         """Returns the first examples of a part of the data as `(x, y)`."""
-        data = self.subject.data
+        data, number = self.subject.data, self.settings["samples"]
         return tuple(getattr(data, f"{a}_{part}")[:number] for a in "xy")
 
     def _notes(self):
+        yield self.session.trained_again()
         yield from self.notes()
         subject = self.subject
         ends = {trial: r[-1].round for trial, r in subject.results.items()}
@@ -129,3 +151,8 @@ def layers(rows):
         name for name in dict.fromkeys(row["layer"] for row in rows)
         if name != "all"
     ]
+
+
+def layer_columns(rows, scale=1):
+    """Returns a `bands.Column` of each layer, of as many as a chart shows."""
+    return [bands.Column(key, key, scale) for key in layers(rows)[:LAYERS]]

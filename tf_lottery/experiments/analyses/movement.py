@@ -56,17 +56,16 @@ class Analysis(kind.Kind):
 
     def charts(self):
         by_layer = [{**row, row["layer"]: row["ratio"]} for row in self.rows]
-        keys = kind.layers(self.rows)[:7]
         return {
-            "": bands.chart(
+            "": self.chart(
                 "Weight movement: mean of abs(end - start)",
-                "mean of abs(end - start)", self.shown,
-                [bands.Column("surviving weights", "kept_mean"),
-                 bands.Column("pruned weights", "pruned_mean")],
+                bands.Column("surviving weights", "kept_mean"),
+                bands.Column("pruned weights", "pruned_mean"),
+                label="mean of abs(end - start)",
             ),
-            "layers": bands.chart(
-                "Mean movement, surviving over pruned weights", "ratio",
-                by_layer, [bands.Column(key, key) for key in keys],
+            "layers": self.chart(
+                "Mean movement, surviving over pruned weights",
+                *kind.layer_columns(self.rows), rows=by_layer, label="ratio",
                 reference=("equal", 1.0),
             ),
         }

@@ -9,7 +9,10 @@ from tf_lottery.experiments.analyses import kind
 from tf_lottery.report import charts
 
 _SHOWN = 9
-_LAYERS = 7
+_ACROSS = (
+    bands.Column("tickets", "trials"),
+    bands.Column("chance", "trials_expected"),
+)
 
 
 class Analysis(kind.Kind):
@@ -56,7 +59,7 @@ class Analysis(kind.Kind):
             found += [
                 bands.Column("other trials", "trials"),
                 bands.Column("chance", "trials_expected"),
-                *self._layers(),
+                *kind.layer_columns(self._by_layer),
             ]
         return found
 
@@ -64,19 +67,15 @@ class Analysis(kind.Kind):
         """Between trials where there are several, and between rounds of one."""
         drawn = {}
         if self._by_layer:
-            columns = [
-                bands.Column("tickets", "trials"),
-                bands.Column("chance", "trials_expected"),
-            ]
-            drawn[""] = bands.chart(
-                "Mask overlap between trials (Jaccard index)",
-                "Jaccard index",
-                [row for row in self._whole if row["between"] == "trials"],
-                columns,
+            drawn[""] = self.chart(
+                "Mask overlap between trials (Jaccard index)", *_ACROSS,
+                rows=[r for r in self._whole if r["between"] == "trials"],
+                label="Jaccard index",
             )
-            drawn["layers"] = bands.chart(
+            drawn["layers"] = self.chart(
                 "Mask overlap between trials, by layer (Jaccard index)",
-                "Jaccard index", self._by_layer, self._layers(),
+                *kind.layer_columns(self._by_layer), rows=self._by_layer,
+                label="Jaccard index",
             )
         trial = min(trial for trial, _ in self.items)
         rounds = _thinned([n for one, n in self.items if one == trial])
@@ -124,10 +123,6 @@ class Analysis(kind.Kind):
             {**row, row["layer"]: row["jaccard"]} for row in self.rows
             if row["between"] == "trials"
         ]
-
-    def _layers(self):
-        keys = kind.layers(self._by_layer)[:_LAYERS]
-        return [bands.Column(key, key) for key in keys]
 
 
 def _by_name(row):

@@ -27,24 +27,22 @@ class Analysis(kind.Kind):
         "the pixels, which attacked images do not leave."
     )
 
+    uses = ("epsilons", "samples", "seed")
+    samples, few = 1000, True
+
     @functools.cached_property
     def settings(self):
-        options, color = self.options, self.subject.data.image_shape[-1] > 1
-        return {
-            "epsilons": list(options.epsilons or (_COLOR if color else _GRAY)),
-            "samples": options.samples or 1000,
-            "seed": options.seed,
+        color = self.subject.data.image_shape[-1] > 1
+        usual = _COLOR if color else _GRAY
+        return super().settings | {
+            "epsilons": list(self.options.epsilons or usual)
         }
-
-    @property
-    def rounds(self):
-        return [0, *self.subject.chosen_rounds]
 
     def measure(self, item):
         settings, data = self.settings, self.subject.data
         trained = self.session.model(*self.trainings(item))
         model, low, span = _of_pixels(trained, data)
-        x, y = self.first("test", settings["samples"])
+        x, y = self.first("test")
         # Rounding must not put a pixel outside the range.
         x = np.clip((x - low) / span, 0.0, 1.0).astype("float32")
         found = [
@@ -81,17 +79,15 @@ class Analysis(kind.Kind):
 
     def charts(self):
         return {
-            "" if attack == "pgd" else attack: bands.chart(
+            "" if attack == "pgd" else attack: self.chart(
                 f"Test accuracy under {attack.upper()} (%)",
-                "test accuracy (%)", self.shown,
-                [_CLEAN, *self._under(attack)],
+                _CLEAN, *self._under(attack), label="test accuracy (%)",
             )
             for attack in reversed(ATTACKS)
         }
 
     def notes(self):
-        number = len(self.first("test", self.settings["samples"])[0])
-        yield self.session.trained_again()
+        number = len(self.first("test")[0])
         yield (
             f"Accuracies in % of the first {number:,} test images: one image "
             f"is {100 / number:.2g} points."

@@ -29,13 +29,7 @@ class Analysis(kind.Kind):
         for masks in _MASKS
     ]
 
-    @property
-    def settings(self):
-        return {"seed": self.options.seed}
-
-    @property
-    def rounds(self):
-        return self.subject.chosen_rounds
+    uses, few = ("seed",), True
 
     def trainings(self, item):
         """The dense network, and two orders of ticket and of random masks."""
@@ -67,11 +61,11 @@ class Analysis(kind.Kind):
 
     def charts(self):
         return {
-            name: bands.chart(f"Stability: {label}", label, self.rows, [
+            name: self.chart(f"Stability: {label}", *(
                 bands.Column(f"{_WORDS[what]}, {masks}",
                              f"{what}_{key}_{masks}")
                 for what in _WORDS for masks in _MASKS
-            ])
+            ), label=label)
             for name, key, label in (
                 ("", "l2", "L2 distance"),
                 ("angle", "angle", "angle (degrees)"),
@@ -83,7 +77,6 @@ class Analysis(kind.Kind):
         return _compared(self.subject.published.get("stability"), self.rows)
 
     def notes(self):
-        yield self.session.trained_again()
         yield (
             "One pair of data orders and one random mask for each ticket; "
             "the paper's are means of 18 and 3."

@@ -1,41 +1,10 @@
 """The files of a finding."""
 
-import contextlib
 import json
 
 from tf_lottery import files
-from tf_lottery import locks
 from tf_lottery.experiments import outputs
 from tf_lottery.report import drawing
-
-
-@contextlib.contextmanager
-def locked(place):
-    """Makes a directory that no other analysis uses at the same time.
-
-    Args:
-        place: `pathlib.Path`. If nothing is written to it, it goes again.
-
-    Raises:
-        RuntimeError: If another process is writing to it.
-        OSError: If it cannot be written.
-    """
-    lock = locks.Lock(place / "lock")
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"Output directory '{place}' cannot be written: {error.strerror}",
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-        if list(place.iterdir()) == [lock.path]:
-            lock.path.unlink()
-            place.rmdir()
 
 
 def write(finding, place, png=False):
