@@ -96,21 +96,18 @@ class Analysis(kind.Kind):
 
     def _overlaps(self, first, second):
         found = mask_overlap([self.masks[first], self.masks[second]])
-        about = {
-            "between": "rounds" if first[0] == second[0] else "trials",
-            "trial": first[0],
-            "other_trial": second[0],
-            "round": second[1],
-            "other_round": first[1],
-            "density": self.subject.density(*second),
-        }
-        parts = {"all": (found.matrix, found.expected)}
-        for key in found.layers:
-            parts[key] = found.layers[key], found.expected_layers[key]
-        for key, (matrix, expected) in parts.items():
+        expected = {"all": found.expected, **found.expected_layers}
+        for key, matrix in {"all": found.matrix, **found.layers}.items():
             yield {
-                **about, "layer": key, "jaccard": float(matrix[0, 1]),
-                "expected": float(expected[0, 1]),
+                "between": "rounds" if first[0] == second[0] else "trials",
+                "trial": first[0],
+                "other_trial": second[0],
+                "round": second[1],
+                "other_round": first[1],
+                "density": self.subject.density(*second),
+                "layer": key,
+                "jaccard": float(matrix[0, 1]),
+                "expected": float(expected[key][0, 1]),
             }
 
     @property
