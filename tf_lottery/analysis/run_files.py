@@ -1,5 +1,6 @@
 """Files of a run: their names, and what they hold, read as one value."""
 
+import contextlib
 import dataclasses
 import pathlib
 
@@ -174,11 +175,9 @@ def _summary(path, config):
     known = {
         name: rules[name] for name in ("images", "classes") if name in rules
     }
-    try:
+    with _reading(path):
         rows = rows_of(found["trials"], Rules.of(config, **known))
         controls = controls_of(found["trials"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise _damaged(path, repr(error)) from error
     return rows, _marked(controls, config), known
 
 
@@ -195,42 +194,39 @@ def _trained(results, config):
 
 def _marked(rows, config):
     """Says of each row whether its early stop was not measured."""
-    return [
-        {**row, "early_stop_censored": _is_last(
-            row.get("early_stop_step"),
-            config.get("iterations") or row.get("steps"),
-        )}
-        for row in rows
-    ]
-
-
-def _is_last(step, steps):
-    return None not in (step, steps) and step >= steps
+    found = []
+    for row in rows:
+        step = row.get("early_stop_step")
+        steps = config.get("iterations") or row.get("steps")
+        last = None not in (step, steps) and step >= steps
+        found.append({**row, "early_stop_censored": last})
+    return found
 
 
 def _results(path):
-    try:
+    with _reading(path / RESULTS):
         return run_directory.RunDirectory(path).load_results()
-    except FileNotFoundError as error:
-        raise _missing(pathlib.Path(error.filename)) from error
-    except (ValueError, TypeError, AttributeError) as error:
-        raise _damaged(path / RESULTS, error) from error
 
 
 def _json(path):
-    try:
+    with _reading(path):
         return run_config.read_json(path)
+
+
+@contextlib.contextmanager
+def _reading(path):
+    """Says which file is missing or damaged."""
+    try:
+        yield
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise _missing(path) from error
-
-
-def _missing(path):
-    return FileNotFoundError(
-        f"'{path.parent}' is not the directory of a run: '{path}' does not "
-        "exist. Expected: a directory that `tf-lottery run` or "
-        "`IterativeMagnitudePruning(directory=...)` wrote to."
-    )
-
-
-def _damaged(path, error):
-    return files.DamagedFileError(f"File '{path}' is damaged: {error}")
+        raise FileNotFoundError(
+            f"'{path.parent}' is not the directory of a run: '{path}' does "
+            "not exist. Expected: a directory that `tf-lottery run` or "
+            "`IterativeMagnitudePruning(directory=...)` wrote to."
+        ) from error
+    except files.DamagedFileError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise files.DamagedFileError(
+            f"File '{path}' is damaged: {error!r}"
+        ) from error

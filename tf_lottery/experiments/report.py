@@ -1,6 +1,7 @@
 """Report of an experiment: a table and a verdict."""
 
 import dataclasses
+import itertools
 import statistics
 
 from tf_lottery import comparisons
@@ -125,7 +126,9 @@ class Report:
             pad_edge=False,
         )
         for name in columns:
-            table.add_column(_head(name), justify="right")
+            table.add_column(
+                _HEADS.get(name) or comparisons.head(name), justify="right"
+            )
         tested = {each.round for each in self.judgement.tested}
         for rounds in _across(self.trials):
             if caption == _BELOW and not any(r.controls for r in rounds):
@@ -164,15 +167,10 @@ _BELOW = (
 )
 
 
-def _head(name):
-    return _HEADS.get(name) or comparisons.head(name)
-
-
 def _across(trials):
     """Yields the same round of all trials that came so far."""
-    longest = max((len(trial.rounds) for trial in trials), default=0)
-    for number in range(longest):
-        yield [t.rounds[number] for t in trials if number < len(t.rounds)]
+    for same in itertools.zip_longest(*(trial.rounds for trial in trials)):
+        yield [each for each in same if each is not None]
 
 
 def _cell(name, rounds, preset):
@@ -182,7 +180,10 @@ def _cell(name, rounds, preset):
     if name == "density":
         return f"{100 * statistics.mean(r.density for r in rounds):.1f}"
     if name == "effective":
-        return _effective(rounds)
+        found = [round_.effective_density for round_ in rounds]
+        if None in found:
+            return "n/a"
+        return f"{100 * statistics.mean(found):.1f}"
     if name in ("val", "test"):
         return records.percent(outcomes, f"{name}_accuracy")
     if name == "early_stop":
@@ -193,8 +194,3 @@ def _cell(name, rounds, preset):
         return f"{statistics.mean(r.seconds for r in rounds):.1f}"
     found = [outcome for r in rounds for outcome in r.controls.get(name, ())]
     return records.percent(found) if found else ""
-
-
-def _effective(rounds):
-    found = [round_.effective_density for round_ in rounds]
-    return "n/a" if None in found else f"{100 * statistics.mean(found):.1f}"
