@@ -1,6 +1,7 @@
 """A run that is analysed: its preset, tickets and models."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 
@@ -66,8 +67,10 @@ class Subject:
                 f"The run in '{self.path}' has no finished round yet. "
                 "Expected: a run of which at least round 0 has been trained."
             )
-        self._data = self._bench = None
-        self._digests = {}
+        self._bench = None
+        self._file_digest = functools.cache(
+            lambda path: _digest(path.read_bytes())
+        )
 
     @property
     def rounds(self):
@@ -97,19 +100,18 @@ class Subject:
         """Dict, what the paper reports of the preset, or `{}`."""
         return self.preset.published
 
-    @property
+    @functools.cached_property
     def data(self):
         """`datasets.Data` of the preset."""
-        if self._data is None:
-            self._data = feeds.load(self.preset)
-            if isinstance(self._data, streaming.Streamed):
-                raise ValueError(
-                    "This analysis takes data that fit into memory. Received: "
-                    f"preset '{self.preset.name}', whose images of "
-                    f"{self._data.name} are streamed. Expected: another "
-                    "preset, or kind 'accuracy', 'overlap' or 'density'."
-                )
-        return self._data
+        data = feeds.load(self.preset)
+        if isinstance(data, streaming.Streamed):
+            raise ValueError(
+                "This analysis takes data that fit into memory. Received: "
+                f"preset '{self.preset.name}', whose images of {data.name} "
+                "are streamed. Expected: another preset, or kind 'accuracy', "
+                "'overlap' or 'density'."
+            )
+        return data
 
     def density(self, trial, round):
         """Returns the density of a round."""
@@ -182,11 +184,6 @@ class Subject:
             if name not in _NO_PROTOCOL
         }
         return _digest(json.dumps([*parts, protocol]).encode())
-
-    def _file_digest(self, path):
-        if path not in self._digests:
-            self._digests[path] = _digest(path.read_bytes())
-        return self._digests[path]
 
     def _place(self, trial):
         return outputs.TrialDirectory(run_files.trial(self.path, trial))
