@@ -453,8 +453,8 @@ def test_robustness_leaves_integer_inputs_alone():
         (dict(steps=0), "`steps` must be"),
         (dict(step_size=0), "`step_size` must be"),
         (dict(clip=(1, 0)), "`clip` must be"),
-        (dict(epsilons=[-1]), "`epsilons` must hold"),
-        (dict(epsilons=[]), "`epsilons` must hold"),
+        (dict(epsilons=[-1]), "`epsilons` must be"),
+        (dict(epsilons=[]), "`epsilons` must be"),
     ],
 )
 def test_robustness_refuses(arguments, said, compiled, data):

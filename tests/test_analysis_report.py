@@ -1,7 +1,5 @@
 """Curves, plots and the report page of run directories."""
 
-import csv
-import dataclasses
 import json
 import sys
 
@@ -29,11 +27,25 @@ ROUNDS = [
 ]
 
 
-def write_csv(path, rows):
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+def write_json(path, content):
+    path.write_text(json.dumps(content))
+
+
+def outcome(step, early, end):
+    return {
+        "val_accuracy": end, "test_accuracy": end, "early_stop_step": step,
+        "early_stop_test_accuracy": early,
+    }
+
+
+def change(path, chosen, **values):
+    """Changes what the chosen rounds of a run came to."""
+    content = json.loads((path / "results.json").read_text())
+    for trial in content["trials"]:
+        for each in trial["rounds"]:
+            if chosen(trial["number"], each["round"]):
+                each["outcome"] |= values
+    write_json(path / "results.json", content)
 
 
 def write_run(
@@ -46,33 +58,32 @@ def write_run(
         "rate": {"*": 0.2, "logits": 0.1}, "seed": 0, "drops": [],
         "evaluate_every": 100, **changes,
     }
-    (path / "config.json").write_text(json.dumps(config))
-    known = {"images": 10_000, "classes": 10}
-    (path / "results.json").write_text(
-        json.dumps({"verdicts": {"rules": known}})
-    )
-    rows = [
+    write_json(path / "config.json", config)
+    found = [
         {
-            "trial": trial, "round": number, "density": density,
-            "effective_density": "", "test_accuracy": end[trial],
-            "early_stop_step": steps[trial],
-            "early_stop_test_accuracy": early[trial],
-            "seconds": 1.5, "candidate": number == 3,
+            "number": trial,
+            "rounds": [
+                {
+                    "round": number, "density": density,
+                    "effective_density": None, "seconds": 1.5,
+                    "outcome": outcome(steps[trial], early[trial], end[trial]),
+                    "controls": {},
+                }
+                for number, (density, steps, early, end) in enumerate(ROUNDS)
+            ],
+            "candidate": 3,
         }
         for trial in range(trials)
-        for number, (density, steps, early, end) in enumerate(ROUNDS)
     ]
-    write_csv(path / "results.csv", rows)
     if controls:
-        write_csv(path / "controls.csv", [
-            {
-                "trial": trial, "round": 1, "density": 0.2107,
-                "control": "random_reinitialize", "number": 0,
-                "test_accuracy": 0.97, "early_stop_step": step,
-                "early_stop_test_accuracy": 0.979,
+        for each, step in zip(found, (1500, 1900)):
+            each["rounds"][1]["controls"] = {
+                "random_reinitialize": [outcome(step, 0.979, 0.97)],
             }
-            for trial, step in enumerate((1500, 1900))
-        ])
+    known = {"images": 10_000, "classes": 10}
+    write_json(
+        path / "results.json", {"verdicts": {"rules": known}, "trials": found}
+    )
     for trial in range(trials):
         write_trial(path / f"trial-{trial}")
     return path
@@ -153,12 +164,7 @@ def test_unlike_runs_make_no_curve(tmp_path, changes):
 
 def test_an_early_stop_that_was_not_measured_makes_no_point(tmp_path):
     path = write_run(tmp_path / "run")
-    rows = run_files.read(path).rows
-    last = {"early_stop_step": 2000}
-    write_csv(path / "results.csv", [
-        row | last if (row["trial"], row["round"]) == (1, 2) else row
-        for row in rows
-    ])
+    change(path, lambda *item: item == (1, 2), early_stop_step=2000)
     run = run_files.read(path)
     found = of_runs([run])
     steps = found["tickets"]["early_stop_step"]
@@ -173,9 +179,7 @@ def test_an_early_stop_that_was_not_measured_makes_no_point(tmp_path):
     (gain,) = (c for c in claimed if c.density == 0.1352 and "over" in c.what)
     assert gain.ours == "not measured"
     # In the dense round, nothing is compared with it.
-    write_csv(path / "results.csv", [
-        row | last if row["round"] == 0 else row for row in rows
-    ])
+    change(path, lambda _, number: number == 0, early_stop_step=2000)
     claimed = claims.compare(
         published.PUBLISHED["lenet-mnist"], analysis.curves(path)
     )
@@ -197,13 +201,15 @@ def test_the_value_at_a_density(tmp_path):
 
 
 def test_curves_refuse(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no results of a run"):
+    with pytest.raises(FileNotFoundError, match="not the directory of a run"):
         analysis.curves(tmp_path / "nowhere")
     path = write_run(tmp_path / "run")
     other = write_run(tmp_path / "other")
-    rows = run_files.read(other).rows
-    write_csv(other / "results.csv",
-              [{**row, "density": 0.9 * row["density"]} for row in rows])
+    content = json.loads((other / "results.json").read_text())
+    for trial in content["trials"]:
+        for each in trial["rounds"]:
+            each["density"] *= 0.9
+    write_json(other / "results.json", content)
     config = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps({**config, "seed": 1}))
     with pytest.raises(ValueError, match="different densities"):
@@ -213,9 +219,10 @@ def test_curves_refuse(tmp_path):
     (path / "config.json").write_text("{")
     with pytest.raises(ValueError, match="config.json' is damaged"):
         analysis.curves(path)
-    (other / "results.csv").write_text("trial,round\n0,0\n")
-    with pytest.raises(ValueError, match="results.csv' is damaged"):
-        analysis.curves(other)
+    for damaged in ("{", "[]", "{}", '{"trials": [{"rounds": [3]}]}'):
+        (other / "results.json").write_text(damaged)
+        with pytest.raises(ValueError, match="results.json' is damaged"):
+            analysis.curves(other)
     trial = write_trial(tmp_path / "trial")
     (trial / "results.json").unlink()
     with pytest.raises(FileNotFoundError, match="results.json"):
@@ -303,8 +310,10 @@ def test_caveats(tmp_path):
 )
 def test_one_is_singular(config, words, tmp_path):
     run = run_files.read(write_run(tmp_path / "run", trials=1))
-    run = dataclasses.replace(run, config={**run.config, "rounds": 9} | config)
-    said = caveats.of_protocol(run, published.PUBLISHED["lenet-mnist"])
+    said = caveats.of_protocol(
+        {**run.config, "rounds": 9} | config, run.ends,
+        published.PUBLISHED["lenet-mnist"],
+    )
     assert words in " ".join(said)
 
 
@@ -347,7 +356,7 @@ def test_the_page_of_a_callback(tmp_path):
 
 def test_a_page_needs_a_round(tmp_path):
     path = write_run(tmp_path / "run")
-    (path / "results.csv").write_text("trial,round,density\n")
+    write_json(path / "results.json", {"trials": []})
     with pytest.raises(ValueError, match="no finished round"):
         analysis.report(path)
 
@@ -391,11 +400,8 @@ def test_tiles_choose_nothing_by_what_came_out(tmp_path):
         caption.partition(" at ")[2].partition(" density")[0]
         for _, caption in found[1:]
     ]
-    rows = [
-        {**row, "test_accuracy": 0.9 + 0.01 * (row["round"] == 2)}
-        for row in run.rows
-    ]
-    write_csv(path / "results.csv", rows)
+    change(path, lambda *_: True, test_accuracy=0.9)
+    change(path, lambda _, number: number == 2, test_accuracy=0.91)
     run = run_files.read(path)
     again = tables.highlights(run, of_runs([run]))
     assert len(again) == 4 and again[2][0] == "+1.0 points"
@@ -403,9 +409,15 @@ def test_tiles_choose_nothing_by_what_came_out(tmp_path):
 
 def test_a_run_of_the_first_release_is_not_called_winning(tmp_path):
     path = write_run(tmp_path / "run")
-    (path / "results.json").write_text(
-        json.dumps({"verdict": "winning ticket at 3.6 % density"})
-    )
+    content = json.loads((path / "results.json").read_text())
+    for trial in content["trials"]:
+        trial["winner"] = trial.pop("candidate")
+    write_json(path / "results.json", {
+        "verdict": "winning ticket at 3.6 % density",
+        "trials": content["trials"],
+    })
+    assert [row["round"] for row in run_files.read(path).rows
+            if row["candidate"]] == [3, 3]
     words = " ".join(Page(analysis.report(path).read_text()).words)
     assert "winning" not in words
     assert "number of test images is not known" in words
@@ -423,9 +435,7 @@ def test_a_changed_preset_loses_its_headline_and_the_papers_numbers(tmp_path):
 
 def test_a_dense_network_at_chance_level(tmp_path):
     path = write_run(tmp_path / "run")
-    write_csv(path / "results.csv", [
-        {**row, "test_accuracy": 0.1} for row in run_files.read(path).rows
-    ])
+    change(path, lambda *_: True, test_accuracy=0.1)
     run = run_files.read(path)
     said = " ".join(caveats.of_run(run, of_runs([run]), {}))
     assert "dense network is at chance level" in said

@@ -174,7 +174,7 @@ def test_movement_adds_up(seed, density):
 def test_movement_refuses():
     with pytest.raises(ValueError, match=r"fractions in \[0, 1\]"):
         analysis.weight_movement(weights(0), weights(1), masks(0), [50])
-    with pytest.raises(ValueError, match="same keys"):
+    with pytest.raises(ValueError, match="no weights for some masks"):
         analysis.weight_movement({"w": np.ones(3)}, weights(1), masks(0))
     chart = analysis.weight_movement(weights(0), weights(1), masks(0)).chart()
     records = chart["data"]["values"]

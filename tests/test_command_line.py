@@ -166,9 +166,9 @@ def test_names_are_those_of_the_library():
     assert names.NORMS == scores.NORMS
     assert names.TARGETS == targets.TARGETS
     assert (None, *names.QUANTIZE) == export_arguments.QUANTIZE
-    from tf_lottery.experiments.analyses import analyze as library
+    from tf_lottery.analysis import findings
 
-    assert list(analyze.KINDS) == list(library.KINDS)
+    assert tuple(analyze.KINDS) == findings.KINDS
 
 
 def test_names_of_searches_are_those_of_the_library():

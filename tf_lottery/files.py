@@ -67,7 +67,7 @@ def read_json(path):
         DamagedFileError: If it is something else.
     """
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text("utf-8"))
         if not isinstance(found, dict):
             raise ValueError("it is no JSON object")
     except ValueError as error:

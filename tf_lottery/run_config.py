@@ -58,7 +58,7 @@ class RunConfig:
             ValueError: If they differ in anything else; the message lists
                 what was and what is.
         """
-        found, config = self.read(), _plain(config)
+        found, config = self.read(), plain(config)
         absent = () if "run" in found else config.keys() - found.keys()
         differences = configurations.differences(
             found, config, but=(*_MAY_CHANGE, "model", *absent)
@@ -78,7 +78,7 @@ class RunConfig:
     def _differences_of_models(self, model):
         found = files.read_json(self._model) if self._model.exists() else {}
         return configurations.differences(
-            {"model": found}, {"model": _plain(model)}
+            {"model": found}, {"model": plain(model)}
         ) or ["model: another one there"]
 
 
@@ -87,5 +87,6 @@ def to_json(values):
     return json.dumps(values, indent=2) + "\n"
 
 
-def _plain(values):
+def plain(values):
+    """Returns plain values as they come out of a JSON file."""
     return json.loads(json.dumps(values))

@@ -6,7 +6,6 @@ import pathlib
 import tempfile
 
 from tf_lottery import experiments
-from tf_lottery.analysis import run_files
 from tf_lottery.experiments import outputs
 from tf_lottery.experiments.analyses import subject as subject_lib
 
@@ -137,7 +136,7 @@ class Rows:
         if directory is not None and self._path.exists():
             with open(self._path, newline="", encoding="utf-8") as file:
                 self._known = [
-                    {k: run_files.value_of(text) for k, text in row.items()}
+                    {k: _value(text) for k, text in row.items()}
                     for row in csv.DictReader(file)
                 ]
 
@@ -167,3 +166,15 @@ class Rows:
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             outputs.write_csv(self._path, self._known)
+
+
+def _value(text):
+    """Returns what a cell of a CSV file says: a number, a boolean or text."""
+    if text in ("", "True", "False"):
+        return {"": None, "True": True, "False": False}[text]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -10,9 +10,9 @@ from keras import ops
 from tf_lottery import checks
 from tf_lottery import data as data_lib
 from tf_lottery import ticket as ticket_lib
+from tf_lottery.analysis import bands
 from tf_lottery.analysis import evaluating
 from tf_lottery.analysis import preserving
-from tf_lottery.report import charts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,18 +115,14 @@ def capacity_chart(capacities):
     Returns:
         Dict, a Vega-Lite specification.
     """
-    found = sorted(capacities, key=lambda c: -c.density)
-    return charts.lines(
-        "Capacity",
-        "density (%)",
-        "accuracy on random labels (%)",
+    return bands.chart(
+        "Capacity", "accuracy on random labels (%)",
         [
-            {"series": "tickets", "trial": str(number),
-             "x": 100 * c.density, "y": 100 * accuracy}
-            for c in found for number, accuracy in enumerate(c.accuracies)
+            {"round": -c.density, "density": c.density, "accuracy": accuracy}
+            for c in capacities for accuracy in c.accuracies
         ],
-        "density",
-        ("chance", 100 * found[0].chance) if found else None,
+        [bands.Column("tickets", "accuracy", 100)],
+        ("chance", 100 * capacities[0].chance) if capacities else None,
     )
 
 

@@ -15,59 +15,51 @@ def of_run(run, found, published):
         found: What `curves` returned for it.
         published: Dict, the entry of `published.PUBLISHED`, or `{}`.
     """
-    unknown = _unknown(run, published)
     return [
-        *of_protocol(run, published),
+        *of_protocol(run.config, run.ends, published),
         *_measured(run),
         *_controls(run, found),
-        *([unknown] if unknown else []),
+        *_unknown(run, published),
     ]
 
 
-def of_protocol(run, published):
+def of_protocol(config, ends, published):
     """Returns the caveats of how much was run, whatever is measured on it.
 
     Args:
-        run: `run_files.Run`.
+        config: Dict, what was run.
+        ends: Dict from trial to the last round that it has finished.
         published: Dict, the entry of `published.PUBLISHED`, or `{}`.
     """
     return [
-        sentence
-        for sentence in (
-            _trials(run),
-            _unfinished(run),
-            _changed(run),
-            *_protocol(run, published.get("protocol", {})),
-            _budget(run),
-        )
-        if sentence
+        *_trials(len(ends)),
+        *_unfinished(config, ends),
+        *_changed(config),
+        *_protocol(config, published.get("protocol", {})),
+        *_budget(config),
     ]
 
 
-def _trials(run):
-    number = len(run.trials)
+def _trials(number):
     if number == 1:
-        return (
+        yield (
             "One trial: there is no band around the tickets, and a "
             "difference of a few tenths of a point may be chance."
         )
-    if number < _FEW:
-        return f"{number} trials: the bands are from the least to the greatest."
-    return None
+    elif number < _FEW:
+        yield f"{number} trials: the bands are from the least to the greatest."
 
 
-def _changed(run):
-    changed = run.config.get("changed")
-    if not changed:
-        return None
+def _changed(config):
     changes = ", ".join(
         f"{name.replace('_', ' ')} {after} instead of {before}"
-        for name, (before, after) in changed.items()
+        for name, (before, after) in (config.get("changed") or {}).items()
     )
-    return (
-        f"Changed from preset {run.config['name']}: {changes}. Numbers of its "
-        "paper do not belong beside these."
-    )
+    if changes:
+        yield (
+            f"Changed from preset {config['name']}: {changes}. Numbers of its "
+            "paper do not belong beside these."
+        )
 
 
 def _measured(run):
@@ -86,30 +78,25 @@ def _measured(run):
             )
 
 
-def _unfinished(run):
-    planned = run.config.get("rounds")
-    counts = [
-        max(row["round"] for row in run.rows if row["trial"] == trial)
-        for trial in run.trials
-    ]
-    trials = run.config.get("trials", 1)
+def _unfinished(config, ends):
+    planned, counts = config.get("rounds"), ends.values()
+    trials = config.get("trials", 1)
     if len(counts) < trials or (planned and min(counts) < planned):
         rounds = _counted(planned, "round") if planned else "its rounds"
-        return (
+        yield (
             f"Unfinished: {len(counts)} of {_counted(trials, 'trial')}, with "
             f"{min(counts)} of {rounds} in the shortest."
         )
-    return None
 
 
-def _protocol(run, protocol):
+def _protocol(config, protocol):
     units = {
         "iterations": ("step", " a round"),
         "batch_size": ("image", " in a batch"),
         "trials": ("trial", ""),
     }
     for key, (unit, where) in units.items():
-        ours, paper = run.config.get(key), protocol.get(key)
+        ours, paper = config.get(key), protocol.get(key)
         if ours is not None and paper is not None and ours != paper:
             what = "Shortened protocol" if ours < paper else "Other protocol"
             yield (
@@ -122,19 +109,16 @@ def _counted(number, unit):
     return f"{number:,} {unit}" if number == 1 else f"{number:,} {unit}s"
 
 
-def _budget(run):
-    shortened = run.config.get("shortened")
-    if not run.config.get("budget") and not shortened:
-        return None
-    changed = ""
-    if isinstance(shortened, dict) and shortened:
-        changed = ": " + ", ".join(
-            f"{key} {value}" for key, value in shortened.items()
+def _budget(config):
+    budget, shortened = config.get("budget"), config.get("shortened")
+    if budget or shortened:
+        changes = ", ".join(
+            f"{key} {value}" for key, value in (shortened or {}).items()
         )
-    return (
-        "Shortened to fit a budget of time "
-        f"({run.config.get('budget') or 'given'}){changed}."
-    )
+        yield (
+            f"Shortened to fit a budget of time ({budget or 'given'})"
+            f"{': ' * bool(changes)}{changes}."
+        )
 
 
 def _controls(run, found):
@@ -165,9 +149,8 @@ def _controls(run, found):
 
 
 def _unknown(run, published):
-    if published or "dataset" not in run.config:
-        return None
-    return (
-        "No paper's numbers are known for this experiment; compare the curves "
-        "with each other only."
-    )
+    if not published and "dataset" in run.config:
+        yield (
+            "No paper's numbers are known for this experiment; compare the "
+            "curves with each other only."
+        )

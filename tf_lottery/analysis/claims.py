@@ -40,138 +40,124 @@ def compare(published, found):
     Returns:
         List of `Claim`.
     """
-    claims = _Claims(published, found)
-    for number, density in published.get("densities", {}).items():
-        claims.density(number, density)
-    for name in (
-        "early_stop", "gain", "matches_dense_down_to", "dense_accuracy",
-    ):
-        if name in published:
-            getattr(claims, name)(published[name])
-    if "stability" in published:
-        claims.accuracies(published["stability"])
-    return claims.found
-
-
-class _Claims:
-    def __init__(self, published, found):
-        self.found = []
-        self._published, self._curves = published, found
-
-    def density(self, number, density):
-        ours = self._densities().get(number)
-        self._add(
-            f"weights left after {number} rounds", density,
-            f"{100 * density:.1f} %", ours and f"{100 * ours:.1f} %",
-            "densities",
+    reached = _Reached(found)
+    return [
+        Claim(
+            what, density, paper, ours or "not measured",
+            (published["stability"] if part == "stability" else published)[
+                "source"
+            ],
+            part in published.get("recollected", ()),
         )
+        for part, claims in _CLAIMS.items() if part in published
+        for what, density, paper, ours in claims(published[part], reached)
+    ]
 
-    def early_stop(self, numbers):
-        at = numbers["density"]
-        dense, ticket = self._pair("early_stop_step", at)
-        reinit = self._at("random_reinitialize", "early_stop_step", at)
-        part = "early_stop"
-        if "earlier" in numbers:
-            self._add(
-                "ticket stops earlier than the dense network", at,
-                f"{100 * numbers['earlier']:.0f} % earlier",
-                dense and ticket and _earlier(ticket / dense), part,
-            )
-        if "speedup" in numbers:
-            self._add(
-                "ticket stops earlier than the dense network", at,
-                f"{numbers['speedup']:.1f} times faster",
-                dense and ticket and f"{dense / ticket:.2f} times faster",
-                part,
-            )
-        if "faster_than_reinit" in numbers:
-            self._add(
-                "ticket stops earlier than its random re-initialisation", at,
-                f"{numbers['faster_than_reinit']:.2f} times faster",
-                reinit and ticket and f"{reinit / ticket:.2f} times faster",
-                part,
-            )
-        if "gain_over_reinit" in numbers:
-            self._add(
-                "ticket's accuracy over its random re-initialisation", at,
-                _points(numbers["gain_over_reinit"]),
-                _difference(
-                    self._pair("early_stop_test_accuracy", at)[1],
-                    self._at("random_reinitialize",
-                             "early_stop_test_accuracy", at),
-                ),
-                part,
-            )
 
-    def gain(self, numbers):
-        dense, ticket = self._pair(
-            "early_stop_test_accuracy", numbers["density"]
-        )
-        self._add(
-            "ticket's accuracy over the dense network", numbers["density"],
-            _points(numbers["accuracy"]), _difference(ticket, dense), "gain",
-        )
+class _Reached:
+    """What the series of a run reached."""
 
-    def matches_dense_down_to(self, density):
-        dense, ticket = self._pair("early_stop_test_accuracy", density)
-        self._add(
-            "ticket's accuracy is back at that of the dense network", density,
-            _points(0.0), _difference(ticket, dense), "matches_dense_down_to",
-        )
+    def __init__(self, curves):
+        self._curves = curves
 
-    def dense_accuracy(self, accuracy):
-        dense = self._pair("test_accuracy", 1.0)[0]
-        self._add(
-            "accuracy at the end, dense network", 1.0,
-            f"{100 * accuracy:.1f} %", dense and f"{100 * dense:.1f} %",
-            "dense_accuracy",
-        )
-
-    def accuracies(self, table):
-        at = table["density"]
-        dense, ticket = self._pair("test_accuracy", at)
-        ours = {
-            "dense": dense,
-            "ticket": ticket,
-            "random_masks": self._at("random_masks", "test_accuracy", at),
-        }
-        names = {
-            "dense": "dense network", "ticket": "ticket",
-            "random_masks": "random masks",
-        }
-        for name, value in table["accuracy"].items():
-            self._add(
-                f"accuracy at the end, {names[name]}",
-                1.0 if name == "dense" else at,
-                f"{100 * value:.1f} %",
-                ours[name] and f"{100 * ours[name]:.1f} %",
-                "stability", table["source"],
-            )
-
-    def _add(self, what, density, paper, ours, part, source=None):
-        self.found.append(
-            Claim(
-                what, density, paper, ours or "not measured",
-                source or self._published["source"],
-                part in self._published.get("recollected", ()),
-            )
-        )
-
-    def _pair(self, metric, density):
-        """What the dense network and the ticket have."""
-        found = self._curves[TICKETS].get(metric)
-        if found is None or found.rounds[0] != 0:
-            return None, None
-        return found.means[0], found.at(density)
-
-    def _at(self, series, metric, density):
+    def __call__(self, series, metric, density):
+        """Returns a mean, `None` where it was not measured."""
+        if series == "dense":
+            found = self._curves[TICKETS].get(metric)
+            has = found is not None and found.rounds[0] == 0
+            return found.means[0] if has else None
         found = self._curves.get(series, {}).get(metric)
         return None if found is None else found.at(density)
 
-    def _densities(self):
+    @property
+    def densities(self):
+        """Dict from round to density."""
         metrics = self._curves[TICKETS].values()
         longest = max(metrics, key=lambda curve: len(curve.rounds))
         return dict(zip(longest.rounds, longest.densities))
+
+
+def _densities(numbers, reached):
+    for number, density in numbers.items():
+        yield (
+            f"weights left after {number} rounds", density, _percent(density),
+            _percent(reached.densities.get(number)),
+        )
+
+
+def _early_stop(numbers, reached):
+    at = numbers["density"]
+    dense, ticket, reinit = (
+        reached(series, "early_stop_step", at) for series in _SERIES
+    )
+    earlier = "ticket stops earlier than the dense network"
+    if "earlier" in numbers:
+        yield earlier, at, _earlier(1 - numbers["earlier"]), (
+            dense and ticket and _earlier(ticket / dense)
+        )
+    if "speedup" in numbers:
+        yield earlier, at, f"{numbers['speedup']:.1f} times faster", (
+            dense and ticket and f"{dense / ticket:.2f} times faster"
+        )
+    if "faster_than_reinit" in numbers:
+        paper = numbers["faster_than_reinit"]
+        yield (
+            "ticket stops earlier than its random re-initialisation", at,
+            f"{paper:.2f} times faster",
+            reinit and ticket and f"{reinit / ticket:.2f} times faster",
+        )
+    if "gain_over_reinit" in numbers:
+        yield (
+            "ticket's accuracy over its random re-initialisation", at,
+            _points(numbers["gain_over_reinit"]),
+            _over(_SERIES[2], at, reached),
+        )
+
+
+def _gain(numbers, reached):
+    at = numbers["density"]
+    yield (
+        "ticket's accuracy over the dense network", at,
+        _points(numbers["accuracy"]), _over("dense", at, reached),
+    )
+
+
+def _matches(density, reached):
+    yield (
+        "ticket's accuracy is back at that of the dense network", density,
+        _points(0.0), _over("dense", density, reached),
+    )
+
+
+def _dense_accuracy(accuracy, reached):
+    yield (
+        "accuracy at the end, dense network", 1.0, _percent(accuracy),
+        _percent(reached("dense", "test_accuracy", 1.0)),
+    )
+
+
+def _accuracies(table, reached):
+    for name, series, what in (
+        ("dense", "dense", "dense network"), ("ticket", TICKETS, "ticket"),
+        ("random_masks", "random_masks", "random masks"),
+    ):
+        at = 1.0 if name == "dense" else table["density"]
+        yield (
+            f"accuracy at the end, {what}", at,
+            _percent(table["accuracy"][name]),
+            _percent(reached(series, "test_accuracy", at)),
+        )
+
+
+_SERIES = ("dense", TICKETS, "random_reinitialize")
+_CLAIMS = {
+    "densities": _densities,
+    "early_stop": _early_stop,
+    "gain": _gain,
+    "matches_dense_down_to": _matches,
+    "dense_accuracy": _dense_accuracy,
+    "stability": _accuracies,
+}
 
 
 def _earlier(ratio):
@@ -179,11 +165,19 @@ def _earlier(ratio):
     return f"{100 * abs(1 - ratio):.0f} % {word}"
 
 
+def _percent(value):
+    return value and f"{100 * value:.1f} %"
+
+
 def _points(difference):
     return f"{100 * difference:+.1f} points"
 
 
-def _difference(value, reference):
-    if value is None or reference is None:
+def _over(series, density, reached):
+    """How far tickets are above a series at early stop."""
+    metric = "early_stop_test_accuracy"
+    ticket = reached(TICKETS, metric, density)
+    other = reached(series, metric, density)
+    if None in (ticket, other):
         return None
-    return f"{100 * (value - reference):+.2f} points"
+    return f"{100 * (ticket - other):+.2f} points"

@@ -120,13 +120,8 @@ def weight_movement(start, end, masks, quantiles=QUANTILES):
 
 def _moved(start, end, masks):
     """The distance that each weight with a mask travelled."""
-    start, end = sources.weights(start, "start"), sources.weights(end, "end")
-    for name, arrays in (("start", start), ("end", end)):
-        sources.check_alike(
-            {key: arrays[key] for key in masks if key in arrays},
-            masks,
-            (name, "masks"),
-        )
+    start = sources.under(masks, start, "start")
+    end = sources.under(masks, end, "end")
     return {
         key: np.abs(end[key].astype("float64") - start[key]) for key in masks
     }

@@ -72,20 +72,16 @@ def mask_overlap(tickets):
     names, masks = list(found), list(found.values())
     for other in masks[1:]:
         sources.check_alike(masks[0], other, ("tickets[0]", "tickets[n]"))
-    keys = list(masks[0])
-    layers = {
-        key: _matrix([{key: mask[key]} for mask in masks], masks_lib.overlap)
-        for key in keys
-    }
-    expected_layers = {
-        key: _matrix([{key: mask[key]} for mask in masks], expected_overlap)
-        for key in keys
-    }
+    measures = masks_lib.overlap, expected_overlap
+    layers, expected_layers = (
+        {
+            key: _matrix([{key: mask[key]} for mask in masks], measure)
+            for key in masks[0]
+        }
+        for measure in measures
+    )
     return Overlap(
-        names,
-        _matrix(masks, masks_lib.overlap),
-        _matrix(masks, expected_overlap),
-        layers,
+        names, *(_matrix(masks, measure) for measure in measures), layers,
         expected_layers,
     )
 

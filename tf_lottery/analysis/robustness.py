@@ -120,32 +120,20 @@ def robustness(
         clean = evaluating.check_classes(evaluate(data), "robustness")
         found = {}
         for epsilon in epsilons:
-            if attack == "fgsm":
-                change = _fgsm(gradients, epsilon, norm, clip)
-            else:
+
+            def change(x, y, number, epsilon=epsilon):
+                if attack == "fgsm":
+                    return attacks.fgsm(gradients, x, y, epsilon, norm, clip)
+                rng = None
+                if seed is not None:
+                    rng = np.random.default_rng((seed, number))
                 length = step_size or 2.5 * epsilon / steps
-                change = _pgd(
-                    gradients, epsilon, steps, length, norm, clip, seed
+                return attacks.pgd(
+                    gradients, x, y, epsilon, steps, length, norm, clip, rng
                 )
+
             found[epsilon] = evaluate(data, change).accuracy
     return Robustness(attack, norm, clean.accuracy, found, clean.examples)
-
-
-def _fgsm(gradients, epsilon, norm, clip):
-    def change(x, y, number):
-        return attacks.fgsm(gradients, x, y, epsilon, norm, clip)
-
-    return change
-
-
-def _pgd(gradients, epsilon, steps, length, norm, clip, seed):
-    def change(x, y, number):
-        rng = None if seed is None else np.random.default_rng((seed, number))
-        return attacks.pgd(
-            gradients, x, y, epsilon, steps, length, norm, clip, rng
-        )
-
-    return change
 
 
 def _check(model, epsilons, attack, steps, step_size, norm, clip, seed):

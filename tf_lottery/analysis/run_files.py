@@ -1,14 +1,16 @@
-"""Files of a run: its configuration and tables, read as one value."""
+"""Files of a run: their names, and what they hold, read as one value."""
 
-import csv
+import contextlib
 import dataclasses
-import json
 import pathlib
 
 from tf_lottery import checks
+from tf_lottery import files
 from tf_lottery import run_directory
 from tf_lottery.verdicts import judging
 from tf_lottery.verdicts.rules import Rules
+
+CONFIG, RESULTS = "config.json", "results.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +26,8 @@ class Run:
             `"control"` besides.
         known: Dict, `"images"` and `"classes"` of the test set, or `{}`.
         versions: Dict of strings.
-        layers: Dict from trial to a list, by round, of dicts from weight key
-            to density.
+        results: Dict from trial to its list of `RoundResult`, of trials with
+            a finished round.
     """
 
     path: pathlib.Path
@@ -34,7 +36,7 @@ class Run:
     controls: list
     known: dict
     versions: dict
-    layers: dict
+    results: dict
 
     @property
     def name(self):
@@ -45,6 +47,14 @@ class Run:
     def trials(self):
         """List of the numbers of the trials that have results."""
         return sorted({row["trial"] for row in self.rows})
+
+    @property
+    def ends(self):
+        """Dict from trial to the last round that it has finished."""
+        return {
+            trial: max(r["round"] for r in self.rows if r["trial"] == trial)
+            for trial in self.trials
+        }
 
     @property
     def judgement(self):
@@ -70,138 +80,152 @@ def read(directory):
     """
     checks.path("directory", directory)
     path = pathlib.Path(directory)
-    config = _json(path / "config.json")
-    if not isinstance(config, dict):
-        raise ValueError(
-            f"File '{path / 'config.json'}' is damaged. Received: "
-            f"{type(config)}. Expected: a JSON object."
-        )
+    config = _json(path / CONFIG)
     if "dataset" in config:
         return _experiment(path, config)
-    rounds = _rounds(path)
-    rows = [_row(0, result) for result in rounds]
+    results = {0: _results(path)}
     return Run(
-        path, config, _marked(rows, config), [], {},
-        config.get("versions", {}),
-        {0: [result.densities for result in rounds]},
+        path, config, _trained(results, config), [], {},
+        config.get("versions", {}), results,
     )
+
+
+def trial(directory, number):
+    """Returns the path of a trial's directory in that of a run."""
+    return pathlib.Path(directory) / f"trial-{number}"
+
+
+def rows_of(trials, rules):
+    """Returns a flat dict for each round of trials.
+
+    Args:
+        trials: List of dicts, `"trials"` in `results.json`.
+        rules: `verdicts.rules.Rules`.
+    """
+    found = []
+    for each in trials:
+        dense = None
+        for round_ in each["rounds"]:
+            own = judging.measured(round_["outcome"], rules)
+            dense = dense or own
+            matches = judging.matches(dense, own, rules)
+            found.append({
+                "trial": each["number"],
+                **{name: round_[name] for name in ("round", "density")},
+                **round_["outcome"],
+                "effective_density": round_["effective_density"],
+                "early_stop_censored": own.censored,
+                "seconds": round_["seconds"],
+                # The first release called it winning.
+                "candidate": round_["round"] == each.get(
+                    "candidate", each.get("winner")
+                ),
+                **{
+                    f"matches_{name}": matched if round_["round"] else None
+                    for name, matched in matches.items()
+                },
+            })
+    return found
+
+
+def controls_of(trials):
+    """Returns a flat dict for each training of a control of trials.
+
+    Args:
+        trials: See `rows_of`.
+    """
+    return [
+        {
+            "trial": each["number"],
+            **{name: round_[name] for name in ("round", "density")},
+            "control": name,
+            "number": number,
+            **outcome,
+        }
+        for each in trials for round_ in each["rounds"]
+        for name, outcomes in round_["controls"].items()
+        for number, outcome in enumerate(outcomes)
+    ]
 
 
 def _experiment(path, config):
-    controls = path / "controls.csv"
-    trials = sorted(
-        path.glob("trial-*"), key=lambda p: int(p.name.rpartition("-")[2])
-    )
-    versions, layers, trained = {}, {}, []
-    for number, trial in enumerate(trials):
-        if (trial / "config.json").exists():
-            versions = _json(trial / "config.json").get("versions", versions)
-        if (trial / "results.json").exists():
-            found = _rounds(trial)
-            layers[number] = [result.densities for result in found]
-            trained += [_row(number, result) for result in found]
-    # It is written when a trial has found its last ticket.
-    if trained and not (path / "results.csv").exists():
-        rows = trained
+    versions, results, began = {}, {}, False
+    for number in range(config.get("trials", 1)):
+        place = trial(path, number)
+        if (place / CONFIG).exists():
+            versions = _json(place / CONFIG).get("versions", versions)
+        if (place / RESULTS).exists():
+            began = True
+            if found := _results(place):
+                results[number] = found
+    if began and not (path / RESULTS).exists():
+        # It is written when a trial has found its last ticket.
+        rows, controls, known = _trained(results, config), [], {}
     else:
-        rows = _table(path / "results.csv")
-    return Run(
-        path,
-        config,
-        _marked(rows, config),
-        _marked(_table(controls) if controls.exists() else [], config),
-        _known(path / "results.json"),
-        versions,
-        layers,
-    )
+        rows, controls, known = _summary(path / RESULTS, config)
+    return Run(path, config, rows, controls, known, versions, results)
 
 
-def _known(path):
-    """What the run noted of its test set, which the first release did not."""
-    found = _json(path) if path.exists() else {}
+def _summary(path, config):
+    """Returns the rows, the controls and what is known of the test set."""
+    found = _json(path)
+    # The first release did not note it.
     rules = found.get("verdicts", {}).get("rules", {})
-    return {
+    known = {
         name: rules[name] for name in ("images", "classes") if name in rules
     }
+    with _reading(path):
+        rows = rows_of(found["trials"], Rules.of(config, **known))
+        controls = controls_of(found["trials"])
+    return rows, _marked(controls, config), known
+
+
+def _trained(results, config):
+    """The rows of rounds as the pruning callback recorded them."""
+    rows = []
+    for number, found in results.items():
+        for result in found:
+            values = dict(vars(result))
+            del values["metrics"], values["densities"]
+            rows.append({"trial": number, **result.metrics, **values})
+    return _marked(rows, config)
 
 
 def _marked(rows, config):
     """Says of each row whether its early stop was not measured."""
-    return [
-        {**row, "early_stop_censored": _is_last(
-            row.get("early_stop_step"),
-            config.get("iterations") or row.get("steps"),
-        )}
-        for row in rows
-    ]
+    found = []
+    for row in rows:
+        step = row.get("early_stop_step")
+        steps = config.get("iterations") or row.get("steps")
+        last = None not in (step, steps) and step >= steps
+        found.append({**row, "early_stop_censored": last})
+    return found
 
 
-def _is_last(step, steps):
-    return None not in (step, steps) and step >= steps
-
-
-def _rounds(path):
-    try:
+def _results(path):
+    with _reading(path / RESULTS):
         return run_directory.RunDirectory(path).load_results()
-    except FileNotFoundError as error:
-        raise _missing(error.filename) from error
-    except (ValueError, TypeError, AttributeError) as error:
-        raise _damaged(path / "results.json", error) from error
-
-
-def _row(trial, result):
-    values = dict(vars(result))
-    del values["metrics"], values["densities"]
-    return {"trial": trial, **result.metrics, **values}
 
 
 def _json(path):
+    with _reading(path):
+        return files.read_json(path)
+
+
+@contextlib.contextmanager
+def _reading(path):
+    """Says which file is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise _missing(path) from error
-    except ValueError as error:
-        raise _damaged(path, error) from error
-
-
-def _table(path):
-    """Reads a CSV file into dicts of numbers, booleans and strings."""
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = [
-                {name: value_of(text) for name, text in row.items()}
-                for row in csv.DictReader(file)
-            ]
-    except FileNotFoundError as error:
-        raise _missing(path) from error
-    needed = {"trial", "round", "density"}
-    for row in rows:
-        if any(row.get(name) is None for name in needed):
-            raise _damaged(path, f"a row without {sorted(needed)}: {row}")
-    return rows
-
-
-def value_of(text):
-    """Returns what a cell of a CSV file says: a number, a boolean or text."""
-    if text in ("", None):
-        return None
-    if text in ("True", "False"):
-        return text == "True"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def _missing(path):
-    return FileNotFoundError(
-        f"There are no results of a run: '{path}' does not exist. Expected: "
-        "a directory that `tf-lottery run` or `IterativeMagnitudePruning("
-        "directory=...)` wrote to."
-    )
-
-
-def _damaged(path, error):
-    return ValueError(f"File '{path}' is damaged: {error}")
+        yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(
+            f"'{path.parent}' is not the directory of a run: '{path}' does "
+            "not exist. Expected: a directory that `tf-lottery run` or "
+            "`IterativeMagnitudePruning(directory=...)` wrote to."
+        ) from error
+    except files.DamagedFileError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise files.DamagedFileError(
+            f"File '{path}' is damaged: {error!r}"
+        ) from error

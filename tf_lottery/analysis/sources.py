@@ -89,6 +89,30 @@ def masks_of(source):
     return None
 
 
+def under(masks, source, name):
+    """Returns the weights that masks are of, as a dict like the masks.
+
+    Args:
+        masks: Dict from weight key to boolean array.
+        source: See `weights`.
+        name: String, the argument's name for the error message.
+
+    Raises:
+        TypeError: If the source is of another type.
+        ValueError: If weights are missing, or of another shape.
+    """
+    arrays = weights(source, name)
+    missing = sorted(masks.keys() - arrays.keys())
+    if missing:
+        raise ValueError(
+            f"Argument `{name}` has no weights for some masks. Received: "
+            f"masks of {missing}. Expected keys among: {sorted(arrays)}"
+        )
+    found = {key: arrays[key] for key in masks}
+    check_alike(found, masks, (name, "masks"))
+    return found
+
+
 def named(tickets, name="tickets"):
     """Returns masks by name, of a dict or a sequence of their sources.
 

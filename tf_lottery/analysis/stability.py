@@ -135,21 +135,13 @@ def _masks(a, b, masks):
 
 def _chosen(source, masks, name):
     """Returns the compared weights of a source as flat float64 arrays."""
-    arrays = sources.weights(source, name)
     if masks is None:
+        arrays = sources.weights(source, name)
         return {
             key: np.ravel(arrays[key]).astype("float64")
             for key in _compared(source, arrays)
         }
-    missing = sorted(masks.keys() - arrays.keys())
-    if missing:
-        raise ValueError(
-            f"Argument `{name}` has no weights for some masks. Received: "
-            f"masks of {missing}. Expected keys among: {sorted(arrays)}"
-        )
-    sources.check_alike(
-        {key: arrays[key] for key in masks}, masks, (name, "masks")
-    )
+    arrays = sources.under(masks, source, name)
     return {k: arrays[k][mask].astype("float64") for k, mask in masks.items()}
 
 

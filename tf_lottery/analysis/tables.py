@@ -110,16 +110,13 @@ def layers(run):
 
 def mean_layers(run):
     """Returns a dict from weight key to its mean density in each round."""
-    trials = [found for found in run.layers.values() if found]
-    if not trials:
-        return {}
-    count = min(map(len, trials))
+    rounds = list(zip(*run.results.values()))
     return {
         key: [
-            statistics.fmean(trial[number][key] for trial in trials)
-            for number in range(count)
+            statistics.fmean(result.densities[key] for result in same)
+            for same in rounds
         ]
-        for key in trials[0][0]
+        for key in (rounds[0][0].densities if rounds else ())
     }
 
 

@@ -1,7 +1,6 @@
-"""The files of an experiment: the only place that knows their names."""
+"""The files of an experiment, as it writes them."""
 
 import contextlib
-import json
 import pathlib
 import shutil
 
@@ -9,7 +8,9 @@ from tf_lottery import configurations
 from tf_lottery import files
 from tf_lottery import locks
 from tf_lottery import results
+from tf_lottery import run_config
 from tf_lottery import ticket as ticket_lib
+from tf_lottery.analysis import run_files
 from tf_lottery.experiments import budgets
 from tf_lottery.experiments import presets
 
@@ -19,6 +20,7 @@ _GROWING = (
 )
 # What follows from the other values.
 _DERIVED = ("summary", "changed")
+_LOCK = "lock"
 
 
 class OutputDirectory:
@@ -34,13 +36,12 @@ class OutputDirectory:
 
     def __init__(self, path):
         self.path = pathlib.Path(path)
-        self._lock = locks.Lock(self.path / "lock")
 
     def check_name(self, preset):
         """Raises a `ValueError` unless it is empty or holds this preset."""
         if not self.path.is_dir():
             return
-        if any(path != self._lock.path for path in self.path.iterdir()):
+        if any(path.name != _LOCK for path in self.path.iterdir()):
             found = self._read_config()
             if found.get("name") != preset.name:
                 what = "another preset" if found else "other files"
@@ -100,31 +101,22 @@ class OutputDirectory:
             self.check_name(preset)
         else:
             self.check(preset)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
+        with locked(self.path):
             if overwrite:
                 self._clear()
-            files.write_text(self._config, _json(preset.to_config()))
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"Output directory '{self.path}' cannot be written: "
-                f"{error.strerror}",
-            ) from error
-        try:
+            files.write_text(
+                self._config, run_config.to_json(preset.to_config())
+            )
             yield self
-        finally:
-            self._lock.release()
 
     def trial(self, number):
         """Returns the `TrialDirectory` of a trial."""
-        return TrialDirectory(self.path / f"trial-{number}")
+        return TrialDirectory(run_files.trial(self.path, number))
 
     def save(self, report):
         """Writes the results so far."""
         files.write_text(
-            self.path / "results.json", _json(report.to_dict())
+            self.path / run_files.RESULTS, run_config.to_json(report.to_dict())
         )
         write_csv(self.path / "results.csv", report.rows())
         controls = report.control_rows()
@@ -135,14 +127,14 @@ class OutputDirectory:
         """Returns what is there, files first, as a list of strings."""
         top = sorted(
             path for path in self.path.iterdir()
-            if path.is_file() and path != self._lock.path
+            if path.is_file() and path.name != _LOCK
         )
         trials = sorted(self.path.glob("trial-*"))
         tickets = sorted(self.path.glob("trial-*/candidate.*"))
         return [str(path) for path in top + tickets + trials]
 
     def _check_equal(self, found, preset):
-        wanted = json.loads(json.dumps(preset.to_config()))
+        wanted = run_config.plain(preset.to_config())
         # The first release had no verdicts over trials.
         new = {"test_densities", "margin"} - found.keys()
         differences = configurations.differences(
@@ -161,7 +153,7 @@ class OutputDirectory:
             )
 
     def _clear(self):
-        for name in ("results.csv", "results.json", "controls.csv"):
+        for name in ("results.csv", run_files.RESULTS, "controls.csv"):
             (self.path / name).unlink(missing_ok=True)
         for trial in self.path.glob("trial-*"):
             shutil.rmtree(trial)
@@ -170,14 +162,13 @@ class OutputDirectory:
 
     def _read_config(self):
         try:
-            found = json.loads(self._config.read_text())
+            return files.read_json(self._config)
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
 
     @property
     def _config(self):
-        return self.path / "config.json"
+        return self.path / run_files.CONFIG
 
 
 class TrialDirectory:
@@ -234,10 +225,35 @@ class TrialDirectory:
         return self.path / "candidate.ticket"
 
 
+@contextlib.contextmanager
+def locked(place):
+    """Makes a directory that no other process uses at the same time.
+
+    Args:
+        place: `pathlib.Path`. If nothing is written to it, it goes again.
+
+    Raises:
+        RuntimeError: If another process is writing to it.
+        OSError: If it cannot be written.
+    """
+    lock = locks.Lock(place / _LOCK)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"Output directory '{place}' cannot be written: {error.strerror}",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+        if list(place.iterdir()) == [lock.path]:
+            lock.path.unlink()
+            place.rmdir()
+
+
 def write_csv(path, rows):
     """Writes dicts as a CSV table."""
     files.write_text(path, results.rows_to_csv(rows))
-
-
-def _json(values):
-    return json.dumps(values, indent=2) + "\n"

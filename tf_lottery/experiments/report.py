@@ -1,9 +1,11 @@
 """Report of an experiment: a table and a verdict."""
 
 import dataclasses
+import itertools
 import statistics
 
 from tf_lottery import comparisons
+from tf_lottery.analysis import run_files
 from tf_lottery.experiments import budgets
 from tf_lottery.experiments import records
 from tf_lottery.verdicts import judging
@@ -31,12 +33,7 @@ class Report:
     @property
     def judgement(self):
         """`verdicts.judging.Judgement` of the trials."""
-        return judging.judge(
-            [_measured(trial, each) for trial in self.trials
-             for each in trial.rounds],
-            self.control_rows(),
-            self._rules,
-        )
+        return judging.judge(self._rows(), self.control_rows(), self._rules)
 
     @property
     def verdict(self):
@@ -64,27 +61,15 @@ class Report:
 
     def rows(self):
         """Returns a flat dict for each round of each trial."""
+        rounds = [each for trial in self.trials for each in trial.rounds]
         return [
-            _row(trial, round_, self.preset, self._rules)
-            for trial in self.trials for round_ in trial.rounds
+            row | self._means(round_)
+            for row, round_ in zip(self._rows(), rounds)
         ]
 
     def control_rows(self):
         """Returns a flat dict for each training of a control."""
-        return [
-            {
-                "trial": trial.number,
-                "round": round_.round,
-                "density": round_.density,
-                "control": name,
-                "number": number,
-                **dataclasses.asdict(outcome),
-            }
-            for trial in self.trials
-            for round_ in trial.rounds
-            for name, outcomes in round_.controls.items()
-            for number, outcome in enumerate(outcomes)
-        ]
+        return run_files.controls_of(map(dataclasses.asdict, self.trials))
 
     def to_dict(self):
         """Returns everything as plain values."""
@@ -96,6 +81,27 @@ class Report:
             "verdicts": words.to_dict(judgement),
             "trials": [dataclasses.asdict(trial) for trial in self.trials],
         }
+
+    def _rows(self):
+        trials = map(dataclasses.asdict, self.trials)
+        return run_files.rows_of(trials, self._rules)
+
+    def _means(self, round_):
+        """What the controls of a round reach, in columns of the round."""
+        found = {}
+        # These two columns are there whatever was compared.
+        for name in dict.fromkeys([
+            *_SAMPLED, *records.compared(self.preset)
+        ]):
+            values = [
+                each.test_accuracy for each in round_.controls.get(name, ())
+            ]
+            mean, std = (
+                records.mean_and_spread(values) if values else (None, None)
+            )
+            found[f"{name}_test_accuracy_mean"] = mean
+            found[f"{name}_test_accuracy_std"] = std
+        return found
 
     @property
     def _rules(self):
@@ -120,7 +126,9 @@ class Report:
             pad_edge=False,
         )
         for name in columns:
-            table.add_column(_head(name), justify="right")
+            table.add_column(
+                _HEADS.get(name) or comparisons.head(name), justify="right"
+            )
         tested = {each.round for each in self.judgement.tested}
         for rounds in _across(self.trials):
             if caption == _BELOW and not any(r.controls for r in rounds):
@@ -159,15 +167,10 @@ _BELOW = (
 )
 
 
-def _head(name):
-    return _HEADS.get(name) or comparisons.head(name)
-
-
 def _across(trials):
     """Yields the same round of all trials that came so far."""
-    longest = max((len(trial.rounds) for trial in trials), default=0)
-    for number in range(longest):
-        yield [t.rounds[number] for t in trials if number < len(t.rounds)]
+    for same in itertools.zip_longest(*(trial.rounds for trial in trials)):
+        yield [each for each in same if each is not None]
 
 
 def _cell(name, rounds, preset):
@@ -177,7 +180,10 @@ def _cell(name, rounds, preset):
     if name == "density":
         return f"{100 * statistics.mean(r.density for r in rounds):.1f}"
     if name == "effective":
-        return _effective(rounds)
+        found = [round_.effective_density for round_ in rounds]
+        if None in found:
+            return "n/a"
+        return f"{100 * statistics.mean(found):.1f}"
     if name in ("val", "test"):
         return records.percent(outcomes, f"{name}_accuracy")
     if name == "early_stop":
@@ -188,44 +194,3 @@ def _cell(name, rounds, preset):
         return f"{statistics.mean(r.seconds for r in rounds):.1f}"
     found = [outcome for r in rounds for outcome in r.controls.get(name, ())]
     return records.percent(found) if found else ""
-
-
-def _effective(rounds):
-    found = [round_.effective_density for round_ in rounds]
-    return "n/a" if None in found else f"{100 * statistics.mean(found):.1f}"
-
-
-def _measured(trial, round_):
-    return {
-        "trial": trial.number,
-        "round": round_.round,
-        "density": round_.density,
-        **dataclasses.asdict(round_.outcome),
-    }
-
-
-def _row(trial, round_, preset, rules):
-    dense, own = (
-        judging.measured(_measured(trial, each), rules)
-        for each in (trial.rounds[0], round_)
-    )
-    matches = judging.matches(dense, own, rules)
-    row = {
-        **_measured(trial, round_),
-        "effective_density": round_.effective_density,
-        "early_stop_censored": own.censored,
-        "seconds": round_.seconds,
-        "candidate": round_.round == trial.candidate,
-        **{
-            f"matches_{name}": matched if round_.round else None
-            for name, matched in matches.items()
-        },
-    }
-    # These two columns are there whatever was compared.
-    for name in dict.fromkeys([*_SAMPLED, *records.compared(preset)]):
-        outcomes = round_.controls.get(name, ())
-        values = [outcome.test_accuracy for outcome in outcomes]
-        row[f"{name}_test_accuracy_mean"], row[f"{name}_test_accuracy_std"] = (
-            records.mean_and_spread(values) if values else (None, None)
-        )
-    return row

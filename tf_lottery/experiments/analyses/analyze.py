@@ -1,29 +1,17 @@
 """Analysis of a run: measured, and written to files."""
 
+import json
 import pathlib
 
 from tf_lottery import checks
-from tf_lottery.experiments.analyses import accuracy
-from tf_lottery.experiments.analyses import capacity
-from tf_lottery.experiments.analyses import connectivity
-from tf_lottery.experiments.analyses import gap
-from tf_lottery.experiments.analyses import masks
-from tf_lottery.experiments.analyses import movement
+from tf_lottery import files
+from tf_lottery.analysis import findings
+from tf_lottery.experiments import outputs
+from tf_lottery.experiments.analyses import kind as kind_lib
 from tf_lottery.experiments.analyses import options as options_lib
-from tf_lottery.experiments.analyses import robustness
 from tf_lottery.experiments.analyses import session as session_lib
-from tf_lottery.experiments.analyses import stability
 from tf_lottery.experiments.analyses import subject as subject_lib
-from tf_lottery.experiments.analyses import writing
 from tf_lottery.report import drawing
-
-KINDS = {
-    kind.name: kind for kind in (
-        accuracy.KIND, stability.KIND, connectivity.KIND, movement.KIND,
-        masks.OVERLAP, masks.DENSITY, gap.KIND, robustness.KIND,
-        capacity.KIND,
-    )
-}
 
 
 def analyze(
@@ -38,8 +26,9 @@ def analyze(
     so is the measurement of each ticket as soon as it is finished, so that
     an analysis that was interrupted goes on where it was.
 
-    Written are `KIND.csv` with every measurement, `KIND.svg`, and
-    `KIND.json`, which `tf_lottery.analysis.report` puts on the run's page.
+    Written are `KIND.csv` with every measurement, `KIND.svg`, further charts
+    as `KIND-NAME.svg`, and `KIND.json`, which `tf_lottery.analysis.report`
+    puts on the run's page.
     Without the extra `plot` a warning says that charts are left out.
 
     References: Frankle and Carbin 2019, https://arxiv.org/abs/1803.03635;
@@ -85,7 +74,7 @@ def analyze(
     >>> [path.name for path in paths]
     ['movement.csv', 'movement.svg', 'movement-layers.svg', 'movement.json']
     """
-    checks.choice("kind", kind, KINDS)
+    checks.choice("kind", kind, findings.KINDS)
     checks.path("directory", directory)
     checks.optional(checks.path, "output_dir", output_dir)
     checks.flag("png", png)
@@ -101,6 +90,24 @@ def analyze(
     session = session_lib.Session(
         subject, chosen, place, progress or session_lib.Progress()
     )
-    with writing.locked(place):
-        found = KINDS[kind].find(session)
-        return found, writing.write(found, place, png)
+    with outputs.locked(place):
+        found = kind_lib.get(kind)(session).find()
+        return found, _write(found, place, png)
+
+
+def _write(finding, place, png):
+    """Writes the files of a finding, each atomically; returns their paths."""
+    written = [place / f"{finding.kind}.csv"]
+    outputs.write_csv(written[0], finding.rows)
+    if drawing.available(f"Charts of {finding.title.lower()}"):
+        for name, chart in finding.charts.items():
+            stem = f"{finding.kind}-{name}" if name else finding.kind
+            for suffix in (".svg", ".png") if png else (".svg",):
+                written.append(place / f"{stem}{suffix}")
+                drawing.save(chart, written[-1])
+    # With this one the finding is whole.
+    written.append(place / f"{finding.kind}.json")
+    files.write_text(
+        written[-1], json.dumps(finding.to_dict(), indent=1) + "\n"
+    )
+    return written

@@ -1,61 +1,158 @@
-"""Kinds of analyses, and how a finding is put together."""
+"""Kind: how an analysis measures the tickets of a run and shows them."""
 
-import dataclasses
-from collections.abc import Callable
+import functools
+import importlib
 
+from tf_lottery.analysis import bands
 from tf_lottery.analysis import caveats
 from tf_lottery.analysis import findings
-from tf_lottery.analysis import run_files
+from tf_lottery.experiments.analyses import trainings
+
+LAYERS = 7
 
 
-@dataclasses.dataclass(frozen=True)
 class Kind:
-    """One kind of analysis.
+    """One kind of analysis of one run.
+
+    The module of a kind has its name and its subclass, `Analysis`, which
+    says what it measures of a ticket, and what it shows of all of them.
+
+    Args:
+        session: `session.Session`.
 
     Attributes:
         name: String, one of `findings.KINDS`.
         title: String.
-        find: Function of a `session.Session` that returns a
-            `findings.Finding`.
+        summary: String, what is measured and how.
+        least: Integer, the first round that can be measured.
+        uses: Tuple of the options that the measurements depend on.
+        samples: Integer, the examples of each part of the data, if none are
+            chosen.
+        few: Boolean, whether it takes long, so that only some rounds are
+            measured if none are chosen.
+        columns: List of `bands.Column` of the table.
+        compared: List of dicts, see `findings.Finding`.
     """
 
-    name: str
-    title: str
-    find: Callable
+    name = title = summary = ""
+    least, uses, samples, few = 0, (), None, False
+    columns = compared = ()
 
+    def __init__(self, session):
+        self.session, self.options = session, session.options
+        self.subject = session.subject
 
-def finding(session, kind, summary, rows, table, drawn, **more):
-    """Makes a `findings.Finding`, with the caveats of its run.
-
-    Args:
-        session: `session.Session`.
-        kind: `Kind`.
-        summary: String, what was measured and how.
-        rows: List of flat dicts.
-        table: Pair of heads and cells.
-        drawn: Dict of charts.
-        **more: `compared`, `notes` and `settings`.
-    """
-    notes = [*more.pop("notes", ()), *protocol_notes(session)]
-    if session.left_out:
-        notes.append(
-            f"Rounds {', '.join(map(str, session.left_out))} are left out: "
-            f"the budget of {session.options.budget} has no time for them."
+    def find(self):
+        """Returns the `findings.Finding` of the run."""
+        rows = [
+            {name: v for name, v in row.items() if not isinstance(v, list)}
+            for row in self.rows
+        ]
+        return findings.Finding(
+            self.name, self.title, self.summary, rows,
+            *bands.table(self.shown, list(self.columns)), self.charts(),
+            list(self.compared), [note for note in self._notes() if note],
+            self.settings,
         )
-    return findings.Finding(
-        kind.name, kind.title, summary, rows, *table, drawn,
-        notes=[note for note in notes if note], **more,
-    )
+
+    @property
+    def rounds(self):
+        """List of the rounds that are measured if none are chosen."""
+        subject = self.subject
+        if self.few:
+            return [0, *subject.chosen_rounds][self.least:]
+        return subject.rounds[self.least:]
+
+    @functools.cached_property
+    def settings(self):
+        """Dict of plain values that the measurements depend on."""
+        found = {name: getattr(self.options, name) for name in self.uses}
+        if "samples" in found:
+            found["samples"] = found["samples"] or self.samples
+        return found
+
+    @functools.cached_property
+    def items(self):
+        """List of pairs of trial and round, what is measured."""
+        return self.session.items(self.rounds, self.least)
+
+    @functools.cached_property
+    def rows(self):
+        """List of dicts, every measurement; their lists are for charts."""
+        return self.session.measure(self)
+
+    @property
+    def shown(self):
+        """List of dicts, the rows of the table and of charts."""
+        return self.rows
+
+    def trainings(self, item):
+        """Returns the `trainings.Training`s that an item is measured on."""
+        return [trainings.Training(*item)]
+
+    def seconds(self):
+        """Returns the time that an item takes besides its trainings."""
+        return 0.0
+
+    def about(self, item):
+        """Returns the columns that every row of an item begins with."""
+        trial, number = item
+        return {
+            "trial": trial, "round": number,
+            "density": self.subject.density(*item),
+        }
+
+    def measure(self, item):
+        """Measures one pair of trial and round; returns a list of dicts."""
+        raise NotImplementedError
+
+    def charts(self):
+        """Returns a dict from name to chart; the first name is `""`."""
+        raise NotImplementedError
+
+    def notes(self):
+        """Returns sentences to know before believing it; some may be empty."""
+        return []
+
+    def chart(self, title, *columns, rows=None, label=None, reference=None):
+        """Returns `bands.chart`, of the rows shown and labelled as titled."""
+        rows = self.shown if rows is None else rows
+        return bands.chart(title, label or title, rows, columns, reference)
+
+    def first(self, part):
+        """Returns the first examples of a part of the data as `(x, y)`."""
+        data, number = self.subject.data, self.settings["samples"]
+        return tuple(getattr(data, f"{a}_{part}")[:number] for a in "xy")
+
+    def _notes(self):
+        yield self.session.trained_again()
+        yield from self.notes()
+        subject = self.subject
+        ends = {trial: r[-1].round for trial, r in subject.results.items()}
+        yield from caveats.of_protocol(
+            subject.run.config, ends, subject.published
+        )
+        if self.session.left_out:
+            rounds = ", ".join(map(str, self.session.left_out))
+            yield (
+                f"Rounds {rounds} are left out: the budget of "
+                f"{self.options.budget} has no time for them."
+            )
 
 
-def protocol_notes(session):
-    """Returns the caveats about number of trials and protocol."""
-    subject = session.subject
-    rows = [
-        {"trial": trial, "round": result.round, "density": result.density}
-        for trial, found in subject.results.items() for result in found
+def get(name):
+    """Returns the subclass of `Kind` of a name."""
+    return importlib.import_module(f"{__package__}.{name}").Analysis
+
+
+def layers(rows):
+    """Returns the names of the layers that rows are of, without `"all"`."""
+    return [
+        name for name in dict.fromkeys(row["layer"] for row in rows)
+        if name != "all"
     ]
-    run = run_files.Run(
-        subject.path, subject.preset.to_config(), rows, [], {}, {}, {}
-    )
-    return caveats.of_protocol(run, subject.published)
+
+
+def layer_columns(rows, scale=1):
+    """Returns a `bands.Column` of each layer, of as many as a chart shows."""
+    return [bands.Column(key, key, scale) for key in layers(rows)[:LAYERS]]

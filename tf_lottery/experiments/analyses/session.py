@@ -102,34 +102,34 @@ class Session:
             for trial in subject.trials(number)
         ]
 
-    def measure(self, kind, items, settings, needs, measure):
+    def measure(self, kind):
         """Measures items that were not measured with these settings.
 
         Each is written as soon as it is finished, so that a session that is
         killed loses no more than the one it was at.
 
         Args:
-            kind: String.
-            items: List of pairs of trial and round.
-            settings: Dict of plain values that the result depends on.
-            needs: Function of an item that returns its trainings, and the
-                seconds that measuring takes besides.
-            measure: Function of an item that returns a list of dicts.
+            kind: `kind.Kind`.
 
         Returns:
             List of dicts, the rows of all items.
         """
-        store = _Measured(self.place / "measured" / f"{kind}.json", settings)
-        names = {item: self._name(item) for item in items}
-        todo = [item for item in items if names[item] not in store.rows]
-        plan = self._plan(todo, needs, len(items) - len(todo))
+        store = _Measured(
+            self.place / "measured" / f"{kind.name}.json", kind.settings
+        )
+        names = {item: self._name(item) for item in kind.items}
+        todo = [item for item in names if names[item] not in store.rows]
+        plan = self._plan(todo, kind, len(names) - len(todo))
         self.left_out = plan.left_out
         self.progress.plan(plan)
         for item in plan.items:
-            store.add(names[item], measure(item))
+            about = kind.about(item)
+            store.add(
+                names[item], [about | row for row in kind.measure(item)]
+            )
             self.progress.measured(item)
-        done = [item for item in items if names[item] in store.rows]
-        self._used = [t for item in done for t in needs(item)[0]]
+        done = [item for item in names if names[item] in store.rows]
+        self._used = [t for item in done for t in kind.trainings(item)]
         return [row for item in done for row in store.rows[names[item]]]
 
     def trained_again(self):
@@ -146,18 +146,19 @@ class Session:
         self.trainings.trained(training).apply(model)
         return model
 
-    def _plan(self, todo, needs, measured):
+    def _plan(self, todo, kind, measured):
         """Returns the plan, of the first rounds that fit into the budget."""
         preset = self.subject.preset
         trainings, items, seconds, left_out = [], [], 0.0, []
         for number in dict.fromkeys(number for _, number in todo):
             of_round = [item for item in todo if item[1] == number]
-            found, besides = zip(*map(needs, of_round))
+            needed = sum(map(kind.trainings, of_round), [])
             missing = [
-                training for training in self.trainings.missing(sum(found, []))
+                training for training in self.trainings.missing(needed)
                 if training not in trainings
             ]
-            takes = sum(besides) + sum(map(self.trainings.seconds, missing))
+            takes = sum(map(self.trainings.seconds, missing))
+            takes += kind.seconds() * len(of_round)
             if left_out or seconds + takes > self.options.seconds:
                 if not items and not measured and not left_out:
                     self._refuse_budget(number, takes)

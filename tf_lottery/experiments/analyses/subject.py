@@ -1,15 +1,15 @@
 """A run that is analysed: its preset, tickets and models."""
 
 import dataclasses
+import functools
 import hashlib
 import json
-import pathlib
 
 from tf_lottery import branches
 from tf_lottery import comparisons
-from tf_lottery import files
 from tf_lottery import run_directory
 from tf_lottery import ticket as ticket_lib
+from tf_lottery.analysis import run_files
 from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.experiments import feeds
 from tf_lottery.experiments import outputs
@@ -32,6 +32,7 @@ class Subject:
 
     Attributes:
         path: `pathlib.Path`.
+        run: `run_files.Run`.
         preset: `tf_lottery.experiments.Preset`.
         results: Dict from trial to its list of `RoundResult`, of the rounds
             that have been trained.
@@ -58,20 +59,18 @@ class Subject:
     """
 
     def __init__(self, directory):
-        self.path = pathlib.Path(directory)
-        self.preset = _preset(self.path / "config.json")
-        self._directory = outputs.OutputDirectory(self.path)
-        self.results = {
-            number: found for number in range(self.preset.trials)
-            if (found := _results(self._place(number).path))
-        }
+        self.run = run_files.read(directory)
+        self.path, self.results = self.run.path, self.run.results
+        self.preset = _preset(self.run)
         if not self.results:
             raise ValueError(
                 f"The run in '{self.path}' has no finished round yet. "
                 "Expected: a run of which at least round 0 has been trained."
             )
-        self._data = self._bench = None
-        self._digests = {}
+        self._bench = None
+        self._file_digest = functools.cache(
+            lambda path: _digest(path.read_bytes())
+        )
 
     @property
     def rounds(self):
@@ -85,23 +84,34 @@ class Subject:
         return sorted({number for number in found if number is not None})
 
     @property
+    def chosen_rounds(self):
+        """List of the round of the paper's density and the candidates'."""
+        found = set(self.candidates)
+        density = self.published.get("stability", {}).get("density")
+        if density:
+            found |= {
+                result.round for result in max(self.results.values(), key=len)
+                if abs(result.density - density) <= 0.05 * density
+            }
+        return sorted(found - {0}) or self.rounds[1:][-1:]
+
+    @property
     def published(self):
         """Dict, what the paper reports of the preset, or `{}`."""
         return self.preset.published
 
-    @property
+    @functools.cached_property
     def data(self):
         """`datasets.Data` of the preset."""
-        if self._data is None:
-            self._data = feeds.load(self.preset)
-            if isinstance(self._data, streaming.Streamed):
-                raise ValueError(
-                    "This analysis takes data that fit into memory. Received: "
-                    f"preset '{self.preset.name}', whose images of "
-                    f"{self._data.name} are streamed. Expected: another "
-                    "preset, or kind 'accuracy', 'overlap' or 'density'."
-                )
-        return self._data
+        data = feeds.load(self.preset)
+        if isinstance(data, streaming.Streamed):
+            raise ValueError(
+                "This analysis takes data that fit into memory. Received: "
+                f"preset '{self.preset.name}', whose images of {data.name} "
+                "are streamed. Expected: another preset, or kind 'accuracy', "
+                "'overlap' or 'density'."
+            )
+        return data
 
     def density(self, trial, round):
         """Returns the density of a round."""
@@ -175,13 +185,8 @@ class Subject:
         }
         return _digest(json.dumps([*parts, protocol]).encode())
 
-    def _file_digest(self, path):
-        if path not in self._digests:
-            self._digests[path] = _digest(path.read_bytes())
-        return self._digests[path]
-
     def _place(self, trial):
-        return self._directory.trial(trial)
+        return outputs.TrialDirectory(run_files.trial(self.path, trial))
 
     def _files(self, trial, step=None):
         place = self._place(trial)
@@ -190,42 +195,20 @@ class Subject:
         return run_directory.RunDirectory(place.path)
 
 
-def _preset(path):
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise FileNotFoundError(
-            f"'{path.parent}' is not the directory of a run: '{path}' does "
-            "not exist. Expected: a directory that `tf-lottery run` wrote to."
-        ) from error
-    except ValueError as error:
-        raise files.DamagedFileError(
-            f"File '{path}' is damaged: {error}"
-        ) from error
-    if not isinstance(found, dict) or "dataset" not in found:
+def _preset(run):
+    path = run.path / run_files.CONFIG
+    if "dataset" not in run.config:
         raise ValueError(
-            f"'{path.parent}' does not say which model and data it is of. "
+            f"'{run.path}' does not say which model and data it is of. "
             f"Received: '{path}' without 'dataset'. Expected: a directory "
             "that `tf-lottery run` wrote to; for that of a callback or of one "
             "trial, there are the functions of `tf_lottery.analysis`."
         )
     try:
-        return presets.Preset.from_dict(found)
+        return presets.Preset.from_dict(run.config)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"The preset in '{path}' cannot be read: {error}"
-        ) from error
-
-
-def _results(place):
-    directory = run_directory.RunDirectory(place)
-    try:
-        return directory.load_results()
-    except FileNotFoundError:
-        return []
-    except (ValueError, TypeError, AttributeError) as error:
-        raise files.DamagedFileError(
-            f"File '{place / 'results.json'}' is damaged: {error}"
         ) from error
 
 

@@ -32,9 +32,7 @@ class Training:
     @property
     def name(self):
         """String, the name of its file."""
-        masks = self.masks if self.masks == "ticket" else (
-            f"{self.masks}-{self.seed}"
-        )
+        masks = self.masks + f"-{self.seed}" * (self.masks != "ticket")
         return (
             f"trial-{self.trial}-round-{self.round:02d}-{masks}-order-"
             f"{self.order}"
@@ -111,9 +109,12 @@ class Trainings:
             trainings: Iterable of `Training`. Looked at are those of the
                 run's own tickets and data order whose weights are kept.
         """
-        largest = max(map(self._difference, filter(
-            self._is_repeated, dict.fromkeys(trainings)
-        )), default=None)
+        largest = max((
+            abs(self.accuracy(t) - self._subject.accuracy(t.trial, t.round))
+            for t in dict.fromkeys(trainings)
+            if t == Training(t.trial, t.round)
+            and not self._is_in_run(t) and self._is_kept(t)
+        ), default=None)
         if largest is None:
             return None
         if not largest:
@@ -164,16 +165,6 @@ class Trainings:
         except (FileNotFoundError, files.DamagedFileError):
             return False
         return header.get("digest") == self._digest(training)
-
-    def _is_repeated(self, training):
-        return (
-            training == Training(training.trial, training.round)
-            and not self._is_in_run(training) and self._is_kept(training)
-        )
-
-    def _difference(self, training):
-        recorded = self._subject.accuracy(training.trial, training.round)
-        return abs(self.accuracy(training) - recorded)
 
     def _read(self, training):
         if not self._is_kept(training):
