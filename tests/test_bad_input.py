@@ -106,6 +106,7 @@ BETWEEN_MODULES = {
     "schedules.validate_rate",
     "weights.check_layer",
     "weights.check_built",
+    "weights.check_masks",
     "weights.is_seed",
     "weights.prunable_of",
     "weights.resolve",

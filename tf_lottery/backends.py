@@ -31,3 +31,17 @@ def check_tensorflow(what):
             "tickets work under every backend, and a ticket or a stripped "
             "model that is saved under one is loaded under another."
         )
+
+
+def unbuffered(dataset):
+    """Returns a `tf.data.Dataset` that makes no batch ahead of time.
+
+    A batch that is made ahead would be one of before a rewind.
+
+    Args:
+        dataset: `tf.data.Dataset`.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.experimental_optimization.inject_prefetch = False
+    return dataset.with_options(options)

@@ -9,6 +9,7 @@ what is asked for, not of what was read before.
 import keras
 import numpy as np
 
+from tf_lottery import backends
 from tf_lottery import checks
 from tf_lottery.backends import tf
 
@@ -138,7 +139,7 @@ class Replay(keras.utils.PyDataset):
             return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
 
         first = keras.tree.map_structure(np.asarray, self.batch(0, 0))
-        return unbuffered(tf.data.Dataset.from_generator(
+        return backends.unbuffered(tf.data.Dataset.from_generator(
             batches, output_signature=keras.tree.map_structure(spec_of, first)
         ))
 
@@ -185,17 +186,3 @@ class Replay(keras.utils.PyDataset):
     def _rng(self, round, epoch, purpose):
         round = round if self.reshuffle_rounds else 0
         return np.random.default_rng((self.seed, round, epoch, purpose))
-
-
-def unbuffered(dataset):
-    """Returns a `tf.data.Dataset` that makes no batch ahead of time.
-
-    A batch that is made ahead would be one of before a rewind.
-
-    Args:
-        dataset: `tf.data.Dataset`.
-    """
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    options.experimental_optimization.inject_prefetch = False
-    return dataset.with_options(options)

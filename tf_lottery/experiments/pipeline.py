@@ -11,7 +11,7 @@ import functools
 import keras
 import numpy as np
 
-from tf_lottery import data
+from tf_lottery import backends
 from tf_lottery.backends import tf
 
 _CHUNK = 5000
@@ -202,4 +202,4 @@ def _plain(dataset):
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_optimization.apply_default_optimizations = False
-    return data.unbuffered(dataset.with_options(options))
+    return backends.unbuffered(dataset.with_options(options))

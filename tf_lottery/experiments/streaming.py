@@ -5,7 +5,7 @@ import os
 import keras
 import numpy as np
 
-from tf_lottery import data
+from tf_lottery import backends
 from tf_lottery.backends import tf
 from tf_lottery.experiments import datasets
 
@@ -160,7 +160,7 @@ class StreamedBatches(keras.callbacks.Callback):
         self._next = 0
         self._moved = True
         shapes = (batch_size, *images.image_shape), (batch_size,)
-        self.dataset = data.unbuffered(tf.data.Dataset.from_generator(
+        self.dataset = backends.unbuffered(tf.data.Dataset.from_generator(
             self._generate,
             output_signature=(
                 tf.TensorSpec(shapes[0], "float32"),
