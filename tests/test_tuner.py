@@ -137,7 +137,7 @@ def test_unknown_objectives(name):
         ({"rate": (0.5, 0.1)}, r"range as a tuple.*\(0.5, 0.1\)"),
         ({"rate": []}, "`rate` must not be empty"),
         ({"rewind_to": ["soon"]}, "`rewind_to`.*soon"),
-        ({"budget": "money"}, r"\['rounds', 'epochs'\].*money"),
+        ({"budget": "money"}, r"'rounds', 'epochs'.*money"),
     ],
 )
 def test_invalid_spaces(arguments, words):
