@@ -1,5 +1,7 @@
 # make demo   find a lottery ticket in LeNet-300-100, and export it
 # make test   lint and tests
+# make test-quick  the tests of what is pure arithmetic or checks, in 2 minutes
+# make test-all    all tests, those marked slow as well
 # make test-backends  the core's tests under JAX and torch
 # make bench  the benchmarks; fewer repetitions: make bench BENCH=--quick
 # make clean  remove the virtual environment and what tools left behind
@@ -14,7 +16,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Without the libraries of GPUs, which take gigabytes.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test test-backends lint bench clean
+.PHONY: demo test test-quick test-all test-backends lint bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/tf-lottery run lenet-digits --output-dir runs/lenet-digits
@@ -23,6 +25,12 @@ demo: $(VENV)/installed
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-quick: lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(QUICK:%=tests/test_%.py)
+
+test-all: lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or not slow"
 
 test-backends: $(VENV)/installed-backends
 	cd tests && $(abspath $(BIN))/python backends.py

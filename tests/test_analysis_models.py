@@ -13,7 +13,6 @@ from tf_lottery import analysis
 from tf_lottery.analysis import attacks
 from tf_lottery.analysis import evaluating
 from tf_lottery.analysis import recalibration
-from tf_lottery.analysis.capacity import capacity_chart
 
 
 def everything(model):
@@ -495,11 +494,6 @@ def test_capacity(kind, held, data):
     assert [len(c.accuracies) for c in found] == [2, 2]
     assert found[0].density == 1.0 and found[0].chance == 0.25
     assert found[0].mean > 0.9 and found[0].mean > found[1].mean + 0.2
-    records = capacity_chart(found)["data"]["values"]
-    assert [(r["x"], r["y"]) for r in records] == [
-        (pytest.approx(100 * c.density), 100 * accuracy)
-        for c in found for accuracy in c.accuracies
-    ]
 
 
 def test_capacity_is_reproducible_and_trains_under_the_masks(data):

@@ -10,7 +10,6 @@ from keras import ops
 from tf_lottery import checks
 from tf_lottery import data as data_lib
 from tf_lottery import ticket as ticket_lib
-from tf_lottery.analysis import bands
 from tf_lottery.analysis import evaluating
 from tf_lottery.analysis import preserving
 
@@ -104,26 +103,6 @@ def capacity(
                 Capacity(ticket.density, tuple(accuracies), 1 / classes)
             )
     return found[0] if one else found
-
-
-def capacity_chart(capacities):
-    """Returns what tickets memorise against their density as a chart.
-
-    Args:
-        capacities: List of `Capacity`.
-
-    Returns:
-        Dict, a Vega-Lite specification.
-    """
-    return bands.chart(
-        "Capacity", "accuracy on random labels (%)",
-        [
-            {"round": -c.density, "density": c.density, "accuracy": accuracy}
-            for c in capacities for accuracy in c.accuracies
-        ],
-        [bands.Column("tickets", "accuracy", 100)],
-        ("chance", 100 * capacities[0].chance) if capacities else None,
-    )
 
 
 def _check(tickets, epochs, seeds):

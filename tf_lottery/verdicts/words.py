@@ -15,11 +15,7 @@ _DASH = "–"
 
 
 def sentence(judgement: judging.Judgement) -> str:
-    """Returns the verdict on a run as one sentence.
-
-    Args:
-        judgement: `judging.Judgement`.
-    """
+    """Returns the verdict on a run as one sentence."""
     tested, images = judgement.tested, judgement.rules.images
     counted = f"{images:,} test images" if images else "unknown test images"
     if judgement.trials == 1:
@@ -39,29 +35,17 @@ def sentence(judgement: judging.Judgement) -> str:
 
 
 def lines(judgement: judging.Judgement) -> list:
-    """Returns a line for each density that was chosen before the run.
-
-    Args:
-        judgement: `judging.Judgement`.
-    """
+    """Returns a line for each density that was chosen before the run."""
     return [_line(each, judgement.rules) for each in judgement.tested]
 
 
 def text(judgement: judging.Judgement) -> str:
-    """Returns the sentence, and those of the densities, line by line.
-
-    Args:
-        judgement: `judging.Judgement`.
-    """
+    """Returns the sentence, and those of the densities, line by line."""
     return "\n".join([sentence(judgement), *lines(judgement)])
 
 
 def to_dict(judgement: judging.Judgement) -> dict:
-    """Returns a judgement as plain values, with its sentences.
-
-    Args:
-        judgement: `judging.Judgement`.
-    """
+    """Returns a judgement as plain values, with its sentences."""
     return {
         "sentence": sentence(judgement),
         "lines": lines(judgement),
@@ -70,11 +54,7 @@ def to_dict(judgement: judging.Judgement) -> dict:
 
 
 def table(judgement: judging.Judgement) -> tuple:
-    """Returns heads and cells, a row for every round.
-
-    Args:
-        judgement: `judging.Judgement`.
-    """
+    """Returns heads and cells, a row for every round."""
     return list(_HEADS), [
         [
             str(each.round),
@@ -91,12 +71,7 @@ def table(judgement: judging.Judgement) -> tuple:
 
 
 def status(each: judging.RoundVerdict, rules: rules_lib.Rules) -> str:
-    """Returns the verdict on a round by the paper's definition.
-
-    Args:
-        each: `judging.RoundVerdict`.
-        rules: `rules_lib.Rules`.
-    """
+    """Returns the verdict on a round by the paper's definition."""
     found = each.early_stop
     if found.status == judging.SHOWN:
         return (
