@@ -32,7 +32,10 @@ from tf_lottery.verdicts import words as words_lib
 
 # SHA-256 of the images and labels of scikit-learn's copy.
 DIGEST = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
-SHARED = pathlib.Path(__file__).parents[2] / "shared" / "tensorflow_datasets"
+# Data sets may lie next to the checkout.
+PREPARED = next(
+    pathlib.Path(__file__).parents[2].glob("*/tensorflow_datasets"), ""
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,7 @@ def digits():
 @pytest.fixture
 def prepared(monkeypatch):
     """Directory of prepared data sets, where the machine has one."""
-    found = os.environ.get("TFDS_DATA_DIR") or SHARED
+    found = os.environ.get("TFDS_DATA_DIR") or PREPARED
     if not pathlib.Path(found, "mnist").is_dir():
         pytest.skip("no prepared data: set TFDS_DATA_DIR")
     monkeypatch.setenv("TFDS_DATA_DIR", str(found))
@@ -143,7 +146,7 @@ class TestTensorflowDatasets:
             experiments.load("mnist")
 
     def test_unknown(self):
-        with pytest.raises(ValueError, match="'fashion_mnist', 'mnist'"):
+        with pytest.raises(ValueError, match="'mnist', 'fashion_mnist'"):
             experiments.load("cifar")
 
 
@@ -296,7 +299,7 @@ class TestPresets:
         assert experiments.preset("lenet-digits").rounds == 15
 
     def test_unknown(self):
-        with pytest.raises(ValueError, match="lenet-digits, lenet-mnist"):
+        with pytest.raises(ValueError, match="'lenet-digits', 'lenet-mnist'"):
             experiments.preset("lenet")
 
     @pytest.mark.parametrize(
