@@ -264,6 +264,9 @@ def run(job, directory):
 
 
 def main():
+    # Under `nohup`, or in the background of a shell, they are ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     for job in json.load(sys.stdin):
         if "directory" in job:
             found = run(job, job["directory"])
