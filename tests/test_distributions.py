@@ -181,7 +181,7 @@ def test_wrong_scopes_are_refused():
         distributions.check_scope(scope)
     with pytest.raises(ValueError, match="'erk'.*'ERK'"):
         distribute({"a": (3, 3)}, 3, "ERK")
-    with pytest.raises(ValueError, match="rank all weights together"):
+    with pytest.raises(ValueError, match="how='global'"):
         distribute({"a": (3, 3)}, 3, "global")
 
 
