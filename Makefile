@@ -16,6 +16,11 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Without the libraries of GPUs, which take gigabytes.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
+# Test files that train next to nothing.
+QUICK = bad_input comparisons controls distributions files import layouts \
+	masks patterns registration results_csv schedules sparsity_schedules \
+	tables verdicts weights
+
 .PHONY: demo test test-quick test-all test-backends lint bench clean
 
 demo: $(VENV)/installed

@@ -143,23 +143,22 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
         )
 
     def begin(self):
-        self._weights = prunable.Prunable(self.model, self.rule)
-        self._rates = self._weights.rates(self.rate)
-        super().begin()
+        weights = prunable.Prunable(self.model, self.rule)
+        self._rates = weights.rates(self.rate)
+        self.begin_rounds(weights)
 
-    def next_round(self, start):
+    def next_round(self, masks, start):
         """Scores, removes the lowest, rewinds the others."""
-        data = getattr(self.criterion, "data", None)
+        own = getattr(self.criterion, "data", None)
         context = criteria.make_context(
-            self.data if data is None else data,
-            snapshot=start,
-            masks=self._masks,
+            self.data if own is None else own, snapshot=start, masks=masks
         )
         scores = self.criterion(self.model, self._weights.variables, context)
-        masks = self._weights.next_masks(scores, self._masks, self._rates)
-        self._weights.report(masks, self._masks)
-        rewind = rewinding.REWINDING[self.rewind]
-        return masks, rewind(self.model, start, masks)
+        fewer = self._weights.next_masks(scores, masks, self._rates)
+        self._weights.report(fewer, masks)
+        return fewer, rewinding.REWINDING[self.rewind](
+            self.model, start, fewer
+        )
 
     def ticket(self, round):
         """Returns the ticket that a round trained.

@@ -25,7 +25,7 @@ class Rounds(pruner.Pruner):
 
     It counts rounds, epochs and steps, captures the rewinding point, notes
     what each round came to, and saves and resumes a run. Subclasses say in
-    `next_round` what happens between two rounds.
+    `next_round` what happens between two rounds, and call `begin_rounds`.
 
     Args:
         plan: `tf_lottery.rounds.RoundPlan`.
@@ -64,10 +64,11 @@ class Rounds(pruner.Pruner):
         self._record = run_record.RunRecord(self.monitor)
         self._session = session.NoSession()
 
-    def next_round(self, start):
+    def next_round(self, masks, start):
         """Does what lies between two rounds.
 
         Args:
+            masks: Dict from weight key to boolean array, those of the round.
             start: `Snapshot`, the rewinding point.
 
         Returns:
@@ -110,8 +111,14 @@ class Rounds(pruner.Pruner):
         """
         return self._plan.epochs
 
-    def begin(self):
+    def begin_rounds(self, weights):
+        """Begins the first round, or resumes a run.
+
+        Args:
+            weights: `tf_lottery.prunable.Prunable`, what is pruned.
+        """
         pruner.check_is_alone(self)
+        self._weights = weights
         self._check_is_built_early()
         plan = dataclasses.replace(
             self._plan, steps_per_epoch=self.params.get("steps")
@@ -180,7 +187,9 @@ class Rounds(pruner.Pruner):
                 clock, self._record, self._round_callbacks.callbacks
             )
         if clock.round_over:
-            masks, start = self.next_round(self._rewinding_point())
+            masks, start = self.next_round(
+                self._masks, self._rewinding_point()
+            )
             clock.start_round(clock.round + 1)
             self._begin_round(masks, start)
         clock.start_epoch(epoch)
