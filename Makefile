@@ -17,9 +17,11 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 # Test files that train next to nothing.
-QUICK = bad_input comparisons controls distributions files import layouts \
-	masks patterns registration results_csv schedules sparsity_schedules \
-	tables verdicts weights
+QUICK = $(TOP:%=tests/test_%.py) $(ACROSS:%=tests/integration/test_%.py) \
+	tests/experiments/test_results_csv.py tests/patterns tests/verdicts
+TOP = comparisons controls distributions files layouts masks schedules \
+	sparsity_schedules tables weights
+ACROSS = bad_input import registration
 
 .PHONY: demo test test-quick test-all test-backends lint bench clean
 
@@ -32,20 +34,20 @@ test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-quick: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(QUICK:%=tests/test_%.py)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(QUICK)
 
 test-all: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or not slow"
 
 test-backends: $(VENV)/installed-backends
-	cd tests && $(abspath $(BIN))/python backends.py
+	$(BIN)/python -m tests.backends
 
 lint: $(VENV)/installed-dev
 	$(BIN)/flake8
 	$(BIN)/lint-imports --config setup.cfg
 
 bench: $(VENV)/installed-dev
-	cd tests && $(abspath $(BIN))/python -m benchmarks $(BENCH)
+	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -1,43 +1,44 @@
 """Runs the tests of the core under other backends of Keras.
 
-    python backends.py             # jax and torch
-    python backends.py jax -x      # one of them, with arguments for pytest
+    python -m tests.backends         # jax and torch
+    python -m tests.backends jax -x  # one of them, with arguments for pytest
 """
 
 import os
-import pathlib
 import subprocess
 import sys
 import time
+
+import tests
 
 BACKENDS = ("jax", "torch")
 # What is not here needs TensorFlow: its graph, its tape or TFLite.
 # Whatever of `FILES` needs it is skipped, with the reason (`-rs` shows them).
 FILES = (
-    "test_backends.py",
+    "integration/test_backends.py",
     "test_controls.py",
-    "test_criteria_backends.py",
-    "test_criteria_data.py",
-    "test_criteria_lookahead.py",
-    "test_criteria_weights.py",
+    "criteria/test_backends.py",
+    "criteria/test_data.py",
+    "criteria/test_lookahead.py",
+    "criteria/test_weights.py",
     "test_data.py",
-    "test_data_parallel.py",
+    "integration/test_data_parallel.py",
     "test_distributions.py",
-    "test_dynamic_sparse_training.py",
-    "test_early_bird.py",
+    "callbacks/test_dynamic_sparse_training.py",
+    "callbacks/test_early_bird.py",
     "test_files.py",
-    "test_gradual_pruning.py",
-    "test_imp.py",
-    "test_layers.py",
+    "callbacks/test_gradual_pruning.py",
+    "callbacks/test_iterative_magnitude_pruning.py",
+    "layers/test_masked.py",
     "test_layouts.py",
     "test_masks.py",
-    "test_optimizers.py",
-    "test_patterns.py",
-    "test_prune_criteria.py",
+    "optimizers/test_masked.py",
+    "patterns/test_patterns.py",
+    "criteria/test_prune_criteria.py",
     "test_pruning.py",
-    "test_registration.py",
-    "test_resume.py",
-    "test_round_callbacks.py",
+    "integration/test_registration.py",
+    "callbacks/test_resume.py",
+    "callbacks/test_round_callbacks.py",
     "test_schedules.py",
     "test_sparsity_schedules.py",
     "test_ticket.py",
@@ -52,8 +53,8 @@ LEFT_OUT = (
     "[lion or [schedule or [adamw- or [adamw] or [sgd_cosine or [adamw_p",
     # Ways to run a step, times optimizers.
     "(-eager or -steps_per) and not ([adam- or [muon- or [loss_scale-)",
-    "test_optimizers and goes_on_alike and not ([adam] or [muon] or [ema])",
-    "test_optimizers and fitted_before and not ([ema] or [ftrl])",
+    "optimizers and goes_on_alike and not ([adam] or [muon] or [ema])",
+    "optimizers and fitted_before and not ([ema] or [ftrl])",
     # Criteria, times scopes.
     "test_every_criterion and erk",
     # Models that are made of the same layers as others.
@@ -82,11 +83,12 @@ def main():
         began = time.perf_counter()
         done = subprocess.run(
             [
-                sys.executable, "-m", "pytest", "-q", *FILES,
+                sys.executable, "-m", "pytest", "-q",
+                *(f"tests/{name}" for name in FILES),
                 "-k", _chosen(backend),
                 *arguments,
             ],
-            cwd=pathlib.Path(__file__).parent,
+            cwd=tests.ROOT,
             env={
                 **os.environ,
                 "KERAS_BACKEND": backend,

@@ -1,12 +1,12 @@
 """Layer collapse, and what pruning cannot reach, told wherever masks come."""
 
-import conftest
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
 import tf_lottery as tfl
+from tests import conftest
 from tf_lottery import collapse
 from tf_lottery.sparsity_schedules import ConstantSparsity
 

@@ -1,13 +1,13 @@
 """Controls take the masks or the weights of a ticket away."""
 
-import conftest
 import keras
 import numpy as np
 import pytest
-from conftest import loss
 from keras import layers
 
 import tf_lottery as tfl
+from tests import conftest
+from tests.conftest import loss
 from tf_lottery import controls
 from tf_lottery import holding
 

@@ -2,13 +2,13 @@
 
 import json
 
-import conftest
 import keras
 import numpy as np
 import pytest
-from conftest import loss
 
 import tf_lottery as tfl
+from tests import conftest
+from tests.conftest import loss
 
 
 def epoch(data):

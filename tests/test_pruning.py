@@ -4,14 +4,14 @@ import contextlib
 import subprocess
 import sys
 
-import conftest
 import keras
 import numpy as np
 import pytest
-from conftest import loss
 from keras import layers
 
 import tf_lottery as tfl
+from tests import conftest
+from tests.conftest import loss
 
 SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 

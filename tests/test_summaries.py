@@ -1,12 +1,12 @@
 """The summary names every weight, its density, or why it is not pruned."""
 
-import conftest
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import tf_lottery as tfl
+from tests import conftest
 
 
 def test_summary_counts_and_reasons():

@@ -5,14 +5,15 @@ import json
 import subprocess
 import sys
 
-import conftest
 import keras
 import numpy as np
 import pytest
-from conftest import loss
 from keras import layers
 
+import tests
 import tf_lottery as tfl
+from tests import conftest
+from tests.conftest import loss
 from tf_lottery import files
 from tf_lottery import holding
 
@@ -248,8 +249,8 @@ def test_apply_in_a_fresh_process(ticket, path, tmp_path):
     ticket.save(path)
     ticket.apply(model)
     code = (
-        "import sys, conftest, keras, numpy as np, tf_lottery as tfl, "
-        "test_ticket as t\n"
+        "import sys, keras, numpy as np, tf_lottery as tfl, "
+        "tests.test_ticket as t\n"
         "keras.layers.Dense(3)\n"
         "model = t.make()\n"
         "tfl.Ticket.load(sys.argv[1]).apply(model)\n"
@@ -257,7 +258,7 @@ def test_apply_in_a_fresh_process(ticket, path, tmp_path):
     )
     subprocess.run(
         [sys.executable, "-c", code, path, tmp_path / "state.npz"],
-        cwd=conftest.__file__.rpartition("/")[0], check=True,
+        cwd=tests.ROOT, check=True,
         capture_output=True,
     )
     assert_equal(dict(np.load(tmp_path / "state.npz")), state(model))

@@ -4,13 +4,14 @@ import json
 import subprocess
 import sys
 
-import conftest
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
+import tests
 import tf_lottery as tfl
+from tests import conftest
 
 DENSE = {"fc/kernel": None, "fc/bias": "bias or vector"}
 
@@ -166,12 +167,12 @@ def test_auto_named_layers_keep_their_keys_in_another_instance():
 def test_keys_are_the_same_in_another_process():
     code = (
         "import json, keras; keras.layers.Dense(1); keras.layers.Dense(1); "
-        "import test_weights as t, tf_lottery as tfl; "
+        "import tests.test_weights as t, tf_lottery as tfl; "
         "print(json.dumps(list(tfl.weights.variables(t.auto_named()))))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=conftest.__file__.rpartition("/")[0],
+        cwd=tests.ROOT,
         capture_output=True, text=True, check=True,
     )
     keys = json.loads(done.stdout.splitlines()[-1])

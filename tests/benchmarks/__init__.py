@@ -1,1 +1,1 @@
-"""Benchmarks of tf_lottery: `cd tests; python -m benchmarks --help`."""
+"""Benchmarks of tf_lottery: `python -m tests.benchmarks --help`."""

@@ -1,6 +1,6 @@
 """Runs the benchmarks, each in a process of its own.
 
-    cd tests; python -m benchmarks [NAME ...] [--quick] [--json PATH]
+    python -m tests.benchmarks [NAME ...] [--quick] [--json PATH]
                          [--tfmot-python PATH]
 
 Without names, all of them. The machine should have nothing else to do.
@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 
-from benchmarks import harness
+import tests
+from tests.benchmarks import harness
 
 _ALL = (
     "held", "mirrored", "imp_mnist", "between_rounds", "global_selection",
@@ -28,9 +29,9 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         for name in args.names or _ALL:
             path = pathlib.Path(directory, f"{name}.json")
-            command = [sys.executable, "-m", f"benchmarks.{name}"]
+            command = [sys.executable, "-m", f"tests.benchmarks.{name}"]
             command += ["--json", str(path), *_options(name, args)]
-            subprocess.run(command, cwd=harness.ROOT, check=True)
+            subprocess.run(command, cwd=tests.ROOT, check=True)
             found[name] = json.loads(path.read_text())
     if args.json:
         text = json.dumps(found, indent=2) + "\n"

@@ -1,6 +1,6 @@
 """What happens between two rounds: seconds and memory for 25 M weights.
 
-    cd tests; python -m benchmarks.between_rounds [--quick] [--json PATH]
+    python -m tests.benchmarks.between_rounds [--quick] [--json PATH]
 
 A `fit` of one step a round with `IterativeMagnitudePruning`, on 24 layers of
 1024 x 1024 weights. Measured is all from the moment before the callback sees
@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 import tf_lottery as tfl
-from benchmarks import harness
+from tests.benchmarks import harness
 
 _WIDTH = 1024
 _LAYERS = 24

@@ -1,6 +1,6 @@
 """What scoring costs: SNIP, GraSP and SynFlow on VGG-16.
 
-    cd tests; python -m benchmarks.criteria [--quick] [--json PATH]
+    python -m tests.benchmarks.criteria [--quick] [--json PATH]
 
 VGG-16 with batch normalisation, 14.7 M weights, 32x32x3 inputs. SNIP and
 GraSP score one batch of 64; the unit is the wall-clock time of one
@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 import tf_lottery as tfl
-from benchmarks import harness
+from tests.benchmarks import harness
 from tf_lottery import experiments
 
 _BATCH = 64

@@ -1,6 +1,6 @@
 """What a run leaves on disk, in bytes per weight and round.
 
-    cd tests; python -m benchmarks.disk [--quick] [--json PATH]
+    python -m tests.benchmarks.disk [--quick] [--json PATH]
 
 LeNet-300-100 with Adam, one step a round: the size of a run directory does
 not depend on how long is trained. open_lth writes 20 bytes per weight and
@@ -12,8 +12,8 @@ import pathlib
 import tempfile
 
 import tf_lottery as tfl
-from benchmarks import harness
-from benchmarks import models
+from tests.benchmarks import harness
+from tests.benchmarks import models
 
 _OPEN_LTH = 20.0
 

@@ -1,6 +1,6 @@
 """Accuracy of every exported file on the whole test set of MNIST.
 
-    cd tests; python -m benchmarks.export_accuracy [--quick] [--json PATH]
+    python -m tests.benchmarks.export_accuracy [--quick] [--json PATH]
 
 LeNet-300-100, trained, pruned to 90 %, trained on; `--quick` takes the
 digits that come with tf_lottery.
@@ -12,7 +12,7 @@ import tempfile
 import keras
 
 import tf_lottery as tfl
-from benchmarks import harness
+from tests.benchmarks import harness
 from tf_lottery import experiments
 from tf_lottery import export
 

@@ -1,6 +1,6 @@
 """Latency of exported files, one thread, CPU time, taking turns.
 
-    cd tests; python -m benchmarks.export_latency [--quick] [--json PATH]
+    python -m tests.benchmarks.export_latency [--quick] [--json PATH]
 
 Two dense layers of 1024, 90 % sparse, and MobileNetV1 at 224 pixels with a
 tenth of the multiplications. Weights that fit in the processor's cache make
@@ -10,8 +10,8 @@ dense layers fast: so the dense layers are also measured cold.
 import pathlib
 import tempfile
 
-from benchmarks import export_nets
-from benchmarks import harness
+from tests.benchmarks import export_nets
+from tests.benchmarks import harness
 from tf_lottery import export
 
 

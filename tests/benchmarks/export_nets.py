@@ -9,7 +9,7 @@ import numpy as np
 
 def lenet(sparsity):
     """LeNet-300-100, pruned by magnitude in each layer."""
-    from benchmarks import models
+    from tests.benchmarks import models
 
     keras.utils.set_random_seed(0)
     return prune(models.lenet(), sparsity)

@@ -1,6 +1,6 @@
 """Bytes of exported files, beside the converter's own sparsity flag.
 
-    cd tests; python -m benchmarks.export_size [--quick] [--json PATH]
+    python -m tests.benchmarks.export_size [--quick] [--json PATH]
 
 LeNet-300-100 with 90 % of each layer removed by magnitude; random values,
 which is the worst case for compression. TFMOT's `strip_pruning` only bakes
@@ -10,8 +10,8 @@ zeros in: its files are those of the same converter.
 import pathlib
 import tempfile
 
-from benchmarks import export_nets
-from benchmarks import harness
+from tests.benchmarks import export_nets
+from tests.benchmarks import harness
 from tf_lottery import export
 
 _QUANTIZATIONS = (None, "float16", "dynamic", "int8")

@@ -1,6 +1,6 @@
 """What checking costs: export of MobileNetV2 against plain conversion.
 
-    cd tests; python -m benchmarks.export_time [--quick] [--json PATH]
+    python -m tests.benchmarks.export_time [--quick] [--json PATH]
 
 Wall time in one process, after a first conversion of a small model. Plain
 conversion is `TFLiteConverter.from_keras_model(model).convert()`.
@@ -12,8 +12,8 @@ import time
 
 import keras
 
-from benchmarks import export_nets
-from benchmarks import harness
+from tests.benchmarks import export_nets
+from tests.benchmarks import harness
 from tf_lottery import export
 
 

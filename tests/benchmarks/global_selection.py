@@ -1,6 +1,6 @@
 """Exact selection of the k largest of n: time and memory.
 
-    cd tests; python -m benchmarks.global_selection [--quick] [--json PATH]
+    python -m tests.benchmarks.global_selection [--quick] [--json PATH]
 
 Keeps 20 % of float32 scores by `tf_lottery.masks.select`, in CPU time as a
 multiple of one `np.abs` pass over them (interleaved, medians of paired
@@ -13,7 +13,7 @@ import tracemalloc
 
 import numpy as np
 
-from benchmarks import harness
+from tests.benchmarks import harness
 from tf_lottery import masks
 
 

@@ -15,7 +15,8 @@ import sys
 import threading
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+import tests
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
@@ -153,7 +154,7 @@ def child_cpu(command, **kwargs):
     """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, **kwargs
+        command, cwd=tests.ROOT, capture_output=True, text=True, **kwargs
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:

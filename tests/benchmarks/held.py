@@ -1,7 +1,8 @@
-"""What holding masks costs in training: CPU time against dense `fit`.
+r"""What holding masks costs in training: CPU time against dense `fit`.
 
     cd tests
-    python -m benchmarks.held [--quick] [--json PATH] [--tfmot-python PATH]
+    python -m tests.benchmarks.held [--quick] \
+        [--json PATH] [--tfmot-python PATH]
 
 Every figure is the median of paired ratios of the process' CPU time over
 whole `fit` calls, all variants in turn in one process. `dense again` is the
@@ -18,8 +19,8 @@ import keras
 import numpy as np
 
 import tf_lottery as tfl
-from benchmarks import harness
-from benchmarks import models
+from tests.benchmarks import harness
+from tests.benchmarks import models
 
 
 def main():
@@ -81,7 +82,7 @@ def tfmot(python, quick):
         reason = "skipped: no tensorflow-model-optimization and tf-keras"
         return [harness.Row(f"TFMOT with {python}", reason)]
     sizes = ("1", "3") if quick else ("4", "3")
-    command = [python, "-m", "benchmarks.tfmot_peer", *sizes]
+    command = [python, "-m", "tests.benchmarks.tfmot_peer", *sizes]
     times = json.loads(harness.child_cpu(command)[1].splitlines()[-1])
     return [
         harness.ratio_row(times, name, "dense", what=f"{name} / tf_keras")

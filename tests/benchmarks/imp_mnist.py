@@ -1,7 +1,8 @@
-"""Iterative magnitude pruning of LeNet-300-100 on MNIST, the whole process.
+r"""Iterative magnitude pruning of LeNet-300-100 on MNIST, the whole process.
 
     cd tests
-    TFDS_DATA_DIR=... python -m benchmarks.imp_mnist [--quick] [--json PATH]
+    TFDS_DATA_DIR=... python -m tests.benchmarks.imp_mnist [--quick] \
+        [--json PATH]
 
 SGD 0.1, batch 128, rounds 0 to 3 of two epochs with a test evaluation after
 each epoch: CPU seconds of a child process from its start to its end, imports
@@ -15,7 +16,7 @@ import statistics
 import sys
 import tempfile
 
-from benchmarks import harness
+from tests.benchmarks import harness
 
 _OPEN_LTH = "open_lth, quoted: 42.5"
 
@@ -65,7 +66,7 @@ def _ratio(seconds):
 
 
 def _command(name, *arguments):
-    module = f"benchmarks.imp_mnist_{name}"
+    module = f"tests.benchmarks.imp_mnist_{name}"
     return [sys.executable, "-m", module, *map(str, arguments)]
 
 

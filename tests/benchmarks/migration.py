@@ -1,6 +1,6 @@
 """How long a model of TFMOT takes to become one of Keras 3.
 
-    cd tests; python -m benchmarks.migration [--quick] [--json PATH]
+    python -m tests.benchmarks.migration [--quick] [--json PATH]
 
 Five dense layers of 2236 x 2236, wrapped and saved by TFMOT in a process of
 its own. What is timed is `from_tfmot` alone, without imports; the best of
@@ -15,7 +15,7 @@ import tempfile
 import time
 
 import tf_lottery as tfl
-from benchmarks import harness
+from tests.benchmarks import harness
 
 _MAKE = """
 import sys

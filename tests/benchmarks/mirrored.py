@@ -1,6 +1,6 @@
 """What holding masks costs under MirroredStrategy: CPU time against none.
 
-    cd tests; python -m benchmarks.mirrored [--quick] [--json PATH]
+    python -m tests.benchmarks.mirrored [--quick] [--json PATH]
 
 Two logical CPUs, the same strategy without masks as the base. Every figure is
 the median of paired ratios of the process' CPU time over whole `fit` calls,
@@ -14,8 +14,8 @@ import keras
 import tensorflow as tf
 
 import tf_lottery as tfl
-from benchmarks import harness
-from benchmarks import models
+from tests.benchmarks import harness
+from tests.benchmarks import models
 
 
 def main():

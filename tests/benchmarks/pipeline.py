@@ -1,7 +1,8 @@
-"""What the experiments' input, evaluation and bookkeeping cost.
+r"""What the experiments' input, evaluation and bookkeeping cost.
 
     cd tests
-    TFDS_DATA_DIR=... python -m benchmarks.pipeline [--quick] [--json PATH]
+    TFDS_DATA_DIR=... python -m tests.benchmarks.pipeline [--quick] \
+        [--json PATH]
 
 `lenet-mnist`: 900 steps of batch 60, an epoch of 55,000 images, evaluated on
 validation and test set after every 100, as a preset trains them; beside it
@@ -15,12 +16,11 @@ import pathlib
 import tempfile
 import time
 
-from benchmarks import harness
-
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tests.benchmarks import harness
 from tf_lottery import experiments
 from tf_lottery.experiments import bench
 from tf_lottery.experiments import datasets

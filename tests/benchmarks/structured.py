@@ -1,6 +1,6 @@
 """What shrinking costs and gains: ResNet50 and MobileNetV2 at half width.
 
-    cd tests; python -m benchmarks.structured [--quick] [--json PATH]
+    python -m tests.benchmarks.structured [--quick] [--json PATH]
 
 Cost: CPU time of the calling thread for tracing, planning and rebuilding
 (without copying the weights and without the proof), against building the
@@ -14,7 +14,7 @@ import time
 import keras
 
 import tf_lottery as tfl
-from benchmarks import harness
+from tests.benchmarks import harness
 from tf_lottery.structured import latency
 from tf_lottery.structured import rebuilding
 

@@ -1,7 +1,8 @@
-"""What `SparsityBoard` costs in training: CPU time against no board.
+r"""What `SparsityBoard` costs in training: CPU time against no board.
 
     cd tests
-    TFDS_DATA_DIR=... python -m benchmarks.tensorboard [--quick] [--json PATH]
+    TFDS_DATA_DIR=... python -m tests.benchmarks.tensorboard [--quick] \
+        [--json PATH]
 
 LeNet-300-100 on 60,000 images, Adam, batch 60: three epochs with 20 % of the
 weights kept, and two rounds of three epochs of iterative magnitude pruning,
@@ -17,12 +18,11 @@ import pathlib
 import tempfile
 import time
 
-from benchmarks import harness
-
 import keras
 
 import tf_lottery as tfl
-from benchmarks import models
+from tests.benchmarks import harness
+from tests.benchmarks import models
 from tf_lottery import experiments
 
 _EXAMPLES, _BATCH, _EPOCHS = 60_000, 60, 3

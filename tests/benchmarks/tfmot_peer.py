@@ -1,6 +1,6 @@
 """The peer of `held`: TFMOT against dense tf_keras, printed as JSON.
 
-    cd tests; python -m benchmarks.tfmot_peer BLOCKS REPETITIONS
+    python -m tests.benchmarks.tfmot_peer BLOCKS REPETITIONS
 
 Runs in a Python that has tensorflow-model-optimization and tf-keras.
 """
@@ -13,7 +13,7 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 
-from benchmarks import harness
+from tests.benchmarks import harness
 
 _SPARSITY = tfmot.sparsity.keras
 

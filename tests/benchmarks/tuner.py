@@ -1,6 +1,6 @@
 """What a search costs beyond training, in seconds for each trial.
 
-    cd tests; python -m benchmarks.tuner [--quick] [--json PATH]
+    python -m tests.benchmarks.tuner [--quick] [--json PATH]
 
 LeNet-300-100 on digits, by the preset's pipeline. A trial's time in `fit` is
 its own; everything else belongs to the search: keras-tuner, building the
@@ -13,7 +13,7 @@ import tempfile
 import time
 
 import tf_lottery as tfl
-from benchmarks import harness
+from tests.benchmarks import harness
 from tf_lottery import experiments
 
 _TARGET = 1.0

@@ -1,0 +1,64 @@
+"""KerasHub models go all the way, and stay what they are."""
+
+import numpy as np
+import pytest
+
+import tf_lottery as tfl
+from tests.conftest import tensorflow_only
+
+hub_models = pytest.importorskip("hub_models")
+hub_table = pytest.importorskip("hub_table")
+
+pytestmark = tensorflow_only("KerasHub's tokenizers, and TFLite")
+QUICK = ("ResNet", "BERT", "ViT", "Llama")
+NAMES = [
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+    for name in hub_models.MODELS
+]
+
+
+# KerasHub and Keras warn of masks that some of its layers do not pass on.
+@pytest.mark.filterwarnings("ignore:Layer '.*was passed an input with a mask")
+# Embeddings that are not tied have no gradient in a backbone alone.
+@pytest.mark.filterwarnings("ignore:Gradients do not exist for variables")
+# Keras compiles no class with a `compile` of its own when it loads one, and
+# leaves its optimizer as it is.
+@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
+@pytest.mark.filterwarnings("ignore:`compile..` was not called as part of mod")
+@pytest.mark.filterwarnings("ignore:Model .* overrides `compile`, so Keras")
+@pytest.mark.parametrize("name", NAMES)
+def test_all_the_way(name, tmp_path):
+    model, inputs, masks = hub_table.trained(name)
+    assert "density of the held weights: 50" in str(tfl.summary(model))
+    hub_table.check_training(model, masks, tmp_path / "m.keras")
+    hub_table.check_strip(model, inputs, tmp_path / "plain.keras")
+
+
+@pytest.mark.slow
+def test_a_classifier_keeps_backbone_and_preprocessor():
+    model, *_ = hub_table.trained("BertTextClassifier")
+    plain = tfl.strip(model)
+    assert plain.backbone is not model.backbone
+    assert type(plain.backbone) is type(model.backbone)
+    assert plain.preprocessor is not model.preprocessor
+    words = ["a quick fox", "fox"]
+    np.testing.assert_array_equal(
+        plain.predict(words, verbose=0), model.predict(words, verbose=0)
+    )
+
+
+@pytest.mark.slow
+def test_a_language_model_goes_on_generating():
+    model = hub_models.causal_lm()
+    model.compile(sampler="greedy")
+    tfl.prune(model, 0.5)
+    plain = tfl.strip(model)
+    assert type(plain.sampler) is type(model.sampler)
+    assert plain.generate("a quick", max_length=6) == model.generate(
+        "a quick", max_length=6
+    )
+
+
+def test_masks_around_layers_that_have_no_configuration():
+    with pytest.raises(ValueError, match="'transformer_layer_0' cannot be ma"):
+        tfl.layers.wrap(hub_models.llama())
