@@ -1,5 +1,6 @@
 """Small models and data that the tests share."""
 
+import collections
 import functools
 import os
 
@@ -13,6 +14,53 @@ BACKEND = keras.backend.backend()
 # Whether a step is compiled is a question under TensorFlow alone: JAX
 # compiles every step that is not eager, and under torch none is.
 JIT = [False, True] if BACKEND == "tensorflow" else ["auto"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Of a test marked `covering`, all but a covering set of cases is slow.
+
+    The cases that stay try each value of each argument, spread over the
+    values of the others.
+    """
+    tests = {}
+    for item in items:
+        if item.get_closest_marker("covering"):
+            name = item.nodeid.partition("[")[0]
+            tests.setdefault(name, {})[item] = _values(item)
+    for cases in tests.values():
+        for item in cases.keys() - _cover(cases):
+            item.add_marker(pytest.mark.slow)
+
+
+def _values(item):
+    return {
+        (name, value if isinstance(value, (str, int, float)) else repr(value))
+        for name, value in item.callspec.params.items()
+    }
+
+
+def _cover(cases):
+    used = collections.Counter()
+    missing, chosen = set().union(*cases.values()), []
+    while missing:
+        item = max(
+            cases, key=lambda case: (
+                len(cases[case] & missing), -sum(used[v] for v in cases[case])
+            ),
+        )
+        chosen.append(item)
+        missing -= cases[item]
+        used.update(cases[item])
+    return set(chosen)
+
+
+def slow_but(quick, values):
+    """Parameters of which all but some are slow."""
+    return [
+        value if value in quick else pytest.param(value, marks=pytest.mark.slow)
+        for value in values
+    ]
 
 
 def modes(steps):

@@ -71,6 +71,7 @@ def classifier():
 # Linear connectivity.
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("masked", (False, True))
 def test_equal_ends_are_flat(any_model, data, masked):
     model = trained(any_model, data, masked)

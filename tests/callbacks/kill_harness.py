@@ -1,11 +1,11 @@
 """Trains in child processes that are killed, and prints what came out.
 
-    python -m tests.callbacks.kill_harness < jobs.json
+    python -m tests.callbacks.kill_harness < jobs.jsonl
 
-A job names a scenario and the events at which its children die, one after
-the other, until one of them ends by itself. Importing TensorFlow takes most
-of a child's time, so children are forked from a process that has imported
-it and done nothing else.
+A job, a line of JSON, names a scenario and the events at which its children
+die, one after the other, until one of them ends by itself. Importing
+TensorFlow takes most of a child's time, so children are forked from a process
+that has imported it and done nothing else.
 """
 
 import hashlib
@@ -267,7 +267,8 @@ def main():
     # Under `nohup`, or in the background of a shell, they are ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    for job in json.load(sys.stdin):
+    for line in sys.stdin:
+        job = json.loads(line)
         if "directory" in job:
             found = run(job, job["directory"])
         else:

@@ -109,6 +109,7 @@ def moves(ends):
     ]
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("name, mode, method", [
     (name, mode, method)
     for name in OPTIMIZERS for mode in MODES for method in METHODS
@@ -145,6 +146,7 @@ def test_any_model(any_model, method, data):
     assert len(moves(ends)) >= 3 and ends.fresh
 
 
+@pytest.mark.covering
 @rigl_only
 @pytest.mark.parametrize("jit", conftest.JIT)
 @pytest.mark.parametrize(

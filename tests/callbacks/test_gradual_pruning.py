@@ -83,6 +83,7 @@ def exact(sparsity, size):
     return round(sparsity * size) / size
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("name, mode", [
     (name, mode) for name in OPTIMIZERS for mode in MODES
     if mode == "graph" or name in ("momentum", "adamw_ema", "loss_scale")

@@ -113,6 +113,7 @@ REWINDABLE = {
 }
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize(
     "name, point",
     [(name, 0) for name in REWINDABLE]
@@ -183,6 +184,7 @@ def test_train_step_is_traced_once(data):
     assert len(imp.results) == 5 and len(traces) == 1
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("rewind", ["weights", "learning_rate", "none"])
 @pytest.mark.parametrize("scope", ["global", "layer"])
 def test_masks_hold_nest_and_shrink_by_the_rate(
@@ -327,6 +329,7 @@ def skip_within_an_epoch(point):
         pytest.skip("under torch Keras ends no epoch of a PyDataset early")
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("point", [0, "4it", "1ep"])
 @pytest.mark.parametrize("feed", FEEDS)
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")

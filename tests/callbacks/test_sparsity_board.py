@@ -799,6 +799,7 @@ def run_child(code, **environment):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_other_backends(tmp_path):
     """JAX, in a process of its own."""
     pytest.importorskip("jax", reason="the JAX backend is not installed")

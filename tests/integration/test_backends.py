@@ -53,6 +53,7 @@ def needs(backend):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "backend",
     [pytest.param(name, marks=needs(name)) for name in OTHERS],

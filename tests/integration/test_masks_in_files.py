@@ -198,6 +198,7 @@ def held_model(name, data):
     return model, tfl.masks_of(model)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("name,event", PAIRS)
 def test_masks_hold_through_events(name, event, data):
     model, masks = held_model(name, data)
@@ -207,6 +208,7 @@ def test_masks_hold_through_events(name, event, data):
 
 
 # As plain Keras, where an optimizer was not built, or trained other weights.
+@pytest.mark.covering
 @pytest.mark.filterwarnings("ignore:Skipping variable loading")
 @pytest.mark.filterwarnings("ignore:`compile..` was not called")
 @pytest.mark.parametrize("name,event", PAIRS)
@@ -265,6 +267,7 @@ def test_weight_files(name, data, tmp_path):
     assert_trains(model, masks, data)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize(
     "load", [keras.Model.load_weights, tfl.load_weights])
 @pytest.mark.parametrize("name", MODELS)
@@ -519,6 +522,7 @@ BAD = {
 }
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("what", BAD)
 @pytest.mark.parametrize("load", ["keras", "tfl"])
 def test_masks_that_do_not_fit_are_named(load, what, data, tmp_path):

@@ -203,6 +203,7 @@ def test_wrapping_and_unwrapping_changes_nothing(name):
     assert_close(plain(x), wrapped(x))
 
 
+@pytest.mark.covering
 # What SpectralNormalization assigns in a step does not count for gradients
 # in plain TensorFlow, and does where Keras keeps state apart, as in JAX.
 @pytest.mark.parametrize("name", [n for n in ZOO if n != "spectral"])

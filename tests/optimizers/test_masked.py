@@ -40,6 +40,11 @@ OPTIMIZERS = {
     ),
     "loss_scale": lambda: keras.optimizers.LossScaleOptimizer(Adam(0.01)),
 }
+# Of which each has a feature that the others lack.
+DIFFERENT = (
+    "adam", "muon", "ema_overwrite", "accumulation", "schedule", "loss_scale",
+    "adafactor",
+)
 MODES = conftest.modes(steps=3)
 # Adafactor's velocity is a product of averages over rows and columns.
 MIXES_WEIGHTS = ("adafactor",)
@@ -88,6 +93,7 @@ def assert_slots_untouched(model):
     return checked
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize(
     "name, mode",
     [
@@ -105,13 +111,19 @@ def test_pruned_weights_and_slots_stay_zero(name, mode, data):
         assert assert_slots_untouched(model) or name == "sgd"
 
 
-@pytest.mark.parametrize("name", ["momentum", "adam", "ema", "ftrl", "muon"])
+@pytest.mark.parametrize(
+    "name",
+    conftest.slow_but(
+        ["momentum", "ema"], ["momentum", "adam", "ema", "ftrl", "muon"]
+    ),
+)
 def test_model_fitted_before_holds_masks(name, data):
     model, ends = trained(OPTIMIZERS[name](), data, fitted_before=True)
     assert_held(model, ends)
     assert_slots_untouched(model)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("jit", conftest.JIT)
 @pytest.mark.parametrize(
     "policy",
@@ -123,7 +135,7 @@ def test_precisions(policy, jit, data):
     assert_held(model, ends)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", conftest.slow_but(DIFFERENT, OPTIMIZERS))
 def test_saved_and_loaded_model_goes_on_alike(name, data, tmp_path):
     # Keras does not save the states of seeds, so a model without dropout.
     model, _ = trained(OPTIMIZERS[name](), data, make=conftest.sequential)

@@ -204,6 +204,7 @@ def test_search_shares_dense_rounds_and_repeats(data, tmp_path):
     assert kept / sum(k.size for k in kernels) == pytest.approx(score)
 
 
+@pytest.mark.slow
 def test_interrupted_search_goes_on(data, tmp_path):
     whole = csv_of(random_search(data, tmp_path / "a"), tmp_path)
     ended = []
@@ -283,6 +284,7 @@ def test_errors_end_a_search(data, tmp_path):
     assert len(list(tmp_path.glob("search/trial_*"))) == 3
 
 
+@pytest.mark.slow
 def test_hyperband_goes_on_with_rounds(data, tmp_path):
     tuner = tfl.tuner.Hyperband(
         hypermodel(rate=[0.2, 0.3, 0.4], epochs_per_round=EPOCHS),

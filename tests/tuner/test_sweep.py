@@ -105,6 +105,7 @@ def test_flags_fix_what_would_be_tuned(tmp_path):
     assert [p.name for p in tuner.oracle.get_space().space] == ["ticket/rate"]
 
 
+@pytest.mark.slow
 def test_chief_and_workers_of_which_one_dies(tmp_path):
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
