@@ -3,7 +3,7 @@
 Keras trains one model on all processes (`keras.distribution.DataParallel`):
 each feeds its share of the data, gradients are averaged, and all hold the same
 weights and masks, bit for bit. Process 0 writes the run directory; started
-again after a kill, all processes go on from it. Without further arguments two
+again after a kill, all processes resume from it. Without further arguments two
 processes are started here, over loopback; takes about half a minute:
 
     python examples/data_parallel_jax.py

@@ -13,7 +13,7 @@ of its own,
 
     KERASTUNER_TUNER_ID=tuner0 tf-lottery sweep lenet-digits --output-dir DIR
 
-A worker that dies loses nothing: started again under its name it goes on with
+A worker that dies loses nothing: started again under its name it resumes
 its trial, and otherwise another one does. There is no password: the chief's
 port belongs into a network that you trust.
 """

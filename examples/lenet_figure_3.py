@@ -2,7 +2,7 @@
 
 Frankle and Carbin 2019 (arXiv:1803.03635): test accuracy and early-stop step
 against density, of tickets and of what they have to beat, and the
-paper's claims beside what came out here. The directory of a run, finished or
+paper's claims next to what came out here. The directory of a run, finished or
 not, is read as it is. Without one the preset is run first, which takes an
 hour and more by the paper's protocol; ten minutes with 5,000 iterations:
 

@@ -10,7 +10,7 @@ machine, on a directory that all of them see; on the i-th:
         python examples/multi_worker_loop.py --directory /shared/run
 
 Worker 0 writes. If a worker dies the others end with `UnavailableError`; start
-all of them again: they go on from the last epoch that was saved, with the same
+all of them again: they resume from the last epoch that was saved, with the same
 bits.
 Without TF_CONFIG there is one worker, and it takes about ten seconds.
 """

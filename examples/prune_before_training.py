@@ -1,6 +1,6 @@
 """Is pruning before training worth its data? LeNet-300-100 at 90 to 98 %.
 
-SNIP, GraSP and SynFlow choose masks at initialisation; each is trained beside
+SNIP, GraSP and SynFlow choose masks at initialisation; each is trained next to
 two controls: the same masks shuffled within every layer, and magnitude
 pruning after training, retrained from the same initial weights (a one-shot
 lottery ticket) or from where it ended (fine-tuning). Frankle et al. 2021,

@@ -1,4 +1,4 @@
-"""Rewinding to initialisation or to a later step, beside random controls.
+"""Rewinding to initialisation or to a later step, next to random controls.
 
 At a high learning rate deeper networks have no winning ticket at
 initialisation, but have one a little into training: Frankle et al. 2019

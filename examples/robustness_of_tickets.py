@@ -1,12 +1,12 @@
 """Are sparse tickets robust, and do they generalise better?
 
-Every ticket of a few rounds is trained once more, beside the same masks from
+Every ticket of a few rounds is trained once more, next to the same masks from
 other initial weights and random masks from its own: accuracy on clean test
 images, under FGSM (Goodfellow et al. 2015, arXiv:1412.6572) and under PGD
 (Madry et al. 2018, arXiv:1706.06083), and the generalisation gap, which
 Frankle and Carbin (arXiv:1803.03635, section 5) found smaller in tickets.
 Radii are in units of the pixels, from 0 (black) to 1 (white). With a
-directory of results that was interrupted, it goes on where it was:
+directory of results that was interrupted, it resumes where it was:
 
     python examples/robustness_of_tickets.py --run runs/lenet \
         --iterations 10000 --output-dir robust

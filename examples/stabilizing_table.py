@@ -4,9 +4,9 @@ Frankle et al. 2019, "Stabilizing the Lottery Ticket Hypothesis"
 (arXiv:1903.01611), at 10.7 % density: the distance between the whole network
 and the ticket, trained on the same data in the same order ("pruning"), and
 between trainings of the ticket that differ in the order ("data order"), each
-beside the same of random masks. The paper's angles are those of figure 10.
+next to the same of random masks. The paper's angles are those of figure 10.
 
-The tickets of a run that is there need only their own trainings, two for each
+The tickets of an existing run need only their own trainings, two for each
 order of the data; without `--run` they are found first, in a few minutes:
 
     python examples/stabilizing_table.py --run runs/lenet --output-dir stable

@@ -1,11 +1,11 @@
-"""Can a ticket be had without training? SNIP and SynFlow beside rounds.
+"""Can a ticket be had without training? SNIP and SynFlow next to rounds.
 
 At the densities of the tickets of a run, and from the same initial weights,
 masks are chosen before training: by SNIP (Lee et al. 2019, arXiv:1810.02340),
 SynFlow (Tanaka et al. 2020, arXiv:2006.05467), magnitude, or at random. Each
 is trained as the tickets were: as many steps on the same batches. Frankle et
 al. 2021 (arXiv:2009.08576) found all of these behind magnitude after
-training. With a directory of results that was interrupted, it goes on where
+training. With a directory of results that was interrupted, it resumes where
 it was; GraSP and others join by their names:
 
     python examples/tickets_beside_snip.py --run runs/lenet --output-dir snip
@@ -23,7 +23,7 @@ from tf_lottery.analysis import run_files
 
 CRITERIA = ("random", "magnitude", "snip", "synflow")
 TEXT = (
-    "Masks from before training beside tickets of iterative magnitude "
+    "Masks from before training next to tickets of iterative magnitude "
     "pruning, which take the training of all rounds before them: test "
     "accuracy at the end in %, from the same initial weights, in equal "
     "numbers of steps on the same batches. SNIP looks at {} training images; "

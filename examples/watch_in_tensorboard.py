@@ -1,6 +1,6 @@
 """Watch a lottery ticket being found, in TensorBoard.
 
-Rounds of pruning beside Keras' own TensorBoard callback, in the same log
+Rounds of pruning next to Keras' own TensorBoard callback, in the same log
 directory: densities, curves of the rounds over one another, metrics against
 sparsity, histograms of the weights that are kept, pictures of the masks, a
 table of the rounds and hyperparameters. Takes about ten seconds:

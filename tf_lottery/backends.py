@@ -1,10 +1,12 @@
 """What works under which of Keras' backends."""
 
 import keras
-from keras.src.utils import module_utils
+
+from tf_lottery import internals
 
 # They are imported when they are used first.
-jax, tf = module_utils.jax, module_utils.tensorflow
+jax = internals.layers.module("jax")
+tf = internals.layers.module("tensorflow")
 
 
 def name():

@@ -1,7 +1,7 @@
-"""Runs that go on from the dense round of another run.
+"""Runs that resume from the dense round of another run.
 
 What `IterativeMagnitudePruning` writes when the dense round has ended is all
-that any variant of it needs to go on from there. A copy of it, given to the
+that any variant of it needs to resume from there. A copy of it, given to the
 variant as its directory, looks like a run of its own that was interrupted.
 """
 
@@ -85,7 +85,7 @@ class KeepPoints(keras.callbacks.Callback):
 
 
 def publish(source, target, extra=()):
-    """Copies a run at the end of its dense round for others to go on from.
+    """Copies a run at the end of its dense round for others to resume from.
 
     The copy is whole or not there, also where several processes, on several
     machines, publish the same one: the first wins.

@@ -1,7 +1,7 @@
 """The masks of a model in the files that Keras writes.
 
 `.keras` and `.weights.h5` files have a group of their own for the masks of a
-model, beside its layers and its optimizer. Keras itself passes it over, so
+model, next to its layers and its optimizer. Keras itself passes it over, so
 that the file loads without tf_lottery; masks are found by weight key, which
 says nothing of the optimizer. A model inside another one has its own group.
 """
@@ -32,7 +32,7 @@ _carriers = weakref.WeakKeyDictionary()
 _asked = []
 
 
-class Carrier(internals.Saveable):
+class Carrier(internals.models.Saveable):
     """What Keras saves and loads as the masks of a model.
 
     Args:
@@ -49,7 +49,7 @@ class Carrier(internals.Saveable):
     def save_own_variables(self, store):
         model = self._model()
         holding.settle(model)
-        if internals.path_in_file(store) == internals.GROUP:
+        if internals.models.path_in_file(store) == internals.models.GROUP:
             _warn_of_loading(model)
         masks = {
             key: constraints.mask_of(variable)
@@ -72,11 +72,11 @@ class Carrier(internals.Saveable):
         model = self._model()
         masks = read(store)
         if masks:
-            path = internals.path_in_file(store)
+            path = internals.models.path_in_file(store)
             are_lost = _are_lost(model, masks)
             holding.hold(model, masks)
             if are_lost:
-                internals.load_again(model, store, path)
+                internals.models.load_again(model, store, path)
         if _is_compiled(model):
             _finish(model)
 
@@ -96,7 +96,7 @@ def of(model):
 @contextlib.contextmanager
 def asked_for():
     """Restores the masks of files, whatever the class of the model."""
-    internals.install()
+    internals.models.install()
     _asked.append(None)
     try:
         yield
@@ -161,7 +161,7 @@ def _own(model):
     """The variables of a model that no model inside it has."""
     inner = {
         id(variable)
-        for layer in model._flatten_layers(include_self=False)
+        for layer in internals.layers.below(model)
         if isinstance(layer, keras.Model) for variable in layer.variables
     }
     return {
@@ -242,4 +242,4 @@ def _warn_of_loading(model):
     )
 
 
-internals.register(of, holding.on_compile)
+internals.models.register(of, holding.on_compile)

@@ -4,7 +4,9 @@ import inspect
 import math
 import numbers
 import os
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Set
 
 # Keras counts steps, and everything else, in 64 bits.
 _MOST = 2**63 - 1

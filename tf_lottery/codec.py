@@ -2,7 +2,7 @@
 
 An array is named by the part that it belongs to and its key there:
 `"mask/fc/kernel"`, `"weight/fc/bias"`, `"optimizer/0"`. A mask takes one bit
-for a weight; its shape is a plain value beside the arrays.
+for a weight; its shape is a plain value next to the arrays.
 """
 
 import numpy as np

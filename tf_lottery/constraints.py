@@ -136,11 +136,12 @@ def put(variable, keep):
 
 def _new_mask(variable):
     # The fused kernel of TensorFlow takes a mask of the weight's own dtype.
-    fused = backends.is_tensorflow() and "float" in variable._dtype
+    dtype = internals.layers.dtype(variable)
+    fused = backends.is_tensorflow() and "float" in dtype
     return keras.Variable(
         initializer="ones",
         shape=tuple(variable.shape),
-        dtype=variable._dtype if fused else "bool",
+        dtype=dtype if fused else "bool",
         trainable=False,
         autocast=False,
         name=f"{variable.name}_mask",
@@ -152,7 +153,8 @@ def _assignment(variable):
 
     def assign(value):
         if applies(value):
-            value = ops.convert_to_tensor(value, dtype=variable._dtype)
+            dtype = internals.layers.dtype(variable)
+            value = ops.convert_to_tensor(value, dtype=dtype)
             value = masked(keep_of(variable).mask, value)
         return type(variable).assign(variable, value)
 
@@ -160,10 +162,10 @@ def _assignment(variable):
         keep = keep_of(variable)
         return (
             keep is not None
-            and not internals.is_stateless()
+            and not internals.models.is_stateless()
             # JAX takes it away while a model trains; what comes back from a
             # step is masked.
-            and keep.mask._value is not None
+            and internals.layers.value(keep.mask) is not None
             and tuple(np.shape(value)) == tuple(variable.shape)
         )
 

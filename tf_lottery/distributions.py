@@ -5,7 +5,8 @@ fix how many weights each key keeps, before any score is looked at.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 

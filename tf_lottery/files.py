@@ -113,7 +113,7 @@ def replacing(path):
     """Yields a path to write to; what is there then replaces a file.
 
     For writers that take a path. It has the name of the file and lies in a
-    directory beside it that only this user can open.
+    directory next to it that only this user can open.
 
     Args:
         path: Path of the file.

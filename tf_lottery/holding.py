@@ -43,12 +43,12 @@ def hold(model, masks):
 
 def place(model, masks):
     """Puts masks on weights; optimizer slots stay as they are."""
-    internals.install()
+    internals.models.install()
     owners = weights_lib.owners(model)
     new = [
         key for key in masks if constraints.keep_of(owners[key][0]) is None
     ]
-    with internals.strategy_scope(model):
+    with internals.models.strategy_scope(model):
         for key in new:
             variable, layer = owners[key]
             constraints.attach(variable)
@@ -59,10 +59,10 @@ def place(model, masks):
     if _is_compiled(model) and not _all_in_layers(model):
         optimizers.attach(model)
         if not model.optimizer.built:
-            with internals.strategy_scope(model):
+            with internals.models.strategy_scope(model):
                 model.optimizer.build(model.trainable_variables)
         if new:
-            internals.forget_trace(model)
+            internals.models.forget_trace(model)
 
 
 def _all_in_layers(model):
@@ -83,7 +83,7 @@ def _optimizer(model):
 def on_compile(model):
     """Enforces the masks of a model by the optimizer it was compiled with.
 
-    Keras calls it at the end of `compile`, see `tf_lottery.internals`.
+    Keras calls it at the end of `compile`, see `internals.models`.
     """
     if not _is_compiled(model):
         return
@@ -93,7 +93,8 @@ def on_compile(model):
             optimizers.attach(model)
         return
     masked = optimizers.find(model.optimizer)
-    if masked is not None and masked.expected and not internals.is_loading():
+    is_loading = internals.models.is_loading()
+    if masked is not None and masked.expected and not is_loading:
         masked.has_arrived()
         warnings.warn(
             f"Model '{model.name}' holds no masks: it is a clone, or was "
@@ -155,7 +156,7 @@ def check_masks(model, masks):
 
 def _is_state(variable, layer):
     # A kernel that Keras quantised is not trained either, and takes one.
-    is_trained = any(variable is v for v in layer._trainable_variables)
+    is_trained = internals.layers.is_trained(layer, variable)
     return len(variable.shape) < 2 and not is_trained
 
 
@@ -213,7 +214,7 @@ def agree(model):
 
     Trained weights agree by themselves. Moving statistics may not: each
     replica sees its part of a batch, and what Keras saves is the first's.
-    Training has to go on from what was saved, or it cannot be repeated.
+    Training has to resume from what was saved, or it cannot be repeated.
 
     Args:
         model: A built `keras.Model`.

@@ -11,6 +11,7 @@ import numpy as np
 
 from tf_lottery import backends
 from tf_lottery import constraints
+from tf_lottery import internals
 from tf_lottery.backends import tf
 
 _NAME = "_tf_lottery_home"
@@ -35,7 +36,7 @@ def settle(layer, variable):
 def are_in(model):
     """Whether a layer of a model remembers a mask."""
     return any(
-        getattr(layer, _NAME).weights for layer in model._flatten_layers()
+        getattr(layer, _NAME).weights for layer in internals.layers.flat(model)
         if hasattr(layer, _NAME)
     )
 

@@ -8,7 +8,9 @@ is computed; a `Layout` turns any weight into (positions, in, out).
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 

@@ -11,7 +11,7 @@ _MAY_CHANGE = ("run", "rounds", "versions")
 
 
 class RunConfig:
-    """The file `config.json` of a run, and `model.json` beside it.
+    """The file `config.json` of a run, and `model.json` next to it.
 
     The model is described at length in a file of its own, and by its digest
     in `config.json`.

@@ -57,7 +57,7 @@ class RunDirectory:
         return self._run
 
     def open(self, config, model=None):
-        """Makes the directory, or goes on with the run that it holds.
+        """Makes the directory, or resumes the run it holds.
 
         Until `close`, or the end of the process, no other process can open
         the directory.

@@ -119,7 +119,7 @@ class Ticket:
         Weights that the ticket has no mask for lose the one they had. The
         optimizer gets the state of the rewinding point where the ticket
         has one that fits it; otherwise it starts afresh at that step, so that
-        a learning-rate schedule goes on from there.
+        a learning-rate schedule resumes from there.
 
         Args:
             model: A built `keras.Model` of the same architecture, compiled

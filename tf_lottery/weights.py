@@ -4,7 +4,7 @@ A *weight key* is the path of a layer inside the model and the name of its
 variable, such as `"fc1/kernel"` or `"block/conv/kernel"`. Keys carry over to
 another instance of the model and to another process: where Keras made up a
 layer's name from a counter of the process (`dense_7`), the key counts the
-layers of that class beside it instead (`dense`, `dense_1`, ...).
+layers of that class next to it instead (`dense`, `dense_1`, ...).
 """
 
 import collections
@@ -17,6 +17,7 @@ import numpy as np
 
 from tf_lottery import checks
 from tf_lottery import docs
+from tf_lottery import internals
 from tf_lottery import reasons
 from tf_lottery import schedules
 
@@ -254,7 +255,7 @@ def check_built(model):
     check_layer(model)
     # A subclassed model without a `build` of its own counts as built, with
     # a warning, once `build` was called, although its layers are not.
-    layers = model._flatten_layers()
+    layers = internals.layers.flat(model)
     if not model.built or (
         not model.variables and not all(layer.built for layer in layers)
     ):
@@ -299,7 +300,7 @@ def _layers(layer, key, path):
 
 
 def _flatten(layer):
-    return layer._flatten_layers(include_self=False, recursive=False)
+    return internals.layers.children(layer)
 
 
 def _unwrapped(layer):
@@ -339,7 +340,7 @@ def _exclude(weight, excluded):
 
 
 def _without_ends(patterns):
-    """The patterns but for those that mean the first or the last layer."""
+    """The patterns except those that mean the first or the last layer."""
     patterns = (patterns,) if isinstance(patterns, str) else patterns
     return tuple(p for p in patterns if p not in ("@first", "@last"))
 

@@ -121,7 +121,7 @@ class Rows:
     """Rows of a file `trainings.csv`, one for each training.
 
     What is in the file is not computed again: a script that was interrupted
-    goes on where it was.
+    resumes where it was.
 
     Args:
         directory: `pathlib.Path`; `None` keeps the rows in memory.

@@ -62,8 +62,8 @@ def dense_unknown_activation():
 
 @expect(
     ("e", 8),
-    a="Dense 'a' works beside units of another axis",
-    b="Dense 'b' works beside units of another axis",
+    a="Dense 'a' works next to units of another axis",
+    b="Dense 'b' works next to units of another axis",
 )
 def dense_on_another_axis():
     # An MLP-Mixer: channels pass by the layers that mix tokens.

@@ -47,7 +47,7 @@ class Scale(keras.layers.Layer):
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     directory = tmp_path_factory.mktemp("tfmot")
-    return tfmot_process.run("tfmot_harness.py", directory)
+    return tfmot_process.run("tfmot_harness", directory)
 
 
 def migrate(path, **kwargs):

@@ -22,7 +22,7 @@ MODELS = ("convolutions", "recurrent", "dense", "groups", "mobile", "odd")
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     directory = tmp_path_factory.mktemp("rows")
-    return tfmot_process.run("tfmot_rows.py", directory)
+    return tfmot_process.run("tfmot_rows", directory)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from keras import ops
 
 from tf_lottery import checks
 from tf_lottery import data as data_lib
+from tf_lottery import internals
 from tf_lottery import ticket as ticket_lib
 from tf_lottery.analysis import evaluating
 from tf_lottery.analysis import preserving
@@ -139,7 +140,7 @@ def _labels(model, x, classes, units, seed):
     labels = np.random.default_rng(seed).integers(classes, size=number)
     if units == 1:
         return labels[:, None].astype("float32")
-    loss = keras.losses.get(evaluating.compiled_loss(model))
+    loss = keras.losses.get(internals.models.compiled_loss(model)[0])
     name = getattr(loss, "__name__", type(loss).__name__)
     if name.lower().replace("_", "").startswith("sparse"):
         return labels.astype("int32")

@@ -58,7 +58,7 @@ def _changed(config):
     if changes:
         yield (
             f"Changed from preset {config['name']}: {changes}. Numbers of its "
-            "paper do not belong beside these."
+            "paper do not belong next to these."
         )
 
 

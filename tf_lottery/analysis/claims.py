@@ -28,9 +28,9 @@ class Claim:
 
 
 def compare(published, found):
-    """Puts a run's numbers beside the paper's.
+    """Puts a run's numbers next to the paper's.
 
-    Accuracies are those at the early-stop step, as in the paper, but for the
+    Accuracies are those at the early-stop step, as in the paper, except the
     table of the stabilizing paper, which is of the end of training.
 
     Args:

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import checks
+from tf_lottery import internals
 from tf_lottery import weights as weights_lib
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import losses
@@ -56,7 +57,7 @@ class Evaluator:
         self._batch_size = batch_size
         self._loss, self._threshold = None, 0.5
         if loss is None:
-            loss = compiled_loss(model)
+            loss, _ = internals.models.compiled_loss(model)
         if loss is not None:
             self._loss = losses.resolve(model, loss, name)
             self._threshold = threshold_of(loss)
@@ -108,12 +109,6 @@ def compiled(function):
     # TensorFlow counts traces by code and would warn of many models; it sees
     # no code in a partial.
     return tf.function(functools.partial(function), reduce_retracing=True)
-
-
-def compiled_loss(model):
-    """Returns the loss that a model was compiled with, or `None`."""
-    found = getattr(model, "_compile_loss", None)
-    return None if found is None else found._user_loss
 
 
 def threshold_of(loss):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lottery import internals
 from tf_lottery import weights as weights_lib
 from tf_lottery.analysis import evaluating
 from tf_lottery.criteria import batches as batches_lib
@@ -16,7 +17,7 @@ def normalizations(model):
     weights_lib.check_built(model)
     return [
         layer
-        for layer in model._flatten_layers()
+        for layer in internals.layers.flat(model)
         if isinstance(layer, keras.layers.BatchNormalization)
         and layer.trainable
     ]

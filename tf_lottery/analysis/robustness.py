@@ -64,7 +64,7 @@ def robustness(
 
     FGSM takes one step of size epsilon up the loss, PGD several smaller ones
     from a random start, each followed by a projection into the ball. PGD is
-    the stronger attack: if its accuracies are not the lower ones (but for an
+    the stronger attack: if its accuracies are not the lower ones (except an
     example or two), or do not fall towards zero for a large epsilon,
     gradients are masked and neither says anything.
 

@@ -59,7 +59,7 @@ def stability(a, b, masks=None, baseline=None):
     both trained from the same rewinding point on the same data order, over
     the weights that the subnetwork has: `||m * W - W_sub||`. *Stability to
     data order* compares two trainings of the subnetwork that differ in the
-    order of their data. The paper sets beside both the same distance between
+    order of their data. The paper compares both with the same distance between
     trainings of random subnetworks with the same layerwise proportions
     (`tf_lottery.controls.random_masks`): that is `baseline`.
 

@@ -8,6 +8,7 @@ from keras import ops
 
 from tf_lottery import codec
 from tf_lottery import holding
+from tf_lottery import internals
 from tf_lottery import optimizers
 from tf_lottery import snapshots
 from tf_lottery import weights as weights_lib
@@ -95,7 +96,7 @@ class Checkpoint:
         """
         values = codec.numbered(self._arrays, "metric")
         if values:
-            self.model._symbolic_build(data_batch=batch)
+            internals.models.build(self.model, batch)
             snapshots.restore(self.model.metrics_variables, values)
 
     def restore_callbacks(self, callbacks, position):

@@ -15,6 +15,8 @@ import warnings
 import keras
 import numpy as np
 
+from tf_lottery import internals
+
 # How a model is computed, or what follows from the weights' shapes.
 _WITHOUT_EFFECT = ("module", "build_config", "compile_config")
 _COMPILED = ("loss", "loss_weights", "metrics", "weighted_metrics")
@@ -43,7 +45,7 @@ def of_training(model):
     Returns:
         Dict of plain values.
     """
-    config = model._compile_config.config
+    config = internals.models.compile_config(model)
     return {
         name: _plain(_serialized(lambda: config.get(name)))
         for name in _COMPILED
@@ -89,7 +91,7 @@ def _describe(layer):
     """The configuration of a layer, with those that its own leaves out."""
     found = {"class_name": type(layer).__name__, "config": _config(layer)}
     if not _is_graph(layer) or found["config"] is None:
-        inside = layer._flatten_layers(recursive=False, include_self=False)
+        inside = internals.layers.children(layer)
         found["layers"] = [_describe(part) for part in inside]
     return found
 

@@ -59,7 +59,7 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
             `"auto"`.
         directory: Path of a directory for configuration, results, rewinding
             point, masks and the state of training. The same script, started
-            again after it was killed, goes on from there; with more `rounds`
+            again after it was killed, resumes from there; with more `rounds`
             a finished run continues. Defaults to `None`: nothing is written.
             Model, loss, metrics, optimizer and `data` must be those of the
             run; what differs is named.

@@ -59,7 +59,7 @@ class Pruner(keras.callbacks.Callback):
         check_strategy(self.model)
         _PRUNERS.setdefault(self.model, weakref.WeakSet()).add(self)
         self._early, self.was_early = None, False
-        if internals.is_built(self.model):
+        if internals.models.is_built(self.model):
             self.begin()
             return
         self._early, self.was_early = [], True
@@ -85,7 +85,7 @@ class Pruner(keras.callbacks.Callback):
 
     def _first_step(self, iterator):
         self.model.train_function = self._step_of_keras
-        internals.build(self.model, iterator.element_spec)
+        internals.models.build(self.model, iterator.element_spec)
         early, self._early = self._early, None
         self.begin()
         for hook, args in early:

@@ -45,7 +45,7 @@ class RoundCallbacks:
                 raise ValueError(
                     "Argument `round_callbacks` must not make a "
                     "`SparsityBoard`: it compares rounds. Pass it to `fit`, "
-                    f"beside the rounds. Received: {callback}"
+                    f"next to the rounds. Received: {callback}"
                 )
             callback.set_model(model)
             callback.set_params(params)

@@ -177,7 +177,7 @@ class Rounds(pruner.Pruner):
             raise ValueError(
                 f"`fit` is at epoch {epoch}, but the rounds are at epoch "
                 f"{clock.fit_epoch}. `initial_epoch` and "
-                "`BackupAndRestore` cannot be used beside rounds: pass "
+                "`BackupAndRestore` cannot be used next to rounds: pass "
                 "`directory=` to save and resume a run."
             )
         if self._restoring:
@@ -341,7 +341,7 @@ class Rounds(pruner.Pruner):
             self._begin_round_callbacks()
             self._session.restore_callbacks(self._round_callbacks.callbacks)
         self._restoring = True
-        internals.set_first_epoch(
+        internals.models.set_first_epoch(
             self.model, self.params["epochs"] if finished else clock.fit_epoch
         )
         where = "is finished" if finished else (
@@ -352,7 +352,7 @@ class Rounds(pruner.Pruner):
     def _restore_rest(self):
         """Restores what Keras resets after `on_train_begin`."""
         self._restoring = False
-        internals.set_first_epoch(self.model, None)
+        internals.models.set_first_epoch(self.model, None)
         batch = None
         if self._replay is not None and not self._clock.round_over:
             batch = self._replay.batch(self._clock.round, self._clock.now)

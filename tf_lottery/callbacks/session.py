@@ -75,7 +75,7 @@ class Session:
         self._saved = None
 
     def open(self, model, plan, config):
-        """Takes the directory; returns the state to go on from, or `None`.
+        """Takes the directory; returns the state to resume from, or `None`.
 
         Args:
             model: The `keras.Model` in training.
@@ -240,7 +240,7 @@ class Session:
         self._checkpoint.restore_model()
 
     def restore_callbacks(self, callbacks):
-        """Gives the callbacks of a round that goes on their saved state."""
+        """Gives the callbacks of a resumed round their saved state."""
         self._checkpoint.restore_callbacks(callbacks, self._position)
 
     def restore_history(self, batch):
@@ -265,7 +265,7 @@ class Session:
 
 
 def _surroundings(model, plan):
-    """What else has to be the same for a run to go on."""
+    """What else has to be the same for a run to resume."""
     optimizer = optimizers.innermost(model.optimizer)
     config = optimizer.get_config()
     config.pop("name")

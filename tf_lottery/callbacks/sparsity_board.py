@@ -60,7 +60,7 @@ class SparsityBoard(keras.callbacks.Callback):
         image_freq: Integer, as `histogram_freq` for the pictures, which are
             left out where the masks are as they were. Defaults to 1.
         hparams: Dict from name to number, string or boolean, for the HParams
-            dashboard beside what the pruning callback tells. Defaults to
+            dashboard next to what the pruning callback tells. Defaults to
             `None`.
 
     Raises:

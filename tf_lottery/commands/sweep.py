@@ -11,7 +11,7 @@ from tf_lottery.tuner import sweeps
 
 
 def main(arguments):
-    """Searches, or goes on with a search."""
+    """Searches, or resumes a search."""
     changes = flags.changes(arguments, parser.UNUSED)
     preset = experiments.preset(arguments.preset, **changes)
     if arguments.tune is None:

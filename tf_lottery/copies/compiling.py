@@ -5,6 +5,7 @@ import inspect
 
 import keras
 
+from tf_lottery import internals
 from tf_lottery import optimizers
 from tf_lottery import snapshots
 from tf_lottery import weights as weights_lib
@@ -22,7 +23,7 @@ def compile_like(copy, model, with_state=True, variables=None):
             takes variables of the same shapes. Defaults to `True`.
         variables: See `copy_state`.
     """
-    config = dict(model._compile_config.config)
+    config = dict(internals.models.compile_config(model))
     config["optimizer"] = _fresh(model.optimizer)
     for kind in ("metrics", "weighted_metrics"):
         config[kind] = keras.tree.map_structure(_fresh_metric, config[kind])
@@ -84,15 +85,16 @@ def labels(model, variables=None):
         variables = weights_lib.variables(model)
     keys = {id(v): key for key, v in variables.items()}
     found = {}
-    trained = inner._trainable_variables
+    trained = internals.optimizers.variables(inner)
     for variable, slots in zip(trained, optimizers.slots_of(inner, trained)):
         key, rank = keys.get(id(variable)), len(variable.shape)
         for name, slot in slots:
             found[id(slot)] = (key, name, None, rank)
-        if isinstance(inner, keras.optimizers.Adafactor) and rank > 1:
-            index = inner._get_variable_index(variable)
-            found[id(inner._r[index])] = (key, "r", rank - 1, rank)
-            found[id(inner._c[index])] = (key, "c", rank - 2, rank)
+        factors = internals.optimizers.factors(inner, variable)
+        if factors and rank > 1:
+            rows, columns = factors
+            found[id(rows)] = (key, "r", rank - 1, rank)
+            found[id(columns)] = (key, "c", rank - 2, rank)
     return [found.get(id(v)) for v in optimizers.state(model.optimizer)]
 
 

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from tf_lottery import constraints
+from tf_lottery import internals
 from tf_lottery import weights as weights_lib
 from tf_lottery.copies import alike
 from tf_lottery.copies import state
@@ -85,7 +86,7 @@ def twin(model, edit=copying.deepcopy, renew=renewed, verb="copied"):
     weights_lib.check_built(model)
     copier = _Copier(edit, renew)
     try:
-        with alike.known(model._flatten_layers()):
+        with alike.known(internals.layers.flat(model)):
             copy = copier(model)
         made = _matched(model, copy, copier.pairs)
     except NotCopyable as error:
@@ -199,7 +200,9 @@ class _Copier:
             model.compiled = compiled
         is_sequential = isinstance(model, keras.Sequential)
         if is_sequential and functional.is_made_of_layers(model):
-            new = type(model)(new._layers, name=model.name)
+            new = type(model)(
+                internals.graphs.layers_of(new), name=model.name
+            )
         self._models.append((model, new))
         return new
 

@@ -1,5 +1,6 @@
 """Copies without masks: the zeros stay, what held them goes."""
 
+from tf_lottery import internals
 from tf_lottery.copies import making
 from tf_lottery.copies.compiling import compile_like
 
@@ -45,7 +46,7 @@ def unwrap(model):
 
 def check_unwrapped(model):
     """Raises a `ValueError` if a model has `Masked` layers."""
-    for layer in model._flatten_layers():
+    for layer in internals.layers.flat(model):
         if getattr(layer, "transparent", False):
             raise ValueError(
                 f"Layer '{layer.name}' of model '{model.name}' is put into "

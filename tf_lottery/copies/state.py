@@ -11,7 +11,7 @@ _DATA = (bool, int, float, complex, str, bytes, np.ndarray, np.generic)
 
 
 def carry(old, new, images, data=True):
-    """Gives a layer or model what another one has beside its weights.
+    """Gives a layer or model what another one has besides its weights.
 
     Args:
         old: A `keras.layers.Layer`, left as it is.
@@ -36,7 +36,7 @@ def _carry_trainable(old, new):
 
 
 def _carry_state(old, new):
-    """Takes over what Keras writes to a file beside variables."""
+    """Takes over what Keras writes to a file besides variables."""
     if hasattr(old, "save_assets"):
         with tempfile.TemporaryDirectory() as directory:
             old.save_assets(directory)

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lottery import internals
 from tf_lottery import layer_kinds
 from tf_lottery.graph import functional
 from tf_lottery.graph import registry
@@ -27,7 +28,7 @@ _SUMS = (
     keras.layers.Add,
     keras.layers.Subtract,
     keras.layers.Average,
-    *functional.operation_classes("Add", "Subtract"),
+    *internals.graphs.operation_classes("Add", "Subtract"),
 )
 # What they do to a single tensor plays no part, as with activations.
 _LENIENT = (
@@ -37,7 +38,7 @@ _LENIENT = (
     keras.layers.PReLU,
     keras.layers.Rescaling,
     keras.layers.Softmax,
-    *functional.operation_classes(
+    *internals.graphs.operation_classes(
         "Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Softmax",
         "LogSoftmax",
     ),

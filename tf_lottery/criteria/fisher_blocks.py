@@ -67,7 +67,7 @@ class InverseFisher:
     def _singular(self):
         return ValueError(
             "The Fisher matrix cannot be inverted: argument `damp` is too "
-            f"small beside gradients this large. Received: damp={self.damp!r}"
+            f"small next to gradients this large. Received: damp={self.damp!r}"
         )
 
 

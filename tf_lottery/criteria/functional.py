@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lottery import internals
 from tf_lottery import weights as weights_lib
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import gradients as gradients_lib
@@ -51,7 +52,7 @@ class Functional:
         self.model = model
         self.variables = variables
         self.replace = replace
-        self.layers = list(dict.fromkeys(model._flatten_layers()))
+        self.layers = list(dict.fromkeys(internals.layers.flat(model)))
         self.others = _others(model, variables)
         self.dtype = dtype or _precision(self.layers, variables)
 
@@ -102,7 +103,7 @@ class Functional:
         state = [(self.variables[key], values[key]) for key in values]
         state += [(variable, value_of(variable)) for variable in self.others]
         x = keras.tree.map_structure(ops.convert_to_tensor, x)
-        known = self.model._call_has_training_arg
+        known = internals.layers.takes_training(self.model)
         with self._scoring(), keras.StatelessScope(state):
             return self.model(x, **({"training": False} if known else {}))
 
@@ -151,20 +152,14 @@ class Functional:
                 keras.config.dtype_policy()
                 stack.callback(keras.config.set_floatx, keras.config.floatx())
                 keras.config.set_floatx(self.dtype)
-            policy = keras.DTypePolicy(self.dtype)
-            for layer in self.layers:
-                # A call forgets the losses of the last one.
-                _replace(stack, layer, "_losses", [])
-                _replace(stack, layer, "_loss_ids", set())
-                if _floating(layer.compute_dtype, layer.variable_dtype):
-                    _replace(stack, layer, "_dtype_policy", policy)
-                for part in _inputs_of(layer):
-                    if _floating(part.dtype):
-                        _replace(stack, part, "_dtype", self.dtype)
-            for variable in (*self.variables.values(), *self.others):
-                _replace(stack, variable, "_dtype", self.dtype)
+            variables = (*self.variables.values(), *self.others)
+            stack.enter_context(internals.layers.computing_in(
+                self.layers, variables, self.dtype, _floating
+            ))
             for owner, name, value in self.replace:
-                _replace(stack, owner, name, value)
+                stack.enter_context(
+                    internals.layers.replaced(owner, name, value)
+                )
             yield
 
 
@@ -218,13 +213,13 @@ def _others(model, variables):
         variable for number, variable in found.items()
         if number not in scored
         and not weights_lib.is_seed(variable)
-        and _floating(variable._dtype)
+        and _floating(internals.layers.dtype(variable))
     ]
 
 
 def _precision(layers, variables):
     dtypes = {layer.compute_dtype for layer in layers}
-    dtypes |= {variable._dtype for variable in variables.values()}
+    dtypes |= set(map(internals.layers.dtype, variables.values()))
     return "float64" if "float64" in dtypes else "float32"
 
 
@@ -233,17 +228,3 @@ def _floating(*dtypes):
         keras.backend.is_float_dtype(keras.backend.standardize_dtype(dtype))
         for dtype in dtypes
     )
-
-
-def _inputs_of(layer):
-    """What has the precision that a graph of layers casts its inputs to."""
-    if isinstance(layer, keras.layers.InputLayer):
-        return [layer]
-    graphs = (layer, getattr(layer, "_functional", None))
-    return [t for g in graphs for t in getattr(g, "_inputs", None) or ()]
-
-
-def _replace(stack, owner, name, value):
-    # Past Keras' tracking of attributes, which would take note of it.
-    stack.callback(object.__setattr__, owner, name, getattr(owner, name))
-    object.__setattr__(owner, name, value)

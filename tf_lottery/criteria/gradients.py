@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import backends
+from tf_lottery import internals
 from tf_lottery.backends import jax
 from tf_lottery.backends import tf
 
@@ -39,7 +40,7 @@ def of(function, values):
 
 
 def for_each(function, batch):
-    """Returns what a function makes of each example, one beside the other.
+    """Returns what a function makes of each example, one after the other.
 
     Args:
         function: Function of a structure like `batch`, without its first
@@ -51,7 +52,7 @@ def for_each(function, batch):
 
 def constant(variable):
     """Returns the value of a variable as a tensor without a history."""
-    return _engine().constant(variable._value)
+    return _engine().constant(internals.layers.value(variable))
 
 
 def after(tensors):
@@ -224,25 +225,11 @@ def _graphs():
             tf.config.run_functions_eagerly(True)
 
 
-@contextlib.contextmanager
 def _promoting(dtype):
-    """Lets Keras give results in float64 where the operands are.
-
-    Other backends than TensorFlow's make float32 of them, in a table that is
-    not public: flows through deep networks would leave its range.
-    """
+    """Keeps to float64: flows through deep networks leave float32's range."""
     if dtype != "float64":
-        yield
-        return
-    from keras.src.backend.common import dtypes
-
-    table = dtypes.BIT64_TO_BIT32_DTYPE
-    before = table["float64"]
-    table["float64"] = "float64"
-    try:
-        yield
-    finally:
-        table["float64"] = before
+        return contextlib.nullcontext()
+    return internals.layers.float64_promoted()
 
 
 def _definitions(jaxpr):

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 
 from tf_lottery import backends
+from tf_lottery import internals
 from tf_lottery.backends import tf
 
 _HEADS = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
@@ -45,37 +46,23 @@ def recorded():
     if backends.is_tensorflow():
         yield
         return
-    # All ways to a softmax (activations, layers, `keras.ops`) lead through
-    # these two functions; none of them is public.
-    from keras.src.backend import nn
-
-    before = {name: getattr(nn, name) for name in _HEADS.values()}
-    for name, function in before.items():
-        setattr(nn, name, _noting(function, name))
-    try:
+    # All ways to a softmax (activations, layers, `keras.ops`) lead there.
+    with internals.layers.functions_replaced(_noting, _HEADS.values()):
         yield
-    finally:
-        for name, function in before.items():
-            setattr(nn, name, function)
 
 
 def _noting(function, name):
-    from keras.src.backend.common import tensor_attributes
-
     @functools.wraps(function)
     def call(x, *args, **kwargs):
         output = function(x, *args, **kwargs)
-        # As Keras keeps masks, since JAX' tensors take no attributes.
-        tensor_attributes.set_tensor_attr(output, _NOTE, (name, x))
+        internals.layers.note(output, _NOTE, (name, x))
         return output
 
     return call
 
 
 def _noted(output):
-    from keras.src.backend.common import tensor_attributes
-
-    name, x = tensor_attributes.get_tensor_attr(output, _NOTE) or (None, None)
+    name, x = internals.layers.noted(output, _NOTE) or (None, None)
     return Head(output, x, name)
 
 
@@ -151,12 +138,3 @@ def _again(operation, tensor):
         return tf.transpose(tensor, operation.inputs[1])
     # Whatever else moves entries keeps their order.
     return tf.reshape(tensor, tf.shape(operation.outputs[0]))
-
-
-def carry_mask(output, logits):
-    """Gives logits the mask of an output that was made of them."""
-    from keras.src.backend.common import masking
-
-    mask = masking.get_keras_mask(output)
-    if mask is not None:
-        masking.set_keras_mask(logits, mask)

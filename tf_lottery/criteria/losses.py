@@ -10,6 +10,7 @@ import inspect
 import keras
 from keras import ops
 
+from tf_lottery import internals
 from tf_lottery.criteria import heads
 
 _KERAS = "keras."
@@ -52,15 +53,13 @@ def resolve(model, loss=None, criterion="criterion", dtype="float32"):
     """
     weights = None
     if loss is None:
-        compiled = getattr(model, "_compile_loss", None)
-        if compiled is None:
+        loss, weights = internals.models.compiled_loss(model)
+        if loss is None:
             raise ValueError(
                 f"Criterion '{criterion}' needs a loss, and model "
                 f"'{model.name}' is not compiled with one. Pass `loss`. "
                 "Received: loss=None"
             )
-        loss = compiled._user_loss
-        weights = compiled._user_loss_weights
     return functools.partial(
         _total, _Losses(loss, weights, criterion, dtype), _names(model)
     )
@@ -112,7 +111,7 @@ def _one(loss, y, output, sample_weight, losses, temperature, name):
     y = _fit_labels(loss, y, output, name)
     value, loss = _prediction(loss, head, temperature, losses.criterion)
     if value is not output:
-        heads.carry_mask(output, value)
+        internals.layers.carry_mask(output, value)
     value = loss(y, value, sample_weight=sample_weight)
     # A loss of the user's may give one value for each example.
     return ops.mean(ops.cast(value, losses.dtype))
@@ -154,7 +153,7 @@ def _object(loss, y, output, dtype):
         found = _Function(found)
     if found.reduction in ("sum", "none", None):
         found.reduction = "sum_over_batch_size"
-    found._dtype = dtype
+    internals.models.set_dtype(found, dtype)
     return found
 
 
@@ -189,7 +188,7 @@ def _from_logits(loss):
     """Whether a loss takes logits; `None` if it knows no such argument."""
     function = getattr(loss, "fn", None)
     if function is not None:
-        given = getattr(loss, "_fn_kwargs", {})
+        given = internals.models.arguments_of(loss)
         known = inspect.signature(function).parameters.get("from_logits")
         if "from_logits" in given or known is not None:
             return bool(given.get("from_logits", getattr(known, "default", 0)))
@@ -201,7 +200,7 @@ def _from_logits(loss):
 def _with_logits(loss):
     loss = _copy(loss)
     if hasattr(loss, "fn"):
-        loss._fn_kwargs = {**loss._fn_kwargs, "from_logits": True}
+        internals.models.set_arguments(loss, from_logits=True)
     if hasattr(loss, "from_logits"):
         loss.from_logits = True
     return loss

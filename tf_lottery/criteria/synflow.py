@@ -10,6 +10,7 @@ from keras import ops
 
 from tf_lottery import backends
 from tf_lottery import checks
+from tf_lottery import internals
 from tf_lottery.backends import tf
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import gradients as gradients_lib
@@ -98,7 +99,7 @@ class SynFlow(Criterion):
         self.input_shape = input_shape
 
     def prepare(self, model, variables, context):
-        parts = list(dict.fromkeys(model._flatten_layers()))
+        parts = list(dict.fromkeys(internals.layers.flat(model)))
         embeddings = _embeddings(parts)
         specs = _specs(model, self.input_shape, context)
         functional = Functional(
@@ -166,7 +167,7 @@ def _finite(scores):
 def _embeddings(parts):
     """Identities of the variables that tokens look up."""
     found = [part for part in parts if isinstance(part, layers.Embedding)]
-    return {id(part._embeddings) for part in found}
+    return {id(internals.layers.table(part)) for part in found}
 
 
 def _mean_row(value):
@@ -178,7 +179,7 @@ def _mean_row(value):
 def _straightened(parts):
     """Activations that count as the identity, as attributes to replace."""
     cells = {id(c) for p in parts if isinstance(p, layers.RNN)
-             for c in p._flatten_layers()}
+             for c in internals.layers.flat(p)}
     replace = []
     for part in parts:
         activation = getattr(part, "activation", None)
@@ -235,9 +236,8 @@ def _ones(specs):
 
 def _specs(model, shape, context):
     """Returns the structure of the shapes and dtypes of one input."""
-    inputs = getattr(model, "_inputs_struct", None)
-    if inputs is None and getattr(model, "_functional", None) is not None:
-        inputs = model._functional._inputs_struct
+    graph = internals.graphs.of_sequential(model) or model
+    inputs = internals.graphs.input_structure(graph)
     if shape is not None:
         return _given(shape, inputs)
     is_open = inputs is None or any(

@@ -14,7 +14,7 @@ from tf_lottery.analysis import run_files
 from tf_lottery.experiments import budgets
 from tf_lottery.experiments import presets
 
-# A run goes on where these have changed: nothing done before is wrong then.
+# A run resumes where these have changed: nothing done before is wrong then.
 _GROWING = (
     "rounds", "trials", "control_trials", "control_every", "compare",
 )
@@ -51,7 +51,7 @@ class OutputDirectory:
                 )
 
     def check(self, preset):
-        """Raises a `ValueError` if it holds a run that cannot go on.
+        """Raises a `ValueError` if it holds a run that cannot resume.
 
         Args:
             preset: `Preset`; an earlier run of it may be there, with fewer
@@ -83,7 +83,7 @@ class OutputDirectory:
 
     @contextlib.contextmanager
     def create(self, preset, overwrite=False):
-        """Makes the directory, or goes on with the run that it holds.
+        """Makes the directory, or resumes the run it holds.
 
         In the context that this opens no other process can do the same.
 

@@ -29,19 +29,19 @@ def run(preset, output_dir, progress=None, overwrite=False):
 
     The preset may also compare with one-shot pruning, with fine-tuning and
     with learning-rate rewinding (Renda et al. 2020,
-    https://arxiv.org/abs/2003.02389); these go on from the same dense round.
+    https://arxiv.org/abs/2003.02389); these resume from the same dense round.
 
-    A run that was interrupted, even killed, goes on where it was when it is
+    A run that was interrupted, even killed, resumes where it was when it is
     started again in the same directory, and ends with the same results.
 
     Args:
         preset: `Preset`.
-        output_dir: Path of a directory for the results. A run of the preset
-            that is there goes on; it may have had fewer rounds, and other
+        output_dir: Path of a directory for the results. An existing run of the
+            preset resumes; it may have had fewer rounds, and other
             trials and comparisons.
         progress: `progress.Progress` that is told what happens. Defaults to
             silence.
-        overwrite: Boolean, whether a run of the preset that is there is
+        overwrite: Boolean, whether an existing run of the preset is
             replaced instead. Defaults to `False`.
 
     Returns:

@@ -16,7 +16,7 @@ from tf_lottery.verdicts import rules
 
 
 class TrialRun:
-    """Runs one trial in a directory, and goes on with what is there.
+    """Runs one trial in a directory, and resumes what is there.
 
     Args:
         bench: `tf_lottery.experiments.bench.Bench`.

@@ -107,7 +107,7 @@ def check_shapes(source, target, *given):
 def dtypes(quantize, data, target):
     """Returns the data types to convert to.
 
-    float32 is always there: the others are seen beside it.
+    float32 is always there: the others are seen next to it.
     """
     if quantize == "auto":
         return [

@@ -42,7 +42,7 @@ class Timing:
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
-    """Latencies of files, beside that of the first one.
+    """Latencies of files, next to that of the first one.
 
     Attributes:
         timings: Dict from name to `Timing`.

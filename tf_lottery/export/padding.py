@@ -2,6 +2,8 @@
 
 import keras
 
+from tf_lottery import internals
+
 
 def explicit_padding(model):
     """Returns a copy whose stride-2 convolutions pad every side alike.
@@ -33,7 +35,7 @@ def explicit_padding(model):
     (None, 4, 4, 4)
     """
     sequential = isinstance(model, keras.Sequential)
-    if not sequential and not hasattr(model, "_operations_by_depth"):
+    if not sequential and not internals.graphs.is_functional(model):
         raise ValueError(
             "Padding can be made explicit in Sequential and Functional "
             f"models only. Received: model={model!r} (of type {type(model)})"
@@ -78,7 +80,7 @@ def _padded(layer, shifted):
 
 
 def _repadded(layer, shifted):
-    readers = [node.operation for node in layer._outbound_nodes]
+    readers = internals.graphs.readers(layer)
     config = layer.get_config()
     small = all(
         _strided(reader) and reader.padding == "valid"

@@ -11,6 +11,7 @@ from tf_lottery import backends
 from tf_lottery import checks
 from tf_lottery import copies
 from tf_lottery import holding
+from tf_lottery import internals
 from tf_lottery import weights as weights_lib
 from tf_lottery.backends import tf
 
@@ -138,11 +139,11 @@ def open_model(model, batch_size=None, signatures=None, example=None):
     if copies.can_clone(model):
         if _masked(model):
             model = holding.strip(model)
-        if any(map(_is_half, model._flatten_layers())):
+        if any(map(_is_half, internals.layers.flat(model))):
             renew = functools.partial(copies.renewed, edit=_in_float32)
             model = copies.twin(model, _in_float32, renew, "exported").model
             notes = ["The file computes in float32, not in half precision."]
-        given = getattr(model, "_inputs_struct", None)
+        given = internals.graphs.input_structure(model)
         given = model.inputs[0] if given is None else given
     else:
         given = _shapes(model, example)

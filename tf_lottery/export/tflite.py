@@ -221,7 +221,7 @@ def _zeros(weight):
 
 
 def _write(path, content, target):
-    """Writes the file, and those beside it; returns the paths of these."""
+    """Writes the file, and those next to it; returns the paths of these."""
     packed = entropy.gzipped(content) if path.suffix == ".gz" else content
     files.write_atomic(path, [packed])
     return target.write_sources(path, content)

@@ -1,19 +1,13 @@
 """The graph behind a Keras model: reading it, running it, building it anew.
-
-All that Keras keeps to itself is touched here and nowhere else.
 """
 
-import copy
 import dataclasses
-import importlib
 import inspect
 
 import keras
 from keras import tree
-from keras.src.models.functional import Functional
-from keras.src.models.functional import functional_like_constructor
 
-_OPERATION_MODULES = ("numpy", "nn", "core", "math", "image")
+from tf_lottery import internals
 
 
 class Unreadable(ValueError):
@@ -31,7 +25,7 @@ class View:
         parts: Dict from `id(operation)` to the `View` of every operation,
             at any depth, that is a graph itself. Models below one another
             share the dict.
-        constants: List of what `model` is called with beside tensors, `None`
+        constants: List of what `model` is called with besides tensors, `None`
             for a model that needs no reading.
     """
 
@@ -77,8 +71,8 @@ def view(model):
 def own_graph(layer):
     """Returns the graph a Functional or Sequential model is, else `None`."""
     if type(layer).call is keras.Sequential.call:
-        return layer._functional
-    if type(layer).call is Functional.call:
+        return internals.graphs.of_sequential(layer)
+    if internals.graphs.is_functional_call(layer):
         return layer
     return None
 
@@ -87,9 +81,7 @@ def is_made_of_layers(model):
     """Whether the class of a model takes its layers, or inputs and outputs."""
     if isinstance(model, keras.Sequential):
         return type(model).__init__ is keras.Sequential.__init__
-    return isinstance(model, Functional) and functional_like_constructor(
-        type(model)
-    )
+    return internals.graphs.is_made_of_ends(model)
 
 
 def part(parent, operation, args, kwargs):
@@ -107,7 +99,7 @@ def part(parent, operation, args, kwargs):
 
     Raises:
         ValueError: If the operation cannot be read, or was read for a call
-            with other arguments beside the tensors.
+            with other arguments besides the tensors.
     """
     known = parent.parts.get(id(operation))
     constants = _constants(args, kwargs)
@@ -141,7 +133,7 @@ def run(graph, inputs, call):
         List of values, one per output of the graph.
     """
     values = {id(x): value for x, value in zip(graph.inputs, inputs)}
-    for node in _nodes(graph):
+    for node in internals.graphs.nodes(graph):
         args, kwargs = node.arguments.fill_in(values)
         result = call(node.operation, args, kwargs, node.outputs)
         values |= zip(map(id, node.outputs), tree.flatten(result))
@@ -150,58 +142,24 @@ def run(graph, inputs, call):
 
 def symbolic_arguments(graph):
     """Yields (operation, args, kwargs) of every call, tensors symbolic."""
-    for node in _nodes(graph):
+    for node in internals.graphs.nodes(graph):
         yield node.operation, node.arguments.args, node.arguments.kwargs
 
 
 def ordered(graph, args, kwargs, is_tensor):
     """Returns the tensors of a call of a nested model as its inputs are."""
     inputs = args[0] if args else kwargs["inputs"]
-    structure = graph._inputs_struct
+    structure = internals.graphs.input_structure(graph)
     if isinstance(inputs, dict) and not isinstance(structure, dict):
         return [inputs[x.name] for x in graph.inputs]
     return [x for x in tree.flatten(inputs) if is_tensor(x)]
 
 
-def operation_classes(*names):
-    """Returns the classes behind functions of `keras.ops`.
-
-    Args:
-        *names: Names of classes, such as `"Add"`.
-
-    Returns:
-        List of classes; names that this version of Keras lacks are absent.
-    """
-    modules = [
-        importlib.import_module(f"keras.src.ops.{name}")
-        for name in _OPERATION_MODULES
-    ]
-    return [
-        vars(module)[name]
-        for name in names
-        for module in modules
-        if inspect.isclass(vars(module).get(name))
-    ]
-
-
-def application_class(module, name):
-    """Returns the class of a layer private to `keras.applications`."""
-    module = importlib.import_module(f"keras.src.applications.{module}")
-    return getattr(module, name)
-
-
 def sublayers(layer):
     """Returns the layers directly inside a layer by name."""
-    found = layer._flatten_layers(include_self=False, recursive=False)
-    return {inner.name: inner for inner in found}
-
-
-def own_variables(layer):
-    """Returns the variables of a layer that no layer inside it has."""
-    below = {
-        id(v) for inner in sublayers(layer).values() for v in inner.variables
+    return {
+        inner.name: inner for inner in internals.layers.children(layer)
     }
-    return [v for v in layer.weights if id(v) not in below]
 
 
 def edited(operation, edits=None):
@@ -238,12 +196,10 @@ def edited(operation, edits=None):
 def _reconfigured(operation, edits):
     if not edits and not isinstance(operation, keras.layers.Layer):
         # Not every operation has a configuration, and none has a state.
-        new = copy.copy(operation)
-        new._inbound_nodes, new._outbound_nodes = [], []
-        return new
+        return internals.graphs.unlinked(operation)
     if isinstance(operation, keras.layers.Lambda):
         # Its function is not always found again by its configuration.
-        return _same_lambda(operation)
+        return internals.graphs.same_lambda(operation)
     config = without_build(operation.get_config())
     for entry, value in edits.items():
         below = config
@@ -251,18 +207,6 @@ def _reconfigured(operation, edits):
             below = below[name]
         below[entry[-1]] = value
     return type(operation).from_config(config)
-
-
-def _same_lambda(layer):
-    return type(layer)(
-        layer.function,
-        output_shape=layer._output_shape,
-        mask=layer.mask,
-        arguments=layer.arguments,
-        name=layer.name,
-        dtype=layer.dtype_policy,
-        trainable=layer.trainable,
-    )
 
 
 def rebuild(view, operation_fn=edited, input_shapes=None, dtype=None):
@@ -346,8 +290,8 @@ def _build(view, replaced, shapes, dtype):
     pack = tree.pack_sequence_as
     kind = type(view.model) if is_made_of_layers(view.model) else keras.Model
     return kind(
-        pack(view.graph._inputs_struct, inputs),
-        pack(view.graph._outputs_struct, outputs),
+        pack(internals.graphs.input_structure(view.graph), inputs),
+        pack(internals.graphs.output_structure(view.graph), outputs),
         name=view.model.name,
     )
 
@@ -371,7 +315,7 @@ def _input_like(tensor, shape, dtype):
         old if old is None or new is None else new
         for old, new in zip(tensor.shape, shape)
     ]
-    layer = tensor._keras_history.operation
+    layer = internals.graphs.maker(tensor)
     if dtype is None or not keras.backend.is_float_dtype(tensor.dtype):
         dtype = tensor.dtype
     return keras.Input(
@@ -383,17 +327,9 @@ def _input_like(tensor, shape, dtype):
     )
 
 
-def _nodes(graph):
-    by_depth = graph._nodes_by_depth
-    for depth in sorted(by_depth, reverse=True):
-        for node in by_depth[depth]:
-            if node.operation and not node.is_input:
-                yield node
-
-
 def _inlined(layer, args, kwargs, inputs):
     """The graph of a layer's `call`, sharing its variables."""
-    own = own_variables(layer)
+    own = internals.layers.own_variables(layer)
     if own:
         raise Unreadable(
             f"weight '{own[0].name}' belongs to it and not to a layer in it"
@@ -423,7 +359,7 @@ def _called(layer, args, kwargs, inputs):
 
 def _kinds(graph):
     """What happens in a graph; operations are new in every call of it."""
-    operations = [node.operation for node in _nodes(graph)]
+    operations = [node.operation for node in internals.graphs.nodes(graph)]
     return [
         op if isinstance(op, keras.layers.Layer) else type(op)
         for op in operations
@@ -431,7 +367,7 @@ def _kinds(graph):
 
 
 def _built_inputs(model):
-    shapes = getattr(model, "_build_shapes_dict", None)
+    shapes = internals.graphs.built_shapes(model)
     if not model.built or not shapes:
         raise Unreadable(
             f"Model '{model.name}' is not built, so the shapes of its inputs "

@@ -3,7 +3,8 @@
 import inspect
 
 import keras
-from keras.src.saving.serialization_lib import SafeModeScope
+
+from tf_lottery import internals
 
 # Where a configuration of tf_keras holds a layer inside a layer.
 _LAYER_ARGUMENTS = ("layer", "backward_layer", "cell", "cells")
@@ -69,7 +70,8 @@ def make_layer(entry, custom_objects):
             config[key] = _serialized(config[key], custom_objects)
     if "dtype" in config:
         config["dtype"] = policy(config["dtype"])
-    with keras.saving.CustomObjectScope(custom_objects), SafeModeScope():
+    objects = keras.saving.CustomObjectScope(custom_objects)
+    with objects, internals.layers.safe_mode():
         try:
             return cls.from_config(config)
         except (TypeError, ValueError, KeyError, AttributeError) as error:

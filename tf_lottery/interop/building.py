@@ -250,7 +250,7 @@ def _references(data):
 
 
 def _options(data):
-    """The keyword arguments of a call, which stand beside its tensors."""
+    """The keyword arguments of a call, which stand next to its tensors."""
     if _is_reference(data):
         return data[3] if len(data) == 4 else {}
     parts = data.values() if isinstance(data, dict) else data

@@ -5,6 +5,7 @@ import re
 import keras
 import numpy as np
 
+from tf_lottery import internals
 from tf_lottery.interop import prunable as prunable_lib
 
 
@@ -253,12 +254,11 @@ def _snake_case(name):
 
 
 def _flat(layer):
-    # There is no public way to see the layers inside a layer.
-    return layer._flatten_layers()
+    return internals.layers.flat(layer)
 
 
 def _own(layer):
     """The weights of a layer that are not of a layer inside it."""
-    inside = layer._flatten_layers(recursive=False, include_self=False)
+    inside = internals.layers.children(layer)
     below = {id(v) for part in inside for v in part.weights}
     return [v for v in layer.weights if id(v) not in below]

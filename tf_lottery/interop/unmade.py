@@ -1,16 +1,13 @@
 """Weights that take no memory before their number is known."""
 
 import contextlib
+import functools
 import math
 
-import keras
-from keras.src.backend.common import global_state
-
+from tf_lottery import internals
 from tf_lottery import weights as weights_lib
 from tf_lottery.interop import hdf5
 
-# Where Keras lists the variables that wait for their first values.
-_WAITING = "uninitialized_variables"
 # So few are no danger, and what is missing is told by the layers' names.
 _FEW = 1 << 20
 
@@ -29,18 +26,9 @@ def weights(most, path):
     Raises:
         DamagedFileError: If there are far more weights; none gets memory.
     """
-    before = global_state.get_global_attribute(_WAITING, [])
-    global_state.set_global_attribute(_WAITING, [])
-    try:
-        with keras.StatelessScope(initialize_variables=False):
-            yield
-        made = global_state.get_global_attribute(_WAITING, [])
-        _check(made, most, path)
-        # Outside of all scopes, its end gives first values.
-        with keras.StatelessScope():
-            pass
-    finally:
-        global_state.set_global_attribute(_WAITING, before)
+    check = functools.partial(_check, most=most, path=path)
+    with internals.layers.values_made_late(check):
+        yield
 
 
 def _check(variables, most, path):

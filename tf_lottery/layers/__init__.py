@@ -1,5 +1,5 @@
 """Wrapper layers that hold masks in the forward pass."""
 
-from tf_lottery.layers.masked import Masked as Masked
 from tf_lottery.copies import unwrap as unwrap
+from tf_lottery.layers.masked import Masked as Masked
 from tf_lottery.layers.wrapping import wrap as wrap

@@ -9,6 +9,7 @@ from keras import ops
 from tf_lottery import backends
 from tf_lottery import checks
 from tf_lottery import constraints
+from tf_lottery import internals
 from tf_lottery import masks as masks_lib
 from tf_lottery import weights
 
@@ -115,7 +116,7 @@ class Masked(keras.layers.Wrapper):
             name=name,
             shape=variable.shape,
             # Without the underscore: the precision that is computed in.
-            dtype=variable._dtype,
+            dtype=internals.layers.dtype(variable),
             initializer=initializer,
             trainable=False,
         )
@@ -277,7 +278,7 @@ class _Copy(keras.initializers.Initializer):
         self.variable = variable
 
     def __call__(self, shape, dtype=None):
-        value = self.variable._value
+        value = internals.layers.value(self.variable)
         return ops.copy(self.variable if value is None else value)
 
 
@@ -294,7 +295,7 @@ def _with_signature(call, like):
 def _is_built(layer):
     # Keras takes a layer without a `build` of its own for built after
     # loading, although its parts are not.
-    return all(part.built for part in layer._flatten_layers())
+    return all(part.built for part in internals.layers.flat(layer))
 
 
 def _symbol(value):

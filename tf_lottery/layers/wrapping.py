@@ -2,6 +2,7 @@
 
 from tf_lottery import checks
 from tf_lottery import copies
+from tf_lottery import internals
 from tf_lottery import weights
 from tf_lottery.layers.masked import Masked
 
@@ -56,7 +57,7 @@ def wrap(model, exclude=(), include=(), snapshot=False):
 
     wrapped = copies.twin(model, None, wrap_layer, "wrapped").model
     if snapshot:
-        for layer in wrapped._flatten_layers():
+        for layer in internals.layers.flat(wrapped):
             if isinstance(layer, Masked) and layer.snapshot:
                 layer.take_snapshot()
     return wrapped

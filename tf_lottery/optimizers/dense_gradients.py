@@ -4,6 +4,7 @@
 import keras
 from keras import ops
 
+from tf_lottery import internals
 from tf_lottery.optimizers import slots
 
 
@@ -58,7 +59,8 @@ class DenseGradients:
             return
         gradient = ops.cast(ops.convert_to_tensor(gradient), kept.dtype)
         # Counts batches; the public property counts steps.
-        batches = ops.convert_to_tensor(self._optimizer._iterations)
+        counter = internals.optimizers.batches(self._optimizer)
+        batches = ops.convert_to_tensor(counter)
         size = self._optimizer.gradient_accumulation_steps or 1
         if size > 1:
             begins = ops.equal(batches % size, 0)

@@ -26,10 +26,10 @@ def attach(model):
     """
     check_compiled(model)
     if find(model.optimizer) is None:
-        with internals.strategy_scope(model):
+        with internals.models.strategy_scope(model):
             optimizer = _wrapped(model.optimizer)
-        internals.set_optimizer(model, optimizer)
-        internals.forget_trace(model)
+        internals.models.set_optimizer(model, optimizer)
+        internals.models.forget_trace(model)
         find(optimizer).unshare(model.trainable_variables)
     masked = find(model.optimizer)
     masked.model = weakref.ref(model)
@@ -55,9 +55,9 @@ def record_gradients(model, variables, frequency):
         The `Masked` optimizer.
     """
     masked = find(model.optimizer)
-    with internals.strategy_scope(model):
+    with internals.models.strategy_scope(model):
         masked.record_gradients(variables, frequency)
-    internals.forget_trace(model)
+    internals.models.forget_trace(model)
     return masked
 
 
@@ -66,15 +66,15 @@ def forget_gradients(model):
     masked = find(model.optimizer)
     if masked is not None and masked._dense_gradients is not None:
         masked.forget_gradients()
-        internals.forget_trace(model)
+        internals.models.forget_trace(model)
 
 
 def detach(model):
     """Takes the `Masked` optimizer off a model; its inner one comes back."""
     if find(model.optimizer) is not None:
         optimizer = _unwrapped(model.optimizer)
-        internals.set_optimizer(model, optimizer)
-        internals.forget_trace(model)
+        internals.models.set_optimizer(model, optimizer)
+        internals.models.forget_trace(model)
 
 
 def _unwrapped(optimizer):

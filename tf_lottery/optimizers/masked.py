@@ -73,8 +73,8 @@ class Masked(keras.optimizers.Optimizer):
 
     def __init__(self, inner_optimizer):
         # Without the constructor of `Optimizer`: it would make variables and
-        # settings beside those of the inner optimizer.
-        internals.install()
+        # settings next to those of the inner optimizer.
+        internals.models.install()
         self.inner_optimizer = _optimizer(inner_optimizer)
         # Weak reference to the model it was put on.
         self.model = None
@@ -282,13 +282,14 @@ class Masked(keras.optimizers.Optimizer):
             (average, keep.value)
             for leaf in slots.leaves(self.inner_optimizer) if leaf.use_ema
             for variable, average in zip(
-                leaf._trainable_variables, leaf._model_variables_moving_average
+                internals.optimizers.variables(leaf),
+                internals.optimizers.averages(leaf),
             )
             if (keep := constraints.keep_of(variable)) and not keep.in_layer
         ]
 
     def finalize_variable_values(self, var_list):
-        if any(variable._value is None for variable in var_list):
+        if any(internals.layers.value(v) is None for v in var_list):
             # A first step that fails under JAX leaves variables without
             # values, and its error is the one to see.
             return
@@ -345,7 +346,7 @@ class Masked(keras.optimizers.Optimizer):
         )
         # The first release named the positions of the variables.
         masked.expected = config.get("masks") or len(config.get("masked", ()))
-        if internals.is_loading():
+        if internals.models.is_loading():
             _awaiting.add(masked)
         return masked
 

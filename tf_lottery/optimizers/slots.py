@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import constraints
-
+from tf_lottery import internals
 
 # Made anew in each step, so that nothing of it goes on.
 _PASSING = {(keras.optimizers.Adafactor, "velocity")}
@@ -86,7 +86,7 @@ def project(optimizer, variables):
 
 
 def _project_slots(optimizer, wanted):
-    variables = optimizer._trainable_variables
+    variables = internals.optimizers.variables(optimizer)
     if not any(id(variable) in wanted for variable in variables):
         return
     initial = initial_values(optimizer)

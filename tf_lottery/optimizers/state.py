@@ -2,6 +2,7 @@
 
 import keras
 
+from tf_lottery import internals
 from tf_lottery import snapshots
 from tf_lottery.optimizers.masked import Masked
 from tf_lottery.optimizers.masked import find
@@ -42,7 +43,7 @@ def reset(optimizer, variables, step=0):
     fresh.build(variables)
     snapshots.restore(state(optimizer), snapshots.capture(state(fresh)))
     for part in (innermost(optimizer), *leaves(optimizer)):
-        part._iterations.assign(step)
+        internals.optimizers.batches(part).assign(step)
 
 
 def rewind_schedule(model, snapshot):
@@ -53,7 +54,10 @@ def rewind_schedule(model, snapshot):
         snapshot: `Snapshot` of the rewinding point.
     """
     reset(model.optimizer, model.trainable_variables, snapshot.step)
-    rates = {id(leaf._learning_rate) for leaf in leaves(model.optimizer)}
+    rates = {
+        id(internals.optimizers.learning_rate(leaf))
+        for leaf in leaves(model.optimizer)
+    }
     for variable, array in zip(state(model.optimizer), snapshot.optimizer):
         if id(variable) in rates:
             variable.assign(array)

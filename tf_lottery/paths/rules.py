@@ -11,8 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from tf_lottery.paths import values as values_lib
-from tf_lottery.paths.running import arguments, is_data, run
-from tf_lottery.paths.values import Value, binary
+from tf_lottery.paths.running import arguments
+from tf_lottery.paths.running import is_data
+from tf_lottery.paths.running import run
+from tf_lottery.paths.values import Value
+from tf_lottery.paths.values import binary
 
 RULES = {}
 # Larger than the inverse of any weight of an interpolation.

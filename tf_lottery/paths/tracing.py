@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_lottery import internals
 from tf_lottery import layer_kinds
 from tf_lottery import weights as weights_lib
 from tf_lottery.paths import reachability
@@ -153,7 +154,7 @@ def _traced(model, args, kwargs):
         return [tf.convert_to_tensor(x) for x in keras.tree.flatten(outputs)]
 
     function = tf.function(forward, autograph=False)
-    with _without_normalization(model), _keeping_losses(model):
+    with _without_normalization(model), internals.layers.losses_kept(model):
         return function.get_concrete_function(*keras.tree.flatten(structure))
 
 
@@ -166,7 +167,7 @@ def _without_normalization(model):
     calls = [kind.call for kind in layer_kinds.NORMALIZATIONS]
     # Past Keras' `__setattr__`, which would track what it is given.
     attributes = [
-        vars(layer) for layer in model._flatten_layers()
+        vars(layer) for layer in internals.layers.flat(model)
         if type(layer).call in calls and "call" not in vars(layer)
     ]
     for found in attributes:
@@ -182,22 +183,6 @@ def _identity(inputs, **kwargs):
     return inputs
 
 
-@contextlib.contextmanager
-def _keeping_losses(model):
-    """Puts losses of the call before back, which Keras clears at each."""
-    kept = [
-        (layer, list(layer._losses), set(layer._loss_ids))
-        for layer in model._flatten_layers()
-    ]
-    try:
-        yield
-    finally:
-        for layer, losses, ids in kept:
-            layer._losses[:] = losses
-            layer._loss_ids.clear()
-            layer._loss_ids.update(ids)
-
-
 def _inputs(model):
     """Yields arguments to call a model with, of more and more elements."""
     symbols = getattr(model, "inputs", None)
@@ -210,7 +195,7 @@ def _inputs(model):
     is_free = any(None in symbol.shape[1:] for symbol in symbols)
     is_recurrent = any(
         isinstance(layer, keras.layers.RNN)
-        for layer in model._flatten_layers()
+        for layer in internals.layers.flat(model)
     )
     sizes = dict.fromkeys(_SIZES, _TIME_STEPS) if is_recurrent else _SIZES
     scales = [1, 2, 4, 8] if is_free else [1]

@@ -117,7 +117,7 @@ def plan_within(
         chooser: `choosing.Chooser`.
         costs: `costs.Costs`.
         arguments: Dict that the plan remembers.
-        frozen: List of dicts, beside what the graph has frozen.
+        frozen: List of dicts, besides what the graph has frozen.
         inputs: See `structured.plan`.
     """
     graph, reached = chooser.graph, {}

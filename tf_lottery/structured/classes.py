@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from tf_lottery import copies
+from tf_lottery import internals
 from tf_lottery import weights as weights_lib
 from tf_lottery.copies import alike
 from tf_lottery.copies import state
@@ -39,7 +40,7 @@ def rebuild(graph, kept, inputs=None):
     twin, model = rebuilding.rebuild(graph, kept), graph.model
     if type(twin.model) is type(model):
         return twin
-    with alike.known(model._flatten_layers()):
+    with alike.known(internals.layers.flat(model)):
         for numbers in itertools.islice(_widths(model, twin), _TRIALS):
             small = _remade(model, numbers)
             if small is not None and _is_same(small, twin, graph, inputs):

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 from keras import tree
 
+from tf_lottery import internals
 from tf_lottery import snapshots
 from tf_lottery import weights as weights_lib
 from tf_lottery.structured import inputs as inputs_lib
@@ -129,7 +130,7 @@ class Pair:
 
     def is_mixed(self):
         """Whether some of the float64 model may compute in less."""
-        layers = self.big.model._flatten_layers()
+        layers = internals.layers.flat(self.big.model)
         return any(
             not type(layer).__module__.startswith("keras.") for layer in layers
         ) or any(

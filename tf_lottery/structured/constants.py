@@ -2,7 +2,7 @@
 
 A unit that no kept weight reaches from the input has the same value for every
 sample. Zero can simply go. Another value goes into the bias of the layer that
-reads it, where that is exact: not beside padding, which is zero.
+reads it, where that is exact: not next to padding, which is zero.
 """
 
 import collections

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import tree
 
+from tf_lottery import internals
 from tf_lottery.graph import functional
 
 # For axes of unknown size, tried one after the other.
@@ -105,7 +106,7 @@ def _values(generator, shape, dtype, below, scale):
 def _preprocesses(model):
     return any(
         isinstance(x, (keras.layers.Rescaling, keras.layers.Normalization))
-        for x in model._flatten_layers()
+        for x in internals.layers.flat(model)
     )
 
 

@@ -79,7 +79,7 @@ class Plan:
         Args:
             text: String.
 
-        Every field is checked, but for the model: `shrink` and `kept` check
+        Every field is checked, except the model: `shrink` and `kept` check
         that the plan fits one.
 
         Raises:
@@ -184,7 +184,7 @@ def plan_of(graph, kept, before, after, arguments, frozen=()):
         before: Dict of costs of the model.
         after: Dict of costs once the plan is carried out.
         arguments: Dict, how the plan was made.
-        frozen: List of dicts, beside what the graph has frozen.
+        frozen: List of dicts, besides what the graph has frozen.
     """
     groups = []
     for group in graph.groups:

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lottery import internals
 from tf_lottery import weights as weights_lib
 
 
@@ -36,7 +37,7 @@ def calibrate(model, inputs):
         inputs: What it is called with.
     """
     layers = [
-        layer for layer in model._flatten_layers()
+        layer for layer in internals.layers.flat(model)
         if isinstance(layer, keras.layers.BatchNormalization)
     ]
     if not layers:

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lottery import internals
 from tf_lottery import weights as weights_lib
 from tf_lottery.copies import Twin
 from tf_lottery.graph import functional
@@ -100,7 +101,7 @@ def _is_float(value):
 
 def finalize(model):
     """Makes layers that cache their variables read them again."""
-    for layer in model._flatten_layers():
+    for layer in internals.layers.flat(model):
         if isinstance(layer, keras.layers.Normalization) and layer.built:
             layer.finalize_state()
 

@@ -44,7 +44,7 @@ class Cut:
 
         Args:
             key: String, the weight key.
-            array: Array with the weight's shape but for one axis.
+            array: Array with the weight's shape except one axis.
             lost: Integer, the axis it lacks.
             rank: Integer, the rank of the weight.
         """

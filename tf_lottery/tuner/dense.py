@@ -1,7 +1,7 @@
 """Dense rounds that trials share.
 
 The first of all trials that are equal up to the end of the dense round
-publishes its state; the others go on from there.
+publishes its state; the others resume from there.
 """
 
 import pathlib
@@ -39,7 +39,7 @@ class DenseRounds:
             point: The rewinding point of the run.
 
         Returns:
-            Boolean, whether the run goes on from a shared dense round.
+            Boolean, whether the run resumes from a shared dense round.
         """
         shared = self.path / key
         point = schedules.Point.parse(point)

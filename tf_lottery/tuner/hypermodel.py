@@ -27,7 +27,7 @@ class TicketHyperModel(keras_tuner.HyperModel):
     a path from input to output.
 
     Trials that differ only in what happens after the dense round share it:
-    the first one trains it, the others go on from there, with the same bits.
+    the first one trains it, the others resume from there, with the same bits.
     All seeds of a trial follow from `seed` and the hyperparameters that the
     dense round depends on. Use it with the tuners of this package
     (`RandomSearch`, `Hyperband`, `BayesianOptimization`), or with those of
@@ -59,7 +59,7 @@ class TicketHyperModel(keras_tuner.HyperModel):
         epochs_per_round: Integer. Defaults to `None`: the `epochs` that
             `search` is given.
         budget: What `Hyperband` gives a trial more and more of: `"rounds"`,
-            and a promoted trial goes on where it stopped; or `"epochs"`, of
+            and a promoted trial resumes where it stopped; or `"epochs"`, of
             each round, and it starts anew. Defaults to `"rounds"`.
         monitor: String, the log by which rounds are compared. Defaults to
             `"val_accuracy"`.

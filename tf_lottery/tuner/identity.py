@@ -11,7 +11,7 @@ _NAME = "search.json"
 
 
 def check(path, description, is_worker=False):
-    """Makes the directory of a search, or goes on with the one it holds.
+    """Makes the directory of a search, or resumes the one it holds.
 
     Args:
         path: Path of the directory.

@@ -1,4 +1,4 @@
-"""The trials of a search beside each other, and the best compromises."""
+"""The trials of a search next to each other, and the best compromises."""
 
 import dataclasses
 import json
@@ -250,7 +250,7 @@ def _trial(path):
 
 
 def _metrics(round_, monitor):
-    """The metrics to show: the test set's stands beside, it never chooses."""
+    """The metrics to show: the test set's stands next to, it never chooses."""
     metrics = round_["metrics"]
     names = [monitor, *(name for name in metrics if name.startswith("test_"))]
     return {name: metrics[name] for name in names}

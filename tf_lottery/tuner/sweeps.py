@@ -81,7 +81,7 @@ def search(
             the others are the preset's. Defaults to `default_space`.
         budget: See `TicketHyperModel`, for Hyperband. Defaults to
             `"rounds"`.
-        overwrite: Boolean, whether a search that is there is removed.
+        overwrite: Boolean, whether an existing search is removed.
             Defaults to `False`.
         **kwargs: Other arguments of the tuner, see
             `tf_lottery.tuner.RandomSearch`.

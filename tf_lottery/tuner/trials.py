@@ -72,7 +72,7 @@ class TicketTrial:
             imp, self._objective, place and place.chosen
         )
         callbacks = [imp, self._keep, *self._sharing(), *self._callbacks]
-        # Arrays are shuffled as in any other process that goes on from here.
+        # Arrays are shuffled as in any other process that resumes from here.
         self._hypermodel.set_seed(self._hp)
         began = time.perf_counter()
         with _collapse_fails():

@@ -31,7 +31,7 @@ class TicketTuner(keras_tuner.Tuner):
         directory: Path. Defaults to `"runs"`.
         project_name: String, the directory in it that the search has to
             itself. Defaults to `"search"`.
-        overwrite: Boolean, whether a search that is there is removed.
+        overwrite: Boolean, whether an existing search is removed.
             Defaults to `False`: it goes on, if it is the same one.
         on_trial_end: Function of a `keras_tuner` trial, called on the chief
             where there is one. Defaults to `None`.

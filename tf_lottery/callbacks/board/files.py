@@ -19,7 +19,7 @@ class Log:
     Args:
         directory: String, the directory; all event files in it are of such
             logs.
-        goes_on: Boolean. If true, each run goes on from the step that is
+        goes_on: Boolean. If true, each run resumes from the step that is
             written first, and what its files hold from there on is replaced.
             If not, the files that are there are of an older training: they
             get names that TensorBoard does not read.

@@ -51,7 +51,7 @@ def channels(mask, layout):
 
 
 def kernels(mask, layout):
-    """Returns the kernel of each pair of channels, beside one another.
+    """Returns the kernel of each pair of channels, next to one another.
 
     Args:
         mask: Boolean array, `True` = kept.

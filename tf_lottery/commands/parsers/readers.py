@@ -96,7 +96,7 @@ def data(text):
 
 
 def existing_file(text):
-    """Reads the path of a file that is there."""
+    """Reads the path of an existing file."""
     if not pathlib.Path(text).is_file():
         raise argparse.ArgumentTypeError(f"there is no file '{text}'")
     return text

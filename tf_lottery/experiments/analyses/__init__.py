@@ -1,1 +1,1 @@
-"""Analyses of a run that is there: measured, kept and put into files."""
+"""Analyses of an existing run: measured, kept and put into files."""

@@ -24,7 +24,7 @@ def analyze(
     and batch by batch as the run did: a run keeps the masks of every round,
     but not what they were trained to. These weights are kept, for all kinds;
     so is the measurement of each ticket as soon as it is finished, so that
-    an analysis that was interrupted goes on where it was.
+    an analysis that was interrupted resumes where it was.
 
     Written are `KIND.csv` with every measurement, `KIND.svg`, further charts
     as `KIND-NAME.svg`, and `KIND.json`, which `tf_lottery.analysis.report`

@@ -22,7 +22,7 @@ class Analysis(kind.Kind):
     title = "Mask overlap"
     summary = (
         "How much of what two tickets keep they have in common (Jaccard "
-        "index), beside what random masks of the same layerwise densities "
+        "index), next to what random masks of the same layerwise densities "
         "have in the mean. Tickets of one trial are nested: each keeps a part "
         "of the one before, which is as much overlap as their densities allow."
     )

@@ -17,7 +17,7 @@ class Analysis(kind.Kind):
     summary = (
         "How far apart two trainings end over the weights that the ticket "
         "keeps: the ticket in two orders of the data (data order), and the "
-        "ticket and the dense network in the same order (pruning); beside "
+        "ticket and the dense network in the same order (pruning); next to "
         "them the same of random masks with the ticket's density in each "
         "layer."
     )
@@ -84,7 +84,7 @@ class Analysis(kind.Kind):
 
 
 def _compared(published, rows):
-    """The paper's distances beside those of the round of its density."""
+    """The paper's distances next to those of the round of its density."""
     if not published:
         return []
     density = published["density"]

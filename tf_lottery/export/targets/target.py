@@ -90,7 +90,7 @@ class Target:
         return None
 
     def write_sources(self, path, content):
-        """Writes further files beside a file; returns their paths."""
+        """Writes further files next to a file; returns their paths."""
         return []
 
 

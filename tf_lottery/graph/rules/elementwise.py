@@ -4,9 +4,10 @@ import keras
 import numpy as np
 from keras import tree
 
-from tf_lottery.graph import functional
 from tf_lottery.graph.call import Symbol
 from tf_lottery.graph.registry import register_rule
+from tf_lottery.internals.graphs import application_class
+from tf_lottery.internals.graphs import operation_classes
 
 _UNARY = (
     "Absolute Fabs Arccos Arccosh Arcsin Arcsinh Arctan Arctanh Cast Cbrt "
@@ -40,7 +41,7 @@ _BINARY = (
     keras.layers.SpatialDropout1D,
     keras.layers.SpatialDropout2D,
     keras.layers.SpatialDropout3D,
-    *functional.operation_classes(*_UNARY),
+    *operation_classes(*_UNARY),
 )
 def unary(call):
     """Units pass."""
@@ -52,7 +53,7 @@ def unary(call):
     return x.ids
 
 
-@register_rule(*functional.operation_classes("OnesLike", "ZerosLike"))
+@register_rule(*operation_classes("OnesLike", "ZerosLike"))
 def constant_like(call):
     """Units pass, with the same value all."""
     call.uniform = True
@@ -76,7 +77,7 @@ def prelu(call):
     return x.ids
 
 
-@register_rule(functional.application_class("convnext", "LayerScale"))
+@register_rule(application_class("convnext", "LayerScale"))
 def layer_scale(call):
     """One factor per channel, as in ConvNeXt."""
     x, layer = call.inputs[0], call.layer
@@ -101,8 +102,8 @@ def masking(call):
     keras.layers.Minimum,
     keras.layers.Multiply,
     keras.layers.Subtract,
-    functional.application_class("inception_resnet_v2", "CustomScaleLayer"),
-    *functional.operation_classes(*_BINARY),
+    application_class("inception_resnet_v2", "CustomScaleLayer"),
+    *operation_classes(*_BINARY),
 )
 def coupled(call):
     """What meets at one place is one unit."""

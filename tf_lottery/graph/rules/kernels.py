@@ -23,7 +23,7 @@ def dense(call):
 
 def _beside(call, x, out):
     """Units of another axis pass, and those made here must stay."""
-    call.freeze(out, f"{call.name} works beside units of another axis")
+    call.freeze(out, f"{call.name} works next to units of another axis")
     last = x.ids[..., :1]
     call.units.union(last, x.ids)
     call.bind(call.layer.kernel, 0, call.units.constant("not units"), "in")

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 
-from tf_lottery.graph import functional
 from tf_lottery.graph.registry import register_rule
 from tf_lottery.graph.rules import activations
+from tf_lottery.internals.graphs import operation_classes
 
 
 @register_rule(keras.layers.BatchNormalization)
@@ -68,7 +68,7 @@ def softmax(call):
 
 
 @register_rule(
-    *functional.operation_classes("Softmax", "LogSoftmax", "Sparsemax")
+    *operation_classes("Softmax", "LogSoftmax", "Sparsemax")
 )
 def softmax_operation(call):
     """Mixes what lies along its axis, or along all."""

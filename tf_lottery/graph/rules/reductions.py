@@ -3,17 +3,16 @@
 import keras
 import numpy as np
 
-from tf_lottery.graph import functional
 from tf_lottery.graph.registry import register_rule
-
+from tf_lottery.internals.graphs import operation_classes
 
 _IDEMPOTENT = tuple(
-    functional.operation_classes("All", "Any", "Amax", "Amin", "Max", "Min")
+    operation_classes("All", "Any", "Amax", "Amin", "Max", "Min")
 )
 
 
 @register_rule(
-    *functional.operation_classes(
+    *operation_classes(
         "All",
         "Amax",
         "Amin",
@@ -50,7 +49,7 @@ def reduction(call):
 
 
 @register_rule(
-    *functional.operation_classes("Cumprod", "Cumsum", "Flip", "Roll", "Sort")
+    *operation_classes("Cumprod", "Cumsum", "Flip", "Roll", "Sort")
 )
 def along_axis(call):
     """The order of units along the axis matters."""
@@ -59,7 +58,7 @@ def along_axis(call):
     return x.ids if axis is not None else call.frozen()
 
 
-@register_rule(*functional.operation_classes("Matmul"))
+@register_rule(*operation_classes("Matmul"))
 def matrix_product(call):
     """Units of rows and columns pass, those summed over must stay."""
     if len(call.inputs) != 2:

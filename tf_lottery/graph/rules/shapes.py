@@ -5,9 +5,9 @@ import math
 import keras
 import numpy as np
 
-from tf_lottery.graph import functional
 from tf_lottery.graph.call import Symbol
 from tf_lottery.graph.registry import register_rule
+from tf_lottery.internals.graphs import operation_classes
 
 
 @register_rule(keras.layers.Reshape)
@@ -20,7 +20,7 @@ def reshape(call):
     return _edited(call, ids, "target_shape", target, call.outputs[0][1:])
 
 
-@register_rule(*functional.operation_classes("Reshape"))
+@register_rule(*operation_classes("Reshape"))
 def reshape_operation(call):
     """As the layer, with the batch in the shape."""
     target = call.operation.newshape
@@ -30,7 +30,7 @@ def reshape_operation(call):
     return _edited(call, ids, "newshape", tuple(target), call.outputs[0])
 
 
-@register_rule(keras.layers.Flatten, *functional.operation_classes("Ravel"))
+@register_rule(keras.layers.Flatten, *operation_classes("Ravel"))
 def flatten(call):
     """Units of all positions stand side by side."""
     x = call.inputs[0]
@@ -111,7 +111,7 @@ def permute(call):
     return call.inputs[0].ids.transpose(dims)
 
 
-@register_rule(*functional.operation_classes("Transpose"))
+@register_rule(*operation_classes("Transpose"))
 def transpose(call):
     """Axes change places, the batch must not."""
     x, axes = call.inputs[0], call.operation.axes
@@ -120,7 +120,7 @@ def transpose(call):
     return _transposed(call, x, list(axes))
 
 
-@register_rule(*functional.operation_classes("Swapaxes"))
+@register_rule(*operation_classes("Swapaxes"))
 def swap_axes(call):
     """Two axes change places."""
     x, op = call.inputs[0], call.operation
@@ -130,7 +130,7 @@ def swap_axes(call):
     return _transposed(call, x, axes)
 
 
-@register_rule(*functional.operation_classes("Moveaxis"))
+@register_rule(*operation_classes("Moveaxis"))
 def move_axes(call):
     """Some axes move."""
     x, op = call.inputs[0], call.operation
@@ -146,7 +146,7 @@ def _transposed(call, x, axes):
     return x.ids.transpose([a - 1 for a in axes[1:]])
 
 
-@register_rule(*functional.operation_classes("ExpandDims"))
+@register_rule(*operation_classes("ExpandDims"))
 def expand_dims(call):
     """New axes of size 1."""
     x, rank = call.inputs[0], len(call.outputs[0])
@@ -156,7 +156,7 @@ def expand_dims(call):
     return np.expand_dims(x.ids, tuple(a - 1 for a in axes))
 
 
-@register_rule(*functional.operation_classes("Squeeze"))
+@register_rule(*operation_classes("Squeeze"))
 def squeeze(call):
     """Axes of size 1 are gone."""
     x, axis = call.inputs[0], call.operation.axis

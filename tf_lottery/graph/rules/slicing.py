@@ -3,12 +3,12 @@
 import keras
 import numpy as np
 
-from tf_lottery.graph import functional
 from tf_lottery.graph.registry import register_rule
+from tf_lottery.internals.graphs import operation_classes
 
 
 @register_rule(
-    keras.layers.Concatenate, *functional.operation_classes("Concatenate")
+    keras.layers.Concatenate, *operation_classes("Concatenate")
 )
 def concatenate(call):
     """Side by side on the axis, coupled on the others."""
@@ -55,7 +55,7 @@ def _has_constants(call):
     return count != len(call.inputs)
 
 
-@register_rule(*functional.operation_classes("Stack"))
+@register_rule(*operation_classes("Stack"))
 def stack(call):
     """Coupled, with a new axis."""
     ids = call.inputs[0].ids
@@ -68,7 +68,7 @@ def stack(call):
     return np.expand_dims(ids, axis)
 
 
-@register_rule(*functional.operation_classes("Split"))
+@register_rule(*operation_classes("Split"))
 def split(call):
     """Equal parts stay equal; other parts keep what is kept of them."""
     x, operation = call.inputs[0], call.operation
@@ -96,7 +96,7 @@ def split(call):
     return parts
 
 
-@register_rule(*functional.operation_classes("GetItem"))
+@register_rule(*operation_classes("GetItem"))
 def get_item(call):
     """Slices of neighbours move with what is kept before them."""
     x = call.inputs[0]
@@ -168,7 +168,7 @@ def _edit_slice(call, x, key, axis):
     return True
 
 
-@register_rule(*functional.operation_classes("Tile"))
+@register_rule(*operation_classes("Tile"))
 def tile(call):
     """Units come again and again."""
     x, repeats = call.inputs[0], list(np.ravel(call.operation.repeats))
@@ -182,7 +182,7 @@ def tile(call):
     return np.tile(x.ids, own)
 
 
-@register_rule(*functional.operation_classes("Repeat"))
+@register_rule(*operation_classes("Repeat"))
 def repeat(call):
     """Every unit comes several times in a row."""
     x, operation = call.inputs[0], call.operation
@@ -194,9 +194,9 @@ def repeat(call):
     return np.repeat(x.ids, operation.repeats, axis)
 
 
-@register_rule(*functional.operation_classes("Pad"))
+@register_rule(*operation_classes("Pad"))
 def pad(call):
-    """Nothing may be put beside units."""
+    """Nothing may be put next to units."""
     x, width = call.inputs[0], call.operation.pad_width
     width = np.broadcast_to(np.array(width), (len(x.shape), 2))
     call.freeze_mixed(x, [a for a in range(len(x.shape)) if width[a].any()])

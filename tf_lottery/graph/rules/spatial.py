@@ -2,8 +2,8 @@
 
 import keras
 
-from tf_lottery.graph import functional
 from tf_lottery.graph.registry import register_rule
+from tf_lottery.internals.graphs import operation_classes
 
 
 def _layers(pattern, ranks=(1, 2, 3)):
@@ -25,7 +25,7 @@ def _layers(pattern, ranks=(1, 2, 3)):
     *_layers("Cropping{}D"),
     keras.layers.CenterCrop,
     keras.layers.Resizing,
-    *functional.operation_classes(
+    *operation_classes(
         "MaxPool",
         "AveragePool",
         "AdaptiveMaxPool",

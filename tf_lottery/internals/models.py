@@ -1,4 +1,4 @@
-"""Private ground of Keras that masks stand on.
+"""Models: what Keras saves with one, its `compile`, its steps.
 
 Keras has no public way to save something of one's own with every model, nor
 to hear of a `compile`. Both are attributes here that `keras.Model` gets when
@@ -81,12 +81,40 @@ def set_optimizer(model, optimizer):
         optimizer: `keras.optimizers.Optimizer`.
     """
     model.optimizer = optimizer
-    config = model._compile_config.config
+    config = compile_config(model)
     config["optimizer"] = optimizer
     while optimizer is not None:
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             config["auto_scale_loss"] = False
         optimizer = getattr(optimizer, "inner_optimizer", None)
+
+
+def compile_config(model):
+    """Returns a dict of the arguments a model was compiled with."""
+    return model._compile_config.config
+
+
+def compiled_loss(model):
+    """Returns the loss a model was compiled with, or `None`, and weights."""
+    found = getattr(model, "_compile_loss", None)
+    if found is None:
+        return None, None
+    return found._user_loss, found._user_loss_weights
+
+
+def arguments_of(loss):
+    """Returns a dict of the arguments that a loss gives to its function."""
+    return getattr(loss, "_fn_kwargs", {})
+
+
+def set_arguments(loss, **arguments):
+    """Sets some of the arguments that a loss gives to its function."""
+    loss._fn_kwargs = {**loss._fn_kwargs, **arguments}
+
+
+def set_dtype(loss, dtype):
+    """Sets the dtype that a loss computes in."""
+    loss._dtype = dtype
 
 
 def is_built(model):

@@ -1,0 +1,117 @@
+"""Functional graphs: nodes, structures of inputs, classes of operations."""
+
+import copy
+import importlib
+import inspect
+
+from keras.src.models import functional
+
+_OPERATION_MODULES = ("numpy", "nn", "core", "math", "image")
+
+
+def is_functional_call(layer):
+    """Whether the `call` of a layer is that of a Functional model."""
+    return type(layer).call is functional.Functional.call
+
+
+def of_sequential(model):
+    """Returns the Functional model inside a Sequential one, or `None`."""
+    return getattr(model, "_functional", None)
+
+
+def is_made_of_ends(model):
+    """Whether the class of a Functional model takes inputs and outputs."""
+    return isinstance(
+        model, functional.Functional
+    ) and functional.functional_like_constructor(type(model))
+
+
+def input_structure(graph):
+    """Returns inputs of a Functional model as they were given, or `None`."""
+    return getattr(graph, "_inputs_struct", None)
+
+
+def output_structure(graph):
+    """Returns outputs of a Functional model as they were given."""
+    return graph._outputs_struct
+
+
+def built_shapes(model):
+    """Returns the shapes a model was built with, by argument, or `None`."""
+    return getattr(model, "_build_shapes_dict", None)
+
+
+def nodes(graph):
+    """Yields the calls in a Functional model, in an order to run them in."""
+    by_depth = graph._nodes_by_depth
+    for depth in sorted(by_depth, reverse=True):
+        for node in by_depth[depth]:
+            if node.operation and not node.is_input:
+                yield node
+
+
+def readers(layer):
+    """Returns the operations that take what a layer puts out, as a list."""
+    return [node.operation for node in layer._outbound_nodes]
+
+
+def maker(tensor):
+    """Returns the operation that a symbolic tensor comes from."""
+    return tensor._keras_history.operation
+
+
+def unlinked(operation):
+    """Returns a copy of an operation that was never called."""
+    new = copy.copy(operation)
+    new._inbound_nodes, new._outbound_nodes = [], []
+    return new
+
+
+def same_lambda(layer):
+    """Returns a new `Lambda` layer that calls the same function."""
+    return type(layer)(
+        layer.function,
+        output_shape=layer._output_shape,
+        mask=layer.mask,
+        arguments=layer.arguments,
+        name=layer.name,
+        dtype=layer.dtype_policy,
+        trainable=layer.trainable,
+    )
+
+
+def operation_classes(*names):
+    """Returns the classes behind functions of `keras.ops`.
+
+    Args:
+        *names: Names of classes, such as `"Add"`.
+
+    Returns:
+        List of classes; names that this version of Keras lacks are absent.
+    """
+    modules = [
+        importlib.import_module(f"keras.src.ops.{name}")
+        for name in _OPERATION_MODULES
+    ]
+    return [
+        vars(module)[name]
+        for name in names
+        for module in modules
+        if inspect.isclass(vars(module).get(name))
+    ]
+
+
+def application_class(module, name):
+    """Returns the class of a layer private to `keras.applications`."""
+    module = importlib.import_module(f"keras.src.applications.{module}")
+    return getattr(module, name)
+
+
+def is_functional(model):
+    """Whether a model was made of inputs and outputs."""
+    return hasattr(model, "_operations_by_depth")
+
+
+def layers_of(model):
+    """Returns the layers of a Sequential model, its input layer as well."""
+    return model._layers

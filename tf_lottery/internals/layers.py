@@ -1,0 +1,213 @@
+"""Layers inside layers, variables, losses and masks of calls."""
+
+import contextlib
+
+import keras
+from keras.src.backend.common import dtypes
+from keras.src.backend.common import global_state
+from keras.src.backend.common import masking
+from keras.src.backend.common import tensor_attributes
+from keras.src.saving import serialization_lib
+from keras.src.utils import module_utils
+
+# Where Keras lists the variables that wait for their first values.
+_WAITING = "uninitialized_variables"
+
+
+def flat(layer):
+    """Returns a layer and all layers inside it, as a list."""
+    return list(layer._flatten_layers())
+
+
+def below(layer):
+    """Returns all layers inside a layer, as a list."""
+    return list(layer._flatten_layers(include_self=False))
+
+
+def children(layer):
+    """Returns the layers directly inside a layer, as a list."""
+    return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
+def own_variables(layer):
+    """Returns the variables of a layer that no layer inside it has."""
+    inside = {id(v) for child in children(layer) for v in child.variables}
+    return [v for v in layer.variables if id(v) not in inside]
+
+
+def is_trained(layer, variable):
+    """Whether a variable of a layer's own was made to be trained."""
+    return any(variable is v for v in layer._trainable_variables)
+
+
+def takes_training(model):
+    """Whether the `call` of a model has an argument `training`."""
+    return model._call_has_training_arg
+
+
+def table(embedding):
+    """Returns the variable that an `Embedding` looks tokens up in."""
+    return embedding._embeddings
+
+
+def value(variable):
+    """Returns the tensor of a variable, whatever scope; `None`: it has none."""
+    return variable._value
+
+
+def dtype(variable):
+    """Returns the dtype a variable is stored in, whatever scope."""
+    return variable._dtype
+
+
+@contextlib.contextmanager
+def replaced(owner, name, value):
+    """Gives an attribute another value meanwhile, which Keras does not note.
+
+    Args:
+        owner: A layer, variable or tensor.
+        name: String, the name of an attribute.
+        value: What it is meanwhile.
+    """
+    before = getattr(owner, name)
+    object.__setattr__(owner, name, value)
+    try:
+        yield
+    finally:
+        object.__setattr__(owner, name, before)
+
+
+@contextlib.contextmanager
+def computing_in(layers, variables, precision, is_floating):
+    """Lets layers compute in a precision meanwhile, and keep no losses.
+
+    Args:
+        layers: Iterable of layers.
+        variables: Iterable of variables that have the precision, too.
+        precision: String, a dtype.
+        is_floating: Function from dtypes to whether they are floating.
+    """
+    policy = keras.DTypePolicy(precision)
+    with contextlib.ExitStack() as stack:
+        def replace(*arguments):
+            stack.enter_context(replaced(*arguments))
+
+        for layer in layers:
+            # A call forgets the losses of the last one.
+            replace(layer, "_losses", [])
+            replace(layer, "_loss_ids", set())
+            if is_floating(layer.compute_dtype, layer.variable_dtype):
+                replace(layer, "_dtype_policy", policy)
+            for part in _cast_inputs(layer):
+                if is_floating(part.dtype):
+                    replace(part, "_dtype", precision)
+        for variable in variables:
+            replace(variable, "_dtype", precision)
+        yield
+
+
+def _cast_inputs(layer):
+    """What has the precision that a graph of layers casts its inputs to."""
+    if isinstance(layer, keras.layers.InputLayer):
+        return [layer]
+    graphs = (layer, getattr(layer, "_functional", None))
+    return [t for g in graphs for t in getattr(g, "_inputs", None) or ()]
+
+
+@contextlib.contextmanager
+def losses_kept(model):
+    """Puts losses of the call before back, which Keras clears at each."""
+    kept = [
+        (layer, list(layer._losses), set(layer._loss_ids))
+        for layer in flat(model)
+    ]
+    try:
+        yield
+    finally:
+        for layer, losses, ids in kept:
+            layer._losses[:] = losses
+            layer._loss_ids.clear()
+            layer._loss_ids.update(ids)
+
+
+@contextlib.contextmanager
+def float64_promoted():
+    """Lets Keras give results in float64 where the operands are.
+
+    Other backends than TensorFlow's make float32 of them.
+    """
+    found = dtypes.BIT64_TO_BIT32_DTYPE
+    before = found["float64"]
+    found["float64"] = "float64"
+    try:
+        yield
+    finally:
+        found["float64"] = before
+
+
+@contextlib.contextmanager
+def functions_replaced(change, names):
+    """Replaces functions of the backend that all ways in Keras lead through.
+
+    Args:
+        change: Function of a function and its name that returns another one.
+        names: Strings, such as `"softmax"`.
+    """
+    from keras.src.backend import nn
+
+    before = {name: getattr(nn, name) for name in names}
+    for name, function in before.items():
+        setattr(nn, name, change(function, name))
+    try:
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(nn, name, function)
+
+
+def note(tensor, name, value):
+    """Attaches a value to a tensor, as Keras does with masks."""
+    tensor_attributes.set_tensor_attr(tensor, name, value)
+
+
+def noted(tensor, name):
+    """Returns a value attached to a tensor, or `None`."""
+    return tensor_attributes.get_tensor_attr(tensor, name)
+
+
+def carry_mask(output, other):
+    """Gives another tensor the Keras mask of an output, if it has one."""
+    mask = masking.get_keras_mask(output)
+    if mask is not None:
+        masking.set_keras_mask(other, mask)
+
+
+@contextlib.contextmanager
+def values_made_late(check):
+    """Makes variables without memory in a context, and values at its end.
+
+    Args:
+        check: Function of the list of the variables; no memory is taken if
+            it raises.
+    """
+    before = global_state.get_global_attribute(_WAITING, [])
+    global_state.set_global_attribute(_WAITING, [])
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield
+        check(global_state.get_global_attribute(_WAITING, []))
+        # Outside of all scopes, its end gives first values.
+        with keras.StatelessScope():
+            pass
+    finally:
+        global_state.set_global_attribute(_WAITING, before)
+
+
+def safe_mode():
+    """A context in which Keras runs no code of files, whatever the process."""
+    return serialization_lib.SafeModeScope()
+
+
+def module(name):
+    """Returns a module that is imported when it is used first."""
+    return getattr(module_utils, name)
