@@ -5,6 +5,9 @@ constraint, and whatever is assigned to the variable goes through it.
 """
 
 import warnings
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,7 +20,7 @@ from tf_lottery.backends import tf
 _NAME = "_tf_lottery_keep"
 
 
-def masked(mask, value):
+def masked(mask: Any, value: Any) -> Any:
     """Returns `value` where `mask` is true and exactly +0.0 where it is not.
 
     A plain product would not do: `nan * 0` is `nan`, and `-w * 0` is `-0.0`.
@@ -55,7 +58,12 @@ class Keep(keras.constraints.Constraint):
             to `False`.
     """
 
-    def __init__(self, mask, constraint=None, in_layer=False):
+    def __init__(
+        self,
+        mask: keras.Variable,
+        constraint: Callable[[Any], Any] | None = None,
+        in_layer: bool = False,
+    ) -> None:
         self.mask = mask
         self.constraint = constraint
         self.in_layer = in_layer
@@ -64,7 +72,7 @@ class Keep(keras.constraints.Constraint):
         self._has_warned = False
         self._bound = None
 
-    def __call__(self, w):
+    def __call__(self, w: Any) -> Any:
         if not self.enforced and not self._has_warned:
             self._has_warned = True
             _warn_of_optimizer(w)
@@ -73,11 +81,11 @@ class Keep(keras.constraints.Constraint):
         return masked(self.value, w)
 
     @property
-    def value(self):
+    def value(self) -> Any:
         """The mask as a variable, or as the tensor that was bound."""
         return self.mask if self._bound is None else self._bound
 
-    def bind(self, value):
+    def bind(self, value: Any) -> None:
         """Uses `value` as the mask while a stateless step is traced.
 
         JAX passes variables as arguments; a mask that is read from its
@@ -85,7 +93,7 @@ class Keep(keras.constraints.Constraint):
         """
         self._bound = value
 
-    def assign(self, mask):
+    def assign(self, mask: np.ndarray) -> None:
         """Sets the mask from a boolean array; forgets what was bound."""
         self.mask.assign(np.asarray(mask))
         self._bound = None
@@ -102,14 +110,18 @@ def _warn_of_optimizer(variable):
     )
 
 
-def keep_of(variable):
+def keep_of(variable: keras.Variable) -> Keep | None:
     """Returns the `Keep` on a variable, or `None`."""
     # Not `variable.constraint`, which an optimizer that masks sets aside
     # during a step; replicas step in threads of their own.
     return getattr(variable, _NAME, None)
 
 
-def attach(variable, mask=None, in_layer=False):
+def attach(
+    variable: keras.Variable,
+    mask: keras.Variable | None = None,
+    in_layer: bool = False,
+) -> Keep:
     """Puts a `Keep` on a variable, in place of an older one.
 
     Args:
@@ -127,7 +139,7 @@ def attach(variable, mask=None, in_layer=False):
     return keep
 
 
-def put(variable, keep):
+def put(variable: keras.Variable, keep: Keep) -> None:
     """Puts a `Keep` on a variable that has none."""
     setattr(variable, _NAME, keep)
     variable.constraint = keep
@@ -172,7 +184,7 @@ def _assignment(variable):
     return assign
 
 
-def detach(variable):
+def detach(variable: keras.Variable) -> None:
     """Takes `Keep` off a variable; the constraint before it comes back."""
     keep = keep_of(variable)
     if keep is not None:
@@ -181,13 +193,15 @@ def detach(variable):
         del variable.assign
 
 
-def mask_of(variable):
+def mask_of(variable: keras.Variable) -> np.ndarray | None:
     """Returns the mask on a variable as a boolean array, or `None`."""
     keep = keep_of(variable)
     return None if keep is None else ops.convert_to_numpy(keep.mask) != 0
 
 
-def current_masks(variables):
+def current_masks(
+    variables: Mapping[str, keras.Variable]
+) -> dict[str, np.ndarray]:
     """Returns the mask of each variable, all ones where none is held."""
     found = {key: mask_of(variable) for key, variable in variables.items()}
     return {
@@ -196,7 +210,7 @@ def current_masks(variables):
     }
 
 
-def project(variable):
+def project(variable: keras.Variable) -> None:
     """Sets the pruned weights of a variable to zero now."""
     if keep_of(variable) is not None:
         variable.assign(variable)

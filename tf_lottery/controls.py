@@ -32,7 +32,12 @@ from tf_lottery import ticket as ticket_lib
 from tf_lottery import weights as weights_lib
 
 
-def random_reinitialize(ticket, model, seed=0, signed=False):
+def random_reinitialize(
+    ticket: ticket_lib.Ticket,
+    model: keras.Model,
+    seed: int = 0,
+    signed: bool = False,
+) -> ticket_lib.Ticket:
     """Returns a ticket with the same masks and new random initial weights.
 
     Every weight and bias is drawn from its layer's own initializer, as if
@@ -80,7 +85,9 @@ def random_reinitialize(ticket, model, seed=0, signed=False):
     )
 
 
-def reshuffle(ticket, seed=0, signed=False):
+def reshuffle(
+    ticket: ticket_lib.Ticket, seed: int = 0, signed: bool = False
+) -> ticket_lib.Ticket:
     """Returns a ticket whose kept initial values change places in a layer.
 
     The values of the survivors of each weight are permuted among its
@@ -115,7 +122,9 @@ def reshuffle(ticket, seed=0, signed=False):
     return _with_values(ticket, "reshuffle", seed, signed, change)
 
 
-def constant(ticket, seed=0, signed=True):
+def constant(
+    ticket: ticket_lib.Ticket, seed: int = 0, signed: bool = True
+) -> ticket_lib.Ticket:
     """Returns a ticket that starts from one magnitude for each layer.
 
     It is the standard deviation of the layer's initial values: of all of
@@ -157,7 +166,9 @@ def constant(ticket, seed=0, signed=True):
     return _with_values(ticket, "constant", seed, signed, change)
 
 
-def random_masks(ticket, seed=0):
+def random_masks(
+    ticket: ticket_lib.Ticket, seed: int = 0
+) -> ticket_lib.Ticket:
     """Returns a ticket with random masks of equal density in every weight.
 
     The weights to start from are the ticket's. Reference: Frankle and Carbin
@@ -174,7 +185,9 @@ def random_masks(ticket, seed=0):
     return _with_random_masks(ticket, "random_masks", seed)
 
 
-def shuffle_masks(ticket, seed=0):
+def shuffle_masks(
+    ticket: ticket_lib.Ticket, seed: int = 0
+) -> ticket_lib.Ticket:
     """Returns a ticket whose masks are permuted within each weight.
 
     The layerwise shuffling of Frankle et al. 2021, section 4,

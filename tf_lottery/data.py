@@ -6,11 +6,15 @@ on after a kill as if nothing had happened, the order must be a function of
 what is asked for, not of what was read before.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
 
 from tf_lottery import backends
 from tf_lottery import checks
+from tf_lottery import types
 from tf_lottery.backends import tf
 
 
@@ -53,9 +57,16 @@ class Replay(keras.utils.PyDataset):
     """
 
     def __init__(
-        self, x, y=None, batch_size=32, seed=0, shuffle=True,
-        reshuffle_rounds=False, augment=None, drop_remainder=False,
-    ):
+        self,
+        x: types.Arrays,
+        y: types.Arrays = None,
+        batch_size: int = 32,
+        seed: int = 0,
+        shuffle: bool = True,
+        reshuffle_rounds: bool = False,
+        augment: Callable[[Any, np.random.Generator], Any] | None = None,
+        drop_remainder: bool = False,
+    ) -> None:
         super().__init__()
         arrays = [a for a in keras.tree.flatten((x, y)) if a is not None]
         for name, value in (("x", x), ("y", y)):
@@ -99,11 +110,11 @@ class Replay(keras.utils.PyDataset):
         self._cached = None
 
     @property
-    def num_batches(self):
+    def num_batches(self) -> int:
         """Integer, the number of steps in an epoch."""
         return self._length
 
-    def start(self, round, step):
+    def start(self, round: int, step: int) -> None:
         """Says where the next epoch of `fit` begins.
 
         Args:
@@ -112,18 +123,18 @@ class Replay(keras.utils.PyDataset):
         """
         self._round, self._next, self._told = round, step, True
 
-    def on_epoch_begin(self):
+    def on_epoch_begin(self) -> None:
         if not self._told:
             self._next = self._epochs_begun * self._length
         self._epochs_begun += 1
         self._told = False
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Any:
         batch = self.batch(self._round, self._next)
         self._next += 1
         return batch
 
-    def as_dataset(self):
+    def as_dataset(self) -> "tf.data.Dataset":
         """Returns the same batches as a `tf.data.Dataset`.
 
         It is endless: pass `steps_per_epoch=replay.num_batches` to `fit`, and
@@ -143,7 +154,7 @@ class Replay(keras.utils.PyDataset):
             batches, output_signature=keras.tree.map_structure(spec_of, first)
         ))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns what the order follows from, as plain values."""
         return {
             "examples": self.examples,
@@ -154,7 +165,7 @@ class Replay(keras.utils.PyDataset):
             "augment": getattr(self.augment, "__qualname__", None),
         }
 
-    def batch(self, round, step):
+    def batch(self, round: int, step: int) -> Any:
         """Returns the batch of a step, whatever was read before.
 
         Args:

@@ -3,6 +3,9 @@
 import inspect
 import re
 import textwrap
+from typing import TypeVar
+
+_Documented = TypeVar("_Documented")
 
 PARAGRAPHS = {
     "rule": """\
@@ -59,7 +62,7 @@ Returns:
 }
 
 
-def filled(documented):
+def filled(documented: _Documented) -> _Documented:
     """Writes the paragraphs that a docstring names into it; a decorator.
 
     A line `{{name}}` becomes the paragraph of that name in `PARAGRAPHS`,

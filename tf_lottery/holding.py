@@ -2,7 +2,12 @@
 
 import contextlib
 import warnings
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
 
+import keras
+import numpy as np
 from keras import ops
 
 from tf_lottery import checks
@@ -15,7 +20,7 @@ from tf_lottery import snapshots
 from tf_lottery import weights as weights_lib
 
 
-def hold(model, masks):
+def hold(model: keras.Model, masks: Mapping[str, np.ndarray]) -> None:
     """Holds masks on a model: pruned weights are 0.0 from now on.
 
     A mask belongs to its weight and stays there, whatever happens to the
@@ -41,7 +46,7 @@ def hold(model, masks):
     optimizers.project(_optimizer(model), [variables[key] for key in masks])
 
 
-def place(model, masks):
+def place(model: keras.Model, masks: Mapping[str, np.ndarray]) -> None:
     """Puts masks on weights; optimizer slots stay as they are."""
     internals.models.install()
     owners = weights_lib.owners(model)
@@ -80,7 +85,7 @@ def _optimizer(model):
     return model.optimizer if _is_compiled(model) else None
 
 
-def on_compile(model):
+def on_compile(model: keras.Model) -> None:
     """Enforces the masks of a model by the optimizer it was compiled with.
 
     Keras calls it at the end of `compile`, see `internals.models`.
@@ -105,7 +110,7 @@ def on_compile(model):
         )
 
 
-def settle(model):
+def settle(model: keras.Model) -> None:
     """Follows what Keras has done to weights with masks.
 
     Warns:
@@ -139,7 +144,9 @@ def _has_lora(layer, variable):
     return kernel is variable and getattr(layer, "lora_enabled", False)
 
 
-def check_masks(model, masks):
+def check_masks(
+    model: keras.Model, masks: Mapping[str, np.ndarray]
+) -> dict[str, keras.Variable]:
     """Returns the model's variables; raises if masks do not fit them."""
     weights_lib.check_built(model)
     owners = weights_lib.owners(model)
@@ -160,7 +167,7 @@ def _is_state(variable, layer):
     return len(variable.shape) < 2 and not is_trained
 
 
-def masks_of(model):
+def masks_of(model: keras.Model) -> dict[str, np.ndarray]:
     """Returns the masks held on a model, by weight key.
 
     Args:
@@ -179,7 +186,7 @@ def masks_of(model):
     }
 
 
-def capture(model, step):
+def capture(model: keras.Model, step: int) -> snapshots.Snapshot:
     """Returns a `Snapshot` of all that training changes, but the masks.
 
     Args:
@@ -203,13 +210,13 @@ def capture(model, step):
     )
 
 
-def synchronise(model):
+def synchronise(model: keras.Model) -> None:
     """Makes variables hold their values between two batches, under JAX."""
     if hasattr(model, "jax_state_sync"):
         model.jax_state_sync()
 
 
-def agree(model):
+def agree(model: keras.Model) -> None:
     """Gives every replica of a `tf.distribute` strategy the first's values.
 
     Trained weights agree by themselves. Moving statistics may not: each
@@ -227,7 +234,11 @@ def agree(model):
             variable.assign(ops.convert_to_tensor(variable))
 
 
-def rewind(model, snapshot, masks=None):
+def rewind(
+    model: keras.Model,
+    snapshot: snapshots.Snapshot,
+    masks: Mapping[str, np.ndarray] | None = None,
+) -> None:
     """Sets a model back to a snapshot; masks stay, or are replaced.
 
     Args:
@@ -251,7 +262,7 @@ def rewind(model, snapshot, masks=None):
     optimizers.project(model.optimizer, [variables[key] for key in masks])
 
 
-def strip(model):
+def strip(model: keras.Model) -> keras.Model:
     """Lets go of the masks: a plain Keras model with the zeros baked in.
 
     Args:
@@ -286,7 +297,7 @@ def strip(model):
     return model
 
 
-def let_go(model, keys=None):
+def let_go(model: keras.Model, keys: Iterable[str] | None = None) -> None:
     """Takes masks off weights; pruned weights are zero, and may be trained.
 
     Args:
@@ -300,7 +311,7 @@ def let_go(model, keys=None):
 
 
 @contextlib.contextmanager
-def aside(model):
+def aside(model: keras.Model) -> Iterator[None]:
     """Puts the masks of a model aside, and back in the end.
 
     Weights that are assigned meanwhile go through none, and masks that are

@@ -1,5 +1,8 @@
 """Models and weights from files, with their masks."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 
 from tf_lottery import carrier
@@ -7,10 +10,16 @@ from tf_lottery import checks
 from tf_lottery import holding
 from tf_lottery import optimizers
 from tf_lottery import snapshots
+from tf_lottery import types
 from tf_lottery import weights as weights_lib
 
 
-def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
+def load_model(
+    filepath: types.Path,
+    custom_objects: Mapping[str, Any] | None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
+) -> keras.Model:
     """Loads a model that Keras saved, with the masks it held.
 
     As `keras.saving.load_model`, which restores masks where it restores the
@@ -58,7 +67,9 @@ def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
         )
 
 
-def load_weights(model, filepath, **kwargs):
+def load_weights(
+    model: keras.Model, filepath: types.Path, **kwargs: Any
+) -> None:
     """Loads weights that Keras saved into a model, with their masks.
 
     As `model.load_weights`. Masks of the file take the place of those the

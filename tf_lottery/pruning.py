@@ -2,6 +2,10 @@
 
 import math
 import warnings
+from collections.abc import Mapping
+
+import keras
+import numpy as np
 
 from tf_lottery import allocation
 from tf_lottery import checks
@@ -12,15 +16,27 @@ from tf_lottery import masks as masks_lib
 from tf_lottery import prunable
 from tf_lottery import reasons
 from tf_lottery import rules
+from tf_lottery import snapshots
+from tf_lottery import types
+from tf_lottery.patterns import Pattern
 from tf_lottery.patterns.pattern import brief
 
 
 @docs.filled
 def prune(
-    model, sparsity, criterion="magnitude", scope="global",
-    pattern="unstructured", data=None, loss=None, snapshot=None,
-    iterations=None, collapse="keep-one", exclude=(), include=(),
-):
+    model: keras.Model,
+    sparsity: types.Fraction,
+    criterion: criteria.Identifier = "magnitude",
+    scope: types.Scope = "global",
+    pattern: str | Pattern = "unstructured",
+    data: types.Data | None = None,
+    loss: types.Loss | None = None,
+    snapshot: snapshots.Snapshot | Mapping[str, np.ndarray] | None = None,
+    iterations: int | None = None,
+    collapse: types.Collapse = "keep-one",
+    exclude: types.Names = (),
+    include: types.Names = (),
+) -> dict[str, np.ndarray]:
     """Prunes a model once, before or after training, and holds the masks.
 
     Args:

@@ -6,6 +6,8 @@ Optimization (TFMOT), so that theirs can be used as well.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 from tf_lottery import checks
 from tf_lottery import configurations
@@ -29,7 +31,12 @@ class SparsitySchedule:
             Defaults to 100.
     """
 
-    def __init__(self, begin_step, end_step, frequency=100):
+    def __init__(
+        self,
+        begin_step: int,
+        end_step: int,
+        frequency: int = 100,
+    ) -> None:
         checks.whole("begin_step", begin_step, 0)
         checks.whole("end_step", end_step, -1)
         checks.whole("frequency", frequency)
@@ -42,7 +49,7 @@ class SparsitySchedule:
         self.end_step = int(end_step)
         self.frequency = int(frequency)
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> tuple[bool, float]:
         """Returns what is due at a step.
 
         Args:
@@ -58,7 +65,7 @@ class SparsitySchedule:
         due = begun and not over and (turn or step == self.end_step)
         return due, self.sparsity_at(step)
 
-    def sparsity_at(self, step):
+    def sparsity_at(self, step: int) -> float:
         """Returns the sparsity at a step, whether or not pruning is due.
 
         Args:
@@ -68,16 +75,16 @@ class SparsitySchedule:
             f"{type(self).__name__} must implement `sparsity_at`."
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
         return configurations.of_arguments(self)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "SparsitySchedule":
         """Returns the schedule that `get_config` describes."""
         return cls(**config)
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         return (
             type(other) is type(self)
             and other.get_config() == self.get_config()
@@ -112,21 +119,32 @@ class ConstantSparsity(SparsitySchedule):
     ((False, 0.5), (True, 0.5))
     """
 
-    def __init__(self, target_sparsity, begin_step, end_step=-1,
-                 frequency=100):
+    def __init__(
+        self,
+        target_sparsity: float,
+        begin_step: int,
+        end_step: int = -1,
+        frequency: int = 100,
+    ) -> None:
         super().__init__(begin_step, end_step, frequency)
         _check_sparsity("target_sparsity", target_sparsity)
         self.target_sparsity = float(target_sparsity)
 
-    def sparsity_at(self, step):
+    def sparsity_at(self, step: int) -> float:
         return self.target_sparsity
 
 
 class _Ramp(SparsitySchedule):
     """From an initial to a final sparsity."""
 
-    def __init__(self, initial_sparsity, final_sparsity, begin_step, end_step,
-                 frequency):
+    def __init__(
+        self,
+        initial_sparsity: float,
+        final_sparsity: float,
+        begin_step: int,
+        end_step: int,
+        frequency: int,
+    ) -> None:
         checks.whole("end_step", end_step, 0)
         super().__init__(begin_step, end_step, frequency)
         _check_sparsity("initial_sparsity", initial_sparsity)
@@ -141,7 +159,7 @@ class _Ramp(SparsitySchedule):
         self.initial_sparsity = float(initial_sparsity)
         self.final_sparsity = float(final_sparsity)
 
-    def sparsity_at(self, step):
+    def sparsity_at(self, step: int) -> float:
         if step >= self.end_step:
             return self.final_sparsity
         if step <= self.begin_step:
@@ -187,8 +205,16 @@ class PolynomialDecay(_Ramp):
     [0.0, 0.7, 0.7875, 0.8]
     """
 
-    def __init__(self, initial_sparsity=0.0, final_sparsity=None,
-                 begin_step=0, end_step=None, *, frequency=100, power=3):
+    def __init__(
+        self,
+        initial_sparsity: float = 0.0,
+        final_sparsity: float | None = None,
+        begin_step: int = 0,
+        end_step: int | None = None,
+        *,
+        frequency: int = 100,
+        power: float = 3,
+    ) -> None:
         super().__init__(initial_sparsity, final_sparsity, begin_step,
                          end_step, frequency)
         checks.positive("power", power)
@@ -232,8 +258,17 @@ class OneCycle(_Ramp):
     [0.002, 0.321, 0.783, 0.8]
     """
 
-    def __init__(self, final_sparsity, end_step, begin_step=0,
-                 initial_sparsity=0.0, *, frequency=100, alpha=14, beta=6):
+    def __init__(
+        self,
+        final_sparsity: float,
+        end_step: int,
+        begin_step: int = 0,
+        initial_sparsity: float = 0.0,
+        *,
+        frequency: int = 100,
+        alpha: float = 14,
+        beta: float = 6,
+    ) -> None:
         super().__init__(initial_sparsity, final_sparsity, begin_step,
                          end_step, frequency)
         checks.positive("alpha", alpha)
@@ -248,7 +283,7 @@ class OneCycle(_Ramp):
         return self.initial_sparsity + way * rise
 
 
-def get(schedule):
+def get(schedule: Callable[[int], Any]) -> Callable[[int], Any]:
     """Returns a schedule that can be called at every step.
 
     Args:

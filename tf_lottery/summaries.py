@@ -3,11 +3,13 @@
 import dataclasses
 import io
 
+import keras
 import numpy as np
 
 from tf_lottery import checks
 from tf_lottery import constraints
 from tf_lottery import paths
+from tf_lottery import types
 from tf_lottery import weights as weights_lib
 
 
@@ -135,7 +137,12 @@ class Summary:
     __repr__ = __str__
 
 
-def summary(model, exclude=(), include=(), inputs=None):
+def summary(
+    model: keras.Model,
+    exclude: types.Names = (),
+    include: types.Names = (),
+    inputs: types.Arrays = None,
+) -> Summary:
     """Returns a table of every weight: shape, density, and why not pruned.
 
     Beside the density stands the effective density, of the weights that lie

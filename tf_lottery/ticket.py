@@ -3,6 +3,7 @@
 import dataclasses
 import numbers
 import sys
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from tf_lottery import holding
 from tf_lottery import masks as masks_lib
 from tf_lottery import optimizers
 from tf_lottery import snapshots
+from tf_lottery import types
 from tf_lottery import weights as weights_lib
 
 FORMAT_VERSION = 1
@@ -78,7 +80,9 @@ class Ticket:
                 )
 
     @classmethod
-    def of(cls, model, masks=None):
+    def of(
+        cls, model: keras.Model, masks: Mapping[str, np.ndarray] | None = None
+    ) -> "Ticket":
         """Makes a ticket of a model's weights as they are now.
 
         Args:
@@ -104,16 +108,16 @@ class Ticket:
         )
 
     @property
-    def density(self):
+    def density(self) -> float:
         """Float, the fraction of the prunable weights that is kept."""
         return masks_lib.density(self.masks)
 
     @property
-    def sparsity(self):
+    def sparsity(self) -> float:
         """Float, the fraction of the prunable weights that is removed."""
         return 1.0 - self.density
 
-    def apply(self, model):
+    def apply(self, model: keras.Model) -> None:
         """Rewinds a model to this ticket; its masks are held from now on.
 
         Weights that the ticket has no mask for lose the one they had. The
@@ -144,7 +148,7 @@ class Ticket:
             self._restore_optimizer(model)
         holding.hold(model, masks)
 
-    def save(self, path):
+    def save(self, path: types.Path) -> None:
         """Writes the ticket to one file, atomically.
 
         The file is a JSON header and raw arrays in the layout of safetensors;
@@ -176,7 +180,7 @@ class Ticket:
         )
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: types.Path) -> "Ticket":
         """Reads a ticket and checks every byte and every field of it.
 
         What it takes in memory is no more than what it says it holds.
@@ -229,7 +233,7 @@ class Ticket:
             verdict=codec.field({"verdict": "", **header}, "verdict", str),
         )
 
-    def check_fits(self, model):
+    def check_fits(self, model: keras.Model) -> None:
         """Raises a `ValueError` unless the ticket fits a model.
 
         Args:

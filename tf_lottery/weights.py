@@ -10,7 +10,10 @@ layers of that class next to it instead (`dense`, `dense_1`, ...).
 import collections
 import dataclasses
 import re
+from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,6 +23,7 @@ from tf_lottery import docs
 from tf_lottery import internals
 from tf_lottery import reasons
 from tf_lottery import schedules
+from tf_lottery import types
 
 SEED_NAME = "seed_generator_state"
 
@@ -44,7 +48,7 @@ class Weight:
     reason: str | None = None
 
 
-def variables(model):
+def variables(model: keras.Model) -> dict[str, keras.Variable]:
     """Returns every variable of a model by its key.
 
     Unlike `prunable` this includes biases, statistics of normalisation and
@@ -61,7 +65,9 @@ def variables(model):
     return {key: variable for key, _, variable, _ in _walk(model)}
 
 
-def owners(model):
+def owners(
+    model: keras.Model
+) -> dict[str, tuple[keras.Variable, keras.layers.Layer]]:
     """Returns every variable of a model, and its layer, by weight key.
 
     Args:
@@ -75,7 +81,7 @@ def owners(model):
     return {key: (v, layer) for key, _, v, layer in _walk(model)}
 
 
-def layers(model):
+def layers(model: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
     """Returns every layer of a model, itself included, by its key.
 
     Args:
@@ -97,7 +103,9 @@ def layers(model):
 
 
 @docs.filled
-def inspect(model, exclude=(), include=()):
+def inspect(
+    model: keras.Model, exclude: types.Names = (), include: types.Names = ()
+) -> list[Weight]:
     """Returns every weight of a model and whether it can be pruned.
 
     Prunable are the kernels of dense, convolution, attention and recurrent
@@ -138,7 +146,9 @@ def inspect(model, exclude=(), include=()):
 
 
 @docs.filled
-def prunable(model, exclude=(), include=()):
+def prunable(
+    model: keras.Model, exclude: types.Names = (), include: types.Names = ()
+) -> dict[str, keras.Variable]:
     """Returns the prunable variables of a model by weight key.
 
     Args:
@@ -155,7 +165,9 @@ def prunable(model, exclude=(), include=()):
     return prunable_of(model, inspect(model, exclude, include))
 
 
-def prunable_of(model, weights):
+def prunable_of(
+    model: keras.Model, weights: Iterable[Weight]
+) -> dict[str, keras.Variable]:
     """Returns the prunable ones of weights that `inspect` has found.
 
     Args:
@@ -180,7 +192,11 @@ def prunable_of(model, weights):
     return found
 
 
-def resolve(weights, patterns, name):
+def resolve(
+    weights: Sequence[Weight],
+    patterns: str | Iterable[str] | Mapping[str, Any],
+    name: str,
+) -> dict[str, Any]:
     """Returns which pattern each weight matches.
 
     A name that the model shows (`model.summary()`) comes before a key, so
@@ -217,13 +233,17 @@ def resolve(weights, patterns, name):
     return {names[n]: v for n, v in matched.items() if v is not None}
 
 
-def check_layer(model):
+def check_layer(model: Any) -> None:
     """Raises a `ValueError` unless `model` is a Keras model or layer."""
     if not isinstance(model, keras.layers.Layer):
         checks.refuse("model", model, "a `keras.Model`")
 
 
-def check_masks(model, masks, variables):
+def check_masks(
+    model: keras.Model,
+    masks: Mapping[str, np.ndarray],
+    variables: Mapping[str, keras.Variable],
+) -> None:
     """Raises a `ValueError` unless masks fit the variables of a model.
 
     Args:
@@ -250,7 +270,7 @@ def check_masks(model, masks, variables):
             )
 
 
-def check_built(model):
+def check_built(model: Any) -> None:
     """Raises a `ValueError` unless `model` is a built Keras model."""
     check_layer(model)
     # A subclassed model without a `build` of its own counts as built, with
@@ -322,7 +342,7 @@ def _sibling_names(layers):
     return names
 
 
-def is_seed(variable):
+def is_seed(variable: keras.Variable) -> bool:
     """Whether a variable is the state of a random seed."""
     return variable.name.startswith(SEED_NAME)
 

@@ -2,6 +2,10 @@
 
 import dataclasses
 import statistics
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
+from typing import overload
 
 import keras
 import numpy as np
@@ -11,6 +15,7 @@ from tf_lottery import checks
 from tf_lottery import data as data_lib
 from tf_lottery import internals
 from tf_lottery import ticket as ticket_lib
+from tf_lottery import types
 from tf_lottery.analysis import evaluating
 from tf_lottery.analysis import preserving
 
@@ -31,14 +36,44 @@ class Capacity:
     chance: float
 
     @property
-    def mean(self):
+    def mean(self) -> float:
         """Float, the mean accuracy."""
         return statistics.mean(self.accuracies)
 
 
+@overload
 def capacity(
-    tickets, model, x, epochs=20, batch_size=60, seeds=(0, 1, 2), classes=None
-):
+    tickets: ticket_lib.Ticket,
+    model: keras.Model,
+    x: types.Arrays,
+    epochs: int = 20,
+    batch_size: int = 60,
+    seeds: Iterable[int] = (0, 1, 2),
+    classes: int | None = None,
+) -> Capacity: ...
+
+
+@overload
+def capacity(
+    tickets: Sequence[ticket_lib.Ticket],
+    model: keras.Model,
+    x: types.Arrays,
+    epochs: int = 20,
+    batch_size: int = 60,
+    seeds: Iterable[int] = (0, 1, 2),
+    classes: int | None = None,
+) -> list[Capacity]: ...
+
+
+def capacity(
+    tickets: Any,
+    model: keras.Model,
+    x: types.Arrays,
+    epochs: int = 20,
+    batch_size: int = 60,
+    seeds: Iterable[int] = (0, 1, 2),
+    classes: int | None = None,
+) -> Any:
     """Trains tickets on random labels and measures what they memorise.
 
     A network that fits random labels has the capacity to memorise its data;

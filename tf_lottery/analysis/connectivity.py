@@ -1,12 +1,14 @@
 """Linear connectivity: the error between two trained networks."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import keras
 import numpy as np
 from keras import ops
 
 from tf_lottery import checks
+from tf_lottery import types
 from tf_lottery import weights as weights_lib
 from tf_lottery.analysis import evaluating
 from tf_lottery.analysis import preserving
@@ -33,7 +35,7 @@ class Connectivity:
     losses: dict
 
     @property
-    def barriers(self):
+    def barriers(self) -> None:
         """Dict from name to the highest error less the mean of both ends."""
         return {
             name: max(values) - (values[0] + values[-1]) / 2
@@ -41,7 +43,7 @@ class Connectivity:
         }
 
     @property
-    def loss_barriers(self):
+    def loss_barriers(self) -> None:
         """Dict from name to the most that the loss is above the straight line.
 
         Reference: Entezari et al. 2022, equation 1,
@@ -56,11 +58,11 @@ class Connectivity:
         }
 
     @property
-    def stable(self):
+    def stable(self) -> None:
         """Boolean, whether all barriers of the error are below 2 points."""
         return all(value < STABLE for value in self.barriers.values())
 
-    def chart(self):
+    def chart(self) -> None:
         """Returns the errors, or else the losses, as a Vega-Lite chart."""
         lines, label, scale = self.errors, "error (%)", 100
         if not lines:
@@ -78,8 +80,15 @@ class Connectivity:
 
 
 def linear_connectivity(
-    model, a, b, data, points=30, batch_size=512, recalibrate="auto", loss=None
-):
+    model: keras.Model,
+    a: sources.Weights,
+    b: sources.Weights,
+    data: types.Data | Mapping[str, types.Data],
+    points: int = 30,
+    batch_size: int = 512,
+    recalibrate: types.Data | np.ndarray | str | None = "auto",
+    loss: types.Loss | None = None,
+) -> Connectivity:
     """Measures the error on the line between two trained networks.
 
     Two trainings are *linearly connected* if no error on the line between

@@ -4,10 +4,12 @@ import dataclasses
 import math
 import os
 import statistics
+from collections.abc import Iterable
 
 from tf_lottery import checks
 from tf_lottery import comparisons
 from tf_lottery import configurations
+from tf_lottery import types
 from tf_lottery.analysis import bands
 from tf_lottery.analysis import run_files
 from tf_lottery.report import charts
@@ -68,7 +70,9 @@ class Curve:
         return self.means[index] if near else None
 
 
-def curves(directories):
+def curves(
+    directories: types.Path | Iterable[types.Path]
+) -> dict[str, dict[str, Curve]]:
     """Reads runs and puts what they reached against density.
 
     The trainings of a round, over all trials and directories, make one point

@@ -1,12 +1,31 @@
 """Per-layer density: where tickets keep their weights."""
 
 from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import overload
 
 from tf_lottery import masks as masks_lib
 from tf_lottery.analysis import sources
 
 
-def layer_densities(tickets):
+@overload
+def layer_densities(
+    tickets: Sequence[sources.Masks],
+) -> list[dict[str, float]]: ...
+
+
+@overload
+def layer_densities(
+    tickets: Mapping[str, sources.Masks],
+) -> dict[str, dict[str, float]]: ...
+
+
+@overload
+def layer_densities(tickets: sources.Masks) -> dict[str, float]: ...
+
+
+def layer_densities(tickets: Any) -> Any:
     """Returns the fraction of weights that is kept, for each layer.
 
     Reference: where global pruning leaves weights is looked at in Frankle

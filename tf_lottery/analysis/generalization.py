@@ -2,6 +2,9 @@
 
 import dataclasses
 
+import keras
+
+from tf_lottery import types
 from tf_lottery.analysis import evaluating
 from tf_lottery.analysis import preserving
 
@@ -31,7 +34,13 @@ class Gap:
         return self.test.loss - self.train.loss
 
 
-def generalization_gap(model, train, test, loss=None, batch_size=512):
+def generalization_gap(
+    model: keras.Model,
+    train: types.Data,
+    test: types.Data,
+    loss: types.Loss | None = None,
+    batch_size: int = 512,
+) -> Gap:
     """Measures the generalisation gap of a model as it is.
 
     Both sides are measured on the same weights in inference mode, unlike the

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -58,7 +59,12 @@ class Movement:
         )
 
 
-def weight_movement(start, end, masks, quantiles=QUANTILES):
+def weight_movement(
+    start: sources.Weights,
+    end: sources.Weights,
+    masks: sources.Masks,
+    quantiles: Iterable[float] = QUANTILES,
+) -> Movement:
     """Measures how far surviving and pruned weights moved in training.
 
     The paper finds that the weights of winning tickets move *more* than

@@ -1,6 +1,8 @@
 """Mask overlap: how much trials, rounds and layers keep in common."""
 
 import dataclasses
+from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -35,7 +37,9 @@ class Overlap:
         )
 
 
-def mask_overlap(tickets):
+def mask_overlap(
+    tickets: Sequence[sources.Masks] | Mapping[str, sources.Masks]
+) -> Overlap:
     """Measures how much of what tickets keep they have in common.
 
     The Jaccard index of two masks is the number of weights that both keep,
@@ -86,7 +90,9 @@ def mask_overlap(tickets):
     )
 
 
-def expected_overlap(a, b):
+def expected_overlap(
+    a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]
+) -> float:
     """Returns the mean Jaccard index of random masks with these counts.
 
     Args:

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import internals
+from tf_lottery import types
 from tf_lottery import weights as weights_lib
 from tf_lottery.analysis import evaluating
 from tf_lottery.criteria import batches as batches_lib
@@ -63,7 +64,9 @@ class Recalibration:
             sums.assign()
 
 
-def recalibrate(model, data, batch_size=512):
+def recalibrate(
+    model: keras.Model, data: types.Data | np.ndarray, batch_size: int = 512
+) -> None:
     """Estimates a model's statistics of batch normalisation anew.
 
     Weights put together from others, such as means of two trainings, have no

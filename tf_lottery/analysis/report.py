@@ -4,6 +4,7 @@ import pathlib
 
 from tf_lottery import checks
 from tf_lottery import files
+from tf_lottery import types
 from tf_lottery.analysis import caveats
 from tf_lottery.analysis import claims
 from tf_lottery.analysis import findings
@@ -26,7 +27,9 @@ _CHARTS = (
 _SHOWN = 3
 
 
-def report(directory, out=None, png=False):
+def report(
+    directory: types.Path, out: types.Path | None = None, png: bool = False
+) -> pathlib.Path:
     """Writes the report of a run as one self-contained HTML page.
 
     It has the run's protocol and versions, the curves of accuracy and

@@ -2,10 +2,14 @@
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
+from typing import Literal
 
+import keras
 import numpy as np
 
 from tf_lottery import checks
+from tf_lottery import types
 from tf_lottery.analysis import attacks
 from tf_lottery.analysis import evaluating
 from tf_lottery.analysis import preserving
@@ -48,18 +52,18 @@ class Robustness:
 
 
 def robustness(
-    model,
-    data,
-    epsilons,
-    attack="fgsm",
-    steps=10,
-    step_size=None,
-    norm="linf",
-    clip=None,
-    seed=0,
-    loss=None,
-    batch_size=512,
-):
+    model: keras.Model,
+    data: types.Data,
+    epsilons: float | Iterable[float],
+    attack: Literal["fgsm", "pgd"] = "fgsm",
+    steps: int = 10,
+    step_size: float | None = None,
+    norm: Literal["linf", "l2"] = "linf",
+    clip: tuple[Any, Any] | None = None,
+    seed: int | None = 0,
+    loss: types.Loss | None = None,
+    batch_size: int = 512,
+) -> Robustness:
     """Measures the accuracy of a model under a white-box attack.
 
     FGSM takes one step of size epsilon up the loss, PGD several smaller ones

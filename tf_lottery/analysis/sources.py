@@ -1,6 +1,7 @@
 """Sources: what functions accept as weights and as masks."""
 
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -10,6 +11,16 @@ from tf_lottery import holding
 from tf_lottery import snapshots
 from tf_lottery import ticket as ticket_lib
 from tf_lottery import weights as weights_lib
+
+Weights: TypeAlias = (
+    keras.Model
+    | snapshots.Snapshot
+    | ticket_lib.Ticket
+    | Mapping[str, np.ndarray]
+)
+Masks: TypeAlias = (
+    keras.Model | ticket_lib.Ticket | Mapping[str, np.ndarray]
+)
 
 _WEIGHTS = (
     "a dict from weight key to array, a `keras.Model`, a "

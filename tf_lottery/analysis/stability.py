@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -52,7 +53,12 @@ class Stability:
         return self.baseline.distance / self.distance
 
 
-def stability(a, b, masks=None, baseline=None):
+def stability(
+    a: sources.Weights,
+    b: sources.Weights,
+    masks: sources.Masks | None = None,
+    baseline: Stability | tuple[Any, ...] | None = None,
+) -> Stability:
     """Measures how far apart two trainings end, over the unpruned weights.
 
     *Stability to pruning* compares the whole network with the subnetwork,

@@ -4,6 +4,8 @@ import math
 import numbers
 import warnings
 import zlib
+from typing import Any
+from typing import Literal
 
 import numpy as np
 from keras import ops
@@ -17,6 +19,7 @@ from tf_lottery import masks as masks_lib
 from tf_lottery import optimizers
 from tf_lottery import rules
 from tf_lottery import schedules
+from tf_lottery import types
 from tf_lottery.callbacks import mask_updater
 from tf_lottery.optimizers import holding as recording
 
@@ -90,10 +93,18 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
     """
 
     def __init__(
-        self, sparsity, method="rigl", scope="erk", frequency=100,
-        drop_fraction=0.3, end=0.75, exclude=(), include=(), seed=0,
-        collapse="keep-one",
-    ):
+        self,
+        sparsity: types.Fraction,
+        method: Literal["rigl", "set"] = "rigl",
+        scope: types.Scope = "erk",
+        frequency: int = 100,
+        drop_fraction: float = 0.3,
+        end: int | float = 0.75,
+        exclude: types.Names = (),
+        include: types.Names = (),
+        seed: int = 0,
+        collapse: types.Collapse = "keep-one",
+    ) -> None:
         super().__init__(
             rules.Rule(scope, "unstructured", collapse, exclude, include)
         )
@@ -118,7 +129,7 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
         self.end = end
         self.seed = seed
 
-    def protocol(self):
+    def protocol(self) -> dict[str, Any]:
         return {
             "sparsity": self.sparsity,
             "method": self.method,
@@ -129,7 +140,7 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
             "seed": self.seed,
         }
 
-    def begin(self):
+    def begin(self) -> None:
         super().begin()
         self._end_step = self._moving = None
         if self.method == "rigl":
@@ -146,20 +157,20 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
                 self.model, list(self._moving.values()), self.frequency
             )
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: types.Logs = None) -> None:
         super().on_epoch_begin(epoch, logs)
         if self.is_begun and self._end_step is None:
             self._end_step = self._find_end(epoch)
 
-    def update(self, steps):
+    def update(self, steps: range) -> None:
         due = [step for step in steps if step % self.frequency == 0]
         if due and due[-1] < self._end_step:
             self._move(due[-1])
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: types.Logs = None) -> None:
         recording.forget_gradients(self.model)
 
-    def fraction_at(self, step):
+    def fraction_at(self, step: int) -> float:
         """Returns the fraction of its weights that a layer drops at a step.
 
         Args:

@@ -11,6 +11,8 @@ from tf_lottery import masks as masks_lib
 from tf_lottery import prunable
 from tf_lottery import rules
 from tf_lottery import schedules
+from tf_lottery import types
+from tf_lottery.patterns import Pattern
 
 
 @docs.filled
@@ -63,10 +65,18 @@ class EarlyBird(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, rate, threshold=0.1, window=5, criterion="magnitude",
-        scope="global", pattern="channel", exclude=(), include=(),
-        collapse="keep-one", data=None,
-    ):
+        self,
+        rate: types.Fraction,
+        threshold: float = 0.1,
+        window: int = 5,
+        criterion: criteria.Identifier = "magnitude",
+        scope: types.Scope = "global",
+        pattern: str | Pattern = "channel",
+        exclude: types.Names = (),
+        include: types.Names = (),
+        collapse: types.Collapse = "keep-one",
+        data: types.Data | None = None,
+    ) -> None:
         super().__init__()
         schedules.validate_rate(rate)
         checks.number(
@@ -83,13 +93,13 @@ class EarlyBird(keras.callbacks.Callback):
         self.data = data
         self.distances = []
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: types.Logs = None) -> None:
         self._weights = None
         self._recent = collections.deque(maxlen=self.window)
         self._last = None
         self.distances = []
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: types.Logs = None) -> None:
         if self._weights is None:
             # Now at the latest, the model is built.
             self._weights = prunable.Prunable(self.model, self.rule)

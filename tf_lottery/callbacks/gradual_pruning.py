@@ -1,6 +1,9 @@
 """Pruning little by little while a model trains."""
 
 import warnings
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -10,9 +13,12 @@ from tf_lottery import docs
 from tf_lottery import holding
 from tf_lottery import masks as masks_lib
 from tf_lottery import rules
+from tf_lottery import snapshots
 from tf_lottery import sparsity_schedules
+from tf_lottery import types
 from tf_lottery.callbacks import mask_updater
 from tf_lottery.callbacks import pruner
+from tf_lottery.patterns import Pattern
 
 
 @docs.filled
@@ -61,10 +67,18 @@ class GradualPruning(mask_updater.MaskUpdater):
     """
 
     def __init__(
-        self, schedule, criterion="magnitude", scope="global",
-        pattern="unstructured", exclude=(), include=(), data=None, loss=None,
-        snapshot=None, collapse="keep-one",
-    ):
+        self,
+        schedule: Callable[[int], Any],
+        criterion: criteria.Identifier = "magnitude",
+        scope: types.Scope = "global",
+        pattern: str | Pattern = "unstructured",
+        exclude: types.Names = (),
+        include: types.Names = (),
+        data: types.Data | None = None,
+        loss: types.Loss | None = None,
+        snapshot: snapshots.Snapshot | Mapping[str, np.ndarray] | None = None,
+        collapse: types.Collapse = "keep-one",
+    ) -> None:
         super().__init__(
             rules.Rule(scope, pattern, collapse, exclude, include)
         )
@@ -76,14 +90,14 @@ class GradualPruning(mask_updater.MaskUpdater):
         self.loss = loss
         self.snapshot = snapshot
 
-    def protocol(self):
+    def protocol(self) -> dict[str, Any]:
         return {
             "schedule": str(self.schedule),
             "criterion": pruner.name_of(self.criterion),
             **self.rule.to_dict(),
         }
 
-    def begin(self):
+    def begin(self) -> None:
         super().begin()
         # From the first step on, so that the train step is traced once.
         holding.hold(self.model, self._weights.masks())
@@ -106,7 +120,7 @@ class GradualPruning(mask_updater.MaskUpdater):
             )
             self._prune(final)
 
-    def update(self, steps):
+    def update(self, steps: range) -> None:
         sparsity = None
         for step in steps:
             due, value = self._asked_for(step)
@@ -115,7 +129,7 @@ class GradualPruning(mask_updater.MaskUpdater):
         if sparsity is not None:
             self._prune(sparsity)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: types.Logs = None) -> None:
         end = max(self._end_step, getattr(self.schedule, "begin_step", -1))
         if self._step < end:
             density = masks_lib.density(self._weights.masks())

@@ -1,5 +1,11 @@
 """Iterative magnitude pruning with rewinding, inside one `fit`."""
 
+from collections.abc import Mapping
+from typing import Any
+from typing import Literal
+
+import numpy as np
+
 from tf_lottery import checks
 from tf_lottery import criteria
 from tf_lottery import data as data_lib
@@ -9,9 +15,13 @@ from tf_lottery import results as results_lib
 from tf_lottery import rounds as rounds_lib
 from tf_lottery import rules
 from tf_lottery import schedules
+from tf_lottery import snapshots
+from tf_lottery import ticket as ticket_lib
+from tf_lottery import types
 from tf_lottery.callbacks import pruner
 from tf_lottery.callbacks import rewinding
 from tf_lottery.callbacks import rounds as rounds_callback
+from tf_lottery.patterns import Pattern
 
 
 @docs.filled
@@ -105,13 +115,30 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
     """
 
     def __init__(
-        self, rounds=10, epochs_per_round=5, rate=0.2, rewind="weights",
-        rewind_to=0, scope="global", criterion="magnitude",
-        pattern="unstructured", collapse="keep-one", exclude=(), include=(),
-        target_density=None, tolerance=None, round_callbacks=None,
-        monitor="val_accuracy", mode="auto", directory=None, save_freq="epoch",
-        data=None, seed=0, verbose=1, other_versions=False,
-    ):
+        self,
+        rounds: int = 10,
+        epochs_per_round: int = 5,
+        rate: types.Fraction = 0.2,
+        rewind: Literal["weights", "learning_rate", "none"] = "weights",
+        rewind_to: str | int | float = 0,
+        scope: types.Scope = "global",
+        criterion: criteria.Identifier = "magnitude",
+        pattern: str | Pattern = "unstructured",
+        collapse: types.Collapse = "keep-one",
+        exclude: types.Names = (),
+        include: types.Names = (),
+        target_density: float | None = None,
+        tolerance: float | None = None,
+        round_callbacks: types.Callbacks | None = None,
+        monitor: str = "val_accuracy",
+        mode: types.Mode = "auto",
+        directory: types.Path | None = None,
+        save_freq: int | Literal["epoch", "round"] = "epoch",
+        data: types.Data | None = None,
+        seed: int = 0,
+        verbose: int = 1,
+        other_versions: bool = False,
+    ) -> None:
         checks.whole("rounds", rounds)
         checks.whole("epochs_per_round", epochs_per_round)
         schedules.validate_rate(rate, "rate")
@@ -142,12 +169,14 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
             verbose,
         )
 
-    def begin(self):
+    def begin(self) -> None:
         weights = prunable.Prunable(self.model, self.rule)
         self._rates = weights.rates(self.rate)
         self.begin_rounds(weights)
 
-    def next_round(self, masks, start):
+    def next_round(
+        self, masks: Mapping[str, np.ndarray], start: snapshots.Snapshot
+    ) -> tuple[dict[str, np.ndarray], snapshots.Snapshot | None]:
         """Scores, removes the lowest, rewinds the others."""
         own = getattr(self.criterion, "data", None)
         context = criteria.make_context(
@@ -160,7 +189,7 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
             self.model, start, fewer
         )
 
-    def ticket(self, round):
+    def ticket(self, round: int) -> ticket_lib.Ticket:
         """Returns the ticket that a round trained.
 
         Args:
@@ -172,7 +201,7 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
         """
         return self._record.ticket(round)
 
-    def candidate_ticket(self):
+    def candidate_ticket(self) -> ticket_lib.Ticket | None:
         """Returns the sparsest ticket that still matches the dense round.
 
         Whether it is a winning ticket is a question for several trials; its
@@ -185,7 +214,7 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
         """
         return self._record.candidate_ticket()
 
-    def protocol(self):
+    def protocol(self) -> dict[str, Any]:
         """Returns the arguments as a dict of plain values."""
         return {
             "rounds": self._plan.rounds,

@@ -5,6 +5,8 @@ from keras import ops
 from tf_lottery import holding
 from tf_lottery import masks as masks_lib
 from tf_lottery import prunable
+from tf_lottery import rules
+from tf_lottery import types
 from tf_lottery.callbacks import pruner
 
 
@@ -19,11 +21,11 @@ class MaskUpdater(pruner.Pruner):
         rule: `tf_lottery.rules.Rule`.
     """
 
-    def __init__(self, rule):
+    def __init__(self, rule: rules.Rule) -> None:
         super().__init__()
         self.rule = rule
 
-    def update(self, steps):
+    def update(self, steps: range) -> None:
         """Changes masks if it is time.
 
         Args:
@@ -34,21 +36,21 @@ class MaskUpdater(pruner.Pruner):
             f"{type(self).__name__} must implement `update`."
         )
 
-    def begin(self):
+    def begin(self) -> None:
         self._weights = prunable.Prunable(self.model, self.rule)
         self._step = self._steps_done()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: types.Logs = None) -> None:
         if self.is_early(self.on_epoch_begin, epoch):
             return
         # `BackupAndRestore` may have set the model to a later step.
         self._step = self._steps_done()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: types.Logs = None) -> None:
         before, self._step = self._step, self._steps_done()
         self.update(range(before + 1, self._step + 1))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: types.Logs = None) -> None:
         if logs is not None:
             density = masks_lib.density(self._weights.masks())
             logs |= {"density": density, "sparsity": 1 - density}

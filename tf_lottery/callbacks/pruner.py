@@ -1,11 +1,14 @@
 """What callbacks that prune have in common."""
 
 import weakref
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
 from tf_lottery import internals
 from tf_lottery import optimizers
+from tf_lottery import types
 from tf_lottery.backends import tf
 
 _REASONS = {
@@ -42,19 +45,19 @@ class Pruner(keras.callbacks.Callback):
 
     results = None
 
-    def protocol(self):
+    def protocol(self) -> dict[str, Any]:
         """Returns how it prunes: a dict from argument to plain value."""
         raise NotImplementedError(
             f"{type(self).__name__} must implement `protocol`."
         )
 
-    def begin(self):
+    def begin(self) -> None:
         """Begins to prune; the model is built."""
         raise NotImplementedError(
             f"{type(self).__name__} must implement `begin`."
         )
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: types.Logs = None) -> None:
         optimizers.check_compiled(self.model)
         check_strategy(self.model)
         _PRUNERS.setdefault(self.model, weakref.WeakSet()).add(self)
@@ -67,11 +70,11 @@ class Pruner(keras.callbacks.Callback):
         self.model.train_function = self._first_step
 
     @property
-    def is_begun(self):
+    def is_begun(self) -> bool:
         """Whether `begin` was called: the model is built."""
         return self._early is None
 
-    def is_early(self, hook, *args):
+    def is_early(self, hook: Callable[..., Any], *args: Any) -> bool:
         """Whether the model is not built yet: the hook is called again then.
 
         Args:

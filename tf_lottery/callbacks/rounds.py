@@ -3,15 +3,24 @@
 import dataclasses
 import numbers
 import sys
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
 
 from tf_lottery import backends
 from tf_lottery import checks
+from tf_lottery import data as data_lib
 from tf_lottery import holding
 from tf_lottery import internals
 from tf_lottery import masks as masks_lib
 from tf_lottery import paths
 from tf_lottery import processes
+from tf_lottery import prunable
+from tf_lottery import results as results_lib
 from tf_lottery import rounds as rounds_lib
+from tf_lottery import snapshots
+from tf_lottery import types
 from tf_lottery.callbacks import epoch_end
 from tf_lottery.callbacks import pruner
 from tf_lottery.callbacks import round_callbacks as round_callbacks_lib
@@ -39,9 +48,16 @@ class Rounds(pruner.Pruner):
     """
 
     def __init__(
-        self, plan, stop, round_callbacks, directory, save_freq, replay,
-        other_versions, verbose,
-    ):
+        self,
+        plan: rounds_lib.RoundPlan,
+        stop: results_lib.StopRule,
+        round_callbacks: types.Callbacks | None,
+        directory: types.Path | None,
+        save_freq: int | Literal["epoch", "round"],
+        replay: data_lib.Replay | None,
+        other_versions: bool,
+        verbose: int,
+    ) -> None:
         super().__init__()
         if isinstance(save_freq, numbers.Integral):
             checks.whole("save_freq", save_freq)
@@ -64,7 +80,9 @@ class Rounds(pruner.Pruner):
         self._record = run_record.RunRecord(self.monitor)
         self._session = session.NoSession()
 
-    def next_round(self, masks, start):
+    def next_round(
+        self, masks: Mapping[str, np.ndarray], start: snapshots.Snapshot
+    ) -> tuple[dict[str, np.ndarray], snapshots.Snapshot | None]:
         """Does what lies between two rounds.
 
         Args:
@@ -80,22 +98,22 @@ class Rounds(pruner.Pruner):
         )
 
     @property
-    def results(self):
+    def results(self) -> list[results_lib.RoundResult]:
         """List of `tf_lottery.results.RoundResult`, one for each round."""
         return self._record.results
 
     @property
-    def round(self):
+    def round(self) -> int:
         """Integer, the round in training."""
         return self._clock.round
 
     @property
-    def epoch(self):
+    def epoch(self) -> int:
         """Integer, the epoch in training, counted from 0 in every round."""
         return self._clock.epoch
 
     @property
-    def step(self):
+    def step(self) -> int:
         """Integer, the training step reached, counted from initialisation.
 
         Rewinding sets it back.
@@ -103,7 +121,7 @@ class Rounds(pruner.Pruner):
         return self._clock.now
 
     @property
-    def epochs(self):
+    def epochs(self) -> int:
         """Integer, the epochs of all rounds, to pass to `fit`.
 
         Where the rewinding point is a number of steps, later rounds may be
@@ -111,7 +129,7 @@ class Rounds(pruner.Pruner):
         """
         return self._plan.epochs
 
-    def begin_rounds(self, weights):
+    def begin_rounds(self, weights: prunable.Prunable) -> None:
         """Begins the first round, or resumes a run.
 
         Args:
@@ -164,7 +182,7 @@ class Rounds(pruner.Pruner):
         self._begin_round(masks)
         self._take_snapshot()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: types.Logs = None) -> None:
         if self.is_early(self.on_epoch_begin, epoch):
             return
         with self._session.working():
@@ -197,14 +215,16 @@ class Rounds(pruner.Pruner):
             self._replay.start(clock.round, clock.now)
         self._call("on_epoch_begin", clock.epoch, logs)
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(
+        self, batch: int, logs: types.Logs = None
+    ) -> None:
         if self.is_early(self.on_train_batch_begin, batch):
             return
         self._end.meet()
         self._call("on_train_batch_begin", batch, logs)
         self._session.guard("train")
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: types.Logs = None) -> None:
         with self._session.released():
             self._clock.see_batch(batch)
             self._take_snapshot()
@@ -215,21 +235,21 @@ class Rounds(pruner.Pruner):
                 self._clock, self._record, self._round_callbacks.callbacks
             )
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: types.Logs = None) -> None:
         self._validated = True
         self._call("on_test_begin", logs)
 
-    def on_test_batch_begin(self, batch, logs=None):
+    def on_test_batch_begin(self, batch: int, logs: types.Logs = None) -> None:
         self._call("on_test_batch_begin", batch, logs)
         self._session.guard("test")
 
-    def on_test_batch_end(self, batch, logs=None):
+    def on_test_batch_end(self, batch: int, logs: types.Logs = None) -> None:
         self._call("on_test_batch_end", batch, logs)
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: types.Logs = None) -> None:
         self._call("on_test_end", logs)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: types.Logs = None) -> None:
         with self._session.working():
             self._finish_epoch({} if logs is None else logs)
 
@@ -254,7 +274,7 @@ class Rounds(pruner.Pruner):
         if stopped or clock.is_last_epoch:
             self._end_round(logs)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: types.Logs = None) -> None:
         with self._session.working():
             if self._restoring:
                 self._restore_rest()

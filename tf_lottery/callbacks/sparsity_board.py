@@ -1,12 +1,14 @@
 """Sparsity in TensorBoard: by epoch, by round, and against the metrics."""
 
 import numbers
+from collections.abc import Mapping
 
 import keras
 from keras import ops
 
 from tf_lottery import holding
 from tf_lottery import processes
+from tf_lottery import types
 from tf_lottery.callbacks import pruner as pruner_lib
 from tf_lottery.callbacks.board import arguments
 from tf_lottery.callbacks.board import cards
@@ -84,8 +86,12 @@ class SparsityBoard(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, log_dir="logs", histogram_freq=1, image_freq=1, hparams=None
-    ):
+        self,
+        log_dir: types.Path = "logs",
+        histogram_freq: int = 1,
+        image_freq: int = 1,
+        hparams: Mapping[str, float | str | bool] | None = None,
+    ) -> None:
         super().__init__()
         arguments.check_tensorboard()
         self.log_dir = arguments.path("log_dir", log_dir)
@@ -96,7 +102,7 @@ class SparsityBoard(keras.callbacks.Callback):
         self.hparams = arguments.hparams("hparams", hparams)
         self._has_written = False
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: types.Logs = None) -> None:
         # Of several processes that train together one writes.
         self._writes = processes.is_first()
         if not self._writes:
@@ -108,7 +114,7 @@ class SparsityBoard(keras.callbacks.Callback):
         self._log = self._level = self._shown = self._reading = None
         self._round = self._results_before = None
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: types.Logs = None) -> None:
         if not self._writes:
             return
         self._find_pruner()
@@ -122,7 +128,7 @@ class SparsityBoard(keras.callbacks.Callback):
         self._write_rounds()
         self._log.flush()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: types.Logs = None) -> None:
         if not self._writes:
             return
         if self._log is None:
@@ -144,7 +150,7 @@ class SparsityBoard(keras.callbacks.Callback):
         self._log.flush()
         self._has_written = True
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: types.Logs = None) -> None:
         if not self._writes:
             return
         if self._log is None:

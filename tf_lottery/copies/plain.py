@@ -1,5 +1,7 @@
 """Copies without masks: the zeros stay, what held them goes."""
 
+import keras
+
 from tf_lottery import internals
 from tf_lottery.copies import making
 from tf_lottery.copies.compiling import compile_like
@@ -25,7 +27,7 @@ def strip(model):
     return twin.model
 
 
-def unwrap(model):
+def unwrap(model: keras.Model) -> keras.Model:
     """Returns a copy of a model without `Masked` layers, zeros baked in.
 
     Args:

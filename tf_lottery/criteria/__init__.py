@@ -1,14 +1,21 @@
 """Criteria: how much each weight is worth. Higher scores are kept."""
 
 import inspect
+from collections.abc import Mapping
+
+import keras
+import numpy as np
 
 from tf_lottery import checks
 from tf_lottery import constraints
 from tf_lottery import docs
+from tf_lottery import snapshots
+from tf_lottery import types
 from tf_lottery import weights as weights_lib
 from tf_lottery.criteria.criterion import Context as Context
 from tf_lottery.criteria.criterion import Criterion as Criterion
 from tf_lottery.criteria.criterion import FunctionCriterion
+from tf_lottery.criteria.criterion import Identifier as Identifier
 from tf_lottery.criteria.deconstructed import ALL_DECONSTRUCTED
 from tf_lottery.criteria.deconstructed import LargeFinal as LargeFinal
 from tf_lottery.criteria.deconstructed import LargeInit as LargeInit
@@ -45,7 +52,7 @@ ALL_CRITERIA = (
 _BY_NAME = {criterion.name: criterion for criterion in ALL_CRITERIA}
 
 
-def get(identifier):
+def get(identifier: Identifier) -> Criterion:
     """Returns a criterion.
 
     Args:
@@ -77,9 +84,14 @@ def get(identifier):
 
 @docs.filled
 def score(
-    model, criterion="magnitude", data=None, loss=None, snapshot=None,
-    exclude=(), include=(),
-):
+    model: keras.Model,
+    criterion: Identifier = "magnitude",
+    data: types.Data | None = None,
+    loss: types.Loss | None = None,
+    snapshot: snapshots.Snapshot | Mapping[str, np.ndarray] | None = None,
+    exclude: types.Names = (),
+    include: types.Names = (),
+) -> dict[str, np.ndarray]:
     """Returns the score of every prunable weight of a model.
 
     The model is left exactly as it was. Weights that are pruned already are
@@ -108,7 +120,12 @@ def score(
     return get(criterion)(model, variables, context)
 
 
-def make_context(data=None, loss=None, snapshot=None, masks=None):
+def make_context(
+    data: types.Data | None = None,
+    loss: types.Loss | None = None,
+    snapshot: snapshots.Snapshot | Mapping[str, np.ndarray] | None = None,
+    masks: Mapping[str, np.ndarray] | None = None,
+) -> Context:
     """Returns a `Context`; a `Snapshot` gives its weights."""
     snapshot = getattr(snapshot, "weights", snapshot)
     checks.data("data", data)

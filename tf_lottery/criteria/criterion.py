@@ -1,12 +1,27 @@
 """The base class of criteria, and what they may look at."""
 
 import dataclasses
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
+from typing import TypeAlias
 
+import keras
 import numpy as np
 from keras import ops
 
 from tf_lottery import checks
 from tf_lottery import configurations
+from tf_lottery import graph as graph_lib
+from tf_lottery import types
+
+# From the masks so far to the scores of weights.
+Scorer: TypeAlias = Callable[
+    [Mapping[str, np.ndarray]], dict[str, np.ndarray]
+]
+
+# From a model and its variables to their scores.
+Function: TypeAlias = Callable[[Any, Any], Mapping[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,10 +39,10 @@ class Context:
             so far. Defaults to `None`: nothing is pruned yet.
     """
 
-    data: object = None
-    loss: object = None
-    snapshot: dict | None = None
-    masks: dict | None = None
+    data: types.Data | None = None
+    loss: types.Loss | None = None
+    snapshot: Mapping[str, np.ndarray] | None = None
+    masks: Mapping[str, np.ndarray] | None = None
 
 
 class Criterion:
@@ -44,19 +59,21 @@ class Criterion:
         needs_snapshot: Boolean, whether it compares with earlier weights.
     """
 
-    name = None
+    name: str | None = None
     iterations = 1
     needs_data = False
     needs_snapshot = False
 
-    def check_data(self, data):
+    def check_data(self, data: types.Data | None) -> None:
         """Raises a `ValueError` if it needs data and there are none.
 
         Args:
             data: What it is going to be given, or `None`.
         """
 
-    def score_units(self, graph, masks):
+    def score_units(
+        self, graph: graph_lib.Graph, masks: Mapping[str, np.ndarray]
+    ) -> np.ndarray | None:
         """Returns the scores of whole channels and units, higher = keep.
 
         Args:
@@ -70,7 +87,12 @@ class Criterion:
         """
         return None
 
-    def prepare(self, model, variables, context):
+    def prepare(
+        self,
+        model: keras.Model,
+        variables: Mapping[str, keras.Variable],
+        context: Context,
+    ) -> Scorer:
         """Returns a function that scores weights under given masks.
 
         Whatever is the same for all masks (data, traced functions) is done
@@ -90,7 +112,12 @@ class Criterion:
             f"{type(self).__name__} must implement `prepare`."
         )
 
-    def __call__(self, model, variables, context=Context()):
+    def __call__(
+        self,
+        model: keras.Model,
+        variables: Mapping[str, keras.Variable],
+        context: Context = Context(),
+    ) -> dict[str, np.ndarray]:
         """Returns the scores of weights, higher = keep.
 
         Args:
@@ -108,7 +135,13 @@ class Criterion:
         }
         return self.prepare(model, variables, context)(masks)
 
-    def update(self, model, variables, masks, context=Context()):
+    def update(
+        self,
+        model: keras.Model,
+        variables: Mapping[str, keras.Variable],
+        masks: Mapping[str, np.ndarray],
+        context: Context = Context(),
+    ) -> dict[str, np.ndarray]:
         """Returns new values for the weights that stay, once others are gone.
 
         Args:
@@ -124,7 +157,7 @@ class Criterion:
         """
         return {}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
         return configurations.of_arguments(self)
 
@@ -135,7 +168,7 @@ class WeightCriterion(Criterion):
     Subclasses implement `score_weight(key, values)`.
     """
 
-    def score_weight(self, key, values):
+    def score_weight(self, key: str, values: np.ndarray) -> np.ndarray:
         """Returns the scores of one weight.
 
         Args:
@@ -146,7 +179,12 @@ class WeightCriterion(Criterion):
             f"{type(self).__name__} must implement `score_weight`."
         )
 
-    def prepare(self, model, variables, context):
+    def prepare(
+        self,
+        model: keras.Model,
+        variables: Mapping[str, keras.Variable],
+        context: Context,
+    ) -> Scorer:
         def scores(masks):
             return {
                 key: self.score_weight(key, _values(variable))
@@ -165,7 +203,7 @@ class FunctionCriterion(Criterion):
             It sees the weights with what is pruned so far at zero.
     """
 
-    def __init__(self, function):
+    def __init__(self, function: Function) -> None:
         checks.takes(
             "criterion", function, 2, "a callable of `(model, variables)`"
         )
@@ -174,7 +212,12 @@ class FunctionCriterion(Criterion):
             function, "__qualname__", type(function).__qualname__
         )
 
-    def prepare(self, model, variables, context):
+    def prepare(
+        self,
+        model: keras.Model,
+        variables: Mapping[str, keras.Variable],
+        context: Context,
+    ) -> Scorer:
         def scores(masks):
             before = {k: _values(v) for k, v in variables.items()}
             try:
@@ -187,6 +230,10 @@ class FunctionCriterion(Criterion):
                     variable.assign(before[key])
 
         return scores
+
+
+# What `tf_lottery.criteria.get` takes.
+Identifier: TypeAlias = str | Criterion | type[Criterion] | Function
 
 
 def _values(variable):

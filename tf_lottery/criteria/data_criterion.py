@@ -1,11 +1,17 @@
 """The base class of criteria that follow the gradient of a loss."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import keras
 import numpy as np
 
 from tf_lottery import checks
 from tf_lottery import docs
+from tf_lottery import types
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import losses
+from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Criterion
 from tf_lottery.criteria.functional import Functional
 
@@ -23,7 +29,13 @@ class DataCriterion(Criterion):
 
     needs_data = True
 
-    def __init__(self, data=None, loss=None, batches=None, batch_size=128):
+    def __init__(
+        self,
+        data: types.Data | None = None,
+        loss: types.Loss | None = None,
+        batches: int | None = None,
+        batch_size: int = 128,
+    ) -> None:
         checks.data("data", data)
         checks.loss("loss", loss)
         checks.optional(checks.whole, "batches", batches)
@@ -33,19 +45,25 @@ class DataCriterion(Criterion):
         self.batches = batches
         self.batch_size = batch_size
 
-    def check_data(self, data):
+    def check_data(self, data: types.Data | None) -> None:
         batches_lib.check_given(
             self.data if data is None else data, self.name
         )
 
-    def read(self, context):
+    def read(self, context: Context) -> batches_lib.Batches:
         """Returns the `Batches` to use."""
         data = self.data if context.data is None else context.data
         return batches_lib.batches_of(
             data, self.batches, self.batch_size, self.name
         )
 
-    def trace(self, model, variables, context, dtype=None):
+    def trace(
+        self,
+        model: keras.Model,
+        variables: Mapping[str, keras.Variable],
+        context: Context,
+        dtype: str | None = None,
+    ) -> tuple[Functional, Any]:
         """Returns the model as a `Functional`, and its mean loss."""
         functional = Functional(model, variables, dtype)
         loss = self.loss if context.loss is None else context.loss
@@ -53,7 +71,9 @@ class DataCriterion(Criterion):
             model, loss, self.name, functional.dtype
         )
 
-    def check_finite(self, scores):
+    def check_finite(
+        self, scores: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
         """Returns `scores`; raises if some are not finite."""
         bad = [k for k, score in scores.items() if not np.isfinite(score).all()]
         if bad:

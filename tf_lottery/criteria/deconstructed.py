@@ -6,10 +6,15 @@ https://arxiv.org/abs/1905.01067, section 2 and figure 3. The paper ranks each
 layer by itself (`scope="layer"`).
 """
 
+from collections.abc import Mapping
+
+import keras
 import numpy as np
 from keras import ops
 
+from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Criterion
+from tf_lottery.criteria.criterion import Scorer
 
 
 class _InitialAndFinal(Criterion):
@@ -21,12 +26,17 @@ class _InitialAndFinal(Criterion):
 
     needs_snapshot = True
 
-    def score_pair(self, initial, final):
+    def score_pair(self, initial: np.ndarray, final: np.ndarray) -> np.ndarray:
         raise NotImplementedError(
             f"{type(self).__name__} must implement `score_pair`."
         )
 
-    def prepare(self, model, variables, context):
+    def prepare(
+        self,
+        model: keras.Model,
+        variables: Mapping[str, keras.Variable],
+        context: Context,
+    ) -> Scorer:
         snapshot = {}
         if self.needs_snapshot:
             snapshot = _checked(context.snapshot, variables, self.name)
@@ -57,7 +67,7 @@ class LargeFinal(_InitialAndFinal):
     name = "large_final"
     needs_snapshot = False
 
-    def score_pair(self, initial, final):
+    def score_pair(self, initial: np.ndarray, final: np.ndarray) -> np.ndarray:
         return np.abs(final)
 
 
@@ -70,7 +80,7 @@ class SmallFinal(_InitialAndFinal):
     name = "small_final"
     needs_snapshot = False
 
-    def score_pair(self, initial, final):
+    def score_pair(self, initial: np.ndarray, final: np.ndarray) -> np.ndarray:
         return -np.abs(final)
 
 
@@ -82,7 +92,7 @@ class LargeInit(_InitialAndFinal):
 
     name = "large_init"
 
-    def score_pair(self, initial, final):
+    def score_pair(self, initial: np.ndarray, final: np.ndarray) -> np.ndarray:
         return np.abs(initial)
 
 
@@ -94,7 +104,7 @@ class SmallInit(_InitialAndFinal):
 
     name = "small_init"
 
-    def score_pair(self, initial, final):
+    def score_pair(self, initial: np.ndarray, final: np.ndarray) -> np.ndarray:
         return -np.abs(initial)
 
 
@@ -122,7 +132,7 @@ class LargeInitLargeFinal(_InitialAndFinal):
 
     name = "large_init_large_final"
 
-    def score_pair(self, initial, final):
+    def score_pair(self, initial: np.ndarray, final: np.ndarray) -> np.ndarray:
         return np.minimum(*_aligned(initial, final))
 
 
@@ -136,7 +146,7 @@ class SmallInitSmallFinal(_InitialAndFinal):
 
     name = "small_init_small_final"
 
-    def score_pair(self, initial, final):
+    def score_pair(self, initial: np.ndarray, final: np.ndarray) -> np.ndarray:
         return -np.maximum(*_aligned(initial, final))
 
 
@@ -159,7 +169,7 @@ class MagnitudeIncrease(_InitialAndFinal):
 
     name = "magnitude_increase"
 
-    def score_pair(self, initial, final):
+    def score_pair(self, initial: np.ndarray, final: np.ndarray) -> np.ndarray:
         return np.abs(final) - np.abs(initial)
 
 
@@ -174,7 +184,7 @@ class Movement(_InitialAndFinal):
 
     name = "movement"
 
-    def score_pair(self, initial, final):
+    def score_pair(self, initial: np.ndarray, final: np.ndarray) -> np.ndarray:
         return np.abs(final - initial)
 
 

@@ -1,11 +1,17 @@
 """GraSP: what each weight does to the flow of gradients."""
 
+from collections.abc import Mapping
+
+import keras
 from keras import ops
 
 from tf_lottery import checks
 from tf_lottery import docs
+from tf_lottery import types
 from tf_lottery.criteria import functional as functional_lib
 from tf_lottery.criteria import gradients as gradients_lib
+from tf_lottery.criteria.criterion import Context
+from tf_lottery.criteria.criterion import Scorer
 from tf_lottery.criteria.data_criterion import DataCriterion
 
 
@@ -53,14 +59,23 @@ class GraSP(DataCriterion):
     name = "grasp"
 
     def __init__(
-        self, temperature=200.0, data=None, loss=None, batches=None,
-        batch_size=128,
-    ):
+        self,
+        temperature: float = 200.0,
+        data: types.Data | None = None,
+        loss: types.Loss | None = None,
+        batches: int | None = None,
+        batch_size: int = 128,
+    ) -> None:
         checks.positive("temperature", temperature)
         super().__init__(data, loss, batches, batch_size)
         self.temperature = temperature
 
-    def prepare(self, model, variables, context):
+    def prepare(
+        self,
+        model: keras.Model,
+        variables: Mapping[str, keras.Variable],
+        context: Context,
+    ) -> Scorer:
         batches = self.read(context)
         functional, loss = self.trace(model, variables, context)
 

@@ -1,12 +1,17 @@
 """Lookahead: magnitudes seen together with those before and behind."""
 
+from collections.abc import Mapping
+
+import keras
 import numpy as np
 
 from tf_lottery import checks
 from tf_lottery.criteria.channel_flow import Flow
 from tf_lottery.criteria.channel_flow import Linear
 from tf_lottery.criteria.channel_flow import values_of
+from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Criterion
+from tf_lottery.criteria.criterion import Scorer
 
 
 class Lookahead(Criterion):
@@ -53,11 +58,16 @@ class Lookahead(Criterion):
 
     name = "lookahead"
 
-    def __init__(self, epsilon=1e-10):
+    def __init__(self, epsilon: float | None = 1e-10) -> None:
         checks.optional(checks.not_negative, "epsilon", epsilon)
         self.epsilon = epsilon
 
-    def prepare(self, model, variables, context):
+    def prepare(
+        self,
+        model: keras.Model,
+        variables: Mapping[str, keras.Variable],
+        context: Context,
+    ) -> Scorer:
         flow = Flow(model, self.epsilon)
         keys = {id(variable): key for key, variable in variables.items()}
         steps = [s for s in flow.steps if isinstance(s, Linear)]

@@ -1,10 +1,16 @@
 """Magnitude: large weights are kept, in each layer or over all."""
 
+from collections.abc import Mapping
+from typing import Literal
+
+import keras
 import numpy as np
 from keras import ops
 
 from tf_lottery import checks
+from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Criterion
+from tf_lottery.criteria.criterion import Scorer
 from tf_lottery.criteria.criterion import WeightCriterion
 
 
@@ -28,11 +34,11 @@ class Magnitude(WeightCriterion):
 
     name = "magnitude"
 
-    def __init__(self, order=1):
+    def __init__(self, order: Literal[1, 2] = 1) -> None:
         checks.number("order", order, "1 or 2", lambda v: v in (1, 2))
         self.order = order
 
-    def score_weight(self, key, values):
+    def score_weight(self, key: str, values: np.ndarray) -> np.ndarray:
         # In place: large models have no memory to spare between two rounds.
         if self.order == 1:
             return np.abs(values, out=values)
@@ -63,7 +69,12 @@ class LAMP(Criterion):
 
     name = "lamp"
 
-    def prepare(self, model, variables, context):
+    def prepare(
+        self,
+        model: keras.Model,
+        variables: Mapping[str, keras.Variable],
+        context: Context,
+    ) -> Scorer:
         def scores(masks):
             return {
                 key: _layer_scores(variable, masks[key])

@@ -1,9 +1,14 @@
 """OBD: the loss that removing a weight is expected to cost."""
 
+from collections.abc import Mapping
+
+import keras
 import numpy as np
 from keras import ops
 
 from tf_lottery import docs
+from tf_lottery.criteria.criterion import Context
+from tf_lottery.criteria.criterion import Scorer
 from tf_lottery.criteria.data_criterion import DataCriterion
 from tf_lottery.criteria.samples import SampleGradients
 
@@ -38,7 +43,12 @@ class OBD(DataCriterion):
 
     name = "obd"
 
-    def prepare(self, model, variables, context):
+    def prepare(
+        self,
+        model: keras.Model,
+        variables: Mapping[str, keras.Variable],
+        context: Context,
+    ) -> Scorer:
         batches = self.read(context)
         functional, loss = self.trace(model, variables, context)
         gradients = SampleGradients(functional, loss, _sums_of_squares)

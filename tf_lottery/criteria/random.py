@@ -1,10 +1,12 @@
 """Random scores: the baseline that every criterion has to beat."""
 
 import zlib
+from collections.abc import Mapping
 
 import numpy as np
 
 from tf_lottery import checks
+from tf_lottery import graph as graph_lib
 from tf_lottery.criteria.criterion import WeightCriterion
 
 
@@ -19,14 +21,16 @@ class Random(WeightCriterion):
 
     name = "random"
 
-    def __init__(self, seed=0):
+    def __init__(self, seed: int = 0) -> None:
         checks.seed("seed", seed)
         self.seed = seed
 
-    def score_weight(self, key, values):
+    def score_weight(self, key: str, values: np.ndarray) -> np.ndarray:
         return self._generator(key).random(values.shape, "float32")
 
-    def score_units(self, graph, masks):
+    def score_units(
+        self, graph: graph_lib.Graph, masks: Mapping[str, np.ndarray]
+    ) -> np.ndarray:
         scores = np.full(graph.size, np.nan)
         for group in graph.groups:
             generator = self._generator(group.name)

@@ -2,6 +2,8 @@
 
 import re
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,7 +17,9 @@ from tf_lottery.backends import tf
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria import heads
+from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Criterion
+from tf_lottery.criteria.criterion import Scorer
 from tf_lottery.criteria.functional import Functional
 
 _UNKNOWN_SIZE = 32
@@ -89,7 +93,7 @@ class SynFlow(Criterion):
     name = "synflow"
     iterations = 100
 
-    def __init__(self, input_shape=None):
+    def __init__(self, input_shape: Any = None) -> None:
         if input_shape is not None and not isinstance(
             input_shape, (tuple, list, dict)
         ) or input_shape == {}:
@@ -98,7 +102,12 @@ class SynFlow(Criterion):
             )
         self.input_shape = input_shape
 
-    def prepare(self, model, variables, context):
+    def prepare(
+        self,
+        model: keras.Model,
+        variables: Mapping[str, keras.Variable],
+        context: Context,
+    ) -> Scorer:
         parts = list(dict.fromkeys(internals.layers.flat(model)))
         embeddings = _embeddings(parts)
         specs = _specs(model, self.input_shape, context)

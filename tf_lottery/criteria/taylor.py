@@ -1,12 +1,19 @@
 """First-order scores: what the loss would change by."""
 
+from collections.abc import Mapping
+from typing import Literal
+
+import keras
 import numpy as np
 from keras import ops
 
 from tf_lottery import checks
 from tf_lottery import docs
+from tf_lottery import types
 from tf_lottery.criteria import functional as functional_lib
 from tf_lottery.criteria import gradients as gradients_lib
+from tf_lottery.criteria.criterion import Context
+from tf_lottery.criteria.criterion import Scorer
 from tf_lottery.criteria.data_criterion import DataCriterion
 
 _ORDERS = {
@@ -54,14 +61,23 @@ class Taylor(DataCriterion):
     name = "taylor"
 
     def __init__(
-        self, order="absolute", data=None, loss=None, batches=None,
-        batch_size=128,
-    ):
+        self,
+        order: Literal["absolute", "squared", "signed"] = "absolute",
+        data: types.Data | None = None,
+        loss: types.Loss | None = None,
+        batches: int | None = None,
+        batch_size: int = 128,
+    ) -> None:
         checks.choice("order", order, _ORDERS)
         super().__init__(data, loss, batches, batch_size)
         self.order = order
 
-    def prepare(self, model, variables, context):
+    def prepare(
+        self,
+        model: keras.Model,
+        variables: Mapping[str, keras.Variable],
+        context: Context,
+    ) -> Scorer:
         batches = self.read(context)
         functional, loss = self.trace(model, variables, context)
 
@@ -81,7 +97,7 @@ class Taylor(DataCriterion):
 
         return scores
 
-    def finish(self, scores):
+    def finish(self, scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Returns the scores of all weights, given those of each.
 
         Args:
@@ -124,10 +140,16 @@ class SNIP(Taylor):
 
     name = "snip"
 
-    def __init__(self, data=None, loss=None, batches=None, batch_size=128):
+    def __init__(
+        self,
+        data: types.Data | None = None,
+        loss: types.Loss | None = None,
+        batches: int | None = None,
+        batch_size: int = 128,
+    ) -> None:
         super().__init__("absolute", data, loss, batches, batch_size)
 
-    def finish(self, scores):
+    def finish(self, scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         total = sum(np.sum(s, dtype="float64") for s in scores.values())
         # Only a model that ignores its input has no sensitivity at all.
         if total:

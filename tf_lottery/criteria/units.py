@@ -1,11 +1,15 @@
 """Criteria of whole channels and units, which look at their groups."""
 
+from collections.abc import Mapping
+
 import keras
 import numpy as np
 from keras import ops
 
 from tf_lottery import graph as graph_lib
+from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Criterion
+from tf_lottery.criteria.criterion import Scorer
 
 
 class UnitCriterion(Criterion):
@@ -18,7 +22,9 @@ class UnitCriterion(Criterion):
     Subclasses implement `score_slices(binding, masks)`.
     """
 
-    def score_slices(self, binding, masks):
+    def score_slices(
+        self, binding: graph_lib.Binding, masks: Mapping[str, np.ndarray]
+    ) -> np.ndarray | None:
         """Returns what one axis of one weight says of its units.
 
         Args:
@@ -32,12 +38,19 @@ class UnitCriterion(Criterion):
             f"{type(self).__name__} must implement `score_slices`."
         )
 
-    def score_units(self, graph, masks):
+    def score_units(
+        self, graph: graph_lib.Graph, masks: Mapping[str, np.ndarray]
+    ) -> np.ndarray:
         return mean(
             graph, [(b, self.score_slices(b, masks)) for b in graph.bindings]
         )
 
-    def prepare(self, model, variables, context):
+    def prepare(
+        self,
+        model: keras.Model,
+        variables: Mapping[str, keras.Variable],
+        context: Context,
+    ) -> Scorer:
         traced = graph_lib.trace(model)
         makers = {
             b.key: b for b in reversed(traced.bindings) if b.kind != "in"
@@ -87,7 +100,9 @@ class FPGM(UnitCriterion):
 
     name = "fpgm"
 
-    def score_slices(self, binding, masks):
+    def score_slices(
+        self, binding: graph_lib.Binding, masks: Mapping[str, np.ndarray]
+    ) -> np.ndarray | None:
         if binding.kind not in ("out", "zero") or is_bias(binding):
             return None
         value = ops.convert_to_numpy(binding.variable).astype("float64")
@@ -110,7 +125,9 @@ class BatchNormScale(UnitCriterion):
 
     name = "bn_scale"
 
-    def score_slices(self, binding, masks):
+    def score_slices(
+        self, binding: graph_lib.Binding, masks: Mapping[str, np.ndarray]
+    ) -> np.ndarray | None:
         layer = binding.layer
         if (
             isinstance(layer, keras.layers.BatchNormalization)
@@ -119,7 +136,9 @@ class BatchNormScale(UnitCriterion):
             return np.abs(ops.convert_to_numpy(layer.gamma).astype("float64"))
         return None
 
-    def score_units(self, graph, masks):
+    def score_units(
+        self, graph: graph_lib.Graph, masks: Mapping[str, np.ndarray]
+    ) -> np.ndarray:
         scores = super().score_units(graph, masks)
         if np.isnan(scores[1:]).all():
             raise ValueError(

@@ -1,12 +1,19 @@
 """WoodFisher: the loss that removing a weight costs once others make up."""
 
+from collections.abc import Mapping
+from typing import Literal
+
+import keras
 import numpy as np
 from keras import ops
 
 from tf_lottery import checks
 from tf_lottery import docs
+from tf_lottery import types
 from tf_lottery.criteria import fisher_blocks
 from tf_lottery.criteria import gradients as gradients_lib
+from tf_lottery.criteria.criterion import Context
+from tf_lottery.criteria.criterion import Scorer
 from tf_lottery.criteria.data_criterion import DataCriterion
 from tf_lottery.criteria.samples import SampleGradients
 
@@ -72,9 +79,16 @@ class WoodFisher(DataCriterion):
     name = "woodfisher"
 
     def __init__(
-        self, block_size=256, damp=1e-5, fisher_batch_size=1,
-        update_rule="joint", data=None, loss=None, batches=None, batch_size=128,
-    ):
+        self,
+        block_size: int | None = 256,
+        damp: float = 1e-5,
+        fisher_batch_size: int = 1,
+        update_rule: Literal["separate", "joint"] | None = "joint",
+        data: types.Data | None = None,
+        loss: types.Loss | None = None,
+        batches: int | None = None,
+        batch_size: int = 128,
+    ) -> None:
         checks.optional(checks.whole, "block_size", block_size)
         checks.whole("fisher_batch_size", fisher_batch_size)
         checks.positive("damp", damp)
@@ -87,7 +101,12 @@ class WoodFisher(DataCriterion):
         self.update_rule = update_rule
         super().__init__(data, loss, batches, batch_size)
 
-    def prepare(self, model, variables, context):
+    def prepare(
+        self,
+        model: keras.Model,
+        variables: Mapping[str, keras.Variable],
+        context: Context,
+    ) -> Scorer:
         rows_at = self._prepare_rows(model, variables, context)
 
         def scores(masks):
@@ -105,7 +124,13 @@ class WoodFisher(DataCriterion):
 
         return scores
 
-    def update(self, model, variables, masks, context):
+    def update(
+        self,
+        model: keras.Model,
+        variables: Mapping[str, keras.Variable],
+        masks: Mapping[str, np.ndarray],
+        context: Context,
+    ) -> dict[str, np.ndarray]:
         rule = _UPDATES[self.update_rule]
         before = context.masks or {
             key: np.ones(mask.shape, bool) for key, mask in masks.items()

@@ -1,6 +1,7 @@
 """The experiments of the papers."""
 
 import dataclasses
+from typing import Any
 
 from tf_lottery import checks
 from tf_lottery.experiments import presets
@@ -214,7 +215,7 @@ PRESETS = {
 }
 
 
-def preset(name, **changes):
+def preset(name: str, **changes: Any) -> presets.Preset:
     """Returns the preset of that name.
 
     Args:

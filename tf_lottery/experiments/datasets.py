@@ -47,17 +47,17 @@ class Data:
     y_test: np.ndarray
 
     @property
-    def image_shape(self):
+    def image_shape(self) -> tuple[int, ...]:
         """Tuple of integers, the shape of one image."""
         return self.x_train.shape[1:]
 
     @property
-    def test_images(self):
+    def test_images(self) -> int:
         """Integer, the number of test images."""
         return len(self.y_test)
 
 
-def load(name, split_seed=0):
+def load(name: str, split_seed: int = 0) -> Data:
     """Loads a data set by its name.
 
     Args:

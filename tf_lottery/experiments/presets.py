@@ -1,6 +1,8 @@
 """What to run: one experiment as a frozen value."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from tf_lottery import checks
 from tf_lottery import comparisons
@@ -174,17 +176,17 @@ class Preset:
         self.drop_steps, self.warmup_steps
 
     @property
-    def epochs_per_round(self):
+    def epochs_per_round(self) -> int:
         """Integer, the epochs of `fit` in a round: it ends with each one."""
         return self.iterations // self.evaluate_every
 
     @property
-    def rewind_step(self):
+    def rewind_step(self) -> int:
         """Integer, the step of the rewinding point."""
         return self._step(self.rewind_to, "rewind_to")
 
     @property
-    def other_rewind_steps(self):
+    def other_rewind_steps(self) -> list[int]:
         """List of integers, the steps of the other rewinding points."""
         return [
             self._step(point, "also_rewind_to")
@@ -192,23 +194,23 @@ class Preset:
         ]
 
     @property
-    def warmup_steps(self):
+    def warmup_steps(self) -> int:
         """Integer, the steps of the warm-up."""
         return self._step(self.warmup, "warmup")
 
     @property
-    def drop_steps(self):
+    def drop_steps(self) -> list[int]:
         """List of integers, the steps at which the learning rate drops."""
         return [self._step(point, "drops") for point in self.drops]
 
     @property
-    def steps_per_execution(self):
+    def steps_per_execution(self) -> int:
         """Integer, how many steps run without coming back to Python."""
         divisors = range(min(100, self.evaluate_every), 0, -1)
         return next(n for n in divisors if self.evaluate_every % n == 0)
 
     @property
-    def published(self):
+    def published(self) -> dict[str, Any]:
         """Dict, what the paper reports; see `analysis.published`.
 
         A preset that is changed in more than its length has nothing.
@@ -219,7 +221,7 @@ class Preset:
         return published.of(self.to_config())
 
     @property
-    def changed(self):
+    def changed(self) -> dict[str, Any]:
         """Dict from a value to those of the catalogue and of this preset.
 
         Only what makes another experiment is in it, not how much is run of
@@ -236,7 +238,7 @@ class Preset:
         }
 
     @property
-    def headline(self):
+    def headline(self) -> str:
         """String, the summary, or what makes it another experiment."""
         if not self.changed:
             return self.summary
@@ -246,7 +248,7 @@ class Preset:
         )
         return f"Changed from {self.name}: {changes}."
 
-    def to_config(self):
+    def to_config(self) -> dict[str, Any]:
         """Returns `to_dict` with what a reader has to know besides."""
         if not self.changed:
             return self.to_dict()
@@ -254,7 +256,7 @@ class Preset:
             "summary": self.headline, "changed": self.changed,
         }
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Returns the preset as a dict of plain values."""
         values = dataclasses.asdict(self)
         if not self.shortened:
@@ -265,7 +267,7 @@ class Preset:
         }
 
     @classmethod
-    def from_dict(cls, values):
+    def from_dict(cls, values: Mapping[str, Any]) -> "Preset":
         """Makes a preset of what `to_dict` returned."""
         return cls(**{
             name: tuple(value) if isinstance(value, list) else value

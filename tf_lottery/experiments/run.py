@@ -3,6 +3,7 @@
 import dataclasses
 
 from tf_lottery import checks
+from tf_lottery import types
 from tf_lottery import weights as weights_lib
 from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.experiments import budgets
@@ -18,7 +19,12 @@ from tf_lottery.experiments import trials
 from tf_lottery.verdicts import rules
 
 
-def run(preset, output_dir, progress=None, overwrite=False):
+def run(
+    preset: presets.Preset,
+    output_dir: types.Path,
+    progress: progress_lib.Progress | None = None,
+    overwrite: bool = False,
+) -> report_lib.Report:
     """Finds tickets by the protocol of a preset and measures them.
 
     Each trial is one `fit` with `IterativeMagnitudePruning`. After it, every
@@ -115,7 +121,9 @@ def _check_layers(preset, data):
     weights_lib.resolve(found, preset.rate, "rate")
 
 
-def estimate(preset, data=None):
+def estimate(
+    preset: presets.Preset, data: datasets.Data | None = None
+) -> tuple[presets.Preset, plans.Cost]:
     """Measures for a few seconds what a preset would take here.
 
     Args:

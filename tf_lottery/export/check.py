@@ -31,7 +31,7 @@ class VerificationError(RuntimeError):
         failures: List of `Outcome`, the checks that failed.
     """
 
-    def __init__(self, message, failures):
+    def __init__(self, message: str, failures: list["Outcome"]) -> None:
         super().__init__(message)
         self.failures = failures
 

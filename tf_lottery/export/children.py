@@ -33,12 +33,12 @@ class RuntimeFailure(RuntimeError):
         crashed: Boolean, whether the process died.
     """
 
-    def __init__(self, reason, crashed=False):
+    def __init__(self, reason: str, crashed: bool = False) -> None:
         super().__init__(reason)
         self.crashed = crashed
 
 
-def installed():
+def installed() -> list[str]:
     """Returns the names of the installed runtimes of full size.
 
     Example:

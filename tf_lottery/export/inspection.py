@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 
 from tf_lottery import tables
+from tf_lottery import types
 from tf_lottery.export import encoding
 from tf_lottery.export import flatbuffer
 
@@ -95,7 +96,7 @@ class Inspection:
         return table
 
 
-def inspect(source):
+def inspect(source: types.Path | bytes) -> Inspection:
     """Reads what a TFLite file holds, without a runtime.
 
     Args:

@@ -3,11 +3,16 @@
 import dataclasses
 import pathlib
 import statistics
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import rich.table
 
 from tf_lottery import checks
 from tf_lottery import tables
+from tf_lottery import types
 from tf_lottery.export import children
 from tf_lottery.export import flatbuffer
 
@@ -52,12 +57,12 @@ class Benchmark:
         threads: Integer.
     """
 
-    timings: dict
-    speedups: dict
+    timings: dict[str, Timing]
+    speedups: dict[str, float]
     runtime: str
     threads: int
 
-    def table(self):
+    def table(self) -> rich.table.Table:
         """Returns a `rich.table.Table`."""
         table = tables.Table(
             "file", numbers=("latency (ms)", "quartiles", "speedup")
@@ -71,14 +76,19 @@ class Benchmark:
             )
         return table
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Returns all of it as JSON-serialisable dicts."""
         return dataclasses.asdict(self)
 
 
 def benchmark(
-    files, inputs=None, seconds=1.0, threads=1, runtime=None, cold=False
-):
+    files: Mapping[str, types.Path | bytes],
+    inputs: Sequence[np.ndarray] | None = None,
+    seconds: float = 1.0,
+    threads: int = 1,
+    runtime: str | None = None,
+    cold: bool = False,
+) -> Benchmark:
     """Measures the latency of TFLite files against each other.
 
     The files take turns in a child process, four in one process at most; the

@@ -5,7 +5,7 @@ import keras
 from tf_lottery import internals
 
 
-def explicit_padding(model):
+def explicit_padding(model: keras.Model) -> tuple[keras.Model, list[str]]:
     """Returns a copy whose stride-2 convolutions pad every side alike.
 
     Padding `"same"` at stride 2 puts nothing before an even image and one

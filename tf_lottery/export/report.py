@@ -3,12 +3,17 @@
 import dataclasses
 import json
 import math
+from typing import Any
 
 import rich.console
+import rich.table
 
 from tf_lottery import files
 from tf_lottery import tables
+from tf_lottery import types
+from tf_lottery.export import latency
 from tf_lottery.export import page
+from tf_lottery.export import storage
 
 # Of what a table says about a failure; JSON has the whole of it.
 _WIDTH = 100
@@ -46,7 +51,7 @@ class Row:
     layers: list
     checks: list
     accuracy: float | None = None
-    timing: object = None
+    timing: latency.Timing | None = None
     speedup: float | None = None
     arena: int | None = None
     shipped: bool = False
@@ -100,26 +105,26 @@ class Report:
     sources: list = dataclasses.field(default_factory=list)
 
     @property
-    def shipped(self):
+    def shipped(self) -> Row:
         """The `Row` of the file written."""
         return next(row for row in self.rows if row.shipped)
 
     @property
-    def nbytes(self):
+    def nbytes(self) -> int:
         """Integer, bytes of the model written, before any compression."""
         return self.shipped.nbytes
 
     @property
-    def compressed(self):
+    def compressed(self) -> int:
         """Integer, its bytes after `gzip -9`."""
         return self.shipped.compressed
 
     @property
-    def layers(self):
+    def layers(self) -> list[storage.Layer]:
         """List of `storage.Layer` of the file written."""
         return self.shipped.layers
 
-    def table(self):
+    def table(self) -> rich.table.Table:
         """Returns a `rich.table.Table` of all candidates."""
         table = tables.Table()
         heads, rows = columns(self.rows)
@@ -130,14 +135,14 @@ class Report:
             table.add_row(*found, style="bold" if row.shipped else None)
         return table
 
-    def layer_table(self):
+    def layer_table(self) -> rich.table.Table:
         """Returns a `rich.table.Table` of the layers of the file written."""
         table = tables.Table(*page.LAYER_HEADS)
         for row in page.layer_cells(self.layers):
             table.add_row(*row)
         return table
 
-    def render(self):
+    def render(self) -> rich.console.Group:
         """Returns a `rich` group: candidates, layers, notes."""
         lines = [
             f"{self.macs:,} MACs, {self.effective_macs:,} by nonzero "
@@ -154,18 +159,18 @@ class Report:
             console.print(self.render())
         return captured.get()
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Returns all of it as JSON-serialisable dicts."""
         found = dataclasses.asdict(self)
         for row, entry in zip(self.rows, found["rows"]):
             entry |= {"passed": row.passed, "verdict": row.verdict}
         return _finite(found)
 
-    def to_json(self):
+    def to_json(self) -> str:
         """Returns `to_dict()` as a JSON string."""
         return json.dumps(self.to_dict(), indent=2)
 
-    def to_html(self):
+    def to_html(self) -> str:
         """Returns a self-contained HTML page with bar charts.
 
         Raises:
@@ -173,7 +178,7 @@ class Report:
         """
         return page.render(self, *columns(self.rows))
 
-    def save(self, path):
+    def save(self, path: types.Path) -> None:
         """Writes the report, by the file's suffix: `.html` or `.json`.
 
         Raises:

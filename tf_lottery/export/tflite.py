@@ -2,12 +2,18 @@
 
 import contextlib
 import pathlib
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import Literal
 
 import keras
 import numpy as np
 
 from tf_lottery import checks
 from tf_lottery import files
+from tf_lottery import types
 from tf_lottery import weights as weights_lib
 from tf_lottery.export import arguments
 from tf_lottery.export import candidates
@@ -23,11 +29,23 @@ from tf_lottery.export import targets as targets_lib
 
 
 def tflite(
-    model, path, target="auto", quantize=None, representative_data=None,
-    compare_on=None, *, batch_size=None, signatures=None, compact=True,
-    select_tf_ops=False, explicit_padding=False, tolerance=None, seconds=0.5,
-    threads=1, progress=None,
-):
+    model: keras.Model | types.Path,
+    path: types.Path,
+    target: str | targets_lib.Target = "auto",
+    quantize: Literal["float16", "dynamic", "int8", "auto"] | None = None,
+    representative_data: np.ndarray | Sequence[np.ndarray] | None = None,
+    compare_on: types.Arrays = None,
+    *,
+    batch_size: int | None = None,
+    signatures: Mapping[str, Any] | None = None,
+    compact: bool = True,
+    select_tf_ops: bool = False,
+    explicit_padding: bool = False,
+    tolerance: float | None = None,
+    seconds: float = 0.5,
+    threads: int = 1,
+    progress: Callable[[str], Any] | None = None,
+) -> report.Report:
     """Writes a model as the TFLite file that suits a target, checked.
 
     Every candidate file is loaded and run in a child process by every

@@ -1,9 +1,15 @@
 """Which rule says how channel units pass through a class of operations."""
 
-_RULES = {}
+from collections.abc import Callable
+from typing import Any
+from typing import TypeVar
+
+_RULES: dict[type, Callable[..., Any]] = {}
+
+_Rule = TypeVar("_Rule", bound=Callable[..., Any])
 
 
-def register_rule(*classes):
+def register_rule(*classes: type) -> Callable[[_Rule], _Rule]:
     """Registers how channel units pass through a layer or operation.
 
     The rule is a function of one `tf_lottery.graph.call.Call`. It binds the
@@ -47,7 +53,7 @@ def register_rule(*classes):
                 f"Received: {cls!r}"
             )
 
-    def register(rule):
+    def register(rule: _Rule) -> _Rule:
         for cls in classes:
             _RULES[cls] = rule
         return rule

@@ -4,6 +4,9 @@ import collections
 import dataclasses
 import functools
 from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -123,7 +126,7 @@ class Group:
     classes: np.ndarray
     producers: list
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.classes)
 
 
@@ -204,11 +207,11 @@ class Graph:
         return [_group(part) for part in parts]
 
     @property
-    def units(self):
+    def units(self) -> int:
         """Integer, how many classes there are."""
         return len(self.ids)
 
-    def kept(self, removed=()):
+    def kept(self, removed: Iterable[int] = ()) -> np.ndarray:
         """Returns the boolean array over ids that keeps all but some.
 
         Args:
@@ -231,7 +234,9 @@ class Graph:
         kept[removed] = False
         return kept
 
-    def slices(self, kept):
+    def slices(
+        self, kept: np.ndarray | Mapping[int, bool]
+    ) -> dict[str, list[tuple[int, np.ndarray]]]:
         """Returns which slices of every weight are kept.
 
         Args:
@@ -250,7 +255,9 @@ class Graph:
                 slices[binding.key].append((binding.axis, mask))
         return dict(slices)
 
-    def edits(self, kept):
+    def edits(
+        self, kept: np.ndarray | Mapping[int, bool]
+    ) -> dict[Any, dict[tuple, Any]]:
         """Returns the configuration entries that change.
 
         Args:
@@ -268,7 +275,9 @@ class Graph:
                 edits[edit.operation][edit.entry] = edit.value(kept)
         return dict(edits)
 
-    def scales(self, kept):
+    def scales(
+        self, kept: np.ndarray | Mapping[int, bool]
+    ) -> dict[str, float]:
         """Returns the factors that keep the model exact.
 
         Attention divides by the root of its key dimensions, so the query's

@@ -1,12 +1,18 @@
 """Channel units of whole models."""
 
+from collections.abc import Iterable
+
+import keras
+import numpy as np
+
 from tf_lottery import checks
 from tf_lottery import weights
 from tf_lottery.graph import functional
+from tf_lottery.graph.structure import Graph
 from tf_lottery.graph.tracer import Tracer
 
 
-def trace(model):
+def trace(model: keras.Model) -> Graph:
     """Returns which channel units of a model go together.
 
     Reads the graph only: no data, no forward pass, the model is left as it
@@ -51,7 +57,9 @@ def trace(model):
     return tracer.graph()
 
 
-def channel_units(model, keys=None):
+def channel_units(
+    model: keras.Model, keys: Iterable[str] | None = None
+) -> dict[str, tuple[int, np.ndarray]]:
     """Returns which slices of kernels make which channel units.
 
     For pruning by whole channels without removing them: slices with the same
@@ -79,7 +87,9 @@ def channel_units(model, keys=None):
     return _slices(model, keys, ("out", "pass"))
 
 
-def channel_readers(model, keys=None):
+def channel_readers(
+    model: keras.Model, keys: Iterable[str] | None = None
+) -> dict[str, tuple[int, np.ndarray]]:
     """Returns which slices of kernels read which channel units.
 
     They can go where the unit goes: nobody else reads it.

@@ -1,11 +1,15 @@
 """Migration from the TensorFlow Model Optimization Toolkit (TFMOT)."""
 
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
+import keras
 import numpy as np
 
 from tf_lottery import checks
 from tf_lottery import holding
+from tf_lottery import types
 from tf_lottery import weights as weights_lib
 from tf_lottery.interop import building
 from tf_lottery.interop import filling
@@ -19,9 +23,13 @@ _WRONG = (KeyError, IndexError, TypeError, AttributeError)
 
 
 def from_tfmot(
-    path, custom_objects=None, optimizer="sgd", loss=None, metrics=None,
-    masks_from_zeros=True,
-):
+    path: types.Path,
+    custom_objects: Mapping[str, Any] | None = None,
+    optimizer: Any = "sgd",
+    loss: Any = None,
+    metrics: Any = None,
+    masks_from_zeros: bool = True,
+) -> keras.Model:
     """Loads a model that TFMOT pruned, as a Keras 3 model with its masks.
 
     Neither TFMOT nor tf_keras is imported or needed. The file is what

@@ -1,6 +1,9 @@
 """The wrapper layer that holds masks in the forward pass."""
 
 import functools
+from collections.abc import Mapping
+from collections.abc import MutableMapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,6 +14,7 @@ from tf_lottery import checks
 from tf_lottery import constraints
 from tf_lottery import internals
 from tf_lottery import masks as masks_lib
+from tf_lottery import types
 from tf_lottery import weights
 
 
@@ -55,9 +59,14 @@ class Masked(keras.layers.Wrapper):
     transparent = True
 
     def __init__(
-        self, layer, exclude=(), include=(), snapshot=False, name=None,
-        **kwargs,
-    ):
+        self,
+        layer: keras.layers.Layer,
+        exclude: types.Names = (),
+        include: types.Names = (),
+        snapshot: bool = False,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         if not isinstance(layer, keras.layers.Layer):
             raise ValueError(
                 "Argument `layer` must be a `keras.layers.Layer`. "
@@ -86,7 +95,7 @@ class Masked(keras.layers.Wrapper):
         self._copies = []
         self._file_names = {}
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self.built:
             if not _is_built(self.layer):
                 # A layer may find its shapes by being called only.
@@ -95,7 +104,7 @@ class Masked(keras.layers.Wrapper):
             self.build()
         return super().__call__(*args, **kwargs)
 
-    def build(self, *args, **kwargs):
+    def build(self, *args: Any, **kwargs: Any) -> None:
         if not self.layer.built:
             self.layer.build(*args, **kwargs)
         prunable = weights.prunable(self.layer, self.exclude, self.include)
@@ -121,20 +130,20 @@ class Masked(keras.layers.Wrapper):
             trainable=False,
         )
 
-    def get_build_config(self):
+    def get_build_config(self) -> None:
         # Keras would take the wrapper for built where `layer` finds its
         # shapes by being called.
         return None
 
     @property
-    def masks(self):
+    def masks(self) -> dict[str, np.ndarray]:
         """Dict from weight name to mask, a boolean array, `True` = kept."""
         return {
             key: constraints.mask_of(variable)
             for key, variable in self._held().items()
         }
 
-    def set_masks(self, masks):
+    def set_masks(self, masks: Mapping[str, np.ndarray]) -> None:
         """Sets masks; pruned weights become zero at once.
 
         Args:
@@ -163,14 +172,14 @@ class Masked(keras.layers.Wrapper):
             constraints.keep_of(held[key]).assign(mask)
             constraints.project(held[key])
 
-    def take_snapshot(self):
+    def take_snapshot(self) -> None:
         """Copies the layer's weights as they are now, to rewind to."""
         self._check_snapshot()
         for copy, variable in zip(self._copies, self._rewound().values()):
             # Two variables of one array: JAX would give it away twice.
             copy.assign(ops.copy(variable))
 
-    def rewind(self):
+    def rewind(self) -> None:
         """Sets the layer's surviving weights back to the snapshot."""
         self._check_snapshot()
         for copy, variable in zip(self._copies, self._rewound().values()):
@@ -190,23 +199,23 @@ class Masked(keras.layers.Wrapper):
             self.add_loss(loss)
         return outputs
 
-    def compute_mask(self, *args, **kwargs):
+    def compute_mask(self, *args: Any, **kwargs: Any) -> Any:
         return self.layer.compute_mask(*args, **kwargs)
 
-    def compute_output_shape(self, *args, **kwargs):
+    def compute_output_shape(self, *args: Any, **kwargs: Any) -> Any:
         return self.layer.compute_output_shape(*args, **kwargs)
 
-    def compute_output_spec(self, *args, **kwargs):
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         return self.layer.compute_output_spec(*args, **kwargs)
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
         for variable in self._own_variables():
             value = ops.convert_to_numpy(variable)
             if variable.name.endswith("_mask"):
                 value = np.frombuffer(masks_lib.pack(value != 0), "uint8")
             store[self._file_names[variable.name]] = value
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Mapping[str, Any]) -> None:
         own = self._own_variables()
         expected = sorted(self._file_names[v.name] for v in own)
         if sorted(store.keys()) != expected:
@@ -222,7 +231,7 @@ class Masked(keras.layers.Wrapper):
                 value = masks_lib.unpack(value.tobytes(), variable.shape)
             variable.assign(value)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["dtype"]
         return {

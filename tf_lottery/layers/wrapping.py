@@ -1,13 +1,21 @@
 """Puts `Masked` around the layers of a whole model."""
 
+import keras
+
 from tf_lottery import checks
 from tf_lottery import copies
 from tf_lottery import internals
+from tf_lottery import types
 from tf_lottery import weights
 from tf_lottery.layers.masked import Masked
 
 
-def wrap(model, exclude=(), include=(), snapshot=False):
+def wrap(
+    model: keras.Model,
+    exclude: types.Names = (),
+    include: types.Names = (),
+    snapshot: bool = False,
+) -> keras.Model:
     """Returns a copy of a model whose prunable layers hold their masks.
 
     For training loops of your own: whatever optimizer steps the copy, pruned

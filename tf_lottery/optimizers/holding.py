@@ -9,7 +9,7 @@ from tf_lottery.optimizers.masked import Masked
 from tf_lottery.optimizers.masked import find
 
 
-def attach(model):
+def attach(model: keras.Model) -> Masked:
     """Makes sure that the optimizer of a compiled model enforces masks.
 
     The model's optimizer, with all it has learned, becomes the inner one;
@@ -69,7 +69,7 @@ def forget_gradients(model):
         internals.models.forget_trace(model)
 
 
-def detach(model):
+def detach(model: keras.Model) -> None:
     """Takes the `Masked` optimizer off a model; its inner one comes back."""
     if find(model.optimizer) is not None:
         optimizer = _unwrapped(model.optimizer)
@@ -84,7 +84,7 @@ def _unwrapped(optimizer):
     return optimizer
 
 
-def check_compiled(model):
+def check_compiled(model: keras.Model) -> None:
     """Raises a `ValueError` unless a model's optimizer can hold masks."""
     if not model.compiled or getattr(model, "optimizer", None) is None:
         raise ValueError(

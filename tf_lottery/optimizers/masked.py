@@ -2,8 +2,14 @@
 
 import contextlib
 import weakref
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import MutableMapping
+from collections.abc import Sequence
+from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from tf_lottery import backends
@@ -71,7 +77,9 @@ class Masked(keras.optimizers.Optimizer):
     # Keras asks for it, as a sign that its own constructor was called.
     _lock = False
 
-    def __init__(self, inner_optimizer):
+    def __init__(
+        self, inner_optimizer: keras.optimizers.Optimizer | str
+    ) -> None:
         # Without the constructor of `Optimizer`: it would make variables and
         # settings next to those of the inner optimizer.
         internals.models.install()
@@ -107,12 +115,14 @@ class Masked(keras.optimizers.Optimizer):
         hidden = {"inner_optimizer"} if self.legacy_masks is None else set()
         return sorted({*dir(type(self)), *inner, "inner_optimizer"} - hidden)
 
-    def build(self, variables):
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         # `LossScaleOptimizer` would make its variables a second time.
         if not self.inner_optimizer.built:
             self.inner_optimizer.build(variables)
 
-    def set_masks(self, masks):
+    def set_masks(
+        self, masks: Iterable[tuple[keras.Variable, np.ndarray]]
+    ) -> bool:
         """Sets masks; pruned weights and their slots become zero at once.
 
         A slot that does not start at zero, such as Adagrad's accumulator,
@@ -134,12 +144,14 @@ class Masked(keras.optimizers.Optimizer):
         slots.project(self.inner_optimizer, [variable for variable, _ in masks])
         return bool(new)
 
-    def has_arrived(self):
+    def has_arrived(self) -> None:
         """Ends waiting for the masks of a file."""
         self.expected, self.legacy_masks = 0, None
         _awaiting.discard(self)
 
-    def record_gradients(self, variables, frequency):
+    def record_gradients(
+        self, variables: Sequence[keras.Variable], frequency: int
+    ) -> None:
         """Keeps the gradients of pruned weights too, every so many steps.
 
         Functions traced before do not know of it.
@@ -154,27 +166,29 @@ class Masked(keras.optimizers.Optimizer):
             frequency,
         )
 
-    def forget_gradients(self):
+    def forget_gradients(self) -> None:
         """Ends `record_gradients` and frees its memory."""
         self._dense_gradients = None
 
-    def dense_gradient(self, variable):
+    def dense_gradient(self, variable: keras.Variable) -> np.ndarray:
         """Returns the gradient kept last, as an array, pruned or not."""
         return self._dense_gradients[self._get_variable_index(variable)]
 
     @property
-    def variables(self):
+    def variables(self) -> list[keras.Variable]:
         # JAX passes what a step reads as arguments; the masks are among it.
         return [*self.inner_optimizer.variables, *self.masks_of_step()]
 
-    def masks_of_step(self):
+    def masks_of_step(self) -> list[keras.Variable]:
         """The masks among `variables`, as a list of `keras.Variable`."""
         # JAX passes what a step reads as arguments.
         if backends.name() != "jax":
             return []
         return [keep.mask for _, keep in self.held()]
 
-    def held(self, variables=None):
+    def held(
+        self, variables: Sequence[keras.Variable] | None = None
+    ) -> list[tuple[keras.Variable, constraints.Keep]]:
         """Returns pairs of a variable and its `Keep`, where it has one.
 
         Args:
@@ -188,24 +202,30 @@ class Masked(keras.optimizers.Optimizer):
         ]
 
     @property
-    def iterations(self):
+    def iterations(self) -> keras.Variable:
         return self.inner_optimizer.iterations
 
     @property
-    def learning_rate(self):
+    def learning_rate(self) -> Any:
         return self.inner_optimizer.learning_rate
 
-    def scale_loss(self, loss):
+    def scale_loss(self, loss: Any) -> Any:
         return self.inner_optimizer.scale_loss(loss)
 
-    def exclude_from_weight_decay(self, var_list=None, var_names=None):
+    def exclude_from_weight_decay(
+        self, var_list: Any = None, var_names: Any = None
+    ) -> None:
         self.inner_optimizer.exclude_from_weight_decay(var_list, var_names)
 
-    def set_weights(self, weights):
+    def set_weights(self, weights: Sequence[np.ndarray]) -> None:
         self.inner_optimizer.set_weights(weights)
         self._project()
 
-    def apply(self, grads, trainable_variables=None):
+    def apply(
+        self,
+        grads: Sequence[Any],
+        trainable_variables: Sequence[keras.Variable] | None = None,
+    ) -> None:
         if not self.built:
             with keras.name_scope(self.name):
                 self.build(list(trainable_variables))
@@ -227,7 +247,12 @@ class Masked(keras.optimizers.Optimizer):
         for average, mask in self._averages():
             average.assign(constraints.masked(mask, average))
 
-    def stateless_apply(self, optimizer_variables, grads, trainable_variables):
+    def stateless_apply(
+        self,
+        optimizer_variables: Sequence[Any],
+        grads: Sequence[Any],
+        trainable_variables: Sequence[Any],
+    ) -> tuple[list[Any], list[Any]]:
         held = self.held()
         inner = optimizer_variables[:len(optimizer_variables) - len(held)]
         values = optimizer_variables[len(inner):]
@@ -288,7 +313,9 @@ class Masked(keras.optimizers.Optimizer):
             if (keep := constraints.keep_of(variable)) and not keep.in_layer
         ]
 
-    def finalize_variable_values(self, var_list):
+    def finalize_variable_values(
+        self, var_list: Sequence[keras.Variable]
+    ) -> None:
         if any(internals.layers.value(v) is None for v in var_list):
             # A first step that fails under JAX leaves variables without
             # values, and its error is the one to see.
@@ -299,7 +326,7 @@ class Masked(keras.optimizers.Optimizer):
             constraints.project(variable)
         self.unshare(var_list)
 
-    def unshare(self, variables):
+    def unshare(self, variables: Sequence[keras.Variable]) -> None:
         """Gives weights arrays of their own after a `fit` with EMA.
 
         Weight and average are one array then under JAX, which the next `fit`
@@ -312,10 +339,10 @@ class Masked(keras.optimizers.Optimizer):
             for variable in variables:
                 variable.assign(ops.copy(variable))
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
         self.inner_optimizer.save_own_variables(store)
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Mapping[str, Any]) -> None:
         if legacy.is_legacy(store):
             # Keras finds the inner optimizer's state by itself.
             self.legacy_masks = legacy.read(store, self._trainable_variables)
@@ -327,7 +354,7 @@ class Masked(keras.optimizers.Optimizer):
         """Clears slots that were filled elsewhere, by a plain optimizer."""
         slots.project(self.inner_optimizer, [v for v, _ in self.held()])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         model = None if self.model is None else self.model()
         variables = None if model is None else model.variables
         return {
@@ -338,7 +365,11 @@ class Masked(keras.optimizers.Optimizer):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls,
+        config: dict[str, Any],
+        custom_objects: Mapping[str, Any] | None = None,
+    ) -> "Masked":
         masked = cls(
             keras.saving.deserialize_keras_object(
                 config["inner_optimizer"], custom_objects=custom_objects
@@ -360,12 +391,12 @@ def _masked_gradient(gradient, variable):
     return constraints.masked(keep.value, gradient)
 
 
-def awaits_masks():
+def awaits_masks() -> bool:
     """Whether Keras is loading a model whose optimizer had masks."""
     return bool(_awaiting)
 
 
-def find(optimizer):
+def find(optimizer: Any) -> Masked | None:
     """Returns the `Masked` in a chain of optimizer wrappers, or `None`."""
     while optimizer is not None and not isinstance(optimizer, Masked):
         optimizer = getattr(optimizer, "inner_optimizer", None)

@@ -1,6 +1,8 @@
 """The slots of an optimizer: what it keeps for each weight."""
 
 import collections
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,14 +15,18 @@ from tf_lottery import internals
 _PASSING = {(keras.optimizers.Adafactor, "velocity")}
 
 
-def innermost(optimizer):
+def innermost(
+    optimizer: keras.optimizers.Optimizer
+) -> keras.optimizers.Optimizer:
     """Returns the optimizer inside all wrappers."""
     while hasattr(optimizer, "inner_optimizer"):
         optimizer = optimizer.inner_optimizer
     return optimizer
 
 
-def leaves(optimizer):
+def leaves(
+    optimizer: keras.optimizers.Optimizer
+) -> list[keras.optimizers.Optimizer]:
     """Returns the optimizers that step weights, as a list.
 
     There is one, except inside a `keras.optimizers.MultiOptimizer`.
@@ -30,7 +36,9 @@ def leaves(optimizer):
     return [optimizer] if parts is None else list(map(innermost, parts))
 
 
-def slots_of(optimizer, variables):
+def slots_of(
+    optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]
+) -> list[list[tuple[str, keras.Variable]]]:
     """Returns a list of (slot name, slot variable) for each variable.
 
     Keras names a slot by the path of its variable and the slot's own name.
@@ -56,7 +64,7 @@ def slots_of(optimizer, variables):
     return slots
 
 
-def initial_values(optimizer):
+def initial_values(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
     """Returns the value that each kind of slot starts with, by slot name."""
     probe = keras.Variable(np.zeros((1, 1), "float32"), name="probe")
     fresh = type(optimizer).from_config(optimizer.get_config())
@@ -67,7 +75,10 @@ def initial_values(optimizer):
     }
 
 
-def project(optimizer, variables):
+def project(
+    optimizer: keras.optimizers.Optimizer | None,
+    variables: Sequence[keras.Variable],
+) -> None:
     """Sets pruned weights to zero and their slots to the initial value.
 
     Args:

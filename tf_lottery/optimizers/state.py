@@ -1,5 +1,7 @@
 """The state of an optimizer apart from masks: what a rewind restores."""
 
+from collections.abc import Sequence
+
 import keras
 
 from tf_lottery import internals
@@ -10,7 +12,7 @@ from tf_lottery.optimizers.slots import innermost
 from tf_lottery.optimizers.slots import leaves
 
 
-def state(optimizer):
+def state(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
     """Returns the variables that a rewind restores: all but the masks."""
     masked = find(optimizer)
     masks = () if masked is None else masked.masks_of_step()
@@ -18,7 +20,7 @@ def state(optimizer):
     return [v for v in optimizer.variables if id(v) not in ids]
 
 
-def name_of(optimizer):
+def name_of(optimizer: keras.optimizers.Optimizer) -> str:
     """Returns the class of an optimizer and of those around it, as a string.
 
     Whether one of them holds masks makes no difference.
@@ -31,7 +33,11 @@ def name_of(optimizer):
     return "/".join(names)
 
 
-def reset(optimizer, variables, step=0):
+def reset(
+    optimizer: keras.optimizers.Optimizer,
+    variables: Sequence[keras.Variable],
+    step: int = 0,
+) -> None:
     """Sets an optimizer to the state of a new one that stands at a step.
 
     Args:
@@ -46,7 +52,7 @@ def reset(optimizer, variables, step=0):
         internals.optimizers.batches(part).assign(step)
 
 
-def rewind_schedule(model, snapshot):
+def rewind_schedule(model: keras.Model, snapshot: snapshots.Snapshot) -> None:
     """Sets step counter and learning rate back; slots start afresh.
 
     Args:

@@ -16,16 +16,23 @@ leads through each of them.
 """
 
 
+from collections.abc import Mapping
+
 import keras
 import numpy as np
 
 from tf_lottery import checks
 from tf_lottery import constraints
 from tf_lottery import masks as masks_lib
+from tf_lottery import types
 from tf_lottery import weights as weights_lib
 
 
-def effective_masks(model, masks=None, inputs=None):
+def effective_masks(
+    model: keras.Model,
+    masks: Mapping[str, np.ndarray] | None = None,
+    inputs: types.Arrays = None,
+) -> dict[str, np.ndarray]:
     """Returns which of the kept weights lie on a path through a model.
 
     The model's graph is read, not run: weights, statistics, seeds and the
@@ -63,7 +70,11 @@ def effective_masks(model, masks=None, inputs=None):
     return _trace(model, inputs).live(masks)
 
 
-def effective_densities(model, masks=None, inputs=None):
+def effective_densities(
+    model: keras.Model,
+    masks: Mapping[str, np.ndarray] | None = None,
+    inputs: types.Arrays = None,
+) -> dict[str, float]:
     """Returns the fraction of each weight that lies on a path.
 
     Args:
@@ -77,7 +88,11 @@ def effective_densities(model, masks=None, inputs=None):
     return masks_lib.densities(effective_masks(model, masks, inputs))
 
 
-def effective_density(model, masks=None, inputs=None):
+def effective_density(
+    model: keras.Model,
+    masks: Mapping[str, np.ndarray] | None = None,
+    inputs: types.Arrays = None,
+) -> float:
     """Returns the fraction of all masked weights that lies on a path.
 
     It is never above the density of the masks.
@@ -100,7 +115,7 @@ def effective_density(model, masks=None, inputs=None):
     return masks_lib.density(effective_masks(model, masks, inputs))
 
 
-def collapsed(masks):
+def collapsed(masks: Mapping[str, np.ndarray]) -> list[str]:
     """Returns the keys of the weights that have nothing left.
 
     Layer collapse, Tanaka et al. 2020, https://arxiv.org/abs/2006.05467.
@@ -119,7 +134,11 @@ def collapsed(masks):
     return [key for key, kept in masks_lib.densities(masks).items() if not kept]
 
 
-def why_dead(model, masks=None, inputs=None):
+def why_dead(
+    model: keras.Model,
+    masks: Mapping[str, np.ndarray] | None = None,
+    inputs: types.Arrays = None,
+) -> str | None:
     """Returns why no path leads through a model, or `None` if one does.
 
     A network without a path is a constant function, and training it changes

@@ -2,6 +2,9 @@
 
 import dataclasses
 import re
+from collections.abc import Mapping
+
+import numpy as np
 
 from tf_lottery import checks
 from tf_lottery import layouts as layouts_lib
@@ -59,13 +62,13 @@ class Block(pattern.Pattern):
         checks.choice("pool", self.pool, _POOLS)
 
     @property
-    def spec(self):
+    def spec(self) -> str:
         """String such as `"block:1x4"` or `"block:2x2:max"`."""
         pool = "" if self.pool == "mean" else f":{self.pool}"
         return f"block:{self.outputs}x{self.inputs}{pool}"
 
     @classmethod
-    def parse(cls, spec):
+    def parse(cls, spec: str) -> "Block | None":
         """See `Pattern`."""
         if spec == cls.name:
             return cls()
@@ -75,12 +78,25 @@ class Block(pattern.Pattern):
         outputs, inputs, pool = found.groups()
         return cls(int(inputs), int(outputs), pool or "mean")
 
-    def select(self, scores, masks, keep, allow_collapse=False, layouts=None):
+    def select(
+        self,
+        scores: Mapping[str, np.ndarray],
+        masks: Mapping[str, np.ndarray],
+        keep: int,
+        allow_collapse: bool = False,
+        layouts: Mapping[str, layouts_lib.Layout] | None = None,
+    ) -> dict[str, np.ndarray]:
         """Keeps the best blocks; see `Pattern`."""
         found = self._units(scores, masks, layouts)
         return found.keep(keep, allow_collapse)
 
-    def fewest(self, scores, masks, layouts=None, allow_collapse=False):
+    def fewest(
+        self,
+        scores: Mapping[str, np.ndarray],
+        masks: Mapping[str, np.ndarray],
+        layouts: Mapping[str, layouts_lib.Layout] | None = None,
+        allow_collapse: bool = False,
+    ) -> int:
         """Returns the number of weights in the best block of each key."""
         return self._units(scores, masks, layouts).fewest(allow_collapse)
 

@@ -79,21 +79,28 @@ class Channel(pattern.Pattern):
                 object.__setattr__(self, name, checked)
 
     @property
-    def spec(self):
+    def spec(self) -> str:
         """String such as `"channel"` or `"channel:l2"`."""
         return self.name + (
             "" if self.norm == "relative" else f":{self.norm}"
         )
 
     @classmethod
-    def parse(cls, spec):
+    def parse(cls, spec: str) -> "Channel | None":
         """See `Pattern`."""
         name, colon, norm = spec.partition(":")
         if name != cls.name:
             return None
         return cls(norm=norm) if colon else cls()
 
-    def select(self, scores, masks, keep, allow_collapse=False, layouts=None):
+    def select(
+        self,
+        scores: Mapping[str, np.ndarray],
+        masks: Mapping[str, np.ndarray],
+        keep: int,
+        allow_collapse: bool = False,
+        layouts: Mapping[str, layouts_lib.Layout] | None = None,
+    ) -> dict[str, np.ndarray]:
         """Keeps the best output units; see `Pattern`."""
         found = self._units(scores, masks, layouts)
         if not self.readers:
@@ -104,7 +111,13 @@ class Channel(pattern.Pattern):
 
         return _nearest(select, keep, masks, found.fewest(allow_collapse))
 
-    def fewest(self, scores, masks, layouts=None, allow_collapse=False):
+    def fewest(
+        self,
+        scores: Mapping[str, np.ndarray],
+        masks: Mapping[str, np.ndarray],
+        layouts: Mapping[str, layouts_lib.Layout] | None = None,
+        allow_collapse: bool = False,
+    ) -> int:
         """Returns the number of weights in the best unit of each key."""
         found = self._units(scores, masks, layouts)
         least = found.fewest(allow_collapse)

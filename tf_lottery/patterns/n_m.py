@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -67,20 +68,27 @@ class NM(pattern.Pattern):
         checks.choice("axis", self.axis, _AXES)
 
     @property
-    def spec(self):
+    def spec(self) -> str:
         """String such as `"2:4"` or `"1:4:output"`."""
         axis = "" if self.axis == "input" else f":{self.axis}"
         return f"{self.n}:{self.m}{axis}"
 
     @classmethod
-    def parse(cls, spec):
+    def parse(cls, spec: str) -> "NM | None":
         """See `Pattern`."""
         found = re.fullmatch(r"([0-9]+):([0-9]+)(?::([a-z]+))?", spec)
         if not found:
             return None
         return cls(int(found[1]), int(found[2]), found[3] or "input")
 
-    def select(self, scores, masks, keep, allow_collapse=False, layouts=None):
+    def select(
+        self,
+        scores: Mapping[str, np.ndarray],
+        masks: Mapping[str, np.ndarray],
+        keep: int,
+        allow_collapse: bool = False,
+        layouts: Mapping[str, layouts_lib.Layout] | None = None,
+    ) -> dict[str, np.ndarray]:
         """Keeps the best N of each group, and `keep` weights if more.
 
         Less than N of M are refused; a `keep` of N/M means the pattern, also
@@ -103,7 +111,13 @@ class NM(pattern.Pattern):
                 best[key] |= rest[key]
         return best
 
-    def fewest(self, scores, masks, layouts=None, allow_collapse=False):
+    def fewest(
+        self,
+        scores: Mapping[str, np.ndarray],
+        masks: Mapping[str, np.ndarray],
+        layouts: Mapping[str, layouts_lib.Layout] | None = None,
+        allow_collapse: bool = False,
+    ) -> int:
         """Returns how many weights the pattern leaves."""
         found = self._layouts({key: masks[key] for key in scores}, layouts)
         return sum(
@@ -111,7 +125,12 @@ class NM(pattern.Pattern):
             for key, groups in self._groups(masks, found).items()
         )
 
-    def one_step(self, keep, masks, layouts=None):
+    def one_step(
+        self,
+        keep: int,
+        masks: Mapping[str, np.ndarray],
+        layouts: Mapping[str, layouts_lib.Layout] | None = None,
+    ) -> int:
         """Returns how many weights the pattern leaves; see `Pattern`.
 
         Raises:

@@ -2,9 +2,12 @@
 
 import abc
 import dataclasses
+from collections.abc import Iterable
+from collections.abc import Mapping
 
 import numpy as np
 
+from tf_lottery import layouts as layouts_lib
 from tf_lottery import selection
 
 
@@ -31,7 +34,12 @@ class Pattern(abc.ABC):
 
     @abc.abstractmethod
     def select(
-        self, scores, masks, keep, allow_collapse=False, layouts=None
+        self,
+        scores: Mapping[str, np.ndarray],
+        masks: Mapping[str, np.ndarray],
+        keep: int,
+        allow_collapse: bool = False,
+        layouts: Mapping[str, layouts_lib.Layout] | None = None,
     ) -> dict[str, np.ndarray]:
         """Keeps the best `keep` survivors, as near as the pattern allows.
 
@@ -53,7 +61,11 @@ class Pattern(abc.ABC):
 
     @abc.abstractmethod
     def fewest(
-        self, scores, masks, layouts=None, allow_collapse=False
+        self,
+        scores: Mapping[str, np.ndarray],
+        masks: Mapping[str, np.ndarray],
+        layouts: Mapping[str, layouts_lib.Layout] | None = None,
+        allow_collapse: bool = False,
     ) -> int:
         """Returns the least `keep` that `select()` takes.
 
@@ -64,7 +76,12 @@ class Pattern(abc.ABC):
             allow_collapse: See `select`.
         """
 
-    def one_step(self, keep, masks, layouts=None) -> int:
+    def one_step(
+        self,
+        keep: int,
+        masks: Mapping[str, np.ndarray],
+        layouts: Mapping[str, layouts_lib.Layout] | None = None,
+    ) -> int:
         """Returns how many weights pruning in a single step has to keep.
 
         This is `keep` itself, unless the pattern fixes the density.
@@ -91,16 +108,23 @@ class Unstructured(Pattern):
     forms = ("unstructured",)
 
     @property
-    def spec(self):
+    def spec(self) -> str:
         """`"unstructured"`."""
         return self.name
 
     @classmethod
-    def parse(cls, spec):
+    def parse(cls, spec: str) -> "Unstructured | None":
         """See `Pattern`."""
         return cls() if spec == cls.name else None
 
-    def select(self, scores, masks, keep, allow_collapse=False, layouts=None):
+    def select(
+        self,
+        scores: Mapping[str, np.ndarray],
+        masks: Mapping[str, np.ndarray],
+        keep: int,
+        allow_collapse: bool = False,
+        layouts: Mapping[str, layouts_lib.Layout] | None = None,
+    ) -> dict[str, np.ndarray]:
         """Keeps exactly the `keep` best survivors; see `Pattern`."""
         kept = selection.keep_best(scores, masks, keep)
         alive = [key for key in scores if masks[key].any()]
@@ -117,7 +141,13 @@ class Unstructured(Pattern):
             kept[key].flat[index] = True
         return kept
 
-    def fewest(self, scores, masks, layouts=None, allow_collapse=False):
+    def fewest(
+        self,
+        scores: Mapping[str, np.ndarray],
+        masks: Mapping[str, np.ndarray],
+        layouts: Mapping[str, layouts_lib.Layout] | None = None,
+        allow_collapse: bool = False,
+    ) -> int:
         """Returns the number of keys that have survivors, or 0."""
         if allow_collapse:
             return 0
@@ -141,7 +171,7 @@ def check_room(keep, least, keys, what):
         )
 
 
-def brief(keys, most=8):
+def brief(keys: Iterable[str], most: int = 8) -> str:
     """Returns the first of many keys as one string."""
     keys = list(keys)
     names = ", ".join(map(repr, keys[:most]))

@@ -7,9 +7,11 @@ anywhere, neither here nor when a page is looked at.
 import importlib
 import pathlib
 import warnings
+from typing import Any
 
 from tf_lottery import checks
 from tf_lottery import files
+from tf_lottery import types
 
 # Text and lines have the colour of the page, light or dark.
 CONFIG = {
@@ -38,7 +40,7 @@ _SIZE = {"width": 540, "height": 280}
 _PACKAGES = ("jinja2", "vl_convert")
 
 
-def save(chart, path, dpi=150):
+def save(chart: Any, path: types.Path, dpi: int = 150) -> None:
     """Draws a chart to a file.
 
     Args:

@@ -3,10 +3,15 @@
 import collections
 import dataclasses
 import weakref
+from collections.abc import Mapping
+
+import keras
+import numpy as np
 
 from tf_lottery import backends
 from tf_lottery import checks
 from tf_lottery import ticket as ticket_lib
+from tf_lottery import types
 from tf_lottery import weights as weights_lib
 from tf_lottery.structured import costs as costs_lib
 from tf_lottery.structured import dead
@@ -48,7 +53,11 @@ class Compaction:
         return "\n".join(lines)
 
 
-def compact(model, masks=None, inputs=None):
+def compact(
+    model: keras.Model,
+    masks: Mapping[str, np.ndarray] | None = None,
+    inputs: types.Arrays = None,
+) -> keras.Model:
     """Returns a model without the units that unstructured masks made dead.
 
     Dead is a unit that no kept weight leads from to the output, and one that
@@ -101,7 +110,12 @@ def compact(model, masks=None, inputs=None):
     return small
 
 
-def compact_ticket(ticket, model, masks=None, inputs=None):
+def compact_ticket(
+    ticket: ticket_lib.Ticket,
+    model: keras.Model,
+    masks: Mapping[str, np.ndarray] | None = None,
+    inputs: types.Arrays = None,
+) -> ticket_lib.Ticket:
     """Returns a ticket cut as `compact` cuts the model it belongs to.
 
     A compacted model that is rewound to it computes what the masked model
@@ -142,7 +156,7 @@ def compact_ticket(ticket, model, masks=None, inputs=None):
     return shrinking.cut_ticket(ticket, model, cut, keys)
 
 
-def report_of(model):
+def report_of(model: keras.Model) -> Compaction:
     """Returns what was removed from a model that `compact` returned.
 
     Args:

@@ -9,6 +9,7 @@ from keras import tree
 
 from tf_lottery import layer_kinds
 from tf_lottery import weights as weights_lib
+from tf_lottery.graph import Graph
 from tf_lottery.graph import functional
 
 BYTES_PER_PARAMETER = 4
@@ -35,7 +36,7 @@ class Costs:
     {'units': 0, 'params': 112, 'macs': 3888, 'bytes': 448}
     """
 
-    def __init__(self, graph):
+    def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.shapes = {
             key: tuple(variable.shape)
@@ -52,7 +53,7 @@ class Costs:
         self.attention = []
         self._read(graph.view)
 
-    def count(self, kept):
+    def count(self, kept: np.ndarray) -> dict[str, int]:
         """Returns the costs when some classes are kept.
 
         Args:
@@ -71,7 +72,7 @@ class Costs:
             "bytes": params * BYTES_PER_PARAMETER,
         }
 
-    def by_layer(self, kept):
+    def by_layer(self, kept: np.ndarray) -> dict[str, dict[str, int]]:
         """Returns the costs of every layer with weights.
 
         Args:

@@ -1,5 +1,9 @@
 """Planning: which units of a model to keep, within a budget."""
 
+from collections.abc import Mapping
+from typing import Literal
+
+import keras
 import numpy as np
 
 from tf_lottery import checks
@@ -7,19 +11,35 @@ from tf_lottery import criteria
 from tf_lottery import docs
 from tf_lottery import graph as graph_lib
 from tf_lottery import holding
+from tf_lottery import snapshots
+from tf_lottery import types
 from tf_lottery import weights as weights_lib
 from tf_lottery.structured import budgets
 from tf_lottery.structured import choosing
 from tf_lottery.structured import costs as costs_lib
+from tf_lottery.structured import plans
 from tf_lottery.structured import scores as scores_lib
 
 
 @docs.filled
 def plan(
-    model, ratio=None, params=None, macs=None, bytes=None, latency_ms=None,
-    criterion="magnitude", scope="layer", round_to=1, exclude=(), masks=None,
-    data=None, loss=None, snapshot=None, norm=None, inputs=None,
-):
+    model: keras.Model,
+    ratio: float | None = None,
+    params: float | None = None,
+    macs: float | None = None,
+    bytes: float | None = None,
+    latency_ms: float | None = None,
+    criterion: criteria.Identifier = "magnitude",
+    scope: Literal["global", "layer"] = "layer",
+    round_to: int = 1,
+    exclude: types.Names = (),
+    masks: Mapping[str, np.ndarray] | None = None,
+    data: types.Data | None = None,
+    loss: types.Loss | None = None,
+    snapshot: snapshots.Snapshot | Mapping[str, np.ndarray] | None = None,
+    norm: Literal["l1", "l2", "joint"] | None = None,
+    inputs: types.Arrays = None,
+) -> plans.Plan:
     """Plans which channels, units and heads of a model to remove.
 
     Units that go together (through residual additions, concatenations,

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 
+from tf_lottery import graph as graph_lib
 from tf_lottery.structured import plan_fields
 
 FORMAT_VERSION = 1
@@ -58,11 +59,11 @@ class Plan:
         return self.report()
 
     @property
-    def removed(self):
+    def removed(self) -> int:
         """Integer, how many units the plan removes."""
         return sum(group.size - len(group.kept) for group in self.groups)
 
-    def to_json(self, indent=None):
+    def to_json(self, indent: int | None = None) -> str:
         """Returns the plan as a JSON string.
 
         Args:
@@ -73,7 +74,7 @@ class Plan:
         return json.dumps(fields, indent=indent)
 
     @classmethod
-    def from_json(cls, text):
+    def from_json(cls, text: str) -> "Plan":
         """Reads a plan that `to_json` wrote.
 
         Args:
@@ -106,7 +107,7 @@ class Plan:
             f"'tf_lottery.plan', {FORMAT_VERSION}."
         )
 
-    def kept(self, graph):
+    def kept(self, graph: graph_lib.Graph) -> np.ndarray:
         """Returns the classes of a graph that the plan keeps.
 
         Args:
@@ -140,7 +141,7 @@ class Plan:
             kept[found[name].classes[np.array(group.kept, int)]] = True
         return kept
 
-    def report(self):
+    def report(self) -> str:
         """Returns a table of groups, kept units, what is frozen, and costs.
 
         Returns:

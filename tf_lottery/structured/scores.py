@@ -1,5 +1,8 @@
 """Scores of channels and units: a norm of what their weights score."""
 
+from collections.abc import Mapping
+from typing import Literal
+
 import numpy as np
 
 from tf_lottery import checks
@@ -7,6 +10,8 @@ from tf_lottery import criteria
 from tf_lottery import docs
 from tf_lottery import graph as graph_lib
 from tf_lottery import holding
+from tf_lottery import snapshots
+from tf_lottery import types
 from tf_lottery.criteria import units
 
 NORMS = ("l1", "l2", "joint")
@@ -14,9 +19,14 @@ NORMS = ("l1", "l2", "joint")
 
 @docs.filled
 def score(
-    graph, criterion="magnitude", masks=None, data=None, loss=None,
-    snapshot=None, norm=None,
-):
+    graph: graph_lib.Graph,
+    criterion: criteria.Identifier = "magnitude",
+    masks: Mapping[str, np.ndarray] | None = None,
+    data: types.Data | None = None,
+    loss: types.Loss | None = None,
+    snapshot: snapshots.Snapshot | Mapping[str, np.ndarray] | None = None,
+    norm: Literal["l1", "l2", "joint"] | None = None,
+) -> np.ndarray:
     """Returns the score of every class of a graph; higher = keep.
 
     A weight is a member of a class where slices of it go with the class,

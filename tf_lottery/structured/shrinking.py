@@ -3,6 +3,7 @@
 import dataclasses
 import warnings
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -11,6 +12,7 @@ from tf_lottery import checks
 from tf_lottery import graph as graph_lib
 from tf_lottery import snapshots
 from tf_lottery import ticket as ticket_lib
+from tf_lottery import types
 from tf_lottery import weights as weights_lib
 from tf_lottery.structured import carrying
 from tf_lottery.structured import classes
@@ -19,7 +21,9 @@ from tf_lottery.structured import verifying
 from tf_lottery.structured.slices import Cut
 
 
-def shrink(model, plan, inputs=None):
+def shrink(
+    model: keras.Model, plan: plans.Plan, inputs: types.Arrays = None
+) -> keras.Model:
     """Returns the small model that a plan describes, proved equal.
 
     It is a plain Keras model with the names of the big one. Its weights are
@@ -73,7 +77,9 @@ def _check(plan):
     checks.kind("plan", plan, plans.Plan, "a `tf_lottery.structured.Plan`")
 
 
-def shrink_snapshot(snapshot, model, plan):
+def shrink_snapshot(
+    snapshot: snapshots.Snapshot, model: keras.Model, plan: plans.Plan
+) -> snapshots.Snapshot:
     """Returns a snapshot cut as a plan cuts the model it was taken from.
 
     Args:
@@ -96,7 +102,9 @@ def shrink_snapshot(snapshot, model, plan):
     return _renamed(carrying.snapshot(snapshot, model, cut), keys)
 
 
-def shrink_ticket(ticket, model, plan):
+def shrink_ticket(
+    ticket: ticket_lib.Ticket, model: keras.Model, plan: plans.Plan
+) -> ticket_lib.Ticket:
     """Returns a ticket cut as a plan cuts the model it belongs to.
 
     A small model that is rewound to it is what the big one is after the same

@@ -4,6 +4,8 @@ import dataclasses
 import time
 import weakref
 
+import keras
+
 from tf_lottery import weights as weights_lib
 from tf_lottery.structured import comparing
 
@@ -57,7 +59,7 @@ class Proof:
         )
 
 
-def proof_of(model):
+def proof_of(model: keras.Model) -> Proof:
     """Returns the proof of a model that `shrink` or `compact` returned.
 
     Args:

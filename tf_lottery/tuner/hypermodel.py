@@ -1,11 +1,18 @@
 """Lottery tickets as a search space of keras-tuner."""
 
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+from typing import Literal
+
 import keras
 
 from tf_lottery import checks
 from tf_lottery import criteria
 from tf_lottery import masks as masks_lib
 from tf_lottery import schedules
+from tf_lottery import types
 from tf_lottery.tuner import objectives
 from tf_lottery.tuner import spaces
 from tf_lottery.tuner import trials
@@ -102,23 +109,23 @@ class TicketHyperModel(keras_tuner.HyperModel):
 
     def __init__(
         self,
-        hypermodel,
-        objective="density",
-        rate=(0.1, 0.5),
-        rounds=10,
-        rewind_to=0,
-        criterion="magnitude",
-        pattern="unstructured",
-        learning_rate=None,
-        seed=0,
-        relative_rates=None,
-        epochs_per_round=None,
-        budget="rounds",
-        monitor="val_accuracy",
-        mode="auto",
-        export=None,
-        **pruning,
-    ):
+        hypermodel: keras_tuner.HyperModel | Callable[..., Any],
+        objective: str | objectives.TicketObjective = "density",
+        rate: Any = (0.1, 0.5),
+        rounds: Any = 10,
+        rewind_to: Any = 0,
+        criterion: Any = "magnitude",
+        pattern: Any = "unstructured",
+        learning_rate: Any = None,
+        seed: Any = 0,
+        relative_rates: Mapping[str, float] | None = None,
+        epochs_per_round: int | None = None,
+        budget: Literal["rounds", "epochs"] = "rounds",
+        monitor: str = "val_accuracy",
+        mode: types.Mode = "auto",
+        export: Mapping[str, Any] | None = None,
+        **pruning: Any,
+    ) -> None:
         self.hypermodel = _hypermodel(hypermodel)
         self.objective = objectives.get(objective, monitor, mode)
         self.spaces = {
@@ -140,7 +147,7 @@ class TicketHyperModel(keras_tuner.HyperModel):
         self._check()
         super().__init__()
 
-    def build(self, hp):
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """Returns the compiled model of a trial; see `keras_tuner`.
 
         Args:
@@ -154,9 +161,15 @@ class TicketHyperModel(keras_tuner.HyperModel):
         return model
 
     def fit(
-        self, hp, model, *args, callbacks=(), epochs=None, initial_epoch=0,
-        **kwargs,
-    ):
+        self,
+        hp: keras_tuner.HyperParameters,
+        model: keras.Model,
+        *args: Any,
+        callbacks: Iterable[keras.callbacks.Callback] = (),
+        epochs: int | None = None,
+        initial_epoch: int = 0,
+        **kwargs: Any,
+    ) -> dict[str, float]:
         """Finds tickets, and measures the objective.
 
         Args:
@@ -179,18 +192,18 @@ class TicketHyperModel(keras_tuner.HyperModel):
         trial = trials.TicketTrial(self, hp, model, callbacks, epochs)
         return trial.run(args, kwargs)
 
-    def read(self, hp):
+    def read(self, hp: keras_tuner.HyperParameters) -> dict[str, Any]:
         """Returns the values of a trial by name; `hp` gets to know them."""
         return {name: space.get(hp) for name, space in self.spaces.items()}
 
-    def set_seed(self, hp):
+    def set_seed(self, hp: keras_tuner.HyperParameters) -> None:
         """Seeds everything random as the trial's hyperparameters ask."""
         base = self.spaces["seed"].get(hp)
         keras.utils.set_random_seed(
             spaces.seed({"seed": base, **spaces.dense_values(hp)})
         )
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         """Returns what is searched as a dict of plain values."""
         inner = self.hypermodel
         describe = getattr(inner, "describe", None)

@@ -2,9 +2,12 @@
 
 import pathlib
 import tempfile
+from collections.abc import Sequence
+from typing import Any
 
 from tf_lottery import export
 from tf_lottery import results as results_lib
+from tf_lottery import types
 from tf_lottery.tuner.library import keras_tuner
 
 # What suits an objective, unless the user has said how to export.
@@ -35,23 +38,30 @@ class TicketObjective(keras_tuner.Objective):
         monitor: `tf_lottery.results.Monitor`, the metric of the rounds.
     """
 
-    def __init__(self, kind, bound, monitor):
+    def __init__(
+        self,
+        kind: str,
+        bound: float | None,
+        monitor: results_lib.Monitor,
+    ) -> None:
         self.kind, self.bound, self.monitor = kind, bound, monitor
         rises = kind == "accuracy" and not monitor.smaller
         name = kind if bound is None else f"{kind}@{bound:g}"
         super().__init__(name, "max" if rises else "min")
 
     @property
-    def density(self):
+    def density(self) -> float | None:
         """Float, the density at which a trial is measured, or `None`."""
         return self.bound if self.kind == "accuracy" else None
 
     @property
-    def is_exported(self):
+    def is_exported(self) -> bool:
         """Boolean, whether the model has to be exported to measure it."""
         return self.kind in ("bytes", "latency")
 
-    def choose(self, rounds):
+    def choose(
+        self, rounds: Sequence[results_lib.RoundResult]
+    ) -> results_lib.RoundResult | None:
         """Returns the round that the objective is about.
 
         Args:
@@ -75,7 +85,7 @@ class TicketObjective(keras_tuner.Objective):
         ]
         return min(good, key=lambda r: r.density, default=None)
 
-    def explain(self, rounds):
+    def explain(self, rounds: Sequence[results_lib.RoundResult]) -> str:
         """Returns why there is no choice, as a sentence."""
         name = self.monitor.name
         if self.kind == "accuracy":
@@ -90,7 +100,7 @@ class TicketObjective(keras_tuner.Objective):
             f"No round reached {name} {self.bound:g}; the best is {best:.4g}."
         )
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         """Returns it as a dict of plain values."""
         return {
             "objective": self.name,
@@ -99,7 +109,11 @@ class TicketObjective(keras_tuner.Objective):
         }
 
 
-def get(identifier, monitor="val_accuracy", mode="auto"):
+def get(
+    identifier: str | TicketObjective,
+    monitor: str = "val_accuracy",
+    mode: types.Mode = "auto",
+) -> TicketObjective:
     """Returns an objective.
 
     Args:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from typing import Any
 
 import rich.console
 
@@ -10,6 +11,7 @@ from tf_lottery import checks
 from tf_lottery import files
 from tf_lottery import results as results_lib
 from tf_lottery import tables
+from tf_lottery import types
 from tf_lottery.report import drawing
 from tf_lottery.tuner import identity
 from tf_lottery.tuner import outcomes
@@ -61,17 +63,17 @@ class Report:
     trials: list
 
     @property
-    def monitor(self):
+    def monitor(self) -> results_lib.Monitor:
         """`tf_lottery.results.Monitor`, by which rounds are compared."""
         return results_lib.Monitor(
             self.search["monitor"], self.search["mode"]
         )
 
-    def rows(self):
+    def rows(self) -> list[dict[str, Any]]:
         """Returns a dict for each trial, for a table."""
         return [self._row(trial) for trial in self.trials]
 
-    def pareto(self):
+    def pareto(self) -> list[dict[str, Any]]:
         """Returns the rounds than which none is sparser and no worse.
 
         Returns:
@@ -93,7 +95,7 @@ class Report:
         ]
         return pareto_lib.front(points, "density", self.monitor)
 
-    def pareto_of_files(self):
+    def pareto_of_files(self) -> list[dict[str, Any]]:
         """Returns the trials whose files are the best compromises.
 
         Returns:
@@ -114,7 +116,7 @@ class Report:
         kind = self.search["objective"].partition("@")[0]
         return pareto_lib.front(points, kind, self.monitor)
 
-    def render(self):
+    def render(self) -> rich.console.Group:
         """Returns the tables as one renderable of rich's."""
         parts = [_table(self.rows())]
         parts += [
@@ -134,7 +136,7 @@ class Report:
             ]
         return rich.console.Group(*parts)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Returns all of it as a dict of plain values."""
         return {
             "search": self.search,
@@ -143,7 +145,7 @@ class Report:
             "pareto_of_files": self.pareto_of_files(),
         }
 
-    def save(self, directory):
+    def save(self, directory: types.Path) -> list[str]:
         """Writes tables and figure.
 
         Args:
@@ -183,7 +185,7 @@ class Report:
         return row
 
 
-def read(path):
+def read(path: types.Path) -> Report:
     """Reads what a search has found so far.
 
     Args:

@@ -1,12 +1,17 @@
 """Searches around the presets of the papers."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
+from typing import Literal
 
 from tf_lottery import checks
+from tf_lottery import types
 from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.experiments import feeds
 from tf_lottery.experiments import presets
 from tf_lottery.tuner import hypermodel as hypermodel_lib
+from tf_lottery.tuner import objectives
 from tf_lottery.tuner import spaces
 from tf_lottery.tuner import tuners
 from tf_lottery.tuner.library import keras_tuner
@@ -64,9 +69,16 @@ class PresetHyperModel(keras_tuner.HyperModel):
 
 
 def search(
-    preset, output_dir, trials=20, tuner="random", objective="density",
-    tune=None, budget="rounds", overwrite=False, **kwargs,
-):
+    preset: presets.Preset,
+    output_dir: types.Path,
+    trials: int = 20,
+    tuner: str = "random",
+    objective: str | objectives.TicketObjective = "density",
+    tune: Mapping[str, Any] | None = None,
+    budget: Literal["rounds", "epochs"] = "rounds",
+    overwrite: bool = False,
+    **kwargs: Any,
+) -> tuners.TicketTuner:
     """Returns the search for tickets around a preset, ready to begin.
 
     Args:

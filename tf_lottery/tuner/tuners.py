@@ -3,11 +3,14 @@
 import contextlib
 import io
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 from keras_tuner.src import config
 
 from tf_lottery import checks
 from tf_lottery import locks
+from tf_lottery import types
 from tf_lottery.tuner import chief
 from tf_lottery.tuner import hypermodel as hypermodel_lib
 from tf_lottery.tuner import identity
@@ -42,9 +45,16 @@ class TicketTuner(keras_tuner.Tuner):
     """
 
     def __init__(
-        self, make_oracle, hypermodel, directory="runs", project_name="search",
-        overwrite=False, on_trial_end=None, worker_timeout=60, chief_timeout=60,
-    ):
+        self,
+        make_oracle: Callable[[bool], keras_tuner.Oracle],
+        hypermodel: hypermodel_lib.TicketHyperModel,
+        directory: types.Path = "runs",
+        project_name: str = "search",
+        overwrite: bool = False,
+        on_trial_end: Callable[[Any], Any] | None = None,
+        worker_timeout: float = 60,
+        chief_timeout: float = 60,
+    ) -> None:
         if not isinstance(hypermodel, hypermodel_lib.TicketHyperModel):
             raise TypeError(
                 "Argument `hypermodel` must be a `TicketHyperModel`. "
@@ -72,7 +82,7 @@ class TicketTuner(keras_tuner.Tuner):
                 oracle, self.role.address, chief_timeout
             )
 
-    def search(self, *args, **kwargs):
+    def search(self, *args: Any, **kwargs: Any) -> None:
         """Runs trials, or hands them out, until there are enough.
 
         Args:
@@ -94,7 +104,7 @@ class TicketTuner(keras_tuner.Tuner):
         finally:
             self._lock.release()
 
-    def run_trial(self, trial, *args, **kwargs):
+    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
         """Runs one trial; see `keras_tuner.Tuner`."""
         values = trial.hyperparameters.values
         values.update({k: spaces.plain(v) for k, v in values.items()})
@@ -127,7 +137,7 @@ class TicketTuner(keras_tuner.Tuner):
         finally:
             config.DEBUG = debug
 
-    def report(self):
+    def report(self) -> reports.Report:
         """Returns the `tf_lottery.tuner.Report` of all trials so far."""
         return reports.read(self.project_dir)
 
@@ -188,7 +198,13 @@ class RandomSearch(TicketTuner):
         **kwargs: Other arguments of `TicketTuner`.
     """
 
-    def __init__(self, hypermodel, max_trials=10, seed=0, **kwargs):
+    def __init__(
+        self,
+        hypermodel: hypermodel_lib.TicketHyperModel,
+        max_trials: int = 10,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         _check(hypermodel, ("max_trials", max_trials, 1))
         super().__init__(
             lambda is_chief: oracles.RandomOracle(
@@ -216,9 +232,13 @@ class BayesianOptimization(TicketTuner):
     """
 
     def __init__(
-        self, hypermodel, max_trials=10, num_initial_points=None, seed=0,
-        **kwargs,
-    ):
+        self,
+        hypermodel: hypermodel_lib.TicketHyperModel,
+        max_trials: int = 10,
+        num_initial_points: int | None = None,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         library.need_bayesian()
         _check(hypermodel, ("max_trials", max_trials, 1))
         checks.optional(
@@ -262,9 +282,15 @@ class Hyperband(TicketTuner):
     """
 
     def __init__(
-        self, hypermodel, max_budget=10, max_trials=None, factor=3,
-        iterations=1, seed=0, **kwargs,
-    ):
+        self,
+        hypermodel: hypermodel_lib.TicketHyperModel,
+        max_budget: int = 10,
+        max_trials: int | None = None,
+        factor: int = 3,
+        iterations: int = 1,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         _check(
             hypermodel, ("max_budget", max_budget, 1), ("factor", factor, 2),
             ("iterations", iterations, 1),

@@ -2,9 +2,11 @@
 
 import json
 import pathlib
+from typing import Any
 
 from tf_lottery import checks
 from tf_lottery import files
+from tf_lottery import types
 from tf_lottery.analysis import findings
 from tf_lottery.experiments import outputs
 from tf_lottery.experiments.analyses import kind as kind_lib
@@ -15,8 +17,13 @@ from tf_lottery.report import drawing
 
 
 def analyze(
-    kind, directory, output_dir=None, progress=None, png=False, **options
-):
+    kind: str,
+    directory: types.Path,
+    output_dir: types.Path | None = None,
+    progress: session_lib.Progress | None = None,
+    png: bool = False,
+    **options: Any,
+) -> tuple[findings.Finding, list[pathlib.Path]]:
     """Analyses a run of `tf_lottery.experiments.run` and writes the finding.
 
     Model, data and protocol are those that the run recorded. Kinds that look

@@ -1,6 +1,11 @@
 """The networks of the papers: named layers, seeded weights, logits."""
 
 import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
 
 _HOMES = {
     "lenet_300_100": "lenet",
@@ -19,7 +24,7 @@ _HOMES = {
 MODELS = tuple(_HOMES)
 
 
-def get(name):
+def get(name: str) -> Callable[..., "keras.Model"]:
     """Returns the function that builds the model of that name.
 
     Args:
