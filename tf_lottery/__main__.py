@@ -12,7 +12,7 @@ from tf_lottery.commands import silence
 _EXPECTED_ERRORS = (ValueError, OSError, ImportError, RuntimeError)
 
 
-def main(argv=None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Runs a command.
 
     Args:

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Set
+from typing import Any
+from typing import TypeGuard
 
 # Keras counts steps, and everything else, in 64 bits.
 _MOST = 2**63 - 1
@@ -46,7 +48,7 @@ def seed(name, value):
     whole(name, value, 0)
 
 
-def is_number(value):
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value is a finite real number, and no boolean."""
     real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     return real and math.isfinite(value)

@@ -73,10 +73,11 @@ class Layout:
         order = self.order(len(shape))
         first = len(shape) - len(self.inputs) - len(self.outputs)
         cuts = (0, first, first + len(self.inputs), len(shape))
-        return tuple(
+        stack, inputs, outputs = (
             math.prod(shape[axis] for axis in order[start:stop])
             for start, stop in zip(cuts, cuts[1:])
         )
+        return stack, inputs, outputs
 
     def to_matrix(self, array: np.ndarray) -> np.ndarray:
         """Returns the weight as (positions, inputs, outputs).

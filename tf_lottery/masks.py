@@ -306,7 +306,11 @@ def _check_groups(scores, groups):
     return groups
 
 
-def _check_keep(keep, groups, masks):
+def _check_keep(
+    keep: int | Sequence[int],
+    groups: Sequence[Sequence[str]],
+    masks: Mapping[str, np.ndarray],
+) -> list[int]:
     numbers = list(keep) if np.iterable(keep) else [keep]
     if len(numbers) != len(groups):
         raise ValueError(

@@ -9,6 +9,7 @@ import fnmatch
 import re
 from collections.abc import Iterable
 from collections.abc import Mapping
+from typing import Any
 
 from tf_lottery import checks
 
@@ -71,11 +72,11 @@ def matches(pattern: str, key: str) -> bool:
 
 
 def match(
-    patterns: float | Mapping[str, float],
+    patterns: float | Mapping[str, Any],
     keys: Iterable[str],
-    default: float = 0.0,
+    default: float | None = 0.0,
     name: str = "rate",
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Gives every weight the value of the pattern that means it.
 
     An exact key, path or name beats a pattern with wildcards; among several

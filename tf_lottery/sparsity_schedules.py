@@ -140,9 +140,9 @@ class _Ramp(SparsitySchedule):
     def __init__(
         self,
         initial_sparsity: float,
-        final_sparsity: float,
+        final_sparsity: float | None,
         begin_step: int,
-        end_step: int,
+        end_step: int | None,
         frequency: int,
     ) -> None:
         checks.whole("end_step", end_step, 0)
@@ -306,7 +306,7 @@ def get(schedule: Callable[[int], Any]) -> Callable[[int], Any]:
     checks.takes("schedule", schedule, 1, expected)
     if not type(schedule).__module__.startswith(_TFMOT):
         return schedule
-    described = schedule.get_config()
+    described = schedule.get_config()  # type: ignore[attr-defined]
     for ours in (ConstantSparsity, PolynomialDecay):
         if described["class_name"] == ours.__name__:
             return ours.from_config(described["config"])

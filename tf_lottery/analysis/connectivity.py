@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -35,7 +36,7 @@ class Connectivity:
     losses: dict
 
     @property
-    def barriers(self) -> None:
+    def barriers(self) -> dict[str, float]:
         """Dict from name to the highest error less the mean of both ends."""
         return {
             name: max(values) - (values[0] + values[-1]) / 2
@@ -43,7 +44,7 @@ class Connectivity:
         }
 
     @property
-    def loss_barriers(self) -> None:
+    def loss_barriers(self) -> dict[str, float]:
         """Dict from name to the most that the loss is above the straight line.
 
         Reference: Entezari et al. 2022, equation 1,
@@ -58,11 +59,11 @@ class Connectivity:
         }
 
     @property
-    def stable(self) -> None:
+    def stable(self) -> bool:
         """Boolean, whether all barriers of the error are below 2 points."""
         return all(value < STABLE for value in self.barriers.values())
 
-    def chart(self) -> None:
+    def chart(self) -> dict[str, Any]:
         """Returns the errors, or else the losses, as a Vega-Lite chart."""
         lines, label, scale = self.errors, "error (%)", 100
         if not lines:

@@ -84,10 +84,8 @@ def mask_overlap(
         }
         for measure in measures
     )
-    return Overlap(
-        names, *(_matrix(masks, measure) for measure in measures), layers,
-        expected_layers,
-    )
+    matrix, expected = (_matrix(masks, measure) for measure in measures)
+    return Overlap(names, matrix, expected, layers, expected_layers)
 
 
 def expected_overlap(

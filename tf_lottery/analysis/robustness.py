@@ -140,7 +140,16 @@ def robustness(
     return Robustness(attack, norm, clean.accuracy, found, clean.examples)
 
 
-def _check(model, epsilons, attack, steps, step_size, norm, clip, seed):
+def _check(
+    model: keras.Model,
+    epsilons: Any,
+    attack: str,
+    steps: int,
+    step_size: float | None,
+    norm: str,
+    clip: tuple[Any, Any] | None,
+    seed: int | None,
+) -> list[float]:
     """Returns the epsilons as a list; raises if an argument is invalid."""
     checks.choice("attack", attack, ATTACKS)
     checks.choice("norm", norm, attacks.NORMS)

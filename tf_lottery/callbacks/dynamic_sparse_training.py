@@ -4,6 +4,7 @@ import math
 import numbers
 import warnings
 import zlib
+from collections.abc import Sequence
 from typing import Any
 from typing import Literal
 
@@ -162,7 +163,7 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
         if self.is_begun and self._end_step is None:
             self._end_step = self._find_end(epoch)
 
-    def update(self, steps: range) -> None:
+    def update(self, steps: Sequence[int]) -> None:
         due = [step for step in steps if step % self.frequency == 0]
         if due and due[-1] < self._end_step:
             self._move(due[-1])

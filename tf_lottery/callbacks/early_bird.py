@@ -94,7 +94,7 @@ class EarlyBird(keras.callbacks.Callback):
         self.distances = []
 
     def on_train_begin(self, logs: types.Logs = None) -> None:
-        self._weights = None
+        self._weights: prunable.Prunable | None = None
         self._recent = collections.deque(maxlen=self.window)
         self._last = None
         self.distances = []

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,7 @@ class GradualPruning(mask_updater.MaskUpdater):
             )
             self._prune(final)
 
-    def update(self, steps: range) -> None:
+    def update(self, steps: Sequence[int]) -> None:
         sparsity = None
         for step in steps:
             due, value = self._asked_for(step)

@@ -1,5 +1,7 @@
 """What callbacks have in common that change masks while a model trains."""
 
+from collections.abc import Sequence
+
 from keras import ops
 
 from tf_lottery import holding
@@ -25,7 +27,7 @@ class MaskUpdater(pruner.Pruner):
         super().__init__()
         self.rule = rule
 
-    def update(self, steps: range) -> None:
+    def update(self, steps: Sequence[int]) -> None:
         """Changes masks if it is time.
 
         Args:

@@ -8,6 +8,7 @@ import keras
 
 from tf_lottery import internals
 from tf_lottery import optimizers
+from tf_lottery import results as results_lib
 from tf_lottery import types
 from tf_lottery.backends import tf
 
@@ -43,7 +44,9 @@ class Pruner(keras.callbacks.Callback):
         was_early: Boolean, whether the model was built after epochs began.
     """
 
-    results = None
+    @property
+    def results(self) -> list[results_lib.RoundResult] | None:
+        return None
 
     def protocol(self) -> dict[str, Any]:
         """Returns how it prunes: a dict from argument to plain value."""

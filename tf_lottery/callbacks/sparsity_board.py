@@ -2,6 +2,7 @@
 
 import numbers
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 from keras import ops
@@ -110,9 +111,12 @@ class SparsityBoard(keras.callbacks.Callback):
         files.check_writable(self.log_dir)
         self._first_step = self._steps()
         self._was_trained = self._first_step > 0 or self._has_written
-        self._reader = self._pruner = None
-        self._log = self._level = self._shown = self._reading = None
-        self._round = self._results_before = None
+        self._pruner: Any = None
+        self._reader: readings.Reader | None = None
+        self._log: files.Log | None = None
+        self._round: int | None = None
+        self._results_before: int | None = None
+        self._level = self._shown = self._reading = None
 
     def on_epoch_begin(self, epoch: int, logs: types.Logs = None) -> None:
         if not self._writes:

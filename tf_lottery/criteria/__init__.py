@@ -127,7 +127,8 @@ def make_context(
     masks: Mapping[str, np.ndarray] | None = None,
 ) -> Context:
     """Returns a `Context`; a `Snapshot` gives its weights."""
-    snapshot = getattr(snapshot, "weights", snapshot)
+    if isinstance(snapshot, snapshots.Snapshot):
+        snapshot = snapshot.weights
     checks.data("data", data)
     checks.loss("loss", loss)
     checks.optional(checks.arrays, "snapshot", snapshot)

@@ -129,7 +129,7 @@ class WoodFisher(DataCriterion):
         model: keras.Model,
         variables: Mapping[str, keras.Variable],
         masks: Mapping[str, np.ndarray],
-        context: Context,
+        context: Context = Context(),
     ) -> dict[str, np.ndarray]:
         rule = _UPDATES[self.update_rule]
         before = context.masks or {

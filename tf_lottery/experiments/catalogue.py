@@ -8,14 +8,14 @@ from tf_lottery.experiments import presets
 
 # Epochs of 1,281,167 images in batches of 1,024.
 _IMAGENET_EPOCH = 1251
-_CONV = dict(
+_CONV: dict[str, Any] = dict(
     dataset="cifar10",
     rounds=25,
     control_every=0,
 )
 # Section 4 of the paper names weight decay and augmentation; the factor is
 # the one of open_lth, the authors' later code.
-_DEEP = dict(
+_DEEP: dict[str, Any] = dict(
     dataset="cifar10",
     optimizer="sgd",
     momentum=0.9,
@@ -28,7 +28,7 @@ _DEEP = dict(
     control_every=0,
     save_freq="epoch",
 )
-_RESNET_20 = dict(
+_RESNET_20: dict[str, Any] = dict(
     model="resnet_20",
     batch_size=128,
     iterations=30_000,
@@ -37,7 +37,7 @@ _RESNET_20 = dict(
     rounds=12,
     **_DEEP,
 )
-_VGG_19 = dict(
+_VGG_19: dict[str, Any] = dict(
     model="vgg_19",
     batch_size=64,
     iterations=112_000,
@@ -46,7 +46,7 @@ _VGG_19 = dict(
     rounds=20,
     **_DEEP,
 )
-_IMAGENET = {
+_IMAGENET: dict[str, Any] = {
     **_DEEP,
     "dataset": "imagenet2012",
     "augment": "none",

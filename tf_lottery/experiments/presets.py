@@ -269,12 +269,13 @@ class Preset:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preset":
         """Makes a preset of what `to_dict` returned."""
-        return cls(**{
+        fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in values.items()
             # It follows from the others.
             if name != "changed"
-        })
+        }
+        return cls(**fields)
 
     def _step(self, point, name):
         return schedules.Point.parse(point, name).to_step(

@@ -115,9 +115,9 @@ def inspect(source: types.Path | bytes) -> Inspection:
         for operator in graph.operators:
             name = flatbuffer.operator_name(model, operator)
             operators[name] = operators.get(name, 0) + 1
-    given = isinstance(source, (bytes, bytearray))
     return Inspection(
-        len(source) if given else pathlib.Path(source).stat().st_size,
+        len(source) if isinstance(source, (bytes, bytearray))
+        else pathlib.Path(source).stat().st_size,
         operators,
         [_constant(model, weight) for weight in flatbuffer.weights(model)],
         [flatbuffer.text(s.signatureKey) for s in model.signatureDefs or ()],

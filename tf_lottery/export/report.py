@@ -129,8 +129,9 @@ class Report:
         table = tables.Table()
         heads, rows = columns(self.rows)
         for name in heads:
-            justify = "left" if name in page.WORDS else "right"
-            table.add_column(name, justify=justify)
+            table.add_column(
+                name, justify="left" if name in page.WORDS else "right"
+            )
         for row, found in zip(self.rows, rows):
             table.add_row(*found, style="bold" if row.shipped else None)
         return table

@@ -5,7 +5,6 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from collections.abc import Iterable
-from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -235,7 +234,7 @@ class Graph:
         return kept
 
     def slices(
-        self, kept: np.ndarray | Mapping[int, bool]
+        self, kept: np.ndarray | dict[int, bool]
     ) -> dict[str, list[tuple[int, np.ndarray]]]:
         """Returns which slices of every weight are kept.
 
@@ -256,7 +255,7 @@ class Graph:
         return dict(slices)
 
     def edits(
-        self, kept: np.ndarray | Mapping[int, bool]
+        self, kept: np.ndarray | dict[int, bool]
     ) -> dict[Any, dict[tuple, Any]]:
         """Returns the configuration entries that change.
 
@@ -276,7 +275,7 @@ class Graph:
         return dict(edits)
 
     def scales(
-        self, kept: np.ndarray | Mapping[int, bool]
+        self, kept: np.ndarray | dict[int, bool]
     ) -> dict[str, float]:
         """Returns the factors that keep the model exact.
 
@@ -293,7 +292,7 @@ class Graph:
         factors = {s.key: s.factor(kept) for s in self.corrections}
         return {key: f for key, f in factors.items() if f != 1.0}
 
-    def _checked(self, kept):
+    def _checked(self, kept: np.ndarray | dict[int, bool]) -> np.ndarray:
         if isinstance(kept, dict):
             return self.kept(i for i, keep in kept.items() if not keep)
         kept = np.asarray(kept)

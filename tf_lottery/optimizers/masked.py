@@ -85,12 +85,12 @@ class Masked(keras.optimizers.Optimizer):
         internals.models.install()
         self.inner_optimizer = _optimizer(inner_optimizer)
         # Weak reference to the model it was put on.
-        self.model = None
+        self.model: weakref.ref | None = None
         # How many masks the optimizer had that this one was copied from.
         self.expected = 0
         # What a file of the first release has, until it is known to fit.
         self.legacy_masks = None
-        self._dense_gradients = None
+        self._dense_gradients: dense_gradients.DenseGradients | None = None
 
     def __getattr__(self, name):
         if name in _OWN or name.startswith(("__", "_self_")):

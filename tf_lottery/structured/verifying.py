@@ -115,13 +115,13 @@ def prove(graph, kept, cut, exact, masks=None, inputs=None):
         try:
             pair = comparing.Pair(graph, kept, cut, dtype, inputs)
         # Code of the user's may raise anything in a precision it is not for.
-        except Exception as error:
+        except Exception as failure:
             if last:
                 raise VerificationError(
                     f"Model '{graph.model.name}' cannot be proved equal: it "
                     "does not run on the inputs, which are random unless "
-                    f"given ({error}). Pass `inputs`, a batch that it takes."
-                ) from error
+                    f"given ({failure}). Pass `inputs`, a batch that it takes."
+                ) from failure
             continue
         error = pair.weights_error(exact, masks)
         random_error, controls = pair.random_error()

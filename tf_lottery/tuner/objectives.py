@@ -142,19 +142,19 @@ def get(
     """
     if isinstance(identifier, TicketObjective):
         return identifier
-    monitor = results_lib.Monitor(monitor, mode)
+    metric = results_lib.Monitor(monitor, mode)
     kind, at, number = str(identifier).partition("@")
     if kind not in FORMS or bool(at) != bool(FORMS[kind]):
         raise _unknown(identifier)
     if not at:
-        return TicketObjective(kind, None, monitor)
+        return TicketObjective(kind, None, metric)
     try:
         bound = float(number)
     except ValueError:
         raise _unknown(identifier) from None
     if kind == "accuracy" and not 0 < bound < 1:
         raise _unknown(identifier)
-    return TicketObjective(kind, bound, monitor)
+    return TicketObjective(kind, bound, metric)
 
 
 def _unknown(identifier):

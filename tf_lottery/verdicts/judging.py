@@ -139,7 +139,9 @@ def measured(row: dict, rules: Rules) -> definitions.Measured:
     )
 
 
-def matches(dense, ticket, rules: Rules) -> dict:
+def matches(
+    dense: definitions.Measured, ticket: definitions.Measured, rules: Rules
+) -> dict[str, bool | None]:
     """Returns whether a ticket meets each definition in one trial.
 
     Args:
@@ -156,7 +158,7 @@ def matches(dense, ticket, rules: Rules) -> dict:
     }
 
 
-def judge(rows, controls, rules: Rules) -> Judgement:
+def judge(rows: list[dict], controls: list[dict], rules: Rules) -> Judgement:
     """Returns the verdict on a run.
 
     Trials are the unit. The tickets nearest to the densities of the rules are

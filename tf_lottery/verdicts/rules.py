@@ -1,6 +1,9 @@
 """Rules: what a verdict is measured by, fixed before a run."""
 
 import dataclasses
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
 DENSITIES = (0.513, 0.211, 0.135, 0.036)
 
@@ -27,7 +30,7 @@ class Rules:
     classes: int | None = None
 
     @classmethod
-    def of(cls, config: dict, **known) -> "Rules":
+    def of(cls, config: dict, **known: Any) -> "Rules":
         """Makes the rules of a preset's values, or of a callback's.
 
         Args:
@@ -43,7 +46,9 @@ class Rules:
         )
 
 
-def tested_rounds(densities, wanted) -> list:
+def tested_rounds(
+    densities: Mapping[int, float], wanted: Sequence[float]
+) -> list[int]:
     """Returns the rounds nearest to densities, each once.
 
     Args:
@@ -61,7 +66,9 @@ def tested_rounds(densities, wanted) -> list:
     })
 
 
-def controlled_rounds(densities, wanted, every: int) -> list:
+def controlled_rounds(
+    densities: Mapping[int, float], wanted: Sequence[float], every: int
+) -> list[int]:
     """Returns the rounds whose tickets have controls.
 
     Args:

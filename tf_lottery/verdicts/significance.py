@@ -1,6 +1,8 @@
 """Significance: one-sided tests of differences over paired trials."""
 
 import dataclasses
+from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 import scipy
@@ -49,7 +51,9 @@ class Test:
 
 
 def test(
-    differences, margin: float | None = 0.0, images_sd: float = 0.0
+    differences: Sequence[float],
+    margin: float | None = 0.0,
+    images_sd: float = 0.0,
 ) -> Test:
     """Tests whether paired differences lie above minus a margin.
 
@@ -98,7 +102,11 @@ def test(
     )
 
 
-def p_values(differences, margin: float = 0.0, images_sd=0.0):
+def p_values(
+    differences: np.ndarray,
+    margin: float = 0.0,
+    images_sd: float | np.ndarray = 0.0,
+) -> np.ndarray:
     """Returns the p-values of many tests at once.
 
     Args:
@@ -125,7 +133,9 @@ def p_values(differences, margin: float = 0.0, images_sd=0.0):
     return p
 
 
-def images_sd(dense, ticket, images: int):
+def images_sd(
+    dense: float | np.ndarray, ticket: float | np.ndarray, images: int
+) -> float | np.ndarray:
     """Returns a bound of the sampling error of a difference of accuracies.
 
     All trials may share the test images, so that this error does not shrink
@@ -186,7 +196,7 @@ def power(
     )
 
 
-def trials_needed(likely) -> int | None:
+def trials_needed(likely: Callable[[int], float]) -> int | None:
     """Returns the number of trials that show an equal ticket in 4 of 5 cases.
 
     Args:

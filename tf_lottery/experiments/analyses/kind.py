@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+from collections.abc import Sequence
 
 from tf_lottery.analysis import bands
 from tf_lottery.analysis import caveats
@@ -35,8 +36,12 @@ class Kind:
     """
 
     name = title = summary = ""
-    least, uses, samples, few = 0, (), None, False
-    columns = compared = ()
+    least = 0
+    uses: tuple[str, ...] = ()
+    samples: int | None = None
+    few = False
+    columns: Sequence[bands.Column] = ()
+    compared: Sequence[dict] = ()
 
     def __init__(self, session):
         self.session, self.options = session, session.options

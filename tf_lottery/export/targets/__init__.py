@@ -16,7 +16,7 @@ _FOUND = {
 TARGETS = tuple(_FOUND)
 
 
-def get(target):
+def get(target: str | Target) -> Target:
     """Returns the `Target` of a name.
 
     Args:

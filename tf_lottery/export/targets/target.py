@@ -27,9 +27,9 @@ class Target:
         unit: String, what `nbytes` counts.
     """
 
-    name = None
+    name: str | None = None
     stored = "sparse"
-    dtypes = ("float32", "float16", "dynamic", "int8")
+    dtypes: tuple[str, ...] = ("float32", "float16", "dynamic", "int8")
     is_exact = False
     has_fixed_shapes = False
     has_signatures = True
