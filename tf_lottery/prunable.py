@@ -1,16 +1,24 @@
 """The weights of a model that can be pruned, and the rule for them."""
 
 import dataclasses
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
+import keras
 import numpy as np
 
 from tf_lottery import allocation
 from tf_lottery import collapse
 from tf_lottery import constraints
+from tf_lottery import criteria
 from tf_lottery import graph
 from tf_lottery import layouts
 from tf_lottery import masks as masks_lib
 from tf_lottery import patterns
+from tf_lottery import rules
+from tf_lottery import types
 from tf_lottery import weights as weights_lib
 from tf_lottery.patterns.pattern import brief
 
@@ -35,7 +43,7 @@ class Prunable:
         ValueError: If there is nothing to prune.
     """
 
-    def __init__(self, model, rule):
+    def __init__(self, model: keras.Model, rule: rules.Rule) -> None:
         self.model = model
         self.weights = weights_lib.inspect(model, rule.exclude, rule.include)
         self.variables = weights_lib.prunable_of(model, self.weights)
@@ -44,17 +52,27 @@ class Prunable:
             rule, pattern=bind(rule.pattern, model, self.variables)
         )
 
-    def masks(self):
+    def masks(self) -> dict[str, np.ndarray]:
         """Returns the masks that the weights hold, by key."""
         return constraints.current_masks(self.variables)
 
-    def rates(self, rate, name="rate", allow_zero=False):
+    def rates(
+        self,
+        rate: types.Fraction,
+        name: str = "rate",
+        allow_zero: bool = False,
+    ) -> dict[str, float]:
         """Returns the rate of each weight, see `allocation.rates_of`."""
         return allocation.rates_of(
             self.weights, self.variables, rate, name, allow_zero
         )
 
-    def allocate(self, rates, masks, count):
+    def allocate(
+        self,
+        rates: Mapping[str, float],
+        masks: Mapping[str, np.ndarray],
+        count: Callable[..., Any],
+    ) -> tuple[list[list[str]], list[int]]:
         """Returns which weights are ranked together, and how many stay.
 
         Args:
@@ -70,26 +88,48 @@ class Prunable:
             count(rates, masks, self.rule.allows_collapse),
         )
 
-    def select(self, scores, keep, masks, groups):
+    def select(
+        self,
+        scores: Mapping[str, np.ndarray],
+        keep: Sequence[int],
+        masks: Mapping[str, np.ndarray],
+        groups: Sequence[Sequence[str]],
+    ) -> dict[str, np.ndarray]:
         """Returns the masks that keep so many of each group, or raises."""
         return masks_lib.select(
             scores, keep, masks, groups, self.rule.pattern,
             self.rule.allows_collapse, self.layouts,
         )
 
-    def select_feasible(self, scores, keep, masks, groups):
+    def select_feasible(
+        self,
+        scores: Mapping[str, np.ndarray],
+        keep: Sequence[int],
+        masks: Mapping[str, np.ndarray],
+        groups: Sequence[Sequence[str]],
+    ) -> dict[str, np.ndarray]:
         """Returns them with no fewer than the pattern allows."""
         return allocation.select_feasible(
             scores, keep, masks, groups, self.rule, self.layouts
         )
 
-    def next_masks(self, scores, masks, rates):
+    def next_masks(
+        self,
+        scores: Mapping[str, np.ndarray],
+        masks: Mapping[str, np.ndarray],
+        rates: Mapping[str, float],
+    ) -> dict[str, np.ndarray]:
         """Returns the masks after a round, see `allocation.next_masks`."""
         return allocation.next_masks(
             scores, masks, rates, self.rule, self.layouts
         )
 
-    def update(self, criterion, masks, context):
+    def update(
+        self,
+        criterion: criteria.Criterion,
+        masks: Mapping[str, np.ndarray],
+        context: criteria.Context,
+    ) -> None:
         """Gives the weights that stay what a criterion makes of them.
 
         Args:
@@ -101,7 +141,9 @@ class Prunable:
         for key, value in values.items():
             self.variables[key].assign(value)
 
-    def report(self, masks, before):
+    def report(
+        self, masks: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray]
+    ) -> None:
         """Tells of collapse, as the rule says; see `collapse.report`."""
         collapse.report(
             self.model, masks, self.rule.collapse, before, self.layouts

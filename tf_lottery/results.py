@@ -5,6 +5,9 @@ import dataclasses
 import io
 import math
 import warnings
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -33,19 +36,19 @@ class RoundResult:
 
     round: int
     density: float
-    densities: dict
-    metrics: dict
+    densities: dict[str, float]
+    metrics: dict[str, float]
     steps: int
     early_stop_step: int | None
     seconds: float
     effective_density: float | None = None
 
     @property
-    def sparsity(self):
+    def sparsity(self) -> float:
         """Float, the fraction of prunable weights removed."""
         return 1.0 - self.density
 
-    def describe(self, monitor, dense):
+    def describe(self, monitor: "Monitor", dense: "RoundResult") -> str:
         """Returns the record as a line to read.
 
         Args:
@@ -65,12 +68,12 @@ class RoundResult:
             f"{self.seconds:.1f} s"
         )
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Returns the record as a dict of plain values."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values):
+    def from_dict(cls, values: Mapping[str, Any]) -> "RoundResult":
         """Makes a record of what `to_dict` returned."""
         return cls(**values)
 
@@ -92,21 +95,21 @@ class Monitor:
         checks.text("monitor", self.name)
         checks.choice("mode", self.mode, ("auto", "min", "max"))
 
-    def worse_by(self, value, reference):
+    def worse_by(self, value: float, reference: float) -> float:
         """Returns how much worse a value is; negative where it is better."""
         if math.isnan(value):
             return math.inf
         return value - reference if self.smaller else reference - value
 
     @property
-    def smaller(self):
+    def smaller(self) -> bool:
         """Boolean, whether smaller is better."""
         if self.mode != "auto":
             return self.mode == "min"
         name = self.name.lower()
         return any(word in name for word in ("loss", "error", "mse", "mae"))
 
-    def check(self, logs):
+    def check(self, logs: Mapping[str, Any]) -> None:
         """Raises a `ValueError` that lists the logs if the name is absent."""
         if self.name not in logs:
             raise ValueError(
@@ -117,7 +120,9 @@ class Monitor:
                 "`validation_data` in `fit`."
             )
 
-    def check_early(self, logs, validation_may_come):
+    def check_early(
+        self, logs: Mapping[str, Any], validation_may_come: bool
+    ) -> None:
         """Tells at the first epoch, not after the dense round, of a typo.
 
         Args:
@@ -172,7 +177,7 @@ class StopRule:
             schedules.validate_rate(self.target_density, "target_density")
         checks.optional(checks.not_negative, "tolerance", self.tolerance)
 
-    def is_met(self, results):
+    def is_met(self, results: Sequence[RoundResult]) -> bool:
         """Returns whether the last of some results was the last round."""
         dense, last = results[0], results[-1]
         if last.round >= self.rounds:
@@ -185,7 +190,9 @@ class StopRule:
         ) > self.tolerance
 
 
-def candidate(results, monitor):
+def candidate(
+    results: Sequence[RoundResult], monitor: Monitor
+) -> RoundResult | None:
     """Returns the sparsest result that matches the dense round, or `None`.
 
     It ends with a metric no lower in at most as many steps, which is

@@ -27,14 +27,14 @@ class RoundPlan:
     steps_per_epoch: int | None = None
 
     @property
-    def rewind_step(self):
+    def rewind_step(self) -> int:
         """Integer, the step of the rewinding point."""
         return self.rewind_to.to_step(
             self.steps_per_epoch, self.epochs_per_round
         )
 
     @property
-    def is_known(self):
+    def is_known(self) -> bool:
         """Boolean, whether the rewinding point is known as a step yet."""
         point = self.rewind_to
         return self.steps_per_epoch is not None or not (
@@ -42,7 +42,7 @@ class RoundPlan:
         )
 
     @property
-    def epochs_skipped(self):
+    def epochs_skipped(self) -> int:
         """Integer, the whole epochs before the rewinding point."""
         if self.steps_per_epoch is not None:
             return self.rewind_step // self.steps_per_epoch
@@ -51,27 +51,27 @@ class RoundPlan:
         return self.rewind_to.epochs + int(fraction * self.epochs_per_round)
 
     @property
-    def epochs(self):
+    def epochs(self) -> int:
         """Integer, the epochs of all rounds together."""
         later = self.epochs_per_round - self.epochs_skipped
         return self.epochs_per_round + self.rounds * later
 
-    def first_step(self, round):
+    def first_step(self, round: int) -> int:
         """Returns the step that a round starts from."""
         return self.rewind_step if round else 0
 
-    def epochs_of(self, round):
+    def epochs_of(self, round: int) -> int:
         """Returns the number of epochs of a round."""
         skipped = self.epochs_skipped if round else 0
         return self.epochs_per_round - skipped
 
-    def offset(self, round):
+    def offset(self, round: int) -> int:
         """Returns how many steps of its first epoch a round leaves out."""
         if not round or self.steps_per_epoch is None:
             return 0
         return self.rewind_step % self.steps_per_epoch
 
-    def check(self, epochs, steps_per_execution):
+    def check(self, epochs: int | None, steps_per_execution: int) -> None:
         """Raises a `ValueError` if `fit` cannot follow the plan.
 
         Args:

@@ -1,11 +1,13 @@
 """The rule by which weights are chosen."""
 
 import dataclasses
+from typing import Any
 
 from tf_lottery import checks
 from tf_lottery import distributions
 from tf_lottery import masks as masks_lib
 from tf_lottery import schedules
+from tf_lottery import types
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +29,10 @@ class Rule:
     """
 
     scope: str = "global"
-    pattern: object = "unstructured"
+    pattern: Any = "unstructured"
     collapse: str = "keep-one"
-    exclude: object = ()
-    include: object = ()
+    exclude: types.Names = ()
+    include: types.Names = ()
 
     def __post_init__(self):
         distributions.check_scope(self.scope)
@@ -41,11 +43,11 @@ class Rule:
         checks.names("include", self.include)
 
     @property
-    def allows_collapse(self):
+    def allows_collapse(self) -> bool:
         """Boolean, whether a layer may lose everything, and masks stay so."""
         return self.collapse != "keep-one"
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain values."""
         return {
             "scope": self.scope,

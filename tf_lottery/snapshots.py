@@ -20,8 +20,8 @@ class Snapshot:
     """
 
     step: int
-    weights: dict
-    optimizer: list = dataclasses.field(default_factory=list)
+    weights: dict[str, np.ndarray]
+    optimizer: list[np.ndarray] = dataclasses.field(default_factory=list)
     optimizer_name: str = ""
 
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import io
+from typing import TYPE_CHECKING
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,6 +13,9 @@ from tf_lottery import constraints
 from tf_lottery import paths
 from tf_lottery import types
 from tf_lottery import weights as weights_lib
+
+if TYPE_CHECKING:
+    import rich.table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,19 +33,19 @@ class Row:
     """
 
     key: str
-    shape: tuple
+    shape: tuple[int, ...]
     kept: int
     size: int
     note: str
     live: int | None = None
 
     @property
-    def density(self):
+    def density(self) -> float:
         """Float, the fraction that is kept."""
         return self.kept / self.size if self.size else 1.0
 
     @property
-    def effective(self):
+    def effective(self) -> float | None:
         """Float, the fraction that is kept and on a path, or `None`."""
         if self.live is None:
             return None
@@ -59,16 +64,16 @@ class Summary:
     """
 
     name: str
-    rows: tuple
+    rows: tuple[Row, ...]
     reason: str = ""
 
     @property
-    def density(self):
+    def density(self) -> float:
         """Float, the fraction kept of the weights that hold a mask."""
         return self._fraction("kept")
 
     @property
-    def effective(self):
+    def effective(self) -> float | None:
         """Float, as `density`, of what is on a path; `None` if not known.
 
         See `tf_lottery.paths`.
@@ -80,7 +85,7 @@ class Summary:
         size = sum(row.size for row in held)
         return sum(getattr(row, count) for row in held) / size if size else 1.0
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Returns the summary as plain values."""
         return {
             "name": self.name,
@@ -97,7 +102,7 @@ class Summary:
             ],
         }
 
-    def render(self):
+    def render(self) -> "rich.table.Table":
         """Returns a `rich.table.Table`."""
         import rich.box
 

@@ -4,6 +4,7 @@ import dataclasses
 import numbers
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -46,12 +47,12 @@ class Ticket:
     0.125
     """
 
-    masks: dict
+    masks: dict[str, np.ndarray]
     snapshot: snapshots.Snapshot
     round: int = 0
-    metrics: dict = dataclasses.field(default_factory=dict)
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     pattern: str = "unstructured"
-    provenance: dict = dataclasses.field(default_factory=dict)
+    provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
     verdict: str = ""
 
     def __post_init__(self):

@@ -31,9 +31,9 @@ class Connectivity:
         losses: The same of mean losses; empty without a loss.
     """
 
-    fractions: tuple
-    errors: dict
-    losses: dict
+    fractions: tuple[float, ...]
+    errors: dict[str, tuple[float, ...]]
+    losses: dict[str, tuple[float, ...]]
 
     @property
     def barriers(self) -> dict[str, float]:

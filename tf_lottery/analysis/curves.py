@@ -45,14 +45,14 @@ class Curve:
         counts: Tuple of integers, how many trainings a value is of.
     """
 
-    rounds: tuple
-    densities: tuple
-    means: tuple
-    lows: tuple
-    highs: tuple
-    counts: tuple
+    rounds: tuple[int, ...]
+    densities: tuple[float, ...]
+    means: tuple[float, ...]
+    lows: tuple[float, ...]
+    highs: tuple[float, ...]
+    counts: tuple[int, ...]
 
-    def at(self, density, tolerance=0.05):
+    def at(self, density: float, tolerance: float = 0.05) -> float | None:
         """Returns the mean at a density, `None` if no round comes near it.
 
         Args:

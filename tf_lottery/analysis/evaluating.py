@@ -31,7 +31,7 @@ class Evaluation:
     examples: int
 
     @property
-    def error(self):
+    def error(self) -> float | None:
         """Float, `1 - accuracy`, or `None`."""
         return None if self.accuracy is None else 1.0 - self.accuracy
 

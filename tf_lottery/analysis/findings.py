@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import pathlib
+from typing import Any
 
 from tf_lottery import files
 from tf_lottery.report import tables as tables_lib
@@ -36,22 +37,22 @@ class Finding:
     kind: str
     title: str
     summary: str
-    rows: list
-    heads: list
-    cells: list
-    charts: dict
-    compared: list = dataclasses.field(default_factory=list)
-    notes: list = dataclasses.field(default_factory=list)
-    settings: dict = dataclasses.field(default_factory=dict)
+    rows: list[dict[str, Any]]
+    heads: list[str]
+    cells: list[list[str]]
+    charts: dict[str, dict[str, Any]]
+    compared: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def tables(self):
+    def tables(self) -> list[tables_lib.Table]:
         """Returns the means, and the paper's numbers, as `Table`s."""
         found = [tables_lib.Table(self.heads, self.cells, ())]
         if self.compared:
             found.append(tables_lib.claims(self.compared))
         return found
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Returns the finding as plain values; NaN becomes `None`."""
         return _plain(dataclasses.asdict(self))
 

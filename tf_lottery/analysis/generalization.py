@@ -22,12 +22,12 @@ class Gap:
     test: evaluating.Evaluation
 
     @property
-    def accuracy(self):
+    def accuracy(self) -> float:
         """Float, accuracy in training less accuracy in test."""
         return self.train.accuracy - self.test.accuracy
 
     @property
-    def loss(self):
+    def loss(self) -> float | None:
         """Float, loss in test less loss in training, or `None`."""
         if self.train.loss is None:
             return None

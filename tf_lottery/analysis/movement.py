@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class Travel:
     number: int
     distance: float
     mean: float
-    quantiles: dict
+    quantiles: dict[float, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +43,9 @@ class Movement:
 
     kept: Travel
     pruned: Travel
-    layers: dict
+    layers: dict[str, tuple[Travel, Travel]]
 
-    def chart(self):
+    def chart(self) -> dict[str, Any]:
         """Returns the quantiles of both kinds as a Vega-Lite specification."""
         kinds = {"surviving weights": self.kept, "pruned weights": self.pruned}
         return charts.lines(

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,13 +25,13 @@ class Overlap:
         expected_layers: Dict from weight key to its expected matrix.
     """
 
-    names: list
+    names: list[str]
     matrix: np.ndarray
     expected: np.ndarray
-    layers: dict
-    expected_layers: dict
+    layers: dict[str, np.ndarray]
+    expected_layers: dict[str, np.ndarray]
 
-    def chart(self):
+    def chart(self) -> dict[str, Any]:
         """Returns the matrix over all weights as a Vega-Lite chart."""
         return charts.matrix(
             "Mask overlap (Jaccard index)", self.names, self.matrix.tolist()

@@ -33,10 +33,10 @@ class Robustness:
     attack: str
     norm: str
     clean_accuracy: float
-    accuracies: dict
+    accuracies: dict[float, float]
     examples: int
 
-    def chart(self):
+    def chart(self) -> dict[str, Any]:
         """Returns accuracy against epsilon as a Vega-Lite specification."""
         points = {0.0: self.clean_accuracy, **self.accuracies}
         return charts.lines(

@@ -29,11 +29,11 @@ class Stability:
     distance: float
     angle: float
     number: int
-    layers: dict
+    layers: dict[str, float]
     baseline: "Stability | None" = None
 
     @property
-    def distance_per_weight(self):
+    def distance_per_weight(self) -> float:
         """Float, `distance / sqrt(number)`: the root of the mean square.
 
         Unlike the distance it does not shrink with the density.
@@ -41,7 +41,7 @@ class Stability:
         return self.distance / math.sqrt(self.number) if self.number else 0.0
 
     @property
-    def ratio(self):
+    def ratio(self) -> float | None:
         """Float, how many times farther apart random subnetworks end.
 
         `None` without a baseline.

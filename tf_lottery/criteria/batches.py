@@ -2,6 +2,9 @@
 
 import itertools
 import sys
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -26,11 +29,13 @@ class Batches:
         criterion: String, the criterion's name for error messages.
     """
 
-    def __init__(self, function, criterion):
+    def __init__(
+        self, function: Callable[[], Iterator[Any]], criterion: str
+    ) -> None:
         self.function = function
         self.criterion = criterion
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[Any, Any, Any]]:
         empty = True
         for batch in self.function():
             batch = _unpack(batch, self.criterion)

@@ -7,6 +7,9 @@ the precision is set for the time of a trace, and always set back.
 
 import contextlib
 import functools
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -48,7 +51,13 @@ class Functional:
     [[4.0]]
     """
 
-    def __init__(self, model, variables, dtype=None, replace=()):
+    def __init__(
+        self,
+        model: keras.Model,
+        variables: Mapping[str, keras.Variable],
+        dtype: str | None = None,
+        replace: Any = (),
+    ) -> None:
         self.model = model
         self.variables = variables
         self.replace = replace
@@ -56,7 +65,7 @@ class Functional:
         self.others = _others(model, variables)
         self.dtype = dtype or _precision(self.layers, variables)
 
-    def function(self, function):
+    def function(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Returns a function that may call `outputs` and `gradients`.
 
         It is traced once for each signature of its arguments, where the
@@ -71,7 +80,9 @@ class Functional:
 
         return call
 
-    def values(self, masks=None):
+    def values(
+        self, masks: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, Any]:
         """Returns the values of the weights as tensors.
 
         Args:
@@ -87,7 +98,12 @@ class Functional:
             done = [values[key]]
         return values
 
-    def outputs(self, values, x, change=None):
+    def outputs(
+        self,
+        values: Mapping[str, Any],
+        x: Any,
+        change: Callable[[Any, Any], Any] | None = None,
+    ) -> Any:
         """Returns what the model makes of `x`.
 
         Args:
@@ -107,7 +123,14 @@ class Functional:
         with self._scoring(), keras.StatelessScope(state):
             return self.model(x, **({"training": False} if known else {}))
 
-    def gradients(self, values, x, y, sample_weight, loss):
+    def gradients(
+        self,
+        values: Mapping[str, Any],
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        loss: Callable[..., Any],
+    ) -> dict[str, Any]:
         """Returns the gradients of the mean loss of a batch.
 
         Args:
@@ -128,7 +151,9 @@ class Functional:
 
         return self.gradients_of(mean_loss, values)
 
-    def gradients_of(self, function, values):
+    def gradients_of(
+        self, function: Callable[..., Any], values: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Returns the gradients of a function; none may be missing."""
         found = gradients_lib.of(function, values)
         missing = [key for key, value in found.items() if value is None]

@@ -4,6 +4,7 @@ import dataclasses
 import time
 
 from tf_lottery import comparisons
+from tf_lottery.experiments import presets
 from tf_lottery.verdicts import rules
 
 _SECONDS = 2.0
@@ -99,11 +100,11 @@ class Cost:
     evaluation: float
     start: float = 0.0
 
-    def epoch(self, preset):
+    def epoch(self, preset: presets.Preset) -> float:
         """Returns the seconds between two evaluations, one included."""
         return preset.evaluate_every * self.step + self.evaluation
 
-    def seconds(self, preset):
+    def seconds(self, preset: presets.Preset) -> float:
         """Returns the seconds of all trainings of a preset."""
         training = total_epochs(preset) * self.epoch(preset)
         return training + preset.trials * self.start

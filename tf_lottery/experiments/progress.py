@@ -2,32 +2,36 @@
 
 import keras
 
+from tf_lottery import results as results_lib
+from tf_lottery.experiments import presets
+from tf_lottery.experiments import records
+
 
 class Progress:
     """Is told what happens; does nothing. Subclasses show it."""
 
-    def begin(self, preset):
+    def begin(self, preset: presets.Preset) -> None:
         """Called once, when the data is loaded.
 
         Args:
             preset: `Preset`.
         """
 
-    def trial_begin(self, trial):
+    def trial_begin(self, trial: int) -> None:
         """Called before the rounds of each trial.
 
         Args:
             trial: Integer, number of the trial.
         """
 
-    def skip(self, epochs):
+    def skip(self, epochs: int) -> None:
         """Called when an earlier process has trained already.
 
         Args:
             epochs: Integer, how many epochs need not be trained any more.
         """
 
-    def variant_begin(self, trial, name):
+    def variant_begin(self, trial: int, name: str) -> None:
         """Called before the rounds of a variant of the pruning.
 
         Args:
@@ -35,10 +39,10 @@ class Progress:
             name: String, one of `COMPARISONS` or a rewinding point.
         """
 
-    def epoch_end(self):
+    def epoch_end(self) -> None:
         """Called after each epoch of each training."""
 
-    def round_end(self, trial, result):
+    def round_end(self, trial: int, result: results_lib.RoundResult) -> None:
         """Called after each round of pruning.
 
         Args:
@@ -46,7 +50,7 @@ class Progress:
             result: `tf_lottery.results.RoundResult`.
         """
 
-    def controls_end(self, trial, round_):
+    def controls_end(self, trial: int, round_: records.Round) -> None:
         """Called after the controls of a ticket were trained.
 
         Args:

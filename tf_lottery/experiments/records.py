@@ -32,7 +32,12 @@ class Outcome:
     early_stop_test_accuracy: float
 
     @classmethod
-    def of(cls, logs, last_step, steps_per_epoch):
+    def of(
+        cls,
+        logs: list[dict[str, float]],
+        last_step: int,
+        steps_per_epoch: int,
+    ) -> "Outcome":
         """Reads the logs of a training's epochs.
 
         Args:
@@ -72,7 +77,7 @@ class Round:
     effective_density: float | None
     seconds: float
     outcome: Outcome
-    controls: dict = dataclasses.field(default_factory=dict)
+    controls: dict[str, list[Outcome]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +92,7 @@ class Trial:
     """
 
     number: int
-    rounds: list
+    rounds: list[Round]
     candidate: int | None = None
 
 

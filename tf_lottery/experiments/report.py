@@ -3,14 +3,20 @@
 import dataclasses
 import itertools
 import statistics
+from typing import TYPE_CHECKING
+from typing import Any
 
 from tf_lottery import comparisons
 from tf_lottery.analysis import run_files
 from tf_lottery.experiments import budgets
+from tf_lottery.experiments import presets
 from tf_lottery.experiments import records
 from tf_lottery.verdicts import judging
 from tf_lottery.verdicts import rules as rules_lib
 from tf_lottery.verdicts import words
+
+if TYPE_CHECKING:
+    import rich.console
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,22 +31,22 @@ class Report:
         files: List of paths that were written.
     """
 
-    preset: object
-    trials: list
+    preset: presets.Preset
+    trials: list[records.Trial]
     rules: rules_lib.Rules | None = None
-    files: list = dataclasses.field(default_factory=list)
+    files: list[str] = dataclasses.field(default_factory=list)
 
     @property
-    def judgement(self):
+    def judgement(self) -> judging.Judgement:
         """`verdicts.judging.Judgement` of the trials."""
         return judging.judge(self._rows(), self.control_rows(), self._rules)
 
     @property
-    def verdict(self):
+    def verdict(self) -> str:
         """String, one line or more: is there a winning ticket?"""
         return self._text(self.judgement)
 
-    def render(self):
+    def render(self) -> "rich.console.Group":
         """Returns the table and the verdict for `rich.print`."""
         import rich.console
         import rich.text
@@ -59,7 +65,7 @@ class Report:
             *tables, rich.text.Text(self.verdict, style="bold")
         )
 
-    def rows(self):
+    def rows(self) -> list[dict[str, Any]]:
         """Returns a flat dict for each round of each trial."""
         rounds = [each for trial in self.trials for each in trial.rounds]
         return [
@@ -67,11 +73,11 @@ class Report:
             for row, round_ in zip(self._rows(), rounds)
         ]
 
-    def control_rows(self):
+    def control_rows(self) -> list[dict[str, Any]]:
         """Returns a flat dict for each training of a control."""
         return run_files.controls_of(map(dataclasses.asdict, self.trials))
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Returns everything as plain values."""
         judgement = self.judgement
         return {

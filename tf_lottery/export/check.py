@@ -56,7 +56,7 @@ class Outcome:
     reason: str | None = None
 
     @property
-    def passed(self):
+    def passed(self) -> bool:
         """Boolean, whether the check is passed."""
         return self.reason is None and self.error <= self.limit
 

@@ -5,6 +5,7 @@ import math
 import pathlib
 
 import numpy as np
+import rich.table
 
 from tf_lottery import tables
 from tf_lottery import types
@@ -33,20 +34,20 @@ class Constant:
     kind: str
     version: int
     dtype: str
-    shape: tuple
+    shape: tuple[int, ...]
     nbytes: int
     zeros: int
     sparse: bool
-    via: tuple
+    via: tuple[str, ...]
     macs: int
 
     @property
-    def size(self):
+    def size(self) -> int:
         """Integer, the number of weights."""
         return math.prod(self.shape)
 
     @property
-    def effective_macs(self):
+    def effective_macs(self) -> int:
         """Integer, multiplications of one call by weights that are kept."""
         return round(self.macs * (1 - self.zeros / max(1, self.size)))
 
@@ -63,21 +64,21 @@ class Inspection:
     """
 
     nbytes: int
-    operators: dict
-    constants: list
-    signatures: list
+    operators: dict[str, int]
+    constants: list[Constant]
+    signatures: list[str]
 
     @property
-    def macs(self):
+    def macs(self) -> int:
         """Integer, multiplications of one call, zeros included."""
         return sum(constant.macs for constant in self.constants)
 
     @property
-    def effective_macs(self):
+    def effective_macs(self) -> int:
         """Integer, multiplications of one call by weights that are kept."""
         return sum(constant.effective_macs for constant in self.constants)
 
-    def table(self):
+    def table(self) -> rich.table.Table:
         """Returns a `rich.table.Table` of the constants."""
         table = tables.Table(
             "weights", "operator", "type", "stored",

@@ -37,7 +37,7 @@ class Timing:
     number: int
 
     @classmethod
-    def of(cls, seconds):
+    def of(cls, seconds: Sequence[float]) -> "Timing":
         """Returns the `Timing` of a list of seconds."""
         low, middle, high = statistics.quantiles(
             seconds, n=4, method="inclusive"

@@ -11,6 +11,7 @@ import rich.table
 from tf_lottery import files
 from tf_lottery import tables
 from tf_lottery import types
+from tf_lottery.export import check
 from tf_lottery.export import latency
 from tf_lottery.export import page
 from tf_lottery.export import storage
@@ -48,8 +49,8 @@ class Row:
     nbytes: int
     compressed: int
     bound: int
-    layers: list
-    checks: list
+    layers: list[storage.Layer]
+    checks: list[check.Outcome]
     accuracy: float | None = None
     timing: latency.Timing | None = None
     speedup: float | None = None
@@ -58,17 +59,17 @@ class Row:
     note: str = ""
 
     @property
-    def passed(self):
+    def passed(self) -> bool:
         """Boolean, whether it passed every check."""
         return all(outcome.passed for outcome in self.checks)
 
     @property
-    def error(self):
+    def error(self) -> float:
         """Float, the largest error over the runtimes."""
         return max((o.error for o in self.checks), default=math.nan)
 
     @property
-    def verdict(self):
+    def verdict(self) -> str:
         """String, what became of it."""
         if self.shipped:
             return "shipped"
@@ -95,14 +96,14 @@ class Report:
 
     path: str
     target: str
-    rows: list
+    rows: list[Row]
     accuracy: float | None
     macs: int
     effective_macs: int
-    runtimes: list
+    runtimes: list[str]
     threads: int
-    notes: list = dataclasses.field(default_factory=list)
-    sources: list = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    sources: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def shipped(self) -> Row:

@@ -36,7 +36,7 @@ class Layer:
     name: str
     kind: str
     dtype: str
-    shape: tuple
+    shape: tuple[int, ...]
     zeros: int
     dead: int
     form: str
@@ -44,7 +44,7 @@ class Layer:
     reason: str
 
     @property
-    def size(self):
+    def size(self) -> int:
         """Integer, the number of weights."""
         return int(np.prod(self.shape))
 

@@ -55,7 +55,7 @@ class ConfigEdit:
             new value.
     """
 
-    operation: object
+    operation: Any
     entry: tuple
     ids: np.ndarray
     value: Callable
@@ -107,7 +107,7 @@ class Class:
     """
 
     id: int
-    members: list
+    members: list[tuple[Binding, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -123,7 +123,7 @@ class Group:
 
     name: str
     classes: np.ndarray
-    producers: list
+    producers: list[Producer]
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -163,11 +163,11 @@ class Graph:
 
     model: keras.Model
     view: object
-    bindings: list
-    configs: list
-    corrections: list
-    producers: list
-    frozen: list
+    bindings: list[Binding]
+    configs: list[ConfigEdit]
+    corrections: list[Scale]
+    producers: list[Producer]
+    frozen: list[Frozen]
     size: int
 
     @functools.cached_property

@@ -1,6 +1,7 @@
 """Tables: heads and cells of text, as pages show them."""
 
 import dataclasses
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,11 +17,11 @@ class Table:
         marked: Numbers of the rows that stand out. Defaults to none.
     """
 
-    heads: list
-    rows: list
-    words: tuple = (0,)
+    heads: list[str]
+    rows: list[list[Any]]
+    words: tuple[int, ...] = (0,)
     caption: str = ""
-    marked: tuple = ()
+    marked: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

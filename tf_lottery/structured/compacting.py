@@ -37,7 +37,7 @@ class Compaction:
     plan: plans.Plan
     unread: int
     constant: int
-    layers: dict
+    layers: dict[str, dict[str, int]]
 
     def __str__(self):
         lines = [

@@ -47,7 +47,8 @@ class Costs:
             id(variable): key
             for key, variable in weights_lib.variables(graph.model).items()
         }
-        ids = [x.ids for x in (*graph.bindings, *graph.producers)]
+        ids = [binding.ids for binding in graph.bindings]
+        ids += [producer.ids for producer in graph.producers]
         self._classes = np.unique(np.concatenate([[0], *ids]))[1:].astype(int)
         self.positions = collections.Counter()
         self.attention = []

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import numpy as np
 
@@ -26,10 +27,10 @@ class PlannedGroup:
     """
 
     name: str
-    producers: list
-    members: list
+    producers: list[str]
+    members: list[list]
     size: int
-    kept: list
+    kept: list[int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,11 +50,11 @@ class Plan:
         arguments: Dict, how the plan was made.
     """
 
-    groups: list
-    frozen: list
-    before: dict
-    after: dict
-    arguments: dict
+    groups: list[PlannedGroup]
+    frozen: list[dict[str, Any]]
+    before: dict[str, int]
+    after: dict[str, int]
+    arguments: dict[str, Any]
 
     def __str__(self):
         return self.report()

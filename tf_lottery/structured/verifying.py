@@ -41,8 +41,8 @@ class Proof:
     error: float
     weights_error: float | None
     control: float
-    controls: dict
-    blind: list
+    controls: dict[str, float]
+    blind: list[str]
     dtype: str
     tolerance: float
     seconds: float

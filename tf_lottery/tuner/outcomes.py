@@ -4,9 +4,11 @@ import dataclasses
 import json
 import pathlib
 import shutil
+from typing import Any
 
 from tf_lottery import branches
 from tf_lottery import files
+from tf_lottery import types
 from tf_lottery.tuner.library import keras_tuner
 
 _NAME = "outcome.json"
@@ -29,17 +31,17 @@ class Outcome:
         trained: Float, the seconds of that in `fit`.
     """
 
-    values: dict
-    rounds: list
+    values: dict[str, Any]
+    rounds: list[dict[str, Any]]
     chosen: int | None = None
     score: float | None = None
-    exported: dict | None = None
+    exported: dict[str, Any] | None = None
     failure: str | None = None
     shared: bool = False
     seconds: float = 0.0
     trained: float = 0.0
 
-    def save(self, directory):
+    def save(self, directory: types.Path) -> None:
         """Writes it to the directory of its trial."""
         text = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
         files.write_text(pathlib.Path(directory) / _NAME, text)

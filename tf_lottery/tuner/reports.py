@@ -35,12 +35,12 @@ class Trial:
 
     name: str
     status: str
-    values: dict
+    values: dict[str, Any]
     outcome: outcomes.Outcome | None
     failure: str | None = None
 
     @property
-    def chosen(self):
+    def chosen(self) -> dict[str, Any] | None:
         """Dict, the round that the objective is about, or `None`."""
         if self.outcome is None or self.outcome.chosen is None:
             return None
@@ -59,8 +59,8 @@ class Report:
         trials: List of `Trial`.
     """
 
-    search: dict
-    trials: list
+    search: dict[str, Any]
+    trials: list[Trial]
 
     @property
     def monitor(self) -> results_lib.Monitor:

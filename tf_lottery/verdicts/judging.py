@@ -68,10 +68,10 @@ class RoundVerdict:
     trials: int
     tested: bool
     censored: int
-    matches: dict
+    matches: dict[str, int]
     early_stop: Result
     final: Result
-    controls: dict
+    controls: dict[str, Result]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,11 +89,11 @@ class Judgement:
     rules: Rules
     trials: int
     dense: float | None
-    rounds: list
+    rounds: list[RoundVerdict]
     refused: str = ""
 
     @property
-    def tested(self) -> list:
+    def tested(self) -> list[RoundVerdict]:
         """List of `RoundVerdict`, those of the densities of the rules."""
         return [each for each in self.rounds if each.tested]
 

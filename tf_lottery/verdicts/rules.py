@@ -25,7 +25,7 @@ class Rules:
     steps: int | None
     interval: int
     margin: float = 0.005
-    densities: tuple = DENSITIES
+    densities: tuple[float, ...] = DENSITIES
     images: int | None = None
     classes: int | None = None
 

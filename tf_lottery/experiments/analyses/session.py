@@ -13,21 +13,21 @@ from tf_lottery.experiments.analyses import trainings as trainings_lib
 class Progress(progress_lib.Progress):
     """Is told what an analysis does; does nothing. Subclasses show it."""
 
-    def plan(self, plan):
+    def plan(self, plan: "Plan") -> None:
         """Called before anything that takes long.
 
         Args:
             plan: `Plan`.
         """
 
-    def training_begin(self, training):
+    def training_begin(self, training: trainings_lib.Training) -> None:
         """Called before a training.
 
         Args:
             training: `trainings.Training`.
         """
 
-    def measured(self, item):
+    def measured(self, item: tuple[int, int]) -> None:
         """Called after a ticket was measured.
 
         Args:
@@ -51,13 +51,13 @@ class Plan:
         left_out: List of rounds that the budget has no time for.
     """
 
-    trainings: list
+    trainings: list[trainings_lib.Training]
     epochs: int
     steps: int
     seconds: float
     bytes: int
     measured: int
-    items: list
+    items: list[tuple[int, int]]
     left_out: list
 
 

@@ -30,7 +30,7 @@ class Training:
     seed: int = 0
 
     @property
-    def name(self):
+    def name(self) -> str:
         """String, the name of its file."""
         masks = self.masks + f"-{self.seed}" * (self.masks != "ticket")
         return (

@@ -1,5 +1,12 @@
 """The base class of targets."""
 
+import pathlib
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
 from tf_lottery.export import children
 from tf_lottery.export import encoding
 from tf_lottery.export import storage
@@ -36,14 +43,16 @@ class Target:
     has_sparse_kernels = False
     unit = "bytes"
 
-    def check(self):
+    def check(self) -> None:
         """Raises an `ImportError` if files for it cannot be checked here."""
 
-    def runtimes(self):
+    def runtimes(self) -> list[str]:
         """Returns the names of the runtimes that check its files."""
         return children.installed()
 
-    def encode(self, content, quantize):
+    def encode(
+        self, content: bytes, quantize: str
+    ) -> list[tuple[str, bytes, list[storage.Layer]]]:
         """Returns the ways to store a dense file.
 
         Args:
@@ -56,18 +65,23 @@ class Target:
         """
         return [(self.stored, *storage.encode(content, quantize, self))]
 
-    def nbytes(self, arrays, operators=0):
+    def nbytes(self, arrays: Iterable[np.ndarray], operators: int = 0) -> int:
         """Returns what stored arrays weigh, with operators that read them."""
         return (
             sum(array.nbytes for array in arrays)
             + operators * encoding.OVERHEAD
         )
 
-    def explain(self, model):
+    def explain(self, model: Any) -> dict[tuple[int, int], Any]:
         """Returns what is known of constants, by graph and index."""
         return {}
 
-    def runs_sparse(self, uses, dense, known):
+    def runs_sparse(
+        self,
+        uses: list[Any],
+        dense: np.ndarray,
+        known: Any,
+    ) -> tuple[bool, str]:
         """Returns whether a constant's zeros are skipped, and why.
 
         Args:
@@ -77,19 +91,19 @@ class Target:
         """
         return False, "runs dense"
 
-    def size(self, row):
+    def size(self, row: Any) -> float:
         """Returns the size of a `report.Row` that must fall."""
         return row.nbytes
 
-    def choose(self, found):
+    def choose(self, found: Sequence[Any]) -> Any:
         """Returns the one of `candidates.Candidate` that is written."""
         return smallest(found)
 
-    def arena(self, runtime, content, inputs):
+    def arena(self, runtime: Any, content: bytes, inputs: Any) -> int | None:
         """Returns the bytes of RAM that a file needs, or `None`."""
         return None
 
-    def write_sources(self, path, content):
+    def write_sources(self, path: pathlib.Path, content: bytes) -> list[str]:
         """Writes further files next to a file; returns their paths."""
         return []
 
