@@ -45,13 +45,14 @@ test-backends: $(VENV)/installed-backends
 lint: $(VENV)/installed-dev
 	$(BIN)/flake8
 	$(BIN)/lint-imports --config setup.cfg
+	$(BIN)/mypy
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
-	rm -rf .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .pytest_cache .hypothesis .import_linter_cache .mypy_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/created:

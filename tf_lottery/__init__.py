@@ -5,6 +5,7 @@ Examples in docstrings assume `import keras`, `import numpy as np` and
 """
 
 import importlib as _importlib
+import typing as _typing
 
 from tf_lottery import faces as _faces
 
@@ -17,11 +18,15 @@ if not _faces.IS_COMMAND_LINE:
 # They import tensorflow-datasets and keras-tuner where these are used.
 _LATER = ("experiments", "tuner")
 
+if _typing.TYPE_CHECKING:
+    from tf_lottery import experiments as experiments
+    from tf_lottery import tuner as tuner
+else:
 
-def __getattr__(name):
-    if name in _LATER:
-        return _importlib.import_module(f"tf_lottery.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name):
+        if name in _LATER:
+            return _importlib.import_module(f"tf_lottery.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__():

@@ -15,10 +15,10 @@ import numpy as np
 
 from tf_lottery import checks
 from tf_lottery import selection
-from tf_lottery.layouts import Layout
-from tf_lottery.patterns import Pattern
-from tf_lottery.patterns import Unstructured
-from tf_lottery.patterns import get_pattern
+from tf_lottery.layouts import Layout as Layout
+from tf_lottery.patterns import Pattern as Pattern
+from tf_lottery.patterns import Unstructured as Unstructured
+from tf_lottery.patterns import get_pattern as get_pattern
 from tf_lottery.patterns.pattern import brief
 
 

@@ -21,4 +21,6 @@ from tf_lottery.analysis.report import report as report
 from tf_lottery.analysis.robustness import robustness as robustness
 from tf_lottery.analysis.stability import stability as stability
 from tf_lottery.paths import effective_density as effective_density
-from tf_lottery.report.drawing import save as save_plot
+from tf_lottery.report import drawing as _drawing
+
+save_plot = _drawing.save

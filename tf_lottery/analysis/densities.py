@@ -5,8 +5,18 @@ from collections.abc import Sequence
 from typing import Any
 from typing import overload
 
+import keras
+import numpy as np
+
 from tf_lottery import masks as masks_lib
+from tf_lottery import ticket as ticket_lib
 from tf_lottery.analysis import sources
+
+
+@overload
+def layer_densities(
+    tickets: ticket_lib.Ticket | Mapping[str, np.ndarray],
+) -> dict[str, float]: ...
 
 
 @overload
@@ -22,7 +32,7 @@ def layer_densities(
 
 
 @overload
-def layer_densities(tickets: sources.Masks) -> dict[str, float]: ...
+def layer_densities(tickets: keras.Model) -> dict[str, float]: ...
 
 
 def layer_densities(tickets: Any) -> Any:

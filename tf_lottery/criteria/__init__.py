@@ -14,7 +14,9 @@ from tf_lottery import types
 from tf_lottery import weights as weights_lib
 from tf_lottery.criteria.criterion import Context as Context
 from tf_lottery.criteria.criterion import Criterion as Criterion
-from tf_lottery.criteria.criterion import FunctionCriterion
+from tf_lottery.criteria.criterion import (
+    FunctionCriterion as FunctionCriterion,
+)
 from tf_lottery.criteria.criterion import Identifier as Identifier
 from tf_lottery.criteria.deconstructed import ALL_DECONSTRUCTED
 from tf_lottery.criteria.deconstructed import LargeFinal as LargeFinal

@@ -67,7 +67,7 @@ def _imagenet(name, summary, epochs, rewind, **changes):
     )
 
 
-PRESETS = {
+PRESETS: dict[str, presets.Preset] = {
     preset.name: preset
     for preset in (
         presets.Preset(

@@ -7,6 +7,7 @@ import logging
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 
 import numpy as np
 
@@ -151,7 +152,7 @@ def _from_tfds(name, rng):
     return train, val, whole["test"]
 
 
-LOADERS = {
+LOADERS: dict[str, Callable[..., Data]] = {
     "digits": _digits,
     "mnist": _from_tfds,
     "fashion_mnist": _from_tfds,

@@ -8,11 +8,11 @@ A pattern is written as a string, which a ticket stores:
 - `"channel"`, `"channel:l2"`: whole output units.
 """
 
-from tf_lottery.patterns.block import Block
-from tf_lottery.patterns.channel import Channel
-from tf_lottery.patterns.n_m import NM
-from tf_lottery.patterns.pattern import Pattern
-from tf_lottery.patterns.pattern import Unstructured
+from tf_lottery.patterns.block import Block as Block
+from tf_lottery.patterns.channel import Channel as Channel
+from tf_lottery.patterns.n_m import NM as NM
+from tf_lottery.patterns.pattern import Pattern as Pattern
+from tf_lottery.patterns.pattern import Unstructured as Unstructured
 
 _PATTERNS = (Unstructured, Block, NM, Channel)
 

@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from typing import Any
 
 if TYPE_CHECKING:
     import keras
@@ -46,7 +47,7 @@ def get(name: str) -> Callable[..., "keras.Model"]:
     return getattr(home, name)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in MODELS:
         return get(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

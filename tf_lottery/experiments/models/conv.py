@@ -7,7 +7,9 @@ from tf_lottery.experiments.models import parts
 
 
 @docs.filled
-def conv_2(input_shape, classes=10, seed=0):
+def conv_2(
+    input_shape: tuple[int, ...], classes: int = 10, seed: int = 0
+) -> keras.Model:
     """Conv-2: two convolutions and three dense layers.
 
     Two convolutions of 64 filters and pooling, then 256, 256 and `classes`
@@ -25,7 +27,9 @@ def conv_2(input_shape, classes=10, seed=0):
 
 
 @docs.filled
-def conv_4(input_shape, classes=10, seed=0):
+def conv_4(
+    input_shape: tuple[int, ...], classes: int = 10, seed: int = 0
+) -> keras.Model:
     """Conv-4: as `conv_2`, with two more convolutions of 128 filters.
 
     {{network}}
@@ -34,7 +38,9 @@ def conv_4(input_shape, classes=10, seed=0):
 
 
 @docs.filled
-def conv_6(input_shape, classes=10, seed=0):
+def conv_6(
+    input_shape: tuple[int, ...], classes: int = 10, seed: int = 0
+) -> keras.Model:
     """Conv-6: as `conv_4`, with two more convolutions of 256 filters.
 
     These layers have 2.26M weights, of which 1.14M are convolutional. The

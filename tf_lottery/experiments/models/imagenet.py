@@ -17,7 +17,11 @@ _KINDS = {
 }
 
 
-def resnet_50(input_shape=(224, 224, 3), classes=1000, seed=0):
+def resnet_50(
+    input_shape: tuple[int, ...] = (224, 224, 3),
+    classes: int = 1000,
+    seed: int = 0,
+) -> keras.Model:
     """ResNet-50: the layers of `keras.applications.ResNet50`, new weights.
 
     Kernels are drawn from He's normal distribution. References: He et al.
@@ -43,7 +47,11 @@ def resnet_50(input_shape=(224, 224, 3), classes=1000, seed=0):
     return _with_head(body, "resnet_50", classes, seed)
 
 
-def inception_v3(input_shape=(299, 299, 3), classes=1000, seed=0):
+def inception_v3(
+    input_shape: tuple[int, ...] = (299, 299, 3),
+    classes: int = 1000,
+    seed: int = 0,
+) -> keras.Model:
     """Inception-v3: the layers of `keras.applications.InceptionV3`.
 
     Without the auxiliary classifier, with new weights. References: Szegedy
@@ -65,7 +73,11 @@ def inception_v3(input_shape=(299, 299, 3), classes=1000, seed=0):
     return _with_head(_named(body), "inception_v3", classes, seed)
 
 
-def squeezenet(input_shape=(224, 224, 3), classes=1000, seed=0):
+def squeezenet(
+    input_shape: tuple[int, ...] = (224, 224, 3),
+    classes: int = 1000,
+    seed: int = 0,
+) -> keras.Model:
     """SqueezeNet 1.0: eight fire modules and no dense layer.
 
     Kernels are drawn from Glorot's uniform distribution and dropout comes

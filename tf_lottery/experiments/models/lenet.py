@@ -7,7 +7,9 @@ from tf_lottery.experiments.models import parts
 
 
 @docs.filled
-def lenet_300_100(input_shape, classes=10, seed=0):
+def lenet_300_100(
+    input_shape: tuple[int, ...], classes: int = 10, seed: int = 0
+) -> keras.Model:
     """LeNet-300-100: two hidden layers, `fc1` and `fc2`, and `logits`.
 
     The kernels are drawn from Glorot's normal distribution with a seed, the
@@ -36,7 +38,9 @@ def lenet_300_100(input_shape, classes=10, seed=0):
 
 
 @docs.filled
-def lenet_5(input_shape, classes=10, seed=0):
+def lenet_5(
+    input_shape: tuple[int, ...], classes: int = 10, seed: int = 0
+) -> keras.Model:
     """LeNet-5 in its Caffe form: 20 and 50 filters of 5x5, 500 units.
 
     With ReLU and max-pooling, as pruning papers use it since Han et al.

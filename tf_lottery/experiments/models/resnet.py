@@ -7,7 +7,9 @@ from tf_lottery.experiments.models import parts
 
 
 @docs.filled
-def resnet_20(input_shape, classes=10, seed=0):
+def resnet_20(
+    input_shape: tuple[int, ...], classes: int = 10, seed: int = 0
+) -> keras.Model:
     """ResNet-20, which the first lottery papers call Resnet-18.
 
     A convolution of 16 filters, three stages of three blocks with 16, 32
@@ -28,7 +30,9 @@ def resnet_20(input_shape, classes=10, seed=0):
 
 
 @docs.filled
-def resnet_8(input_shape, classes=10, seed=0):
+def resnet_8(
+    input_shape: tuple[int, ...], classes: int = 10, seed: int = 0
+) -> keras.Model:
     """ResNet-8: `resnet_20` with one block in a stage instead of three.
 
     Not of the papers: for what a laptop repeats of them in an hour.

@@ -9,7 +9,9 @@ _FILTERS = (64, 128, 256, 512, 512)
 
 
 @docs.filled
-def vgg_16(input_shape, classes=10, seed=0):
+def vgg_16(
+    input_shape: tuple[int, ...], classes: int = 10, seed: int = 0
+) -> keras.Model:
     """VGG-16 for small images: 13 convolutions, one dense layer at the end.
 
     Each convolution is followed by batch normalisation. Kernels are drawn
@@ -25,7 +27,9 @@ def vgg_16(input_shape, classes=10, seed=0):
 
 
 @docs.filled
-def vgg_19(input_shape, classes=10, seed=0):
+def vgg_19(
+    input_shape: tuple[int, ...], classes: int = 10, seed: int = 0
+) -> keras.Model:
     """VGG-19 of the lottery papers: 16 convolutions, one dense layer.
 
     Each convolution is followed by batch normalisation; kernels are drawn
