@@ -8,6 +8,7 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -152,7 +153,7 @@ def _from_tfds(name, rng):
     return train, val, whole["test"]
 
 
-LOADERS: dict[str, Callable[..., Data]] = {
+LOADERS: dict[str, Callable[[str, np.random.Generator], Any]] = {
     "digits": _digits,
     "mnist": _from_tfds,
     "fashion_mnist": _from_tfds,
