@@ -21,7 +21,7 @@ QUICK = $(TOP:%=tests/test_%.py) $(ACROSS:%=tests/integration/test_%.py) \
 	tests/experiments/test_results_csv.py tests/patterns tests/verdicts
 TOP = comparisons controls distributions files layouts masks schedules \
 	sparsity_schedules tables weights
-ACROSS = bad_input import registration
+ACROSS = bad_input import registration types
 
 .PHONY: demo test test-quick test-all test-backends lint bench clean
 
