@@ -31,7 +31,7 @@ class MaskUpdater(pruner.Pruner):
         """Changes masks if it is time.
 
         Args:
-            steps: Range of the steps done since the last call: one, or with
+            steps: The steps done since the last call: one, or with
                 `steps_per_execution` several.
         """
         raise NotImplementedError(

@@ -2,7 +2,6 @@
 
 import contextlib
 import weakref
-from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import MutableMapping
 from collections.abc import Sequence
@@ -121,7 +120,7 @@ class Masked(keras.optimizers.Optimizer):
             self.inner_optimizer.build(variables)
 
     def set_masks(
-        self, masks: Iterable[tuple[keras.Variable, np.ndarray]]
+        self, masks: Sequence[tuple[keras.Variable, np.ndarray]]
     ) -> bool:
         """Sets masks; pruned weights and their slots become zero at once.
 
