@@ -7,6 +7,7 @@ what is asked for, not of what was read before.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from typing import Any
 
 import keras
@@ -16,6 +17,9 @@ from tf_lottery import backends
 from tf_lottery import checks
 from tf_lottery import types
 from tf_lottery.backends import tf
+
+if TYPE_CHECKING:
+    import tensorflow
 
 
 class Replay(keras.utils.PyDataset):
@@ -134,7 +138,7 @@ class Replay(keras.utils.PyDataset):
         self._next += 1
         return batch
 
-    def as_dataset(self) -> "tf.data.Dataset":
+    def as_dataset(self) -> "tensorflow.data.Dataset":
         """Returns the same batches as a `tf.data.Dataset`.
 
         It is endless: pass `steps_per_epoch=replay.num_batches` to `fit`, and
