@@ -8,21 +8,15 @@ from collections.abc import Iterable
 
 from tf_lottery import checks
 from tf_lottery import comparisons
-from tf_lottery import configurations
 from tf_lottery import types
 from tf_lottery.analysis import bands
+from tf_lottery.analysis import identity
 from tf_lottery.analysis import run_files
 from tf_lottery.report import charts
 
 TICKETS = "tickets"
 _NO_METRICS = ("trial", "round", "density", "number", "seconds")
 _EARLY = ("early_stop_step", "early_stop_test_accuracy")
-# In what runs of one experiment may differ.
-_FREE = (
-    "summary", "seed", "trials", "rounds", "compare", "control_trials",
-    "control_every", "also_rewind_to", "test_densities", "margin",
-    "save_freq", "budget", "shortened", "run", "versions",
-)
 _LABELS = {
     "test_accuracy": "test accuracy at the end (%)",
     "val_accuracy": "validation accuracy at the end (%)",
@@ -78,8 +72,8 @@ def curves(
     The trainings of a round, over all trials and directories, make one point
     with the mean and a band from the least to the greatest, as in the paper.
     The early-stop step is that of the smallest validation loss; a round has
-    none where this is the last evaluation of any of its trainings. A run, or
-    a trial of the same seed, that is given twice counts once.
+    none where this is the last evaluation of any of its trainings. A run, a
+    copy of it, or a trial of the same seed, that is given twice counts once.
 
     Reference: Frankle and Carbin 2019, figures 3 and 4,
     https://arxiv.org/abs/1803.03635.
@@ -95,8 +89,8 @@ def curves(
 
     Raises:
         FileNotFoundError: If a directory holds no results.
-        ValueError: If files are damaged, or the densities of a round differ
-            between directories: they followed different protocols.
+        ValueError: If files are damaged, or the directories followed
+            different protocols.
 
     Example:
 
@@ -218,38 +212,17 @@ def measured(rows):
 
 def _trainings(runs):
     """The rows of each series, with a name of its own for every trial."""
-    rows, known = [], set()
     for run in runs:
-        _check_alike(runs[0], run)
-        new = {_identity(run, trial) for trial in run.trials} - known
-        known |= new
-        for row in [*run.rows, *run.controls]:
-            trial = _identity(run, row["trial"])
-            if trial in new:
-                rows.append({**row, "trial": trial})
+        identity.check_alike(runs[0], run)
+    rows = [
+        {**row, "trial": f"{number}-{row['trial']}"}
+        for number, run in enumerate(identity.distinct(runs, identity.of_seed))
+        for row in (*run.rows, *run.controls)
+    ]
     series = {TICKETS: []}
     for row in measured(rows):
         series.setdefault(row.get("control", TICKETS), []).append(row)
     return series
-
-
-def _identity(run, trial):
-    """What two trials share only if they are the same training."""
-    if "dataset" in run.config:
-        return f"{run.config.get('seed')}-{trial}"
-    return f"{run.path.resolve()}-{trial}"
-
-
-def _check_alike(first, run):
-    different = configurations.differences(
-        first.config, run.config, but=(*_FREE, "changed")
-    )
-    if different:
-        raise ValueError(
-            f"Runs '{first.path}' and '{run.path}' are of different "
-            "protocols and make no common curve. Differences, there in the "
-            "first, now in the second:\n  " + "\n  ".join(different)
-        )
 
 
 def _metrics(rows):

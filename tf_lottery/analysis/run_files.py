@@ -1,12 +1,13 @@
 """Files of a run: their names, and what they hold, read as one value."""
 
-import contextlib
 import dataclasses
+import os
 import pathlib
 
 from tf_lottery import checks
 from tf_lottery import files
 from tf_lottery import run_directory
+from tf_lottery.analysis import reading
 from tf_lottery.verdicts import judging
 from tf_lottery.verdicts.rules import Rules
 
@@ -28,6 +29,8 @@ class Run:
         versions: Dict of strings.
         results: Dict from trial to its list of `RoundResult`, of trials with
             a finished round.
+        identities: Dict from trial to what its copies have as well, for
+            trials whose run noted it.
     """
 
     path: pathlib.Path
@@ -37,6 +40,7 @@ class Run:
     known: dict
     versions: dict
     results: dict
+    identities: dict = dataclasses.field(default_factory=dict)
 
     @property
     def name(self):
@@ -81,13 +85,11 @@ def read(directory):
     checks.path("directory", directory)
     path = pathlib.Path(directory)
     config = _json(path / CONFIG)
-    if "dataset" in config:
-        return _experiment(path, config)
-    results = {0: _results(path)}
-    return Run(
-        path, config, _trained(results, config), [], {},
-        config.get("versions", {}), results,
-    )
+    with reading.of(path / RESULTS):
+        run = (_experiment if "dataset" in config else _callback)(path, config)
+        for row in (*run.rows, *run.controls):
+            reading.check_numbers(row)
+    return run
 
 
 def trial(directory, number):
@@ -148,22 +150,49 @@ def controls_of(trials):
     ]
 
 
+def _callback(path, config):
+    results = {0: _results(path)}
+    return Run(
+        path, config, _trained(results, config), [], {},
+        config.get("versions", {}), results, _identities({0: config}),
+    )
+
+
 def _experiment(path, config):
-    versions, results, began = {}, {}, False
-    for number in range(config.get("trials", 1)):
+    results, configs = {}, {}
+    with reading.of(path / CONFIG):
+        # No more than there are directories for.
+        numbers = range(min(config.get("trials", 1), len(os.listdir(path))))
+    for number in numbers:
         place = trial(path, number)
         if (place / CONFIG).exists():
-            versions = _json(place / CONFIG).get("versions", versions)
+            configs[number] = _json(place / CONFIG)
         if (place / RESULTS).exists():
-            began = True
-            if found := _results(place):
-                results[number] = found
-    if began and not (path / RESULTS).exists():
+            results[number] = _results(place)
+    if results and not (path / RESULTS).exists():
         # It is written when a trial has found its last ticket.
         rows, controls, known = _trained(results, config), [], {}
     else:
         rows, controls, known = _summary(path / RESULTS, config)
-    return Run(path, config, rows, controls, known, versions, results)
+    return Run(
+        path, config, rows, controls, known,
+        [{}, *(c["versions"] for c in configs.values() if "versions" in c)][-1],
+        {number: found for number, found in results.items() if found},
+        _identities(configs),
+    )
+
+
+def _identities(configs):
+    """What names a trial, variants of it included; of the first release none.
+
+    A variant goes on from the dense round of the run whose name it has.
+    """
+    return {
+        number: tuple(
+            str(config.get(name)) for name in ("run", "rewind", "rewind_to")
+        )
+        for number, config in configs.items() if config.get("run")
+    }
 
 
 def _summary(path, config):
@@ -174,10 +203,8 @@ def _summary(path, config):
     known = {
         name: rules[name] for name in ("images", "classes") if name in rules
     }
-    with _reading(path):
-        rows = rows_of(found["trials"], Rules.of(config, **known))
-        controls = controls_of(found["trials"])
-    return rows, _marked(controls, config), known
+    rows = rows_of(found["trials"], Rules.of(config, **known))
+    return rows, _marked(controls_of(found["trials"]), config), known
 
 
 def _trained(results, config):
@@ -203,29 +230,10 @@ def _marked(rows, config):
 
 
 def _results(path):
-    with _reading(path / RESULTS):
+    with reading.of(path / RESULTS):
         return run_directory.RunDirectory(path).load_results()
 
 
 def _json(path):
-    with _reading(path):
+    with reading.of(path):
         return files.read_json(path)
-
-
-@contextlib.contextmanager
-def _reading(path):
-    """Says which file is missing or damaged."""
-    try:
-        yield
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise FileNotFoundError(
-            f"'{path.parent}' is not the directory of a run: '{path}' does "
-            "not exist. Expected: a directory that `tf-lottery run` or "
-            "`IterativeMagnitudePruning(directory=...)` wrote to."
-        ) from error
-    except files.DamagedFileError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise files.DamagedFileError(
-            f"File '{path}' is damaged: {error!r}"
-        ) from error
