@@ -5,6 +5,7 @@ import dataclasses
 import statistics
 
 from tf_lottery.report import charts
+from tf_lottery.verdicts import significance
 
 _DASH = "–"
 
@@ -103,6 +104,38 @@ def records(rows, column):
                 })
                 counts[trial] += 1
     return found
+
+
+def with_intervals(records):
+    """Returns records whose places have a 90 % interval over trials.
+
+    Several trainings of one trial, such as samples of a control, count as
+    their mean. Of one trial there is none.
+
+    Args:
+        records: List of dicts, see `charts.lines`.
+
+    Example:
+
+    >>> found = with_intervals([
+    ...     {"series": "tickets", "trial": f"{i}.0", "x": 50.0, "y": float(i)}
+    ...     for i in range(3)])
+    >>> round(found[0]["low"], 3), round(found[0]["high"], 3), "low" in found[1]
+    (-0.686, 2.686, False)
+    """
+    places = collections.defaultdict(list)
+    for record in records:
+        place = (record["series"], record["x"], record.get("choice"))
+        places[place].append(dict(record))
+    for found in places.values():
+        trials = collections.defaultdict(list)
+        for record in found:
+            trials[record["trial"].partition(".")[0]].append(record["y"])
+        if len(trials) > 1:
+            means = [statistics.fmean(values) for values in trials.values()]
+            of_mean = significance.test(means, None)
+            found[0].update(low=of_mean.low, high=of_mean.high)
+    return [record for found in places.values() for record in found]
 
 
 def table(rows, columns):

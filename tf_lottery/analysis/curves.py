@@ -142,19 +142,40 @@ def chart(runs, metric):
             f"There is no metric {metric!r} in these runs. "
             f"Expected one of: {known}"
         )
-    scale = scale_of(metric)
-    records = [
-        record
-        for name, rows in _trainings(runs).items()
-        for record in bands.records(
-            rows, bands.Column(comparisons.label(name), metric, scale)
-        )
-    ]
     dense = found[TICKETS].get(metric)
+    return draw(
+        metric, records(runs, metric),
+        ("dense", scale_of(metric) * dense.means[0]) if dense else None,
+    )
+
+
+def records(runs, metric):
+    """Returns a metric of all series as the records of lines.
+
+    Args:
+        runs: List of `run_files.Run`.
+        metric: String.
+    """
+    return [
+        record for name, rows in _trainings(runs).items()
+        for record in bands.records(rows, bands.Column(
+            comparisons.label(name), metric, scale_of(metric)
+        ))
+    ]
+
+
+def draw(metric, records, reference=None):
+    """Returns the records of a metric as a chart.
+
+    Args:
+        metric: String.
+        records: List of dicts, see `records`.
+        reference: See `charts.lines`. Defaults to `None`.
+    """
     label = _LABELS.get(metric, metric.replace("_", " "))
     return charts.lines(
         label[:1].upper() + label[1:], "density (%)", label, records,
-        "density", ("dense", scale * dense.means[0]) if dense else None,
+        "density", reference,
     )
 
 

@@ -8,6 +8,7 @@ from tf_lottery.experiments.datasets import LOADERS
 from tf_lottery.experiments.datasets import Data
 from tf_lottery.experiments.datasets import DatasetUnavailableError
 from tf_lottery.experiments.datasets import load
+from tf_lottery.experiments.measurements import read
 from tf_lottery.experiments.presets import Preset
 from tf_lottery.experiments.run import estimate
 from tf_lottery.experiments.run import run
@@ -21,6 +22,7 @@ __all__ = [
     "DatasetUnavailableError",
     "LOADERS",
     "load",
+    "read",
     "Preset",
     "estimate",
     "run",

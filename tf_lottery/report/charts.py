@@ -5,32 +5,23 @@ data inside. `drawing` makes a picture of it and `pages` an interactive figure;
 size, fonts and the colours of the text are theirs.
 """
 
-# How series are told apart, each value once and then again from the first.
-# Colours are Okabe and Ito's, which do not depend on seeing red and green; of
-# lines that lie on each other, the gaps of the later ones show the first.
-_STYLES = {
-    "color": (
-        "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
-        "#8b6bb1",
-    ),
-    "strokeDash": (
-        [1, 0], [7, 5], [2, 4], [9, 3, 2, 3], [4, 3], [12, 6], [1, 2],
-    ),
-    "shape": (
-        "circle", "square", "diamond", "triangle-up", "triangle-down",
-        "cross", "triangle-right",
-    ),
-}
-_REFERENCE = {"color": "#8a8f98", "strokeDash": [5, 4], "shape": "stroke"}
+from tf_lottery.report import interaction
+from tf_lottery.report import styles as styles_lib
+
 _NUMBER = ",.6~r"
+# Of more places than these a line shows no points; they answer all the same.
+_POINTS = 40
 
 
-def lines(title, x, y, records, scale="linear", reference=None):
+def lines(
+    title, x, y, records, scale="linear", reference=None, choice=None
+):
     """Describes lines: a mean for each series and place.
 
     Where there are several records of a place, such as trials, the band
-    reaches from the least to the greatest value, and every trial is a thin
-    line.
+    reaches from the least to the greatest value, or from `"low"` to `"high"`
+    where records have these, and every trial is a thin line. On a page a
+    click on a name in the legend singles its line out.
 
     Args:
         title: String.
@@ -44,6 +35,10 @@ def lines(title, x, y, records, scale="linear", reference=None):
             and is named at the records. Defaults to `"linear"`.
         reference: Pair of a string and a float, the name and height of a
             horizontal line to compare with. Defaults to `None`.
+        choice: Tuple of a string, a list of strings and one of these: the
+            name of a menu, what there is to choose, and what is chosen at
+            first. A record with a `"choice"` shows if that is chosen.
+            Defaults to `None`, no menu.
 
     Returns:
         Dict, a Vega-Lite specification.
@@ -58,15 +53,26 @@ def lines(title, x, y, records, scale="linear", reference=None):
     """
     if not records:
         return _nothing(title)
-    places = {(record["series"], record["x"]) for record in records}
+    places = {(r["series"], r["x"], r.get("choice")) for r in records}
     several = len(records) > len(places)
-    styles = _styles(records, reference)
-    layers = [*(_spread() if several else ()), *_means(styles, x, y, several)]
+    interval = any("low" in record for record in records)
+    crowded = len({record["x"] for record in records}) > _POINTS
+    channels = styles_lib.of_series(
+        list(dict.fromkeys(record["series"] for record in records)),
+        None if reference is None else reference[0],
+    )
+    layers = [
+        *(_spread(interval, crowded) if several else ()),
+        *_means(channels, x, y, several, interval, crowded),
+    ]
+    # A selection belongs to one of the layers.
+    layers[0]["params"] = [interaction.LEGEND]
     if reference is not None:
         layers.append(_rule(*reference))
     return {
         "title": title,
         "data": {"values": records},
+        **({} if choice is None else interaction.menu(*choice)),
         "encoding": {
             "x": _x_axis(x, scale, records),
             "y": {
@@ -74,7 +80,7 @@ def lines(title, x, y, records, scale="linear", reference=None):
                 "title": None if y.lower() == title.lower() else y,
                 "scale": {"zero": False},
             },
-            "color": styles["color"],
+            "color": channels["color"],
         },
         "layer": layers,
     }
@@ -133,8 +139,8 @@ def bars(title, records):
     """
     longest = max((record["value"] for record in records), default=1)
     color = {
-        "condition": {"test": "datum.marked", "value": _STYLES["color"][2]},
-        "value": _REFERENCE["color"],
+        "condition": {"test": "datum.marked", "value": styles_lib.COLORS[2]},
+        "value": styles_lib.REFERENCE["color"],
     }
     return {
         "title": title,
@@ -179,25 +185,6 @@ def _x_axis(title, scale, records):
     }
 
 
-def _styles(records, reference):
-    """The scale of each channel; one legend for all, as they are alike."""
-    names = list(dict.fromkeys(record["series"] for record in records))
-    last = [] if reference is None else [reference[0]]
-    return {
-        channel: {
-            "field": "series", "type": "nominal", "title": None,
-            "scale": {
-                "domain": names + last,
-                "range": [
-                    *(values[i % len(values)] for i in range(len(names))),
-                    *(_REFERENCE[channel] for _ in last),
-                ],
-            },
-        }
-        for channel, values in _STYLES.items()
-    }
-
-
 def _nothing(title):
     return {
         "title": title,
@@ -206,36 +193,54 @@ def _nothing(title):
     }
 
 
-def _spread():
-    """From the least to the greatest value, and each trial by itself."""
+def _spread(interval, crowded):
+    """The band, and each trial by itself."""
+    low, high = ("low", "high") if interval else ("y", "y")
     edges = {
-        "y": {"aggregate": "min", "field": "y"},
-        "y2": {"aggregate": "max", "field": "y"},
+        "y": {"aggregate": "min", "field": low},
+        "y2": {"aggregate": "max", "field": high},
     }
+    trials = {"detail": {"field": "trial"}}
     return [
-        _layer("area", edges, opacity=0.13),
+        _layer("area", edges | interaction.shown(0.13)),
         _layer(
-            "line", {"detail": {"field": "trial"}}, strokeWidth=0.8,
-            opacity=0.4, point={"size": 8, "opacity": 0.4},
+            "line", trials | interaction.shown(0.4), strokeWidth=0.8,
+            point=False if crowded else {"size": 8},
         ),
     ]
 
 
-def _means(styles, x, y, several):
+def _means(channels, x, y, several, interval, crowded):
     mean = {"aggregate": "mean", "field": "y"}
-    shown = {"mean": y}
-    if several:
-        shown |= {"min": "least", "max": "greatest"}
-    tip = [{"field": "series"}, {"field": "x", "title": x, "format": _NUMBER}]
-    tip += [
-        {"aggregate": name, "field": "y", "title": title, "format": _NUMBER}
-        for name, title in shown.items()
-    ]
-    line = {"y": mean, "strokeDash": styles["strokeDash"]}
-    point = {"y": mean, "shape": styles["shape"], "tooltip": tip}
+    line = {"y": mean, "strokeDash": channels["strokeDash"]}
+    point = {
+        "y": mean, "shape": channels["shape"],
+        "tooltip": _tip(x, y, several, interval),
+    }
+    # Where points crowd they are not to be seen, and large to be met.
+    size, opacity = (150, 0) if crowded else (45, 1)
     return [
-        _layer("line", line, strokeWidth=2),
-        _layer("point", point, filled=True, size=45, opacity=1),
+        _layer("line", line | interaction.shown(1), strokeWidth=2),
+        _layer(
+            "point", point | interaction.shown(opacity), filled=True,
+            size=size,
+        ),
+    ]
+
+
+def _tip(x, y, several, interval):
+    """What is said of a point."""
+    shown = [("mean", "y", y)]
+    if several:
+        shown += [("min", "y", "least"), ("max", "y", "greatest")]
+    if interval:
+        shown += [("min", "low", "90 % interval from")]
+        shown += [("max", "high", "to")]
+    return [
+        {"field": "series"},
+        {"field": "x", "title": x, "format": _NUMBER},
+        *({"aggregate": name, "field": field, "title": title,
+           "format": _NUMBER} for name, field, title in shown),
     ]
 
 
@@ -245,6 +250,6 @@ def _rule(name, value):
         "data": {"values": [{"series": name, "y": value}]},
         **_layer(
             "rule", {"x": None, "tooltip": tip},
-            strokeDash=_REFERENCE["strokeDash"], strokeWidth=1.4,
+            strokeDash=styles_lib.REFERENCE["strokeDash"], strokeWidth=1.4,
         ),
     }

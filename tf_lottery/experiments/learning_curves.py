@@ -1,0 +1,62 @@
+"""Learning curves: what the trainings of a run logged as they went."""
+
+import csv
+
+from tf_lottery.analysis import reading
+from tf_lottery.analysis import run_files
+from tf_lottery.experiments import histories
+from tf_lottery.experiments import outputs
+
+
+def of_run(run):
+    """Yields the trainings of a run that kept their logs.
+
+    Those of a pruning callback alone keep none.
+
+    Args:
+        run: `run_files.Run`.
+
+    Yields:
+        Pair of the training's row, one of `run.rows` or `run.controls`, and
+        a list of pairs of a step and the dict of what was logged there.
+    """
+    if "dataset" not in run.config:
+        return
+    with reading.of(run.path / run_files.CONFIG):
+        last, every = run.config["iterations"], run.config["evaluate_every"]
+        steps = range(last, 0, -every)
+    for row, logs in _logs(run):
+        yield row, list(zip(steps, reversed(logs)))[::-1]
+
+
+def _logs(run):
+    rounds = {}
+    for row in (*run.rows, *run.controls):
+        place = outputs.TrialDirectory(run_files.trial(run.path, row["trial"]))
+        path, name = place.history, row.get("control")
+        if name is not None:
+            path = place.control(row["round"], name, row["number"])
+            if path.exists():
+                yield row, _read(path)
+                continue
+            path = place.variant(name).history
+        if path not in rounds:
+            rounds[path] = _by_round(_read(path)) if path.exists() else {}
+        if row["round"] in rounds[path]:
+            yield row, rounds[path][row["round"]]
+
+
+def _by_round(logs):
+    found = {}
+    for entry in logs:
+        found.setdefault(entry["round"], []).append(entry)
+    return found
+
+
+def _read(path):
+    with reading.of(path), open(path, newline="") as file:
+        # While a run goes on, the last line may be half written.
+        return [
+            histories.plain(row) for row in csv.DictReader(file)
+            if None not in row.values()
+        ]
