@@ -172,11 +172,16 @@ def draw(metric, records, reference=None):
         records: List of dicts, see `records`.
         reference: See `charts.lines`. Defaults to `None`.
     """
-    label = _LABELS.get(metric, metric.replace("_", " "))
+    title = label(metric)
     return charts.lines(
-        label[:1].upper() + label[1:], "density (%)", label, records,
+        title[:1].upper() + title[1:], "density (%)", title, records,
         "density", reference,
     )
+
+
+def label(metric):
+    """Returns the title of a metric's axis."""
+    return _LABELS.get(metric, metric.replace("_", " "))
 
 
 def scale_of(metric):

@@ -71,16 +71,12 @@ def report(
     checks.optional(checks.path, "out", out)
     checks.flag("png", png)
     run = run_files.read(directory)
-    if not run.rows:
-        raise ValueError(
-            f"Directory '{run.path}' holds no finished round yet."
-        )
+    run_files.check_begun(run)
     out = pathlib.Path(out or run.path / "report.html")
     drawn = run_charts(run)
     files.write_text(out, render(run, drawn))
     if png:
-        for name, each in drawn.items():
-            drawing.save(each, out.with_name(f"{out.stem}-{name}.png"))
+        drawing.save_beside(out, drawn)
     return out
 
 

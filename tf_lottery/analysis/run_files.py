@@ -1,6 +1,7 @@
 """Files of a run: their names, and what they hold, read as one value."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 
@@ -60,7 +61,7 @@ class Run:
             for trial in self.trials
         }
 
-    @property
+    @functools.cached_property
     def judgement(self):
         """`verdicts.judging.Judgement` of its trials."""
         return judging.judge(
@@ -90,6 +91,14 @@ def read(directory):
         for row in (*run.rows, *run.controls):
             reading.check_numbers(row)
     return run
+
+
+def check_begun(run):
+    """Raises a `ValueError` if a run has no finished round yet."""
+    if not run.rows:
+        raise ValueError(
+            f"Directory '{run.path}' holds no finished round yet."
+        )
 
 
 def trial(directory, number):

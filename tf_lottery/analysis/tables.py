@@ -11,7 +11,7 @@ from tf_lottery.analysis.curves import measured
 from tf_lottery.report.tables import Table
 from tf_lottery.verdicts import words
 
-_DASH = "–"
+DASH = "–"
 _OF_CONTROLS = (
     "test_accuracy", "early_stop_test_accuracy", "early_stop_step",
 )
@@ -141,5 +141,5 @@ def _setting(value):
     if isinstance(value, dict):
         return ", ".join(f"{key}: {each}" for key, each in value.items())
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or _DASH
-    return _DASH if value in ("", None) else str(value)
+        return ", ".join(map(str, value)) or DASH
+    return DASH if value in ("", None) else str(value)

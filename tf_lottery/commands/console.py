@@ -15,6 +15,19 @@ def stdout():
     return console
 
 
+def say_written(page, png):
+    """Prints which page was written, and which PNG files beside it.
+
+    Args:
+        page: `pathlib.Path`.
+        png: Boolean, whether there are any.
+    """
+    console = stdout()
+    beside = sorted(page.parent.glob(f"{page.stem}-*.png")) if png else []
+    for path in (page, *beside):
+        console.print(f"written: {path}", soft_wrap=True)
+
+
 class Bar:
     """A progress bar with the time left, in a context; none on a file.
 

@@ -9,8 +9,4 @@ def main(arguments):
     written = analysis.report(
         arguments.directory, arguments.output, arguments.png
     )
-    console = console_lib.stdout()
-    console.print(f"written: {written}", soft_wrap=True)
-    if arguments.png:
-        for path in sorted(written.parent.glob(f"{written.stem}-*.png")):
-            console.print(f"written: {path}", soft_wrap=True)
+    console_lib.say_written(written, arguments.png)

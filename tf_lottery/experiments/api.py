@@ -4,6 +4,7 @@ from tf_lottery.experiments import models
 from tf_lottery.experiments.analyses.analyze import analyze
 from tf_lottery.experiments.catalogue import PRESETS
 from tf_lottery.experiments.catalogue import preset
+from tf_lottery.experiments.comparing import compare
 from tf_lottery.experiments.datasets import LOADERS
 from tf_lottery.experiments.datasets import Data
 from tf_lottery.experiments.datasets import DatasetUnavailableError
@@ -18,6 +19,7 @@ __all__ = [
     "analyze",
     "PRESETS",
     "preset",
+    "compare",
     "Data",
     "DatasetUnavailableError",
     "LOADERS",

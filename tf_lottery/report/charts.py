@@ -10,7 +10,7 @@ from tf_lottery.report import styles as styles_lib
 
 _NUMBER = ",.6~r"
 # Of more places than these a line shows no points; they answer all the same.
-_POINTS = 40
+_POINTS = 24
 
 
 def lines(
@@ -34,7 +34,8 @@ def lines(
             which is logarithmic, falls from left to right as in the papers,
             and is named at the records. Defaults to `"linear"`.
         reference: Pair of a string and a float, the name and height of a
-            horizontal line to compare with. Defaults to `None`.
+            horizontal line to compare with; `None` for the height if records
+            have its course. Defaults to `None`.
         choice: Tuple of a string, a list of strings and one of these: the
             name of a menu, what there is to choose, and what is chosen at
             first. A record with a `"choice"` shows if that is chosen.
@@ -57,9 +58,11 @@ def lines(
     several = len(records) > len(places)
     interval = any("low" in record for record in records)
     crowded = len({record["x"] for record in records}) > _POINTS
+    names = dict.fromkeys(record["series"] for record in records)
+    if reference is not None:
+        names.pop(reference[0], None)
     channels = styles_lib.of_series(
-        list(dict.fromkeys(record["series"] for record in records)),
-        None if reference is None else reference[0],
+        list(names), None if reference is None else reference[0]
     )
     layers = [
         *(_spread(interval, crowded) if several else ()),
@@ -67,7 +70,7 @@ def lines(
     ]
     # A selection belongs to one of the layers.
     layers[0]["params"] = [interaction.LEGEND]
-    if reference is not None:
+    if reference is not None and reference[1] is not None:
         layers.append(_rule(*reference))
     return {
         "title": title,

@@ -6,6 +6,7 @@ in `tf_lottery.commands` runs what was read.
 
 import tf_lottery
 from tf_lottery.commands.parsers import analyze
+from tf_lottery.commands.parsers import compare
 from tf_lottery.commands.parsers import export
 from tf_lottery.commands.parsers import list as list_lib
 from tf_lottery.commands.parsers import parser as parser_lib
@@ -15,7 +16,9 @@ from tf_lottery.commands.parsers import run
 from tf_lottery.commands.parsers import shrink
 from tf_lottery.commands.parsers import sweep
 
-_ALL = (run, sweep, list_lib, report, analyze, prune, shrink, export)
+_ALL = (
+    run, sweep, list_lib, report, compare, analyze, prune, shrink, export,
+)
 
 
 def make():

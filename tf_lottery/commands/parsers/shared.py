@@ -54,7 +54,7 @@ def add_exclude(parser, help="layers to leave alone, by name or pattern"):
 def add_output(parser, what, default):
     """Adds `--output`, the file to write."""
     parser.add_argument(
-        "--output", metavar="FILE",
+        "-o", "--output", metavar="FILE",
         help=f"{what} to write (default: {default})",
     )
 
