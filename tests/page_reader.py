@@ -3,7 +3,7 @@
 import html.parser
 import json
 
-VOID = ("meta", "br")
+VOID = ("meta", "br", "input")
 
 
 class Page(html.parser.HTMLParser):

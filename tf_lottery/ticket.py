@@ -18,6 +18,8 @@ from tf_lottery import optimizers
 from tf_lottery import snapshots
 from tf_lottery import types
 from tf_lottery import weights as weights_lib
+from tf_lottery.report import notebook
+from tf_lottery.report import tables
 
 FORMAT_VERSION = 1
 _FORMAT = "tf_lottery.ticket"
@@ -106,6 +108,17 @@ class Ticket:
         return (
             f"<Ticket of round {self.round}, density {self.density:.4g}, "
             f"{len(self.masks)} masks, step {self.snapshot.step}>"
+        )
+
+    def _repr_html_(self):
+        table = tables.Table(["weights", "shape", "density %"], [
+            [key, str(np.shape(mask)), f"{100 * np.mean(mask):.2f}"]
+            for key, mask in self.masks.items()
+        ])
+        reached = [f"{name}: {v:.4g}" for name, v in self.metrics.items()]
+        return notebook.show(
+            f"Ticket of round {self.round}, density {self.density:.2%}",
+            table, "\n".join([self.verdict, ", ".join(reached)]).strip(),
         )
 
     @property

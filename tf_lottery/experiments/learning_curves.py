@@ -4,7 +4,6 @@ import csv
 
 from tf_lottery.analysis import reading
 from tf_lottery.analysis import run_files
-from tf_lottery.experiments import histories
 from tf_lottery.experiments import outputs
 
 
@@ -57,6 +56,6 @@ def _read(path):
     with reading.of(path), open(path, newline="") as file:
         # While a run goes on, the last line may be half written.
         return [
-            histories.plain(row) for row in csv.DictReader(file)
-            if None not in row.values()
+            {name: float(value) for name, value in row.items()}
+            for row in csv.DictReader(file) if None not in row.values()
         ]

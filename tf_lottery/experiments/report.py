@@ -11,6 +11,8 @@ from tf_lottery.analysis import run_files
 from tf_lottery.experiments import budgets
 from tf_lottery.experiments import presets
 from tf_lottery.experiments import records
+from tf_lottery.report import notebook
+from tf_lottery.report import tables as tables_lib
 from tf_lottery.verdicts import judging
 from tf_lottery.verdicts import rules as rules_lib
 from tf_lottery.verdicts import words
@@ -64,6 +66,10 @@ class Report:
         return rich.console.Group(
             *tables, rich.text.Text(self.verdict, style="bold")
         )
+
+    def _repr_html_(self):
+        columns = (*_COLUMNS, *records.compared(self.preset))
+        return notebook.show(self._title, self._cells(columns), self.verdict)
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns a flat dict for each round of each trial."""
@@ -124,26 +130,39 @@ class Report:
 
         from tf_lottery import tables
 
+        found = self._cells(columns, caption == _BELOW)
         table = tables.Table(
-            title=f"{self.preset.name}{', changed' * bool(self.preset.changed)}"
-            f", trials: {len(self.trials)}",
-            caption=caption,
-            box=rich.box.SIMPLE,
+            title=self._title, caption=caption, box=rich.box.SIMPLE,
             pad_edge=False,
         )
-        for name in columns:
-            table.add_column(
-                _HEADS.get(name) or comparisons.head(name), justify="right"
-            )
-        tested = {each.round for each in self.judgement.tested}
-        for rounds in _across(self.trials):
-            if caption == _BELOW and not any(r.controls for r in rounds):
-                continue
+        for head in found.heads:
+            table.add_column(head, justify="right")
+        for index, row in enumerate(found.rows):
             table.add_row(
-                *(_cell(name, rounds, self.preset) for name in columns),
-                style="bold" if rounds[0].round in tested else None,
+                *row, style="bold" if index in found.marked else None
             )
         return table
+
+    @property
+    def _title(self):
+        changed = ", changed" * bool(self.preset.changed)
+        return f"{self.preset.name}{changed}, trials: {len(self.trials)}"
+
+    def _cells(self, columns, controlled=False):
+        """The table of some columns, maybe of rounds with controls alone."""
+        rounds = [
+            same for same in _across(self.trials)
+            if not controlled or any(round_.controls for round_ in same)
+        ]
+        tested = {each.round for each in self.judgement.tested}
+        return tables_lib.Table(
+            [_HEADS.get(name) or comparisons.head(name) for name in columns],
+            [[_cell(name, same, self.preset) for name in columns]
+             for same in rounds],
+            marked=[
+                i for i, same in enumerate(rounds) if same[0].round in tested
+            ],
+        )
 
 
 _COLUMNS = (

@@ -252,7 +252,7 @@ def _rule(name, value):
     return {
         "data": {"values": [{"series": name, "y": value}]},
         **_layer(
-            "rule", {"x": None, "tooltip": tip},
+            "rule", {"x": None, "tooltip": tip} | interaction.shown(1),
             strokeDash=styles_lib.REFERENCE["strokeDash"], strokeWidth=1.4,
         ),
     }

@@ -4,6 +4,7 @@ Drawn by `vl-convert-python`, which has Vega inside: nothing is fetched from
 anywhere, neither here nor when a page is looked at.
 """
 
+import functools
 import importlib
 import pathlib
 import warnings
@@ -112,6 +113,7 @@ def svg(chart):
     )
 
 
+@functools.cache
 def script():
     """Returns the JavaScript that draws the charts of a page: Vega-Embed."""
     import vl_convert
