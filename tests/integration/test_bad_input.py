@@ -409,9 +409,11 @@ GOOD = {
     "experiments.analyze": lambda w: {
         "kind": "robustness", "directory": w.run()
     },
+    "experiments.compare": lambda w: {"*directories": w.run()},
     "experiments.estimate": lambda w: {"preset": w.preset()},
     "experiments.load": lambda w: {"name": "digits"},
     "experiments.preset": lambda w: {"name": w.preset().name},
+    "experiments.read": lambda w: {"*directories": w.run()},
     "experiments.run": lambda w: {
         "preset": w.preset(), "output_dir": w.path("out")
     },
@@ -423,6 +425,7 @@ HEAVY = {
     "analysis.linear_connectivity",
     "analysis.report",
     "analysis.robustness",
+    "experiments.compare",
     "export.inspect",
     # Takes a file of TFMOT, which few machines can write.
     "interop.from_tfmot",
@@ -614,12 +617,13 @@ LEGITIMATE = {
     ),
     "true": (
         "masks_from_zeros "
-        "allow_collapse cold compact compile explicit_padding mask "
+        "allow_collapse cold compact compile explicit_padding "
+        "learning_curves mask "
         "other_versions overwrite png reshuffle_rounds safe_mode "
         "select_tf_ops shuffle signed snapshot verbose"
     ),
     "unknown name": (
-        "analysis.report.out "
+        "analysis.report.out experiments.compare.out "
         "dataset directory exclude include keys "
         "log_dir monitor output_dir path pattern summary verdict"
     ),
