@@ -65,6 +65,22 @@ def callback(path, rounds=3, accuracy=0.75):
     return path
 
 
+def three(place):
+    """Writes a run of two trials, one of three, and a callback's."""
+    write(place / "one", controlled=(2, 3))
+    write(place / "two", controlled=(3,), trials=3, seed=1)
+    callback(place / "mine")
+    return place
+
+
+def chosen(rows, **values):
+    """Returns the rows that have some values."""
+    return [
+        row for row in rows
+        if all(row[name] == value for name, value in values.items())
+    ]
+
+
 def _trial(place, number, rounds, evaluations, controlled, samples, rng):
     found, history = [], []
     for index in range(rounds + 1):

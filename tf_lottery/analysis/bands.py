@@ -91,7 +91,10 @@ def records(rows, column):
     """
     found = []
     for same in by_round(rows).values():
-        density = 100 * statistics.fmean(row["density"] for row in same)
+        # Means of equal densities may differ in the last digit.
+        density = round(
+            100 * statistics.fmean(row["density"] for row in same), 9
+        )
         counts = collections.Counter()
         for row in same:
             for value in column.values([row]):
@@ -110,7 +113,7 @@ def with_intervals(records):
     """Returns records whose places have a 90 % interval over trials.
 
     Several trainings of one trial, such as samples of a control, count as
-    their mean. Of one trial there is none.
+    their mean. Of two trials it is their range, and of one there is none.
 
     Args:
         records: List of dicts, see `charts.lines`.
@@ -131,10 +134,13 @@ def with_intervals(records):
         trials = collections.defaultdict(list)
         for record in found:
             trials[record["trial"].partition(".")[0]].append(record["y"])
-        if len(trials) > 1:
-            means = [statistics.fmean(values) for values in trials.values()]
+        means = [statistics.fmean(values) for values in trials.values()]
+        if len(means) > 2:
             of_mean = significance.test(means, None)
             found[0].update(low=of_mean.low, high=of_mean.high)
+        elif len(means) == 2:
+            # A t-interval of two says next to nothing.
+            found[0].update(low=min(means), high=max(means))
     return [record for found in places.values() for record in found]
 
 

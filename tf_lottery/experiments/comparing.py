@@ -39,9 +39,10 @@ def compare(*directories, out="compare.html", png=False):
     Accuracy against density, on a logarithmic or a linear axis, of the
     tickets of all runs together and of each run with its controls, learning
     curves at a density that is chosen there, verdicts, and in what the runs
-    differ. Every trial is a thin line, bands are 90 % intervals over trials,
-    and names in a legend single out their lines. The page loads nothing from
-    elsewhere. A run that is named twice, or was copied, counts once.
+    differ. Every training is a thin line, bands are 90 % intervals over
+    trials (of two their range), and names in a legend single out their
+    lines. The page loads nothing from elsewhere. A run that is named twice,
+    or was copied, counts once.
 
     Args:
         *directories: Paths of the directories of `tf-lottery run`, or of

@@ -237,8 +237,7 @@ def _tip(x, y, several, interval):
     if several:
         shown += [("min", "y", "least"), ("max", "y", "greatest")]
     if interval:
-        shown += [("min", "low", "90 % interval from")]
-        shown += [("max", "high", "to")]
+        shown += [("min", "low", "band from"), ("max", "high", "to")]
     return [
         {"field": "series"},
         {"field": "x", "title": x, "format": _NUMBER},
