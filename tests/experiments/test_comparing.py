@@ -200,6 +200,19 @@ def test_runs_without_an_accuracy_or_a_round(tmp_path):
     assert not (tmp_path / "none.html").exists()
 
 
+def test_what_is_no_number_is_nowhere(tmp_path):
+    path = run_trees.write(tmp_path / "run", trials=1)
+    file = path / "trial-0" / "history.csv"
+    head, first, *rest = file.read_text().splitlines()
+    lost = ",".join(["nan"] * 5 + first.split(",")[5:])
+    file.write_text("\n".join([head, lost, *rest, ""]))
+    experiments.compare(path, out=tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    chart = titled(Page(text), "run: learning curves")
+    rows = chosen(chart["data"]["values"], series="dense")
+    assert [row["x"] for row in rows] == [200, 300, 400, 500]
+
+
 def test_without_the_extra(monkeypatch, tree, tmp_path):
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(ImportError, match=r"pip install tf_lottery\[plot\]"):

@@ -98,6 +98,8 @@ def test_series_are_told_apart_in_the_order_in_which_they_come(names):
         assert len(styles) == len(names) + 1
         first = [json.dumps(style) for style in styles[:min(7, len(names))]]
         assert len(set(first)) == len(first)
+    together = list(zip(*(c["scale"]["range"] for c in channels)))
+    assert len({json.dumps(style) for style in together}) == len(names) + 1
 
 
 def test_matrix():
@@ -106,6 +108,50 @@ def test_matrix():
     assert chart["data"]["values"][1] == {
         "row": "a", "column": "b", "value": 0.25,
     }
+
+
+def test_a_line_to_compare_with_has_a_height_or_a_course():
+    chart = charts.lines(
+        "t", "x", "y", [record(name, 1.0, 1.0) for name in ("dense", "one")],
+        reference=("dense", None),
+    )
+    assert marks(chart) == ["line", "point"]
+    scale = chart["encoding"]["color"]["scale"]
+    assert scale["domain"] == ["one", "dense"]
+
+
+def test_a_menu_shows_the_records_of_one_choice():
+    records = [
+        record("one", 1.0, y) | {"choice": choice}
+        for choice, y in (("a", 1.0), ("b", 2.0))
+    ] + [record("always", 1.0, 3.0)]
+    chart = charts.lines(
+        "t", "x", "y", records, choice=("which ", ["a", "b"], "b")
+    )
+    (menu,) = chart["params"]
+    assert menu["bind"] == {
+        "input": "select", "options": ["a", "b"], "name": "which "
+    }
+    points = described(drawn(chart), "point")
+    assert len(points) == 2 and "y: 2" in points[0] and "y: 3" in points[1]
+
+
+def test_what_is_singled_out_stays_and_the_rest_fades():
+    for layer in CHART["layer"]:
+        opacity = layer["encoding"]["opacity"]
+        assert opacity["condition"]["param"] == "shown"
+        assert opacity["value"] < opacity["condition"]["value"]
+    (param,) = CHART["layer"][0]["params"]
+    assert param["bind"] == "legend" and param["name"] == "shown"
+
+
+def test_points_that_crowd_are_not_to_be_seen():
+    chart = charts.lines(
+        "t", "x", "y", [record("one", float(x), 1.0) for x in range(50)]
+    )
+    *_, point = chart["layer"]
+    assert point["encoding"]["opacity"]["condition"]["value"] == 0
+    assert point["mark"]["size"] > CHART["layer"][3]["mark"]["size"]
 
 
 # Drawings.

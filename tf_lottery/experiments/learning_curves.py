@@ -25,7 +25,8 @@ def of_run(run):
         last, every = run.config["iterations"], run.config["evaluate_every"]
         steps = range(last, 0, -every)
     for row, logs in _logs(run):
-        yield row, list(zip(steps, reversed(logs)))[::-1]
+        if logs:
+            yield row, list(zip(steps, reversed(logs)))[::-1]
 
 
 def _logs(run):

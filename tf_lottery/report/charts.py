@@ -8,7 +8,6 @@ size, fonts and the colours of the text are theirs.
 from tf_lottery.report import interaction
 from tf_lottery.report import styles as styles_lib
 
-_NUMBER = ",.6~r"
 # Of more places than these a line shows no points; they answer all the same.
 _POINTS = 24
 
@@ -218,7 +217,7 @@ def _means(channels, x, y, several, interval, crowded):
     line = {"y": mean, "strokeDash": channels["strokeDash"]}
     point = {
         "y": mean, "shape": channels["shape"],
-        "tooltip": _tip(x, y, several, interval),
+        "tooltip": interaction.tip(x, y, several, interval),
     }
     # Where points crowd they are not to be seen, and large to be met.
     size, opacity = (150, 0) if crowded else (45, 1)
@@ -231,23 +230,8 @@ def _means(channels, x, y, several, interval, crowded):
     ]
 
 
-def _tip(x, y, several, interval):
-    """What is said of a point."""
-    shown = [("mean", "y", y)]
-    if several:
-        shown += [("min", "y", "least"), ("max", "y", "greatest")]
-    if interval:
-        shown += [("min", "low", "band from"), ("max", "high", "to")]
-    return [
-        {"field": "series"},
-        {"field": "x", "title": x, "format": _NUMBER},
-        *({"aggregate": name, "field": field, "title": title,
-           "format": _NUMBER} for name, field, title in shown),
-    ]
-
-
 def _rule(name, value):
-    tip = [{"field": "series"}, {"field": "y", "format": _NUMBER}]
+    tip = [{"field": "series"}, {"field": "y", "format": interaction.NUMBER}]
     return {
         "data": {"values": [{"series": name, "y": value}]},
         **_layer(

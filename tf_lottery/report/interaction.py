@@ -1,5 +1,7 @@
 """Interaction: what the charts of a page answer to."""
 
+# The format of a number that is said of a point.
+NUMBER = ",.6~r"
 # What is not singled out fades to this.
 _FADED = 0.04
 # A click on a name in the legend singles it out, a second one lets it go;
@@ -37,3 +39,28 @@ def menu(name, options, first):
         "params": [{"name": "chosen", "value": first, "bind": bind}],
         "transform": [{"filter": chosen}],
     }
+
+
+def tip(x, y, several, interval):
+    """Returns the encoding of what is said of the point of a mean.
+
+    Args:
+        x: String, the title of the x axis.
+        y: String, that of the y axis.
+        several: Boolean, whether there are several values at a place.
+        interval: Boolean, whether records have `"low"` and `"high"`.
+    """
+    shown = [("mean", "y", y)]
+    if several:
+        shown += [("min", "y", "least"), ("max", "y", "greatest")]
+    if interval:
+        shown += [("min", "low", "band from"), ("max", "high", "to")]
+    return [
+        {"field": "series"},
+        {"field": "x", "title": x, "format": NUMBER},
+        *(
+            {"aggregate": name, "field": field, "title": title,
+             "format": NUMBER}
+            for name, field, title in shown
+        ),
+    ]
