@@ -229,5 +229,10 @@ def test_the_command(tree, tmp_path, capsys):
     ]
     data = picture.read_bytes()
     assert data.startswith(b"\x89PNG") and len(data) > 5000
+    path = str(tree / "mine")
+    assert main(["compare", path, path, "-o", str(out)]) == 0
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: Run '{path}' counts without trials [0]")
+    assert said.count("\n") == 1
     assert main(["compare", str(tmp_path)]) == 2
     assert "is not the directory of a run" in capsys.readouterr().err
