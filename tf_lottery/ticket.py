@@ -110,7 +110,7 @@ class Ticket:
             f"{len(self.masks)} masks, step {self.snapshot.step}>"
         )
 
-    def _repr_html_(self):
+    def _repr_html_(self) -> str:
         table = tables.Table(["weights", "shape", "density %"], [
             [key, str(np.shape(mask)), f"{100 * np.mean(mask):.2f}"]
             for key, mask in self.masks.items()

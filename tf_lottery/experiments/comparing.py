@@ -5,6 +5,7 @@ import re
 
 from tf_lottery import checks
 from tf_lottery import files
+from tf_lottery import types
 from tf_lottery.analysis import caveats
 from tf_lottery.analysis import published
 from tf_lottery.analysis import run_files
@@ -18,7 +19,11 @@ from tf_lottery.report.tables import Table
 from tf_lottery.verdicts import words
 
 
-def compare(*directories, out="compare.html", png=False):
+def compare(
+    *directories: types.Path,
+    out: types.Path = "compare.html",
+    png: bool = False,
+) -> pathlib.Path:
     """Writes one self-contained HTML page with several runs, or one.
 
     Accuracy against density, on a logarithmic or a linear axis, of the

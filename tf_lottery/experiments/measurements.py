@@ -3,8 +3,10 @@
 import collections
 import importlib
 import warnings
+from typing import Any
 
 from tf_lottery import checks
+from tf_lottery import types
 from tf_lottery.analysis import identity
 from tf_lottery.analysis import run_files
 from tf_lottery.analysis.curves import TICKETS
@@ -25,7 +27,7 @@ _NO_METRICS = {
 }
 
 
-def read(*directories, learning_curves=False):
+def read(*directories: types.Path, learning_curves: bool = False) -> Any:
     """Reads runs as one tidy table, a row for each measurement.
 
     A run that is named twice, and a trial that was copied, count once, with a

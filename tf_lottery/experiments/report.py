@@ -67,7 +67,7 @@ class Report:
             *tables, rich.text.Text(self.verdict, style="bold")
         )
 
-    def _repr_html_(self):
+    def _repr_html_(self) -> str:
         columns = (*_COLUMNS, *records.compared(self.preset))
         return notebook.show(self._title, self._cells(columns), self.verdict)
 
