@@ -92,15 +92,15 @@ def compare(
 
 def _runs(runs):
     return Table(
-        ["run", "preset", "trials", "rounds", "verdict"],
+        ["run", "preset", "trials", "rounds"],
         [
             [
-                name, run.config.get("name", ""), str(len(run.trials)),
-                str(max(run.ends.values())), words.sentence(run.judgement),
+                name, run.config.get("name", tables.DASH),
+                str(len(run.trials)), str(max(run.ends.values())),
             ]
             for name, run in runs.items()
         ],
-        (0, 1, 4),
+        (0, 1),
     )
 
 
