@@ -58,7 +58,10 @@ def _cover(cases):
 def slow_but(quick, values):
     """Parameters of which all but some are slow."""
     return [
-        value if value in quick else pytest.param(value, marks=pytest.mark.slow)
+        value if value in quick else pytest.param(
+            *(value if isinstance(value, tuple) else (value,)),
+            marks=pytest.mark.slow,
+        )
         for value in values
     ]
 

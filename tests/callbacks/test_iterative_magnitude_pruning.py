@@ -113,15 +113,19 @@ REWINDABLE = {
 }
 
 
-@pytest.mark.covering
 @pytest.mark.parametrize(
     "name, point",
-    [(name, 0) for name in REWINDABLE]
-    + [
-        (name, point)
-        for name in ("sgd_cosine", "adam_exponential", "ema", "accumulation")
-        for point in ("1ep", "8it")
-    ],
+    conftest.slow_but(
+        [
+            ("sgd_cosine", "1ep"), ("ema", "8it"), ("accumulation", 0),
+            ("adafactor", 0), ("loss_scale", 0),
+        ],
+        [(name, 0) for name in REWINDABLE]
+        + [
+            (name, point) for point in ("1ep", "8it") for name in
+            ("sgd_cosine", "adam_exponential", "ema", "accumulation")
+        ],
+    ),
 )
 @pytest.mark.usefixtures("deterministic")
 def test_rounds_with_full_masks_equal_round_0(name, point, data):
@@ -158,7 +162,10 @@ def test_rounds_equal_round_0_however_a_step_is_run(
     assert_rounds_equal(ends.states)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "policy",
+    conftest.slow_but(["mixed_float16"], ["mixed_float16", "mixed_bfloat16"]),
+)
 @pytest.mark.usefixtures("deterministic")
 def test_rounds_equal_round_0_in_mixed_precision(policy, data):
     keras.config.set_dtype_policy(policy)

@@ -58,6 +58,7 @@ def undisturbed():
         return lines, masks, run.load_results()
 
 
+@pytest.mark.slow
 @needs_jax
 def test_two_processes_agree_and_one_writes():
     lines, masks, results = undisturbed()

@@ -42,6 +42,7 @@ def mirrored(tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_no_weight_comes_back_on_any_replica(name, mirrored):
     found = mirrored[name]
@@ -49,11 +50,13 @@ def test_no_weight_comes_back_on_any_replica(name, mirrored):
     assert found["copies"] == [2] and found["finite"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_replicas_agree_bit_for_bit(name, mirrored):
     assert mirrored[name]["disagreeing"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({*TRAINED} - {"wrapped"}))
 def test_each_replica_has_masks_of_its_own(name, mirrored):
     """Else each step would fetch them from another device."""
@@ -68,6 +71,7 @@ def kept(*fractions, size=224):
     return [count / size for count in counts]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, densities",
     [("momentum", kept(0.4, 0.4)), ("mixed", kept(0.4)),
@@ -81,16 +85,19 @@ def test_density_of_every_round_is_exact(name, densities, mirrored):
     assert found["density"] == reached[-1]
 
 
+@pytest.mark.slow
 def test_effective_density_is_known(mirrored):
     assert all(value > 0 for value in mirrored["momentum"]["effective"])
 
 
+@pytest.mark.slow
 def test_gradual_pruning_follows_its_schedule(mirrored):
     found = mirrored["gradual"]["densities"]
     assert found == sorted(found, reverse=True)
     assert found[-1] == 56 / 224 and len(set(found)) >= 2
 
 
+@pytest.mark.slow
 def test_pruned_before_training_held_saved_and_stripped(mirrored):
     found = mirrored["prune_hold"]
     assert found["densities"][0] == 0.5 > found["density"]
@@ -100,16 +107,19 @@ def test_pruned_before_training_held_saved_and_stripped(mirrored):
     assert found["loaded"]["disagreeing"] == 0
 
 
+@pytest.mark.slow
 def test_layers_hold_masks_in_a_loop_of_replicas(mirrored):
     assert set(mirrored["wrapped"]["densities"]) == {90 / 224}
 
 
+@pytest.mark.slow
 def test_killed_run_ends_with_the_same_bits_on_every_replica(mirrored):
     found = mirrored["resumed"]
     assert found["same"] == [True, True, True]
     assert found["again"]["revived"] == 0
 
 
+@pytest.mark.slow
 def test_one_writer_leaves_whole_files_alone(mirrored):
     files = {name.partition("/")[2] for name in mirrored["resumed"]["files"]}
     assert files == {
@@ -119,6 +129,7 @@ def test_one_writer_leaves_whole_files_alone(mirrored):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["imp", "gradual"])
 def test_fit_for_several_workers_is_refused(name, mirrored):
     message = mirrored["several"][name]
@@ -159,6 +170,7 @@ def workers(tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 def test_workers_hold_the_same_weights_and_masks(workers):
     first, second = workers["whole-0"], workers["whole-1"]
     assert workers["statuses"]["whole"] == [0, 0], (first, second)
@@ -166,6 +178,7 @@ def test_workers_hold_the_same_weights_and_masks(workers):
     assert first["rounds"] == second["rounds"]
 
 
+@pytest.mark.slow
 def test_workers_prune_exactly_and_revive_nothing(workers):
     size = 64 * 300 + 300 * 100 + 100 * 10
     found = workers["whole-0"]["rounds"]
@@ -174,12 +187,14 @@ def test_workers_prune_exactly_and_revive_nothing(workers):
         assert abs(row["density"] - 0.8 ** round) <= 1 / size
 
 
+@pytest.mark.slow
 def test_worker_0_alone_writes(workers):
     assert workers["whole-0"]["writes"] == 6
     assert workers["whole-1"]["writes"] == 0
     assert workers["files"] == ["state.ticket"]
 
 
+@pytest.mark.slow
 def test_workers_go_on_after_one_was_killed(workers):
     assert workers["statuses"]["killed"] == [0, signal.SIGKILL]
     assert workers["first-killed-0"]["error"].startswith("UnavailableError")

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import tests
+from tests import conftest
 
 EXAMPLES = tests.ROOT / "examples"
 # What each prints, and the arguments that keep it short.
@@ -56,6 +57,7 @@ EXPECTED = {
         "--iterations", "40", "--rounds", "1",
     ),
 }
+QUICK = ("quickstart.py", "late_rewinding.py", "shrink_and_compact.py")
 # Run by tests of their own.
 ELSEWHERE = {"data_parallel_jax.py", "multi_worker_loop.py"}
 
@@ -65,7 +67,7 @@ def test_every_example_is_tested():
     assert found == EXPECTED.keys() | ELSEWHERE
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", conftest.slow_but(QUICK, EXPECTED))
 def test_example(name, tmp_path):
     words, *arguments = EXPECTED[name]
     done = subprocess.run(
