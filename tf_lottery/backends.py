@@ -1,4 +1,4 @@
-"""What works under which of Keras' backends."""
+"""Backends of Keras: which one runs, and what works under it."""
 
 import keras
 

@@ -1,4 +1,4 @@
-"""How a total density is shared out over the weights of a model.
+"""Distributions of a total density over the weights of a model.
 
 `"global"` shares nothing out: all weights are ranked together. The others
 fix how many weights each key keeps, before any score is looked at.

@@ -1,4 +1,4 @@
-"""What the axes of a weight mean: positions, inputs and outputs.
+"""Layouts: which axes of a weight are positions, inputs and outputs.
 
 Keras stores a Dense kernel as (in, out), a convolution as (height, width,
 in, out), a transposed convolution as (height, width, out, in), an attention

@@ -1,4 +1,4 @@
-"""Which weights of a layer can be pruned, and why the others are not."""
+"""Reasons why weights of a layer can be pruned or not."""
 
 import keras
 

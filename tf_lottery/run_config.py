@@ -1,4 +1,4 @@
-"""What a run was started with, and whether another start is the same run."""
+"""The configuration of a run, by which another start is the same run."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""How much to prune where, and moments in training.
+"""Rates of pruning by layer, and moments in training.
 
 Plain values: rates by layer-path pattern, and the one notation for time.
 """

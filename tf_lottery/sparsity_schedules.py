@@ -1,4 +1,4 @@
-"""How sparse a model is to be at each step of training.
+"""Schedules of the sparsity at each step of training.
 
 A schedule is called with a step and returns whether to prune there, and to
 which sparsity: the protocol of the pruning schedules of TensorFlow Model

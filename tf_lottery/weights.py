@@ -1,4 +1,4 @@
-"""Which weights a model has, what they are called, and which can be pruned.
+"""Weights of a model: their keys, and which can be pruned.
 
 A *weight key* is the path of a layer inside the model and the name of its
 variable, such as `"fc1/kernel"` or `"block/conv/kernel"`. Keys carry over to

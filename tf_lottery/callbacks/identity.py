@@ -1,4 +1,4 @@
-"""What makes a run the run that it is, apart from the callback's arguments.
+"""The identity of a run, apart from the callback's arguments.
 
 A model and its loss are described by their own configurations, without the
 names that Keras made up from a counter of the process, so that the same

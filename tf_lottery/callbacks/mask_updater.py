@@ -1,4 +1,4 @@
-"""What callbacks have in common that change masks while a model trains."""
+"""Base class of callbacks that change masks while a model trains."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What callbacks that prune have in common."""
+"""Base class of callbacks that prune."""
 
 import weakref
 from collections.abc import Callable

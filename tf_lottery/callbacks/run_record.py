@@ -1,4 +1,4 @@
-"""What a run has found so far, in memory and in its directory."""
+"""The record of a run, in memory and in its directory."""
 
 import dataclasses
 import time

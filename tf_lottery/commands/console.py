@@ -1,4 +1,4 @@
-"""What commands show on standard output."""
+"""The console: tables, progress and warnings of commands."""
 
 import rich.console
 import rich.progress

@@ -1,4 +1,4 @@
-"""How a model is trained, given to a copy of it."""
+"""Compiling a copy of a model as the model is."""
 
 import functools
 import inspect

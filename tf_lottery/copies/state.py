@@ -1,4 +1,4 @@
-"""What a model is that neither its configuration nor its weights hold."""
+"""State of a model that neither its configuration nor its weights hold."""
 
 import functools
 import tempfile

@@ -1,4 +1,4 @@
-"""What a preset trains, validates and tests on."""
+"""Feeds: the data that a preset trains, validates and tests on."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What to run: one experiment as a frozen value."""
+"""Presets: one experiment as a frozen value."""
 
 import dataclasses
 from collections.abc import Mapping

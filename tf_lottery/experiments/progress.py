@@ -1,4 +1,4 @@
-"""What is told while an experiment runs."""
+"""Progress of an experiment, as it is told."""
 
 import keras
 

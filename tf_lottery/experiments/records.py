@@ -1,4 +1,4 @@
-"""What was measured: records of trainings, rounds and trials."""
+"""Records of trainings, rounds and trials."""
 
 import dataclasses
 import statistics

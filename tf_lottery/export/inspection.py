@@ -1,4 +1,4 @@
-"""What is in a TFLite file: its weights, its work, its signatures."""
+"""Inspection of a TFLite file: its weights, its work, its signatures."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""How long files take: measured in turns, in a process of their own."""
+"""Latencies of files, measured in turns, in a process of their own."""
 
 import dataclasses
 import pathlib

@@ -1,4 +1,4 @@
-"""What files are run on, and what they should say to it."""
+"""Samples that files are run on, and the outputs expected."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What is exported: a Keras model, traced with a fixed or an open batch."""
+"""Sources: Keras models, traced with a fixed or an open batch."""
 
 import dataclasses
 import functools

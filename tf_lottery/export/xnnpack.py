@@ -1,4 +1,4 @@
-"""Which convolutions XNNPACK computes sparsely on ARM, and why others not.
+"""Convolutions that XNNPACK computes sparsely on ARM, and reasons of others.
 
 It does so for a *cluster* of operators that can work on channels-first data:
 a first convolution, pointwise and depthwise ones, elementwise operators, and

@@ -1,4 +1,4 @@
-"""Which channels, units and heads of a model depend on each other.
+"""The graph of a model: channels, units and heads that depend on each other.
 
 `trace` reads the graph of a model, without data, into a `Graph`: what must be
 cut out of which weight, and changed in which configuration, when a channel

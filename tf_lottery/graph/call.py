@@ -1,4 +1,4 @@
-"""What a rule sees: one call of a layer or operation in the graph."""
+"""A call of a layer or operation in the graph, as a rule sees it."""
 
 import dataclasses
 import inspect

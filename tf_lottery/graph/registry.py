@@ -1,4 +1,4 @@
-"""Which rule says how channel units pass through a class of operations."""
+"""The registry of rules: how channel units pass through an operation."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What tracing a model returns: its channel units and what they bind."""
+"""The structure of a model: its channel units and what they bind."""
 
 import collections
 import dataclasses

@@ -1,4 +1,4 @@
-"""Which weights of a layer TFMOT prunes, in the order of its masks."""
+"""Weights of a layer that TFMOT prunes, in the order of its masks."""
 
 import keras
 

@@ -1,4 +1,4 @@
-"""How each operation of TensorFlow hands on what an input reaches.
+"""Rules of paths: how an operation of TensorFlow hands on what reaches it.
 
 A rule takes the operation, from a graph that is only read, and the `Value`
 of each operand, and returns the `Value` of each output. Every nonlinearity

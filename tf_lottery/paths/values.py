@@ -1,4 +1,4 @@
-"""What is known of a tensor while paths are followed through a graph."""
+"""Values: what is known of a tensor while paths are followed."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What every pattern can do, and the one that keeps nothing together."""
+"""The base class of patterns, and the one that keeps nothing together."""
 
 import abc
 import dataclasses

@@ -1,4 +1,4 @@
-"""What a small model takes over from the big one besides its weights."""
+"""State that a small model takes over besides weights."""
 
 import dataclasses
 import warnings

@@ -1,4 +1,4 @@
-"""What units that do not vary are worth, and who can take them up.
+"""Constant units: their values, and who can take them up.
 
 A unit that no kept weight reaches from the input has the same value for every
 sample. Zero can simply go. Another value goes into the bias of the layer that

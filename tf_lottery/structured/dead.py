@@ -1,4 +1,4 @@
-"""Which units of a model are dead under unstructured masks."""
+"""Dead units of a model under unstructured masks."""
 
 import warnings
 

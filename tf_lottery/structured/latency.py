@@ -1,4 +1,4 @@
-"""How long a narrowed model takes where it is deployed: TFLite, one thread."""
+"""Latency of a narrowed model where it is deployed: TFLite, one thread."""
 
 import time
 import warnings

@@ -1,4 +1,4 @@
-"""Which units still matter under unstructured masks.
+"""Liveness of units under unstructured masks.
 
 A unit is read if some weight that is kept leads from it to a unit that is
 read, or to the output. A unit varies if some weight that is kept leads to it

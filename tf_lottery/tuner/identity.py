@@ -1,4 +1,4 @@
-"""Which search a directory holds."""
+"""The identity of the search in a directory."""
 
 import json
 import pathlib

@@ -1,4 +1,4 @@
-"""What a search optimises."""
+"""Objectives of a search."""
 
 import pathlib
 import tempfile

@@ -1,4 +1,4 @@
-"""Which part a process plays in a search on several machines."""
+"""Roles of a process in a search on several machines."""
 
 import dataclasses
 import os

@@ -1,4 +1,4 @@
-"""What a hyperparameter may be: one value, a range, or a choice."""
+"""Spaces of a hyperparameter: one value, a range, or a choice."""
 
 import hashlib
 import json

@@ -1,1 +1,1 @@
-"""What `SparsityBoard` writes, and how it is laid out in TensorBoard."""
+"""Parts of `SparsityBoard`: what it reads, draws and writes."""

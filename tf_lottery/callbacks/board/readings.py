@@ -1,4 +1,4 @@
-"""What a board reads off a model: masks, densities, weights."""
+"""Readings of a model for the board: masks, densities, weights."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What the commands are asked for: no TensorFlow is imported to read it.
+"""Parsers of the commands: no TensorFlow is imported to read arguments.
 
 Each module has a function `add_parser(commands)`. The module of the same name
 in `tf_lottery.commands` runs what was read.

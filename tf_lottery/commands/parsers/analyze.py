@@ -1,4 +1,4 @@
-"""What `tf-lottery analyze` is asked for."""
+"""Arguments of `tf-lottery analyze`."""
 
 from tf_lottery.commands.parsers import readers
 from tf_lottery.commands.parsers import shared

@@ -1,4 +1,4 @@
-"""What `tf-lottery compare` is asked for."""
+"""Arguments of `tf-lottery compare`."""
 
 from tf_lottery.commands.parsers import shared
 

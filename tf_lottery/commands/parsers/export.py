@@ -1,4 +1,4 @@
-"""What `tf-lottery export` is asked for."""
+"""Arguments of `tf-lottery export`."""
 
 from tf_lottery.commands.parsers import names
 from tf_lottery.commands.parsers import readers

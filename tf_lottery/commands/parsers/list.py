@@ -1,4 +1,4 @@
-"""What `tf-lottery list` is asked for."""
+"""Arguments of `tf-lottery list`."""
 
 
 def add_parser(commands):

@@ -1,4 +1,4 @@
-"""What `tf-lottery prune` is asked for."""
+"""Arguments of `tf-lottery prune`."""
 
 from tf_lottery.commands.parsers import names
 from tf_lottery.commands.parsers import readers

@@ -1,4 +1,4 @@
-"""What `tf-lottery report` is asked for."""
+"""Arguments of `tf-lottery report`."""
 
 from tf_lottery.commands.parsers import shared
 

@@ -1,4 +1,4 @@
-"""What `tf-lottery run` is asked for."""
+"""Arguments of `tf-lottery run`."""
 
 from tf_lottery.commands.parsers import preset
 from tf_lottery.commands.parsers import shared

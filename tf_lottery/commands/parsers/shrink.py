@@ -1,4 +1,4 @@
-"""What `tf-lottery shrink` is asked for."""
+"""Arguments of `tf-lottery shrink`."""
 
 from tf_lottery.commands.parsers import names
 from tf_lottery.commands.parsers import readers

@@ -1,4 +1,4 @@
-"""What `tf-lottery sweep` is asked for."""
+"""Arguments of `tf-lottery sweep`."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""What the builders of the model zoo share."""
+"""Parts that the builders of the model zoo share."""
 
 import keras
 import numpy as np

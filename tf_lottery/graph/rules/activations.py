@@ -1,4 +1,4 @@
-"""Which activation functions mix the channels they are given."""
+"""Activation functions, and which of them mix channels."""
 
 import functools
 
