@@ -1,7 +1,6 @@
 """Tickets to train that a ticket is compared with."""
 
 import dataclasses
-import functools
 
 import numpy as np
 
@@ -12,29 +11,38 @@ from tf_lottery import masks as masks_lib
 from tf_lottery import weights as weights_lib
 
 
-def tickets(bench, ticket, dense):
-    """Yields the controls of a ticket that the preset asks for.
+def names(preset):
+    """Returns the controls of a ticket that a preset asks for.
+
+    Args:
+        preset: `tf_lottery.experiments.Preset`.
+
+    Returns:
+        List of pairs of the name of the control and its number.
+    """
+    return [
+        (comparison.key, number)
+        for comparison in comparisons.of_flags(preset.compare)
+        if comparison.rewind is None
+        for number in range(
+            preset.control_trials if comparison.sampled else 1
+        )
+    ]
+
+
+def make(bench, name, number, ticket, dense):
+    """Returns a control of a ticket, the `Ticket` to train.
 
     Args:
         bench: `tf_lottery.experiments.bench.Bench`.
+        name: String, the name of the control.
+        number: Integer, its number.
         ticket: `tf_lottery.Ticket` of a round.
         dense: Callable that returns the weights that the dense round
             trained to.
-
-    Yields:
-        Tuples of the name of the control, its number, and a callable that
-        makes the `Ticket` to train.
     """
-    preset = bench.preset
-    for comparison in comparisons.of_flags(preset.compare):
-        if comparison.rewind is not None:
-            continue
-        make = MAKERS[comparison.key]
-        for i in range(preset.control_trials if comparison.sampled else 1):
-            seed = bench.seed("controls", ticket.round, i)
-            yield comparison.key, i, functools.partial(
-                make, bench, ticket, dense, seed
-            )
+    seed = bench.seed("controls", ticket.round, number)
+    return MAKERS[name](bench, ticket, dense, seed)
 
 
 def one_shot(ticket, model, dense, preset):

@@ -58,6 +58,14 @@ class Progress:
             round_: `tf_lottery.experiments.records.Round`.
         """
 
+    def workers(self, pulses):
+        """Called about twice a second while other processes work.
+
+        Args:
+            pulses: List of dicts, one of each: `key` of its task, `host`,
+                `pid`, `memory` in bytes.
+        """
+
 
 class Watch(keras.callbacks.Callback):
     """Tells a `Progress` about the epochs and rounds of a `fit`.

@@ -6,7 +6,9 @@ from tf_lottery import checks
 from tf_lottery import types
 from tf_lottery import weights as weights_lib
 from tf_lottery.experiments import bench as bench_lib
+from tf_lottery.experiments import benches
 from tf_lottery.experiments import budgets
+from tf_lottery.experiments import collecting
 from tf_lottery.experiments import datasets
 from tf_lottery.experiments import feeds
 from tf_lottery.experiments import models
@@ -15,7 +17,9 @@ from tf_lottery.experiments import plans
 from tf_lottery.experiments import presets
 from tf_lottery.experiments import progress as progress_lib
 from tf_lottery.experiments import report as report_lib
-from tf_lottery.experiments import trials
+from tf_lottery.experiments import reports
+from tf_lottery.jobs import engines
+from tf_lottery.jobs import scheduling
 from tf_lottery.verdicts import rules
 
 
@@ -24,6 +28,8 @@ def run(
     output_dir: types.Path,
     progress: progress_lib.Progress | None = None,
     overwrite: bool = False,
+    jobs: int | None = None,
+    scheduler: str | None = None,
 ) -> report_lib.Report:
     """Finds tickets by the protocol of a preset and measures them.
 
@@ -40,6 +46,10 @@ def run(
     A run that was interrupted, even killed, resumes where it was when it is
     started again in the same directory, and ends with the same results.
 
+    Trainings that need nothing of each other may be done side by side, by
+    several processes or on several machines, and come to the same results
+    bit for bit: `docs/several_machines.md`.
+
     Args:
         preset: `Preset`.
         output_dir: Path of a directory for the results. An existing run of the
@@ -49,6 +59,11 @@ def run(
             silence.
         overwrite: Boolean, whether an existing run of the preset is
             replaced instead. Defaults to `False`.
+        jobs: Integer, the processes that train side by side. Defaults to
+            `None`: this process alone, or all workers of the scheduler.
+        scheduler: String, the address of a Dask scheduler whose workers
+            share the directory, such as `"tcp://host:8786"`. Defaults to
+            `None`, this machine.
 
     Returns:
         A `report.Report`.
@@ -58,6 +73,9 @@ def run(
         OSError: If it cannot be written.
         RuntimeError: If another process is writing to it.
         DatasetUnavailableError: If the data cannot be had.
+        TasksFailedError: If a training failed three times in other
+            processes; all others are done.
+        ConnectionError: If the scheduler does not answer.
 
     Example:
 
@@ -73,6 +91,7 @@ def run(
     _check(preset)
     checks.path("output_dir", output_dir)
     checks.flag("overwrite", overwrite)
+    engines.check(jobs, scheduler)
     if progress is None:
         progress = progress_lib.Progress()
     checks.kind(
@@ -81,16 +100,16 @@ def run(
     directory = outputs.OutputDirectory(output_dir)
     preset, data = _prepare(preset, directory, overwrite)
     _check_layers(preset, data)
-    with directory.create(preset, overwrite):
+    with directory.create(preset, overwrite), benches.kept(preset, data):
         progress.begin(preset)
         report = report_lib.Report(preset, [], rules.Rules.of(
             preset.to_dict(), images=data.test_images, classes=data.classes
         ))
-        for number in range(preset.trials):
-            bench = bench_lib.Bench(preset, data, number, progress)
-            _run_trial(bench, directory, report)
-            # The data of two trials may be too much for the memory.
-            del bench
+        collector = collecting.Collector(report, directory, progress)
+        with engines.opened(
+            jobs, scheduler, directory.path / "jobs", progress, reports.Report
+        ) as engine:
+            scheduling.run(collector.tasks(), engine, collector)
         return dataclasses.replace(report, files=directory.list())
 
 
@@ -98,15 +117,6 @@ def _check(preset):
     checks.kind(
         "preset", preset, presets.Preset, "a `tf_lottery.experiments.Preset`"
     )
-
-
-def _run_trial(bench, directory, report):
-    trial = trials.TrialRun(bench, directory.trial(bench.number))
-    bench.progress.trial_begin(bench.number)
-    report.trials.append(trial.find_tickets())
-    directory.save(report)
-    trial.add_controls(report.trials[-1], lambda: directory.save(report))
-    directory.save(report)
 
 
 def _check_layers(preset, data):

@@ -1,18 +1,17 @@
 """One trial: its tickets, and what they are compared with."""
 
-import dataclasses
-
 import keras
 
 from tf_lottery import branches
 from tf_lottery import callbacks as callbacks_lib
 from tf_lottery import comparisons
 from tf_lottery import results
+from tf_lottery import run_directory
 from tf_lottery import schedules
+from tf_lottery import ticket as ticket_lib
 from tf_lottery.experiments import compared_tickets
 from tf_lottery.experiments import histories
 from tf_lottery.experiments import records
-from tf_lottery.verdicts import rules
 
 
 class TrialRun:
@@ -30,7 +29,7 @@ class TrialRun:
     def find_tickets(self):
         """Runs all rounds; returns a `records.Trial` without controls."""
         place = self.place
-        self.imp = imp = self._pruning(place.path)
+        imp = self._pruning(place.path)
         keep = KeepCandidate(imp, place)
         points = {
             schedules.Point(steps=step): (
@@ -56,79 +55,47 @@ class TrialRun:
             None if found is None else found.round,
         )
 
-    def add_controls(self, trial, save):
-        """Trains what the tickets are compared with, into the trial.
+    def train_control(self, round, name, number):
+        """Trains what a ticket is compared with, and writes its logs.
 
         Args:
-            trial: `records.Trial` that `find_tickets` returned.
-            save: Callable, called after each ticket.
+            round: Integer, the round of the ticket.
+            name: String, the name of the control.
+            number: Integer, number of the control.
         """
-        for index in rules.controlled_rounds(
-            {each.round: each.density for each in trial.rounds[1:]},
-            self.preset.test_densities, self.preset.control_every,
-        ):
-            trial.rounds[index] = self._with_controls(trial.rounds[index])
-            save()
-        if len(trial.rounds) < 2:
-            return
-        for name, arguments in self._variants().items():
-            self._add_variant(trial, name, arguments)
-            save()
-
-    def _variants(self):
-        """Returns the arguments of the callback, by name in files."""
-        found = {
-            each.key: {"rewind": each.rewind}
-            for each in comparisons.of_flags(self.preset.compare)
-            if each.rewind is not None
-        }
-        for point, step in zip(
-            self.preset.also_rewind_to, self.preset.other_rewind_steps
-        ):
-            found[comparisons.of_point(step)] = {"rewind_to": point}
-        return found
-
-    def _with_controls(self, round_):
-        found = {}
-        ticket = self.imp.ticket(round_.round)
-        for name, number, make in compared_tickets.tickets(
-            self.bench, ticket,
+        files = run_directory.RunDirectory(self.place.path)
+        made = compared_tickets.make(
+            self.bench, name, number,
+            ticket_lib.Ticket(
+                files.load_masks(round), files.load_snapshot(), round
+            ),
             lambda: branches.dense_weights(self.place.dense),
-        ):
-            logs = self._train_once(round_.round, name, number, make)
-            found.setdefault(name, []).append(self.bench.outcome(logs))
-        if not found:
-            return round_
-        round_ = dataclasses.replace(round_, controls=found)
-        self.bench.progress.controls_end(self.bench.number, round_)
-        return round_
+        )
+        self.place.write(
+            self.place.control(round, name, number),
+            results.rows_to_csv(self.bench.train(made)),
+        )
 
-    def _train_once(self, round, name, number, make):
-        path = self.place.control(round, name, number)
-        if path.exists():
-            logs = histories.read(path)
-            self.bench.progress.skip(len(logs))
-            return logs
-        logs = self.bench.train(make())
-        self.place.write(path, results.rows_to_csv(logs))
-        return logs
+    def run_variant(self, name):
+        """Runs the rounds of a variant from the end of the dense round.
 
-    def _add_variant(self, trial, name, arguments):
-        """Runs the rounds of a variant from the end of the dense round."""
+        Args:
+            name: String, one of `variants`.
+
+        Returns:
+            Dict from round to `records.Outcome`, without the dense round.
+        """
         place = self.place.variant(name)
         if not branches.is_kept(place.path):
             branches.branch(self.place.dense, place.path)
-        imp = self._pruning(place.path, **arguments)
-        self.bench.progress.variant_begin(self.bench.number, name)
+        imp = self._pruning(place.path, **variants(self.preset)[name])
         logs = self._fit(
             imp, place.history, shared=self.preset.epochs_per_round
         )
-        for round_ in self._rounds(imp, logs)[1:len(trial.rounds)]:
-            ticket = trial.rounds[round_.round]
-            found = {**ticket.controls, name: [round_.outcome]}
-            trial.rounds[round_.round] = dataclasses.replace(
-                ticket, controls=found
-            )
+        return {
+            round_.round: round_.outcome
+            for round_ in self._rounds(imp, logs)[1:]
+        }
 
     def _fit(self, imp, path, others=(), shared=0):
         callbacks = [*others, histories.HistoryFile(path)]
@@ -166,6 +133,22 @@ class TrialRun:
             "verbose": 0,
         }
         return callbacks_lib.IterativeMagnitudePruning(**arguments | changes)
+
+
+def variants(preset):
+    """Returns the arguments of the callback by the variant's name in files.
+
+    Args:
+        preset: `tf_lottery.experiments.Preset`.
+    """
+    found = {
+        each.key: {"rewind": each.rewind}
+        for each in comparisons.of_flags(preset.compare)
+        if each.rewind is not None
+    }
+    for point, step in zip(preset.also_rewind_to, preset.other_rewind_steps):
+        found[comparisons.of_point(step)] = {"rewind_to": point}
+    return found
 
 
 class KeepCandidate(keras.callbacks.Callback):

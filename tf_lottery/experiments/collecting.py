@@ -1,0 +1,155 @@
+"""What the tasks of a preset come to, put together in their order."""
+
+import dataclasses
+import functools
+
+from tf_lottery.experiments import compared_tickets
+from tf_lottery.experiments import histories
+from tf_lottery.experiments import records
+from tf_lottery.experiments import reports
+from tf_lottery.experiments import trial_tasks
+from tf_lottery.experiments import trials
+from tf_lottery.jobs import tasks
+from tf_lottery.verdicts import rules
+
+
+class Collector(tasks.Listener):
+    """Lists the tasks of a preset, and makes the report of their results.
+
+    The report does not depend on the order in which tasks are done.
+
+    Args:
+        report: `report.Report`, without trials.
+        directory: `outputs.OutputDirectory`, to which it is saved.
+        progress: `progress.Progress`.
+    """
+
+    def __init__(self, report, directory, progress):
+        self._report, self._preset = report, report.preset
+        self._directory, self._progress = directory, progress
+        self._follower = reports.Follower(progress)
+        self._trials, self._actions = {}, {}
+
+    def tasks(self):
+        """Returns the tasks to begin with: the rounds of each trial."""
+        return [
+            self._listed(
+                trial_tasks.rounds(
+                    self._preset, self._directory.trial(number), number
+                ),
+                self._add_rounds,
+            )
+            for number in range(self._preset.trials)
+        ]
+
+    def pulses(self, pulses):
+        self._follower.follow(pulses)
+
+    def done(self, task, result):
+        return self._actions.pop(task.key)(result)
+
+    def _listed(self, task, action):
+        self._actions[task.key] = action
+        return task
+
+    def _add_rounds(self, found):
+        trial = _Trial(self._preset, found)
+        self._trials[found.number] = trial
+        self._save()
+        return [*self._controls(trial), *self._variants(trial)]
+
+    def _controls(self, trial):
+        """The controls that no earlier process has trained."""
+        place, missing = self._directory.trial(trial.number), []
+        for what in trial.controls:
+            path = place.control(*what)
+            add = functools.partial(self._add_control, trial, what, path)
+            if path.exists():
+                self._progress.skip(len(histories.read(path)))
+                add(None)
+            else:
+                missing.append(self._listed(
+                    trial_tasks.control(
+                        self._preset, place, trial.number, *what
+                    ),
+                    add,
+                ))
+        return missing
+
+    def _variants(self, trial):
+        if len(trial.found.rounds) < 2:
+            return []
+        place = self._directory.trial(trial.number)
+        return [
+            self._listed(
+                trial_tasks.variant(self._preset, place, trial.number, name),
+                functools.partial(self._add_variant, trial, name),
+            )
+            for name in trials.variants(self._preset)
+        ]
+
+    def _add_control(self, trial, what, path, _):
+        logs = histories.read(path)
+        trial.outcomes[what] = records.Outcome.of(
+            logs, self._preset.iterations, self._preset.evaluate_every
+        )
+        round_ = what[0]
+        if trial.is_compared(round_):
+            self._progress.controls_end(
+                trial.number, trial.record.rounds[round_]
+            )
+            self._save()
+        return ()
+
+    def _add_variant(self, trial, name, outcomes):
+        trial.variants[name] = outcomes
+        self._save()
+        return ()
+
+    def _save(self):
+        self._report.trials[:] = [
+            self._trials[number].record for number in sorted(self._trials)
+        ]
+        self._directory.save(self._report)
+
+
+class _Trial:
+    """The rounds of a trial, and what came of its comparisons so far."""
+
+    def __init__(self, preset, found):
+        self.found, self.number = found, found.number
+        self.outcomes, self.variants = {}, {}
+        self._names = list(trials.variants(preset))
+        self.controls = [
+            (number, *control)
+            for number in rules.controlled_rounds(
+                {each.round: each.density for each in found.rounds[1:]},
+                preset.test_densities, preset.control_every,
+            )
+            for control in compared_tickets.names(preset)
+        ]
+
+    def is_compared(self, round):
+        """Whether all controls of a round are there."""
+        return all(
+            what in self.outcomes for what in self.controls if what[0] == round
+        )
+
+    @property
+    def record(self):
+        """`records.Trial`, with the controls of rounds that have them all."""
+        return dataclasses.replace(
+            self.found, rounds=list(map(self._with_outcomes, self.found.rounds))
+        )
+
+    def _with_outcomes(self, round_):
+        found = {}
+        if self.is_compared(round_.round):
+            for what in self.controls:
+                if what[0] == round_.round:
+                    found.setdefault(what[1], []).append(self.outcomes[what])
+        for name in self._names:
+            outcomes = self.variants.get(name, {})
+            if round_.round in outcomes:
+                found[name] = [outcomes[round_.round]]
+        return dataclasses.replace(round_, controls=found)

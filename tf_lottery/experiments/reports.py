@@ -1,0 +1,84 @@
+"""Progress that another process shows."""
+
+from tf_lottery import results
+from tf_lottery.experiments import progress as progress_lib
+
+
+class Report(progress_lib.Progress):
+    """The progress of one task, told to other processes by its pulse.
+
+    Args:
+        pulse: `tf_lottery.jobs.pulses.Pulse`.
+    """
+
+    def __init__(self, pulse):
+        self._pulse = pulse
+        self._values = {"epochs": 0, "skipped": 0, "begin": [], "rounds": []}
+        self.beat(now=True)
+
+    def beat(self, now=False):
+        """Tells how far it is, if it is time to."""
+        self._pulse.beat(self._values, now)
+
+    def end(self):
+        """Called when the task has ended."""
+        self.beat(now=True)
+
+    def trial_begin(self, trial):
+        self._values["begin"] = ["trial_begin", trial]
+
+    def variant_begin(self, trial, name):
+        self._values["begin"] = ["variant_begin", trial, name]
+
+    def skip(self, epochs):
+        self._values["skipped"] += epochs
+
+    def epoch_end(self):
+        self._values["epochs"] += 1
+        self.beat()
+
+    def round_end(self, trial, result):
+        self._values["rounds"].append([trial, result.to_dict()])
+        self.beat()
+
+
+class Follower:
+    """Shows the progress of tasks that other processes do.
+
+    A task that is done again is shown once.
+
+    Args:
+        progress: `progress.Progress`.
+    """
+
+    def __init__(self, progress):
+        self._progress, self._epochs, self._rounds = progress, {}, set()
+
+    def follow(self, pulses):
+        """Shows what is new.
+
+        Args:
+            pulses: List of dicts, see `tf_lottery.jobs.pulses.read`.
+        """
+        for pulse in pulses:
+            if "epochs" in pulse:
+                self._follow(pulse)
+        if pulses:
+            self._progress.workers(pulses)
+
+    def _follow(self, pulse):
+        key, skipped = pulse["key"], pulse["skipped"]
+        seen = self._epochs.setdefault(key, 0)
+        if skipped > seen:
+            self._progress.skip(skipped - seen)
+            seen = skipped
+        for _ in range(seen, skipped + pulse["epochs"]):
+            self._progress.epoch_end()
+        self._epochs[key] = max(seen, skipped + pulse["epochs"])
+        for trial, values in pulse["rounds"]:
+            if (key, values["round"]) not in self._rounds:
+                self._rounds.add((key, values["round"]))
+                name, *arguments = pulse["begin"]
+                getattr(self._progress, name)(*arguments)
+                result = results.RoundResult.from_dict(values)
+                self._progress.round_end(trial, result)

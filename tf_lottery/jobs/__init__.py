@@ -1,0 +1,1 @@
+"""Tasks that need nothing of each other, done by several processes."""

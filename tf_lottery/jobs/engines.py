@@ -1,0 +1,238 @@
+"""Where tasks are done: in this process, in others, on other machines.
+
+An engine has slots; each has a `concurrent.futures.Executor` of one worker
+and does one task at a time, so that a worker that dies takes no other along.
+"""
+
+import concurrent.futures
+import contextlib
+import os
+import shutil
+import time
+import uuid
+
+from tf_lottery import checks
+from tf_lottery import files
+from tf_lottery.jobs import pulses
+from tf_lottery.jobs import resources
+from tf_lottery.jobs import worker
+from tf_lottery.jobs.tasks import UnfitWorkerError
+
+# How long a scheduler has to answer, and how long it may have no workers.
+_ANSWER, _WORKERS = 5, 60
+
+
+def check(jobs, scheduler):
+    """Refuses wrong arguments of what takes `jobs` and `scheduler`."""
+    checks.optional(checks.whole, "jobs", jobs)
+    if scheduler is None:
+        return
+    checks.text("scheduler", scheduler)
+    if "://" not in scheduler:
+        checks.refuse(
+            "scheduler", scheduler, "an address such as 'tcp://host:8786'"
+        )
+
+
+@contextlib.contextmanager
+def opened(jobs, scheduler, place, progress, report):
+    """Opens the engine for a number of jobs; closes it in the end.
+
+    Args:
+        jobs: Integer, the number of workers, or at most that many of a
+            scheduler's; `None` for one, or all of a scheduler's.
+        scheduler: String, address of a Dask scheduler, or `None`.
+        place: `pathlib.Path` of a directory for what workers say. It is made
+            for them, and removed.
+        progress: What tasks in this process report to.
+        report: See `worker.Settings`.
+
+    Raises:
+        ConnectionError: If the scheduler does not answer.
+        ImportError: If an extra is missing.
+    """
+    count = 1 if scheduler else resources.workers(jobs or 1)
+    if scheduler is None and count == 1:
+        yield Here(progress)
+        return
+    token = uuid.uuid4().hex
+    engine = None
+    try:
+        settings = worker.Settings.here(place, token, report)
+        engine = (
+            Cluster(scheduler, jobs, settings) if scheduler
+            else Local(count, settings)
+        )
+        # Those of a run that was killed.
+        shutil.rmtree(place, ignore_errors=True)
+        files.write_text(place / worker.TOKEN, token)
+        yield engine
+    finally:
+        if engine is not None:
+            engine.close()
+        shutil.rmtree(place, ignore_errors=True)
+
+
+class Here:
+    """This process alone; what fails in a task is raised at once.
+
+    Args:
+        progress: What tasks report to.
+    """
+
+    def __init__(self, progress):
+        self._progress = progress
+
+    def slots(self):
+        """Returns the one slot, in a list."""
+        return [0]
+
+    def submit(self, slot, task):
+        """Does a task; returns a future that is done."""
+        future = concurrent.futures.Future()
+        future.set_result(task.function(*task.arguments, self._progress))
+        return future
+
+    def pulses(self):
+        """Returns an empty list: tasks have reported already."""
+        return []
+
+
+class _Workers:
+    """What engines of other processes have in common."""
+
+    def __init__(self, settings):
+        self._settings, self._executors = settings, {}
+
+    def submit(self, slot, task):
+        """Gives a task to the worker of a slot; returns the future."""
+        if slot not in self._executors:
+            self._executors[slot] = self._executor(slot)
+        return self._executors[slot].submit(worker.work, self._settings, task)
+
+    def pulses(self):
+        """Returns what the workers said last, see `pulses.read`."""
+        return pulses.read(self._settings.place)
+
+
+class Local(_Workers):
+    """Processes of this machine, each with one import of TensorFlow.
+
+    Args:
+        count: Integer, their number.
+        settings: `worker.Settings`.
+    """
+
+    def __init__(self, count, settings):
+        super().__init__(settings)
+        self._slots = list(range(count))
+
+    def slots(self):
+        """Returns the slots, a list."""
+        if not self._slots:
+            raise UnfitWorkerError("No worker is left: they all are unfit.")
+        return list(self._slots)
+
+    def restart(self, slot):
+        """Makes a new worker for a slot whose worker died."""
+        self._executors.pop(slot).shutdown(wait=False, kill_workers=True)
+
+    def leave_out(self, slot, reason):
+        """Gives no more tasks to a worker."""
+        self._slots.remove(slot)
+
+    def close(self):
+        """Ends all workers, whatever they do."""
+        for executor in self._executors.values():
+            executor.shutdown(wait=True, kill_workers=True)
+
+    def _executor(self, slot):
+        # It takes a while, and a run in one process does without.
+        from joblib.externals import loky
+
+        return loky.ProcessPoolExecutor(
+            max_workers=1, initializer=worker.begin, initargs=(os.getpid(),)
+        )
+
+
+class Cluster(_Workers):
+    """The workers of a Dask scheduler, on any number of machines.
+
+    Args:
+        address: String, that of the scheduler.
+        most: Integer, the number of workers to use at most, or `None`.
+        settings: `worker.Settings`.
+
+    Raises:
+        ConnectionError: If the scheduler does not answer.
+        ImportError: If `distributed` is not installed.
+    """
+
+    def __init__(self, address, most, settings):
+        super().__init__(settings)
+        self._address, self._most = address, most
+        self._client = _client(address)
+        self._unfit, self._seen = {}, time.monotonic()
+
+    def slots(self):
+        """Returns the addresses of the workers, a list.
+
+        Raises:
+            ConnectionError: If the scheduler, or all workers, have gone.
+            UnfitWorkerError: If no worker is fit.
+        """
+        if self._client.status not in ("running", "connecting"):
+            raise ConnectionError(
+                f"The Dask scheduler at {self._address} has gone. What was "
+                "finished is written; started again, the run goes on."
+            )
+        there = self._client.scheduler_info(n_workers=-1)["workers"]
+        found = [address for address in there if address not in self._unfit]
+        if found:
+            self._seen = time.monotonic()
+        elif there:
+            raise UnfitWorkerError(" ".join(self._unfit.values()))
+        elif time.monotonic() - self._seen > _WORKERS:
+            raise ConnectionError(
+                f"The Dask scheduler at {self._address} has had no worker "
+                f"for {_WORKERS} s. Start some: `dask worker {self._address} "
+                "--nthreads 1`"
+            )
+        return found[:self._most]
+
+    def restart(self, slot):
+        """Does nothing: Dask starts workers again by itself."""
+
+    def leave_out(self, slot, reason):
+        """Gives no more tasks to a worker."""
+        self._unfit[slot] = reason
+
+    def close(self):
+        """Cancels what is not done; workers stay for others."""
+        for executor in self._executors.values():
+            executor.shutdown(wait=False)
+        self._client.close()
+
+    def _executor(self, slot):
+        return self._client.get_executor(
+            workers=[slot], pure=False, allow_other_workers=False
+        )
+
+
+def _client(address):
+    try:
+        import distributed
+    except ImportError as error:
+        raise ImportError(
+            "A scheduler needs Dask: pip install tf_lottery[dask]"
+        ) from error
+    try:
+        return distributed.Client(
+            address, timeout=_ANSWER, set_as_default=False
+        )
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ConnectionError(
+            f"No Dask scheduler answers at {address}; waited {_ANSWER} s. "
+            "Start it with `dask scheduler`, and workers with `dask worker "
+            f"{address} --nthreads 1`."
+        ) from error

@@ -1,0 +1,171 @@
+"""What a worker does around a task."""
+
+import dataclasses
+import os
+import pathlib
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from tf_lottery import backends
+from tf_lottery.jobs import pulses
+from tf_lottery.jobs import resources
+from tf_lottery.jobs.tasks import UnfitWorkerError
+
+TOKEN = "token"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What must be the same in all processes, for the same results.
+
+    Attributes:
+        place: String, the directory that workers share.
+        token: String, what the file `token` in it holds.
+        report: Callable that makes the progress of a task from its
+            `pulses.Pulse`; it has a method `end`.
+        versions: Dict from name to version.
+        threads: Integer, the threads that compute an operation: sums are
+            rounded in another way with another number.
+        policy: String, Keras' dtype policy.
+        deterministic: Boolean, whether all operations are.
+    """
+
+    place: str
+    token: str
+    report: Callable
+    versions: dict
+    threads: int
+    policy: str
+    deterministic: bool
+
+    @classmethod
+    def here(cls, place, token, report):
+        """Returns those of this process.
+
+        Args:
+            place: Path of the directory that workers share.
+            token: String that is in its file.
+            report: See the class.
+        """
+        return cls(
+            str(pathlib.Path(place).resolve()), token, report, versions(),
+            threads(), keras.config.dtype_policy().name, _is_deterministic(),
+        )
+
+
+def versions():
+    """Returns what results depend on: names and versions."""
+    return {
+        "tf_lottery": sys.modules["tf_lottery"].__version__,
+        "keras": keras.__version__,
+        "tensorflow": backends.tf.__version__,
+        "numpy": np.__version__,
+        "backend": keras.backend.backend(),
+    }
+
+
+def threads():
+    """Returns the number of threads that compute an operation."""
+    config = backends.tf.config.threading
+    return config.get_intra_op_parallelism_threads() or resources.cores()
+
+
+def work(settings, task):
+    """Does a task in a worker; returns what its function returns.
+
+    Args:
+        settings: `Settings` of the process that has listed the task.
+        task: `tasks.Task`.
+
+    Raises:
+        UnfitWorkerError: If the worker differs from that process.
+    """
+    _prepare(settings)
+    report = settings.report(pulses.Pulse(settings.place, task.key))
+    try:
+        return task.function(*task.arguments, report)
+    finally:
+        report.end()
+
+
+def begin(parent):
+    """Makes a process of this machine a worker.
+
+    It leaves Ctrl-C to the process that has started it, and ends with it.
+
+    Args:
+        parent: Integer, the number of that process.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent):
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _prepare(settings):
+    _check_versions(settings)
+    _check_is_shared(settings)
+    tf = backends.tf
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
+        for gpu in tf.config.list_physical_devices("GPU"):
+            # Several workers have a part of it each.
+            tf.config.experimental.set_memory_growth(gpu, True)
+    except RuntimeError:
+        raise UnfitWorkerError(
+            f"{_name()} has used TensorFlow before, with {threads()} threads "
+            f"for an operation. Expected: {settings.threads}, or a worker "
+            "that was started anew."
+        ) from None
+    if settings.deterministic and not _is_deterministic():
+        tf.config.experimental.enable_op_determinism()
+    keras.config.set_dtype_policy(settings.policy)
+
+
+def _check_versions(settings):
+    found = versions()
+    others = [
+        f"{name} {found[name]} there, {version} here"
+        for name, version in settings.versions.items()
+        if found[name] != version
+    ]
+    if others:
+        raise UnfitWorkerError(
+            f"{_name()} would come to other results: {'; '.join(others)}. "
+            "Install the same versions."
+        )
+
+
+def _check_is_shared(settings):
+    try:
+        token = pathlib.Path(settings.place, TOKEN).read_text("utf-8")
+    except OSError:
+        token = None
+    if token != settings.token:
+        raise UnfitWorkerError(
+            f"{_name()} does not see the directory '{settings.place}' of "
+            "this run. Expected: a directory that all machines share, under "
+            "the same path."
+        )
+
+
+def _name():
+    return f"The worker on host '{socket.gethostname()}' ({os.getpid()})"
+
+
+def _is_deterministic():
+    # TensorFlow has no public name for the question.
+    from tensorflow.python.framework import config
+
+    return config.is_op_determinism_enabled()
