@@ -25,11 +25,11 @@ def main(arguments):
         if (value := getattr(arguments, name, None)) is not None
     }
     console = console_lib.stdout()
-    console_lib.make_repeatable()
+    console_lib.make_repeatable(arguments.threads)
     with _Shown(console) as shown:
         finding, paths = experiments.analyze(
             arguments.kind, arguments.directory, arguments.output_dir, shown,
-            arguments.png, **options,
+            arguments.png, arguments.jobs, arguments.scheduler, **options,
         )
     show(console, finding)
     console.print("\nFiles written:")
@@ -100,6 +100,12 @@ class _Shown(console_lib.Bar, session.Progress):
     def epoch_end(self):
         if self._task is not None:
             self._bar.advance(self._task)
+
+    def workers(self, pulses):
+        if self._task is not None:
+            self._bar.update(
+                self._task, description=console_lib.workers(pulses)
+            )
 
     def measured(self, item):
         if self._slow:

@@ -3,8 +3,12 @@
 import rich.console
 import rich.progress
 
+from tf_lottery import checks
+
 # Of no more characters is any line; rich has no word for "endless".
 _ENDLESS = 100_000
+# So many tasks are named in one line.
+_NAMED = 4
 
 
 def stdout():
@@ -56,9 +60,31 @@ class Bar:
         self._bar.stop()
 
 
-def make_repeatable():
-    """Makes a run repeatable on a GPU; on a CPU it is without this."""
+def workers(pulses):
+    """Returns a line about what other processes do.
+
+    Args:
+        pulses: List of dicts, see `tf_lottery.jobs.pulses.read`.
+    """
+    hosts = len({pulse["host"] for pulse in pulses})
+    where = f" on {hosts} hosts" if hosts > 1 else ""
+    most = max(pulse["memory"] for pulse in pulses) / 2**30
+    keys = ", ".join(pulse["key"] for pulse in pulses[:_NAMED])
+    more = ", ..." if len(pulses) > _NAMED else ""
+    return f"{len(pulses)} workers{where}, {most:.1f} GiB each: {keys}{more}"
+
+
+def make_repeatable(threads=None):
+    """Makes a run repeatable on a GPU; on a CPU it is without this.
+
+    Args:
+        threads: Integer, the threads that compute an operation. Defaults to
+            `None`, one for each core.
+    """
     import tensorflow as tf
 
+    if threads is not None:
+        checks.whole("threads", threads)
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
     if tf.config.list_physical_devices("GPU"):
         tf.config.experimental.enable_op_determinism()

@@ -27,11 +27,12 @@ def main(arguments):
     if arguments.dry_run:
         _show_plan(console, preset)
         return
-    console_lib.make_repeatable()
+    console_lib.make_repeatable(arguments.threads)
     began = time.perf_counter()
     with _Shown(console) as shown:
         found = experiments.run(
-            preset, directory, shown, arguments.overwrite
+            preset, directory, shown, arguments.overwrite, arguments.jobs,
+            arguments.scheduler,
         )
     console.print(found.render())
     for caveat in _caveats(directory):
@@ -127,6 +128,9 @@ class _Shown(console_lib.Bar, progress.Progress):
         self._console.print(
             f"{self._name(trial, round_.round)}: {found}", soft_wrap=True
         )
+
+    def workers(self, pulses):
+        self._describe(console_lib.workers(pulses))
 
     def _describe(self, text):
         self._bar.update(self._task, description=text)

@@ -65,6 +65,7 @@ def opened(jobs, scheduler, place, progress, report):
         )
         # Those of a run that was killed.
         shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
         files.write_text(place / worker.TOKEN, token)
         yield engine
     finally:

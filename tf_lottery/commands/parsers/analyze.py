@@ -98,4 +98,5 @@ def _add_arguments(parser, options):
         read, metavar, help = _OPTIONS[name]
         parser.add_argument(f"--{name}", type=read, metavar=metavar, help=help)
     shared.add_output_dir(parser, "DIR/analysis")
+    shared.add_jobs(parser)
     shared.add_png(parser)

@@ -18,6 +18,7 @@ def add_parser(commands):
         "; a run of the preset that was interrupted there resumes",
     )
     shared.add_overwrite(parser, "run of the preset")
+    shared.add_jobs(parser)
     parser.add_argument(
         "--dry-run", action="store_true",
         help="measure for a few seconds, show the trainings and the time "

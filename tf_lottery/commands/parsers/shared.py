@@ -81,3 +81,23 @@ def add_png(parser):
         "--png", action="store_true",
         help="write the charts as PNG files, too (needs tf_lottery[plot])",
     )
+
+
+def add_jobs(parser):
+    """Adds `--jobs`, `--scheduler` and `--threads`."""
+    parser.add_argument(
+        "--jobs", type=int, metavar="N",
+        help="processes that train side by side, each with a core of its own "
+        "(default: 1, or all workers of --scheduler); the results are the "
+        "same",
+    )
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS",
+        help="a Dask scheduler whose workers train, such as tcp://host:8786; "
+        "they share the directory (needs tf_lottery[dask])",
+    )
+    parser.add_argument(
+        "--threads", type=int, metavar="N",
+        help="threads that compute an operation (default: one for each "
+        "core); with another number, sums are rounded in another way",
+    )

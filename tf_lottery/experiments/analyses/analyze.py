@@ -9,10 +9,12 @@ from tf_lottery import files
 from tf_lottery import types
 from tf_lottery.analysis import findings
 from tf_lottery.experiments import outputs
+from tf_lottery.experiments import reports
 from tf_lottery.experiments.analyses import kind as kind_lib
 from tf_lottery.experiments.analyses import options as options_lib
 from tf_lottery.experiments.analyses import session as session_lib
 from tf_lottery.experiments.analyses import subject as subject_lib
+from tf_lottery.jobs import engines
 from tf_lottery.report import drawing
 
 
@@ -22,6 +24,8 @@ def analyze(
     output_dir: types.Path | None = None,
     progress: session_lib.Progress | None = None,
     png: bool = False,
+    jobs: int | None = None,
+    scheduler: str | None = None,
     **options: Any,
 ) -> tuple[findings.Finding, list[pathlib.Path]]:
     """Analyses a run of `tf_lottery.experiments.run` and writes the finding.
@@ -53,6 +57,11 @@ def analyze(
             silence.
         png: Boolean, whether to write charts as PNG files as well. Defaults
             to `False`.
+        jobs: Integer, the processes that train and measure side by side.
+            Defaults to `None`: this process alone, or all workers of the
+            scheduler.
+        scheduler: String, the address of a Dask scheduler whose workers
+            share both directories. Defaults to `None`, this machine.
         **options: See `options.Options`: `rounds`, `samples`, `epsilons`,
             `points`, `epochs`, `seed`, `budget`.
 
@@ -67,6 +76,9 @@ def analyze(
         ImportError: If `png` is asked for and the extra `plot` is missing.
         RuntimeError: If another process is analysing the run.
         DatasetUnavailableError: If the data cannot be had.
+        TasksFailedError: If a training or measurement failed three times in
+            other processes; all others are done.
+        ConnectionError: If the scheduler does not answer.
 
     Example:
 
@@ -85,6 +97,7 @@ def analyze(
     checks.path("directory", directory)
     checks.optional(checks.path, "output_dir", output_dir)
     checks.flag("png", png)
+    engines.check(jobs, scheduler)
     checks.optional(
         checks.kind, "progress", progress, session_lib.Progress,
         "a `session.Progress`",
@@ -94,10 +107,11 @@ def analyze(
         drawing.check_available()
     subject = subject_lib.Subject(directory)
     place = pathlib.Path(output_dir or subject.path / "analysis")
-    session = session_lib.Session(
-        subject, chosen, place, progress or session_lib.Progress()
-    )
-    with outputs.locked(place):
+    progress = progress or session_lib.Progress()
+    session = session_lib.Session(subject, chosen, place, progress)
+    with outputs.locked(place), engines.opened(
+        jobs, scheduler, place / "jobs", progress, reports.Report
+    ) as session.engine:
         found = kind_lib.get(kind)(session).find()
         return found, _write(found, place, png)
 

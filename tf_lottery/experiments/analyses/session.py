@@ -8,6 +8,8 @@ from tf_lottery import files
 from tf_lottery.experiments import durations
 from tf_lottery.experiments import progress as progress_lib
 from tf_lottery.experiments.analyses import trainings as trainings_lib
+from tf_lottery.jobs import engines
+from tf_lottery.jobs import scheduling
 
 
 class Progress(progress_lib.Progress):
@@ -69,6 +71,10 @@ class Session:
         options: `options.Options`.
         place: Path of the directory for results.
         progress: `Progress`.
+
+    Attributes:
+        engine: What trains and measures, one of `tf_lottery.jobs.engines`.
+            Defaults to this process.
     """
 
     def __init__(self, subject, options, place, progress):
@@ -77,6 +83,7 @@ class Session:
         self.trainings = trainings_lib.Trainings(
             subject, self.place / "weights", progress
         )
+        self.engine = engines.Here(progress)
         self.left_out = []
         self._used = []
 
@@ -122,12 +129,7 @@ class Session:
         plan = self._plan(todo, kind, len(names) - len(todo))
         self.left_out = plan.left_out
         self.progress.plan(plan)
-        for item in plan.items:
-            about = kind.about(item)
-            store.add(
-                names[item], [about | row for row in kind.measure(item)]
-            )
-            self.progress.measured(item)
+        self._do(kind, plan, lambda item, rows: store.add(names[item], rows))
         done = [item for item in names if names[item] in store.rows]
         self._used = [t for item in done for t in kind.trainings(item)]
         return [row for item in done for row in store.rows[names[item]]]
@@ -145,6 +147,14 @@ class Session:
         model = self.subject.bench(training.trial).model
         self.trainings.trained(training).apply(model)
         return model
+
+    def _do(self, kind, plan, keep):
+        # It makes sessions for other processes.
+        from tf_lottery.experiments.analyses import ticket_tasks
+
+        measuring = ticket_tasks.Measuring(kind, plan, keep)
+        with ticket_tasks.kept(self):
+            scheduling.run(measuring.tasks(), self.engine, measuring)
 
     def _plan(self, todo, kind, measured):
         """Returns the plan, of the first rounds that fit into the budget."""

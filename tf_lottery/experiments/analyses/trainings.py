@@ -54,11 +54,14 @@ class Trainings:
     Args:
         subject: `subject.Subject`.
         path: Path of a directory for the weights.
-        progress: Object with `training_begin(training)` and `epoch_end()`.
+        progress: `session.Progress`.
+
+    Attributes:
+        progress: `session.Progress`, of the task that trains.
     """
 
     def __init__(self, subject, path, progress):
-        self._subject, self._progress = subject, progress
+        self._subject, self.progress = subject, progress
         self._path = pathlib.Path(path)
 
     def missing(self, trainings):
@@ -129,9 +132,8 @@ class Trainings:
         )
 
     def _train(self, training):
-        self._progress.training_begin(training)
         bench = self._subject.bench(training.trial)
-        bench.progress = self._progress
+        bench.progress = self.progress
         accuracy = bench.retrain(self._ticket(training), training.order)
         self._path.mkdir(parents=True, exist_ok=True)
         files.write_arrays(

@@ -1,0 +1,146 @@
+"""The tasks of an analysis: trainings of tickets, and their measurements."""
+
+import contextlib
+import dataclasses
+import pathlib
+
+from tf_lottery.experiments import reports
+from tf_lottery.experiments.analyses import kind as kind_lib
+from tf_lottery.experiments.analyses import options as options_lib
+from tf_lottery.experiments.analyses import session as session_lib
+from tf_lottery.experiments.analyses import subject as subject_lib
+from tf_lottery.jobs import tasks
+
+_last = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """What a process makes its session of.
+
+    Attributes:
+        run: `pathlib.Path` of the directory of the run.
+        results: `pathlib.Path` of the directory for results.
+        options: `options.Options`.
+    """
+
+    run: pathlib.Path
+    results: pathlib.Path
+    options: options_lib.Options
+
+    @classmethod
+    def of(cls, session):
+        """Returns that of a session."""
+        return cls(
+            session.subject.path.absolute(), session.place.absolute(),
+            session.options,
+        )
+
+
+@contextlib.contextmanager
+def kept(session):
+    """Keeps a session for the tasks that this process does itself.
+
+    Args:
+        session: `session.Session`.
+    """
+    _last.update(place=Place.of(session), session=session)
+    try:
+        yield
+    finally:
+        _last.clear()
+
+
+class Measuring(tasks.Listener):
+    """Lists the tasks of an analysis, and keeps what was measured.
+
+    Args:
+        kind: `kind.Kind`.
+        plan: `session.Plan`.
+        keep: Callable that takes an item and its rows.
+    """
+
+    def __init__(self, kind, plan, keep):
+        self._kind, self._plan, self._keep = kind, plan, keep
+        self._progress = kind.session.progress
+        self._place = Place.of(kind.session)
+        self._follower = reports.Follower(self._progress)
+
+    def tasks(self):
+        """Returns all of them, each ticket's trainings before it."""
+        found, missing = [], set(self._plan.trainings)
+        for item in self._plan.items:
+            needed = self._kind.trainings(item)
+            for training in dict.fromkeys(needed):
+                if training in missing:
+                    missing.remove(training)
+                    found.append(self._training(training))
+            found.append(tasks.Task(
+                f"{self._kind.name}: trial {item[0]}, round {item[1]}",
+                measure, (self._place, self._kind.name, item),
+                after=tuple(
+                    training.name for training in dict.fromkeys(needed)
+                    if training in self._plan.trainings
+                ),
+                group=f"trial-{item[0]}", cost=2.0,
+            ))
+        return found
+
+    def begin(self, task):
+        if task.function is train:
+            self._progress.training_begin(task.arguments[1])
+
+    def done(self, task, result):
+        if task.function is measure:
+            item = task.arguments[2]
+            self._keep(item, result)
+            self._progress.measured(item)
+        return ()
+
+    def pulses(self, pulses):
+        self._follower.follow(pulses)
+
+    def _training(self, training):
+        return tasks.Task(
+            training.name, train, (self._place, training),
+            group=f"trial-{training.trial}",
+        )
+
+
+def train(place, training, progress):
+    """Trains a ticket again, and keeps its weights.
+
+    Args:
+        place: `Place`.
+        training: `trainings.Training`.
+        progress: `session.Progress`.
+    """
+    _session(place, progress).trainings.weights(training)
+
+
+def measure(place, name, item, progress):
+    """Measures a ticket; returns a list of dicts.
+
+    Args:
+        place: `Place`.
+        name: String, the kind of analysis.
+        item: Pair of trial and round.
+        progress: `session.Progress`.
+    """
+    kind = kind_lib.get(name)(_session(place, progress))
+    about = kind.about(item)
+    return [about | row for row in kind.measure(item)]
+
+
+def _session(place, progress):
+    """The session that this process had last, if it is of the same place."""
+    if _last.get("place") != place:
+        _last.clear()
+        session = session_lib.Session(
+            subject_lib.Subject(place.run), place.options, place.results,
+            progress,
+        )
+        _last.update(place=place, session=session)
+    session = _last["session"]
+    session.trainings.progress = progress
+    return session
