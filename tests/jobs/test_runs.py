@@ -200,6 +200,7 @@ def try_tasks(tmp_path, *what, jobs=2, scheduler=None):
     return done.pids
 
 
+@pytest.mark.slow
 def test_tasks_that_kill_their_worker_or_fail(tmp_path, monkeypatch):
     monkeypatch.setattr(engines.resources, "cores", lambda: 2)
     with pytest.raises(tasks.TasksFailedError) as error:
