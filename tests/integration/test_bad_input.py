@@ -604,11 +604,11 @@ LEGITIMATE = {
         "analysis.robustness.seed augment baseline batch_size batches "
         "block_size bytes classes clip compare_on custom_objects data "
         "directory epochs_per_round epsilon export fraction groups hparams "
-        "input_shape inputs iterations keys latency_ms layouts "
+        "input_shape inputs iterations jobs keys latency_ms layouts "
         "learning_rate loss macs masks norm num_initial_points output_dir "
         "params progress quantize readers recalibrate relative_rates "
-        "representative_data round_callbacks runtime signatures snapshot "
-        "step_size target_density tolerance tune tuner.Hyperband.max_trials "
+        "representative_data round_callbacks runtime scheduler signatures "
+        "snapshot step_size target_density tolerance tune tuner.Hyperband.max_trials "
         "units update_rule y"
     ),
     "null character": (

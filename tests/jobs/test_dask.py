@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -86,16 +87,23 @@ def test_workers_of_another_version(tmp_path, scheduler, monkeypatch):
         runs.try_tasks(tmp_path, "a", jobs=None, scheduler=scheduler)
 
 
-def test_a_scheduler_that_goes(tmp_path):
-    with distributed.LocalCluster(
-        n_workers=0, dashboard_address=None, processes=False
-    ) as cluster:
-        engines._WORKERS, before = 0, engines._WORKERS
-        try:
-            with pytest.raises(ConnectionError, match="had no worker"):
-                runs.try_tasks(
-                    tmp_path, "a", jobs=None,
-                    scheduler=cluster.scheduler_address,
-                )
-        finally:
-            engines._WORKERS = before
+@pytest.mark.parametrize("end, why", [
+    (False, "had no worker"), (True, "has gone"),
+])
+def test_a_scheduler_without_workers(tmp_path, monkeypatch, end, why):
+    monkeypatch.setattr(engines, "_WORKERS", 60 if end else 0)
+    file = tmp_path / "scheduler.json"
+    process = start(
+        "dask_scheduler", "--host", "127.0.0.1", "--port", "0",
+        "--no-dashboard", "--scheduler-file", str(file),
+    )
+    try:
+        runs.wait_for(file.exists)
+        address = json.loads(file.read_text())["address"]
+        if end:
+            threading.Timer(5, process.kill).start()
+        with pytest.raises(ConnectionError, match=why):
+            runs.try_tasks(tmp_path, "a", jobs=None, scheduler=address)
+    finally:
+        process.kill()
+        process.wait()

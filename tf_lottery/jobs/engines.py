@@ -182,12 +182,14 @@ class Cluster(_Workers):
             ConnectionError: If the scheduler, or all workers, have gone.
             UnfitWorkerError: If no worker is fit.
         """
-        if self._client.status not in ("running", "connecting"):
+        there = None
+        with contextlib.suppress(OSError):
+            there = self._client.scheduler_info(n_workers=-1).get("workers")
+        if there is None:
             raise ConnectionError(
                 f"The Dask scheduler at {self._address} has gone. What was "
                 "finished is written; started again, the run goes on."
             )
-        there = self._client.scheduler_info(n_workers=-1)["workers"]
         found = [address for address in there if address not in self._unfit]
         if found:
             self._seen = time.monotonic()
