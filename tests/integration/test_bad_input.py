@@ -608,8 +608,8 @@ LEGITIMATE = {
         "learning_rate loss macs masks norm num_initial_points output_dir "
         "params progress quantize readers recalibrate relative_rates "
         "representative_data round_callbacks runtime scheduler signatures "
-        "snapshot step_size target_density tolerance tune tuner.Hyperband.max_trials "
-        "units update_rule y"
+        "snapshot step_size target_density tolerance tune "
+        "tuner.Hyperband.max_trials units update_rule y"
     ),
     "null character": (
         "dataset exclude include keys "

@@ -39,7 +39,7 @@ class Clock:
         self._ends[slot] = self.now + task.cost
         return Future(self, self._ends[slot])
 
-    def pulses(self):
+    def pulses(self, keys):
         self.now = min(end for end in self._ends.values() if end > self.now)
         return []
 

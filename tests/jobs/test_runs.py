@@ -10,13 +10,16 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tf_lottery import experiments
 from tf_lottery import files
 from tf_lottery.experiments import progress
+from tf_lottery.experiments.analyses import session as session_lib
 from tf_lottery.jobs import engines
 from tf_lottery.jobs import scheduling
 from tf_lottery.jobs import tasks
+from tf_lottery.jobs import worker
 
 PRESET = experiments.preset(
     "lenet-digits", iterations=40, rounds=2, trials=2, control_trials=1,
@@ -95,6 +98,33 @@ def test_two_workers_of_which_one_is_killed(alone, tmp_path):
         assert not is_alive(pid)
 
 
+class Measured(session_lib.Progress):
+    def __init__(self):
+        self.trained, self.items = [], []
+
+    def training_begin(self, training):
+        self.trained.append(training)
+
+    def measured(self, item):
+        self.items.append(item)
+
+
+@pytest.mark.slow
+def test_an_analysis_by_two_workers(alone, tmp_path):
+    found = {}
+    for jobs in (1, 2):
+        told = Measured()
+        finding, _ = experiments.analyze(
+            "stability", alone[1], tmp_path / str(jobs), told, jobs=jobs
+        )
+        found[jobs] = (
+            finding.rows, content(tmp_path / str(jobs)), sorted(told.items),
+            sorted(map(str, told.trained)),
+        )
+    assert found[1] == found[2]
+    assert len(found[1][2]) == 2 and len(found[1][3]) == 8
+
+
 def is_alive(pid):
     try:
         os.kill(pid, 0)
@@ -171,6 +201,11 @@ def work(path, what, progress):
     return os.getpid()
 
 
+def threads(progress):
+    """Returns the number of threads that was chosen; 0 if none was."""
+    return tf.config.threading.get_intra_op_parallelism_threads()
+
+
 class Silent(progress.Progress):
     def __init__(self, pulse):
         """Says nothing."""
@@ -181,11 +216,22 @@ class Silent(progress.Progress):
 
 class Done(tasks.Listener):
     def __init__(self):
-        self.pids = {}
+        self.results = {}
 
     def done(self, task, result):
-        self.pids[task.key] = result
+        self.results[task.key] = result
         return ()
+
+
+@pytest.mark.slow
+def test_workers_have_the_threads_of_this_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(engines.resources, "cores", lambda: 3)
+    done = Done()
+    with engines.opened(
+        2, None, tmp_path / "jobs", None, Silent
+    ) as engine:
+        scheduling.run([tasks.Task("a", threads)], engine, done)
+    assert done.results == {"a": worker.threads()}
 
 
 def try_tasks(tmp_path, *what, jobs=2, scheduler=None):
@@ -197,7 +243,7 @@ def try_tasks(tmp_path, *what, jobs=2, scheduler=None):
         jobs, scheduler, tmp_path / "jobs", None, Silent
     ) as engine:
         scheduling.run(found, engine, done)
-    return done.pids
+    return done.results
 
 
 @pytest.mark.slow

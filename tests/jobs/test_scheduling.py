@@ -55,7 +55,7 @@ class Fake:
         self._slots.remove(slot)
         self.unfit[slot] = reason
 
-    def pulses(self):
+    def pulses(self, keys):
         return []
 
     def keys(self):

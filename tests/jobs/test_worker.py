@@ -36,7 +36,7 @@ TASK = tasks.Task("four", double, (2,))
 
 def test_a_task_is_done_and_told_of(settings, tmp_path):
     assert worker.work(settings, TASK) == 4
-    found, = pulses.read(tmp_path)
+    found, = pulses.read(tmp_path, ["four", "another"])
     assert (found["key"], found["epochs"]) == ("four", 4)
     assert {"host", "pid", "memory"} < set(found)
 
@@ -47,15 +47,15 @@ def test_a_pulse_is_written_once_a_second(tmp_path, monkeypatch):
     pulse, seen = pulses.Pulse(tmp_path, "a"), []
     for number in range(40):
         pulse.beat({"epochs": number})
-        seen.append(pulses.read(tmp_path)[0]["epochs"])
+        seen.append(pulses.read(tmp_path, ["a"])[0]["epochs"])
         now[0] += 0.1
     assert 3 <= len(set(seen)) <= 4
 
 
 def test_a_pulse_that_is_half_there_is_left_out(tmp_path):
     (tmp_path / "a.json").write_text('{"key": ')
-    (tmp_path / "b.json").write_text(json.dumps({"key": "b"}))
-    assert pulses.read(tmp_path) == [{"key": "b"}]
+    (tmp_path / "trial-0-b.json").write_text(json.dumps({"key": "b"}))
+    assert pulses.read(tmp_path, ["a", "trial-0/b"]) == [{"key": "b"}]
 
 
 @pytest.mark.parametrize("name", ["keras", "tf_lottery", "backend"])

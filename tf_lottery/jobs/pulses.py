@@ -1,8 +1,10 @@
-"""What workers say of themselves while they work, in files."""
+"""What workers say of their tasks while they work, in files."""
 
+import contextlib
 import json
 import os
 import pathlib
+import re
 import socket
 import time
 
@@ -13,19 +15,18 @@ _SECONDS = 1.0
 
 
 class Pulse:
-    """The file of one worker: its task, how far it is, and what it takes.
+    """The file of one task: how far it is, where, and what it takes.
 
     It is a JSON object: `key` of the task, `host`, `pid`, `memory` in bytes,
     and what `beat` is given.
 
     Args:
-        place: Path of the directory of all workers' files.
+        place: Path of the directory of all these files.
         key: String, the key of the task.
     """
 
     def __init__(self, place, key):
-        name = f"{socket.gethostname()}-{os.getpid()}.json"
-        self._path, self._key = pathlib.Path(place, name), key
+        self._path, self._key = _path(place, key), key
         self._last = 0.0
 
     def beat(self, values, now=False):
@@ -48,17 +49,21 @@ class Pulse:
         }))
 
 
-def read(place):
-    """Returns what all workers said last, a list of dicts.
+def read(place, keys):
+    """Returns what was said last of some tasks, a list of dicts.
 
     Args:
         place: Path of the directory of the files.
+        keys: Iterable of the keys of the tasks.
     """
     found = []
-    for path in sorted(pathlib.Path(place).glob("*.json")):
-        try:
-            found.append(json.loads(path.read_text("utf-8")))
-        # Of a shared directory the rest of a file may come later.
-        except (OSError, ValueError):
-            continue
+    for key in keys:
+        # Of a task that has not begun, or in a directory of another machine,
+        # the file may come later.
+        with contextlib.suppress(OSError, ValueError):
+            found.append(json.loads(_path(place, key).read_text("utf-8")))
     return found
+
+
+def _path(place, key):
+    return pathlib.Path(place, re.sub(r"[^\w.-]+", "-", key) + ".json")

@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import time
 import warnings
 
 from tf_lottery.jobs import tasks as tasks_lib
@@ -39,17 +40,27 @@ class _Schedule:
         while self._waiting or self._running:
             slots = self._engine.slots()
             self._begin(slots)
-            futures = [future for _, future in self._running.values()]
-            concurrent.futures.wait(
-                futures, _PAUSE, concurrent.futures.FIRST_COMPLETED
-            )
-            self._listener.pulses(self._engine.pulses())
-            for slot, (task, future) in list(self._running.items()):
-                if future.done() or slot not in slots:
-                    del self._running[slot]
-                    self._end(slot, task, future, slot in slots)
+            self._wait()
+            # What a task said last is there once it has ended.
+            ended = [
+                (slot, slot in slots)
+                for slot, (_, future) in self._running.items()
+                if future.done() or slot not in slots
+            ]
+            keys = [task.key for task, _ in self._running.values()]
+            self._listener.pulses(self._engine.pulses(keys))
+            for slot, is_there in ended:
+                self._end(slot, *self._running.pop(slot), is_there)
         if self._reasons:
             raise tasks_lib.TasksFailedError(self._reasons)
+
+    def _wait(self):
+        futures = [future for _, future in self._running.values()]
+        if not futures:
+            time.sleep(_PAUSE)
+        concurrent.futures.wait(
+            futures, _PAUSE, concurrent.futures.FIRST_COMPLETED
+        )
 
     def _begin(self, slots):
         for slot in slots:
