@@ -40,8 +40,10 @@ class Clock:
         return Future(self, self._ends[slot])
 
     def pulses(self, keys):
-        self.now = min(end for end in self._ends.values() if end > self.now)
         return []
+
+    def advance(self, *arguments):
+        self.now = min(end for end in self._ends.values() if end > self.now)
 
 
 class Future:
@@ -64,9 +66,6 @@ class Followers(tasks.Listener):
 
 
 def test_the_schedule_is_the_one_of_the_page(monkeypatch):
-    monkeypatch.setattr(
-        scheduling.concurrent.futures, "wait", lambda *arguments: None
-    )
     block, = re.findall(r"```python\n(import heapq.*?)```", PAGE, re.DOTALL)
     names = {}
     exec(block, names)
@@ -76,6 +75,9 @@ def test_the_schedule_is_the_one_of_the_page(monkeypatch):
     )
     for workers in (2, 3, 5):
         clock = Clock(workers)
+        monkeypatch.setattr(
+            scheduling.concurrent.futures, "wait", clock.advance
+        )
         scheduling.run(
             [tasks.Task(f"{i}", None, group=f"{i}", cost=4) for i in range(3)],
             clock, Followers(),
