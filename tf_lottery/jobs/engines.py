@@ -188,7 +188,7 @@ class Cluster(_Workers):
         if there is None:
             raise ConnectionError(
                 f"The Dask scheduler at {self._address} has gone. What was "
-                "finished is written; started again, the run goes on."
+                "finished is written; started again, the run resumes."
             )
         found = [address for address in there if address not in self._unfit]
         if found:

@@ -17,7 +17,7 @@ class Task:
             `tf_lottery.experiments.progress.Progress`.
         arguments: Tuple of values that can be pickled.
         after: Tuple of the keys of tasks that must be done before.
-        group: String; a worker rather goes on with the group that it has.
+        group: String; a worker prefers the group of its last one.
         cost: Number; those that cost most begin first.
     """
 
