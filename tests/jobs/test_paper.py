@@ -14,7 +14,9 @@ def test_the_table_is_what_the_page_computes():
     names = {}
     exec(block, names)
     wall = names["wall"]
-    table = re.findall(r"^\| (\d+) \| ([\d,]+) \| ([\d,]+) \|$", PAGE, re.M)
+    table = re.findall(
+        r"^\| (\d+) workers? \| ([\d,]+) \| ([\d,]+) \|$", PAGE, re.M
+    )
     assert len(table) == 4
     for workers, digits, resnet in table:
         found = (

@@ -27,8 +27,7 @@ def double(number, report):
 
 @pytest.fixture
 def settings(tmp_path):
-    (tmp_path / worker.TOKEN).write_text("ours")
-    return worker.Settings.here(tmp_path, "ours", Report)
+    return worker.Settings.here(tmp_path, Report)
 
 
 TASK = tasks.Task("four", double, (2,))
@@ -68,12 +67,17 @@ def test_other_versions_are_named(settings, name):
         worker.work(other, TASK)
 
 
-@pytest.mark.parametrize("change", ["gone", "another"])
-def test_a_directory_that_is_not_shared_is_named(settings, tmp_path, change):
-    token = tmp_path / worker.TOKEN
-    token.unlink() if change == "gone" else token.write_text("theirs")
+def test_a_directory_that_is_not_shared_is_named(settings, tmp_path):
+    other = dataclasses.replace(settings, place=str(tmp_path / "elsewhere"))
     with pytest.raises(tasks.UnfitWorkerError, match="does not see the dir"):
-        worker.work(settings, TASK)
+        worker.work(other, TASK)
+
+
+def test_a_task_ends_with_its_run(settings, tmp_path):
+    """Dask lets a worker finish what nobody waits for any more."""
+    pulse = pulses.Pulse(tmp_path / "run", "a")
+    with pytest.raises(OSError, match="cannot be written"):
+        pulse.beat({})
 
 
 def test_another_number_of_threads_is_named(settings):

@@ -12,7 +12,6 @@ import time
 import uuid
 
 from tf_lottery import checks
-from tf_lottery import files
 from tf_lottery.jobs import pulses
 from tf_lottery.jobs import resources
 from tf_lottery.jobs import worker
@@ -55,18 +54,17 @@ def opened(jobs, scheduler, place, progress, report):
     if scheduler is None and count == 1:
         yield Here(progress)
         return
-    token = uuid.uuid4().hex
+    # Another one each time: workers of an earlier run find theirs gone.
+    room = place / uuid.uuid4().hex
     engine = None
     try:
-        settings = worker.Settings.here(place, token, report)
+        settings = worker.Settings.here(room, report)
         engine = (
             Cluster(scheduler, jobs, settings) if scheduler
             else Local(count, settings)
         )
-        # Those of a run that was killed.
         shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        files.write_text(place / worker.TOKEN, token)
+        room.mkdir(parents=True)
         yield engine
     finally:
         if engine is not None:

@@ -32,10 +32,15 @@ class Pulse:
     def beat(self, values, now=False):
         """Writes the file, at most once a second.
 
+        A task whose directory has gone, with the run, ends by this error.
+
         Args:
             values: Dict of plain values.
             now: Boolean, whether it is written in any case. Defaults to
                 `False`.
+
+        Raises:
+            OSError: If the file cannot be written.
         """
         if not now and time.monotonic() - self._last < _SECONDS:
             return

@@ -18,8 +18,6 @@ from tf_lottery.jobs import pulses
 from tf_lottery.jobs import resources
 from tf_lottery.jobs.tasks import UnfitWorkerError
 
-TOKEN = "token"
-
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -27,7 +25,6 @@ class Settings:
 
     Attributes:
         place: String, the directory that workers share.
-        token: String, what the file `token` in it holds.
         report: Callable that makes the progress of a task from its
             `pulses.Pulse`; it has a method `end`.
         versions: Dict from name to version.
@@ -38,7 +35,6 @@ class Settings:
     """
 
     place: str
-    token: str
     report: Callable
     versions: dict
     threads: int
@@ -46,17 +42,16 @@ class Settings:
     deterministic: bool
 
     @classmethod
-    def here(cls, place, token, report):
+    def here(cls, place, report):
         """Returns those of this process.
 
         Args:
             place: Path of the directory that workers share.
-            token: String that is in its file.
             report: See the class.
         """
         return cls(
-            str(pathlib.Path(place).resolve()), token, report, versions(),
-            threads(), keras.config.dtype_policy().name, _is_deterministic(),
+            str(pathlib.Path(place).resolve()), report, versions(), threads(),
+            keras.config.dtype_policy().name, _is_deterministic(),
         )
 
 
@@ -116,12 +111,13 @@ def _end_with(parent):
 def _prepare(settings):
     _check_versions(settings)
     _check_is_shared(settings)
-    tf = backends.tf
+    config = backends.tf.config
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
-        for gpu in tf.config.list_physical_devices("GPU"):
+        if threads() != settings.threads:
+            config.threading.set_intra_op_parallelism_threads(settings.threads)
+        for gpu in config.list_physical_devices("GPU"):
             # Several workers have a part of it each.
-            tf.config.experimental.set_memory_growth(gpu, True)
+            config.experimental.set_memory_growth(gpu, True)
     except RuntimeError:
         raise UnfitWorkerError(
             f"{_name()} has used TensorFlow before, with {threads()} threads "
@@ -129,7 +125,7 @@ def _prepare(settings):
             "that was started anew."
         ) from None
     if settings.deterministic and not _is_deterministic():
-        tf.config.experimental.enable_op_determinism()
+        config.experimental.enable_op_determinism()
     keras.config.set_dtype_policy(settings.policy)
 
 
@@ -148,11 +144,7 @@ def _check_versions(settings):
 
 
 def _check_is_shared(settings):
-    try:
-        token = pathlib.Path(settings.place, TOKEN).read_text("utf-8")
-    except OSError:
-        token = None
-    if token != settings.token:
+    if not pathlib.Path(settings.place).is_dir():
         raise UnfitWorkerError(
             f"{_name()} does not see the directory '{settings.place}' of "
             "this run. Expected: a directory that all machines share, under "
