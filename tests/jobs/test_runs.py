@@ -1,5 +1,6 @@
 """Runs with workers of their own processes: the same, whatever happens."""
 
+import collections
 import csv
 import os
 import pathlib
@@ -92,7 +93,10 @@ def test_two_workers_of_which_one_is_killed(alone, tmp_path):
     assert watching.killed and len(watching.seen) == 3
     assert all(p["memory"] > 10**8 for p in watching.seen.values())
     assert watching.epochs == told.epochs
-    assert sorted(watching.rounds) == sorted(told.rounds)
+    missing = collections.Counter(told.rounds)
+    missing.subtract(watching.rounds)
+    # It may have saved the end of a round, and died before it said so.
+    assert min(missing.values()) == 0 and missing.total() <= 1
     assert not (tmp_path / "jobs").exists()
     for pid in watching.seen:
         assert not is_alive(pid)

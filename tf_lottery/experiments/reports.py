@@ -39,7 +39,7 @@ class Report(progress_lib.Progress):
 
     def round_end(self, trial, result):
         self._values["rounds"].append([trial, result.to_dict()])
-        self.beat()
+        self.beat(now=True)
 
 
 class Follower:
