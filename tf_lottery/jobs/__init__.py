@@ -1,1 +1,1 @@
-"""Tasks that need nothing of each other, done by several processes."""
+"""Jobs: tasks that need nothing of each other, in several processes."""

@@ -1,4 +1,4 @@
-"""Where tasks are done: in this process, in others, on other machines.
+"""Engines: this process, others, or those of other machines.
 
 An engine has slots; each has a `concurrent.futures.Executor` of one worker
 and does one task at a time, so that a worker that dies takes no other along.

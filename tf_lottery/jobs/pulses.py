@@ -1,4 +1,4 @@
-"""What workers say of their tasks while they work, in files."""
+"""Pulses: files in which workers say how far their tasks are."""
 
 import contextlib
 import json

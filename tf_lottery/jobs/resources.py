@@ -1,4 +1,4 @@
-"""Cores and memory: how many workers there may be."""
+"""Resources of this machine: how many workers there may be."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""Which worker does which task, and what happens if it cannot."""
+"""The schedule of tasks: which worker does which, and what if it cannot."""
 
 import collections
 import concurrent.futures

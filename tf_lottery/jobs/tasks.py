@@ -1,4 +1,4 @@
-"""What a task is, and who hears of it."""
+"""Tasks, and listeners that hear of them."""
 
 import dataclasses
 from collections.abc import Callable

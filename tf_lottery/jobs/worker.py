@@ -1,4 +1,4 @@
-"""What a worker does around a task."""
+"""A worker: its settings, and a task in it."""
 
 import dataclasses
 import os
