@@ -17,10 +17,9 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 # Test files that train next to nothing.
-QUICK = $(TOP:%=tests/test_%.py) $(ACROSS:%=tests/integration/test_%.py) \
-	tests/experiments/test_results_csv.py tests/patterns tests/verdicts
-TOP = comparisons controls distributions files layouts masks schedules \
-	sparsity_schedules tables weights
+QUICK = tests/test_*.py tests/files tests/patterns tests/utils tests/verdicts \
+	tests/runs/test_results_csv.py tests/weights \
+	$(ACROSS:%=tests/integration/test_%.py)
 ACROSS = bad_input import registration types
 
 .PHONY: demo test test-quick test-all test-backends lint bench clean

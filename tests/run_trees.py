@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
-from tf_lottery import results
-from tf_lottery import run_directory
+from tf_lottery.runs import results
+from tf_lottery.runs import run_directory
 
 EVERY = 100
 CONTROLS = ("random_reinitialize", "random_masks")

@@ -24,7 +24,7 @@ def ticket_of(model, step=0, **kwargs):
         key: array if "seed" in key else np.full_like(array, 7)
         for key, array in snapshot.weights.items()
     }
-    snapshot = tfl.snapshots.Snapshot(step, weights, snapshot.optimizer)
+    snapshot = tfl.weights.snapshots.Snapshot(step, weights, snapshot.optimizer)
     return tfl.Ticket(masks, snapshot, **kwargs)
 
 
@@ -210,7 +210,7 @@ def test_layers_are_drawn_as_when_they_are_made(name):
     make, shape = STACKS[name]
     model = sequential(make(), shape=shape)
     before = {k: np.array(v) for k, v in tfl.weights.variables(model).items()}
-    snapshot = tfl.snapshots.Snapshot(
+    snapshot = tfl.weights.snapshots.Snapshot(
         0, {k: np.full_like(v, 7) for k, v in before.items()}
     )
     ticket = tfl.Ticket({}, snapshot)
@@ -348,7 +348,7 @@ def initial_ticket(dtype="float32", step=0, zeroed=False):
         value *= mask
     weights = {**snapshot.weights, "fc/kernel": value}
     weights["fc/bias"] = np.arange(50).astype(like.dtype)
-    snapshot = tfl.snapshots.Snapshot(
+    snapshot = tfl.weights.snapshots.Snapshot(
         step, weights, [np.ones(3)], "adam"
     )
     return tfl.Ticket({"fc/kernel": mask}, snapshot, provenance={"a": 1})
@@ -457,7 +457,7 @@ def test_streams_of_values_differ_by_key(name):
     masks = {f"{key}/kernel": np.ones((6, 6), bool) for key in "ab"}
     weights = weights_of(tfl.Ticket.of(model, masks))
     weights["b/kernel"] = weights["a/kernel"]
-    ticket = tfl.Ticket(masks, tfl.snapshots.Snapshot(0, weights))
+    ticket = tfl.Ticket(masks, tfl.weights.snapshots.Snapshot(0, weights))
     new = weights_of(SIGNED[name](ticket, signed=False))
     assert (new["a/kernel"] != new["b/kernel"]).any()
 
@@ -466,7 +466,7 @@ def test_nothing_kept_is_nothing_to_change():
     model = sequential(layers.Dense(6, name="a"))
     ticket = tfl.Ticket.of(model, {"a/kernel": np.zeros((6, 6), bool)})
     zeros = dict(weights_of(ticket), **{"a/kernel": np.zeros((6, 6))})
-    ticket = tfl.Ticket(ticket.masks, tfl.snapshots.Snapshot(0, zeros))
+    ticket = tfl.Ticket(ticket.masks, tfl.weights.snapshots.Snapshot(0, zeros))
     for control in SIGNED.values():
         assert not weights_of(control(ticket))["a/kernel"].any()
 

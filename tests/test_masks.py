@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from tf_lottery import masks
-from tf_lottery import selection
+from tf_lottery.patterns import selection
 
 
 def stable(scores, keep, current=None):

@@ -7,7 +7,7 @@ Examples in docstrings assume `import keras`, `import numpy as np` and
 import importlib as _importlib
 import typing as _typing
 
-from tf_lottery import faces as _faces
+from tf_lottery.utils import faces as _faces
 
 __version__ = "0.1.0"
 

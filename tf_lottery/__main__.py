@@ -3,10 +3,10 @@
 import importlib
 import sys
 
-from tf_lottery import faces
 from tf_lottery.commands import flags
 from tf_lottery.commands import parsers
 from tf_lottery.commands import silence
+from tf_lottery.utils import faces
 
 # RuntimeError: data that is not there, a directory in use.
 _EXPECTED_ERRORS = (ValueError, OSError, ImportError, RuntimeError)

@@ -24,11 +24,11 @@ from tf_lottery.callbacks import IterativeMagnitudePruning
 from tf_lottery.holding import hold
 from tf_lottery.holding import masks_of
 from tf_lottery.holding import strip
-from tf_lottery.loading import load_model
-from tf_lottery.loading import load_weights
+from tf_lottery.holding.loading import load_model
+from tf_lottery.holding.loading import load_weights
 from tf_lottery.pruning import prune
-from tf_lottery.summaries import summary
-from tf_lottery.ticket import Ticket
+from tf_lottery.pruning.summary import summary
+from tf_lottery.runs.ticket import Ticket
 
 __all__ = [
     "analysis",

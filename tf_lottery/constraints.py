@@ -13,9 +13,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_lottery import backends
 from tf_lottery import internals
-from tf_lottery.backends import tf
+from tf_lottery.utils import backends
+from tf_lottery.utils.backends import tf
 
 _NAME = "_tf_lottery_keep"
 

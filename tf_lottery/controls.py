@@ -26,10 +26,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_lottery import checks
 from tf_lottery import masks as masks_lib
-from tf_lottery import ticket as ticket_lib
 from tf_lottery import weights as weights_lib
+from tf_lottery.runs import ticket as ticket_lib
+from tf_lottery.utils import checks
 
 
 def random_reinitialize(

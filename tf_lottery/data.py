@@ -13,10 +13,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_lottery import backends
-from tf_lottery import checks
-from tf_lottery import types
-from tf_lottery.backends import tf
+from tf_lottery.utils import backends
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
+from tf_lottery.utils.backends import tf
 
 if TYPE_CHECKING:
     import tensorflow

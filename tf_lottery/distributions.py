@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tf_lottery import checks
+from tf_lottery.utils import checks
 
 SCOPES = ("global", "layer", "uniform+", "erk", "er")
 _LAST_LAYER = 0.2

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tf_lottery import checks
-from tf_lottery import selection
-from tf_lottery.layouts import Layout as Layout
 from tf_lottery.patterns import Pattern as Pattern
 from tf_lottery.patterns import Unstructured as Unstructured
 from tf_lottery.patterns import get_pattern as get_pattern
+from tf_lottery.patterns import selection
+from tf_lottery.patterns.layouts import Layout as Layout
 from tf_lottery.patterns.pattern import brief
+from tf_lottery.utils import checks
 
 
 def select(
@@ -51,7 +51,7 @@ def select(
             `"unstructured"`.
         allow_collapse: Boolean, whether a key may lose all its weights. If
             not, the best survivor of every key stays. Defaults to `False`.
-        layouts: Dict of key to `tf_lottery.layouts.Layout`, which axes of a
+        layouts: Dict of key to `tf_lottery.masks.Layout`, which axes of a
             weight are inputs and outputs; only patterns ask. Defaults to
             `None`: the last axis is the output, the last but one the input.
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
 
-from tf_lottery import checks
+from tf_lottery.utils import checks
 
-# What is done where a layer would lose everything, see `tf_lottery.collapse`.
+# What is done where a layer would lose everything, see `pruning.collapse`.
 COLLAPSE = ("keep-one", "warn", "error")
 _NOTATIONS = (
     "0 (initialization), '500it' (iterations), '2ep' (epochs), '2ep50it', or "

@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from tf_lottery import checks
-from tf_lottery import configurations
+from tf_lottery.utils import checks
+from tf_lottery.utils import configurations
 
 _TFMOT = "tensorflow_model_optimization"
 

@@ -2,7 +2,7 @@
 
 from laboratory import pages
 
-from tf_lottery import comparisons
+from tf_lottery.verdicts import comparisons
 from tf_lottery.analysis.curves import scale_of
 
 

@@ -7,8 +7,6 @@ import pytest
 
 from tests.page_reader import Page
 from tf_lottery import analysis
-from tf_lottery import results
-from tf_lottery import run_directory
 from tf_lottery.__main__ import main
 from tf_lottery.analysis import caveats
 from tf_lottery.analysis import claims
@@ -17,6 +15,8 @@ from tf_lottery.analysis import run_files
 from tf_lottery.analysis import tables
 from tf_lottery.analysis.curves import chart
 from tf_lottery.analysis.curves import of_runs
+from tf_lottery.runs import results
+from tf_lottery.runs import run_directory
 
 # Density, early-stop steps of two trials, accuracies at early stop and end.
 ROUNDS = [

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import tf_lottery as tfl
 from tests import conftest
 from tf_lottery import analysis
-from tf_lottery import snapshots
+from tf_lottery.weights import snapshots
 
 
 def weights(seed, shape=(7, 5)):

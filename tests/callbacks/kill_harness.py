@@ -24,7 +24,7 @@ import numpy as np
 import tf_lottery as tfl
 from tf_lottery import files
 from tf_lottery import masks
-from tf_lottery import run_directory
+from tf_lottery.runs import run_directory
 
 SCENARIOS = {
     "adam": {},

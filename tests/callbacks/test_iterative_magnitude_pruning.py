@@ -11,7 +11,7 @@ import tensorflow as tf
 import tf_lottery as tfl
 from tests import conftest
 from tests.conftest import loss
-from tf_lottery import run_directory
+from tf_lottery.runs import run_directory
 
 SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 schedules = keras.optimizers.schedules
@@ -244,8 +244,8 @@ def test_paper_densities_of_lenet():
     scores = {k: rng.random(m.shape, "float32") for k, m in masks.items()}
     densities = []
     for _ in range(15):
-        masks = tfl.allocation.next_masks(
-            scores, masks, rates, tfl.rules.Rule("layer")
+        masks = tfl.pruning.allocation.next_masks(
+            scores, masks, rates, tfl.pruning.rules.Rule("layer")
         )
         densities.append(round(100 * tfl.masks.density(masks), 1))
     assert [densities[i] for i in (2, 6, 8, 14)] == [51.3, 21.1, 13.5, 3.6]
@@ -381,7 +381,7 @@ def test_stops_when_the_metric_has_fallen(data):
 
 def test_candidate_ticket_is_the_smallest_that_matches():
     results = [
-        tfl.results.RoundResult(
+        tfl.runs.results.RoundResult(
             round=i, density=d, densities={}, metrics={"acc": a, "loss": -a},
             steps=s, early_stop_step=None, seconds=0.0,
         )
@@ -391,10 +391,10 @@ def test_candidate_ticket_is_the_smallest_that_matches():
         )
     ]
     for name in ("acc", "loss"):
-        monitor = tfl.results.Monitor(name)
-        assert tfl.results.candidate(results, monitor).round == 2
-    assert tfl.results.candidate(results[:1], monitor) is None
-    assert tfl.results.candidate([], monitor) is None
+        monitor = tfl.runs.results.Monitor(name)
+        assert tfl.runs.results.candidate(results, monitor).round == 2
+    assert tfl.runs.results.candidate(results[:1], monitor) is None
+    assert tfl.runs.results.candidate([], monitor) is None
 
 
 @pytest.mark.usefixtures("deterministic")

@@ -140,7 +140,7 @@ def test_second_process_is_refused_until_the_first_is_killed(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     holder = (
-        "import sys, time; from tf_lottery import locks; "
+        "import sys, time; from tf_lottery.files import locks; "
         "lock = locks.Lock(sys.argv[1]); lock.acquire(); "
         "print('held', flush=True); time.sleep(600)"
     )

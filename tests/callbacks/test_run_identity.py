@@ -15,10 +15,10 @@ import pytest
 import tf_lottery as tfl
 from tests import conftest
 from tf_lottery import files
-from tf_lottery import locks
-from tf_lottery import run_directory
 from tf_lottery.callbacks import identity
 from tf_lottery.callbacks import interrupt
+from tf_lottery.files import locks
+from tf_lottery.runs import run_directory
 
 SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"]
 HOOKS = [

@@ -24,12 +24,12 @@ import tf_lottery as tfl
 from tests.conftest import MODELS
 from tests.conftest import loss
 from tests.conftest import random_masks
-from tf_lottery import layouts
-from tf_lottery import processes
 from tf_lottery.callbacks.board import cards
 from tf_lottery.callbacks.board import files
 from tf_lottery.callbacks.board import images
 from tf_lottery.callbacks.board import summaries
+from tf_lottery.patterns import layouts
+from tf_lottery.utils import processes
 
 KEYS = ("fc1/kernel", "logits/kernel")
 METRICS = ("accuracy", "loss", "val_accuracy", "val_loss")

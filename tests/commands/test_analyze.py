@@ -12,16 +12,16 @@ import pytest
 
 from tf_lottery import __main__ as cli
 from tf_lottery import analysis
-from tf_lottery import branches
 from tf_lottery import experiments
 from tf_lottery import files
-from tf_lottery import run_directory
 from tf_lottery.analysis import bands
 from tf_lottery.analysis import findings
 from tf_lottery.experiments.analyses import kind as kind_lib
 from tf_lottery.experiments.analyses import session as session_lib
 from tf_lottery.experiments.analyses import subject as subject_lib
 from tf_lottery.experiments.analyses import trainings as trainings_lib
+from tf_lottery.runs import branches
+from tf_lottery.runs import run_directory
 
 ROUNDS, TRIALS = 2, 2
 

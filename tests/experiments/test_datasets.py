@@ -334,7 +334,8 @@ def test_a_deep_preset_trains(tmp_path, monkeypatch):
     trial = experiments.run(preset, tmp_path).trials[0]
     assert trial.rounds[1].density == pytest.approx(0.8, abs=1e-4)
     assert len(trial.rounds[1].controls["one_shot"]) == 1
-    masks = tfl.run_directory.RunDirectory(tmp_path / "trial-0").load_masks(1)
+    files = tfl.runs.run_directory.RunDirectory(tmp_path / "trial-0")
+    masks = files.load_masks(1)
     assert "logits/kernel" not in masks and len(masks) == 21
     found = bench.Bench(preset, feeds.load(preset))
     assert found.model.steps_per_execution == 2

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 import tf_lottery as tfl
-from tf_lottery import branches
 from tf_lottery import experiments
 from tf_lottery.experiments import bench
 from tf_lottery.experiments import compared_tickets
@@ -22,6 +21,7 @@ from tf_lottery.experiments import feeds
 from tf_lottery.experiments import outputs
 from tf_lottery.experiments import progress
 from tf_lottery.experiments import trials
+from tf_lottery.runs import branches
 
 PRESET = experiments.preset(
     "lenet-digits",
@@ -115,7 +115,7 @@ class TestComparisons:
         trial = whole[1] / "trial-0"
         dense = branches.dense_weights(trial / "dense")
         for name, step in (("fine-tune", 80), ("lr-rewind", 20)):
-            files = tfl.run_directory.RunDirectory(trial / name)
+            files = tfl.runs.run_directory.RunDirectory(trial / name)
             start = files.load_start(1)
             masks = files.load_masks(1)
             for key, mask in masks.items():
@@ -130,7 +130,7 @@ class TestComparisons:
         report, path, _ = whole
         trial = path / "trial-0"
         dense = branches.dense_weights(trial / "dense")
-        files = tfl.run_directory.RunDirectory(trial)
+        files = tfl.runs.run_directory.RunDirectory(trial)
         masks = files.load_masks(2)
         ticket = tfl.Ticket(masks, files.load_snapshot(), round=2)
         model = bench.Bench(PRESET, feeds.load(PRESET)).model
@@ -262,7 +262,7 @@ class TestResume:
 class FakePruning:
     """Knows what an `IterativeMagnitudePruning` would say after a round."""
 
-    monitor = tfl.results.Monitor("val_accuracy")
+    monitor = tfl.runs.results.Monitor("val_accuracy")
 
     def __init__(self, model):
         self.model, self.results = model, []
@@ -270,14 +270,14 @@ class FakePruning:
     def end_round(self, accuracy):
         number = len(self.results)
         self.results.append(
-            tfl.results.RoundResult(
+            tfl.runs.results.RoundResult(
                 number, 0.5 ** number, {}, {"val_accuracy": accuracy}, 10,
                 None, 0.0,
             )
         )
 
     def candidate_ticket(self):
-        found = tfl.results.candidate(self.results, self.monitor)
+        found = tfl.runs.results.candidate(self.results, self.monitor)
         return dataclasses.replace(
             tfl.Ticket.of(self.model), round=found.round
         )

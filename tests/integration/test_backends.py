@@ -11,7 +11,7 @@ import pytest
 
 import tf_lottery as tfl
 from tests import conftest
-from tf_lottery import backends
+from tf_lottery.utils import backends
 
 OTHERS = ("jax", "torch")
 # Rounds of `fit` on arrays, in a process that has no TensorFlow.

@@ -16,7 +16,7 @@ import pytest
 
 import tf_lottery as tfl
 import tf_lottery.experiments
-import tf_lottery.run_directory
+import tf_lottery.runs.run_directory
 import tf_lottery.tuner
 from tf_lottery.report import charts
 
@@ -156,9 +156,9 @@ class World:
     def run(self):
         """The directory of a run of one round."""
         path = self.path("run")
-        directory = tfl.run_directory.RunDirectory(path)
+        directory = tfl.runs.run_directory.RunDirectory(path)
         directory.open({"rounds": 1})
-        directory.save_results([tfl.results.RoundResult(
+        directory.save_results([tfl.runs.results.RoundResult(
             0, 1.0, {"fc1/kernel": 1.0}, {"accuracy": 0.75}, 8, None, 0.1
         )])
         directory.close()

@@ -16,8 +16,8 @@ import pytest
 import tests
 import tf_lottery as tfl
 from tests import conftest
-from tf_lottery import processes
-from tf_lottery import run_directory
+from tf_lottery.runs import run_directory
+from tf_lottery.utils import processes
 
 EXAMPLE = (
     tests.ROOT / "examples" / "data_parallel_jax.py"

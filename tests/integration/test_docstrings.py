@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tf_lottery as tfl
-from tf_lottery import docs
+from tf_lottery.utils import docs
 
 NAMES = [
     "tf_lottery",

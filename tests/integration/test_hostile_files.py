@@ -18,9 +18,10 @@ import pytest
 from hypothesis import strategies as st
 
 import tf_lottery as tfl
-from tf_lottery import codec
 from tf_lottery import files
 from tf_lottery.export import children
+from tf_lottery.files import arrays
+from tf_lottery.runs import codec
 from tf_lottery.structured import plans
 
 MANY = hypothesis.settings(
@@ -44,7 +45,7 @@ def ticket():
     }
     return tfl.Ticket(
         {"fc/kernel": rng.random((9, 5)) < 0.5},
-        tfl.snapshots.Snapshot(3, weights, [np.int64(3)], "SGD"),
+        tfl.weights.snapshots.Snapshot(3, weights, [np.int64(3)], "SGD"),
         round=2, metrics={"loss": 0.5}, provenance={"seed": 1},
     )
 
@@ -163,7 +164,7 @@ def test_honest_tickets_take_what_they_hold(path):
     shape = (1500, 1000)
     big = tfl.Ticket(
         {"k": np.random.default_rng(0).random(shape) < 0.5},
-        tfl.snapshots.Snapshot(0, {"k": np.ones(shape, "float32")}),
+        tfl.weights.snapshots.Snapshot(0, {"k": np.ones(shape, "float32")}),
     )
     big.save(path)
     assert path.stat().st_size > 6e6
@@ -174,12 +175,12 @@ def test_many_names_for_the_same_bytes(path):
     entry = {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}
     header = {f"mask/{i}": entry for i in range(3)}
     with pytest.raises(ValueError, match="overlap"):
-        files._check_offsets(header, 8)
+        arrays._check_offsets(header, 8)
 
 
 def test_a_header_that_is_too_long(path, monkeypatch):
     files.write_arrays(path, {}, {"a": "b" * 5000})
-    monkeypatch.setattr(files, "_LONGEST_HEADER", 4096)
+    monkeypatch.setattr(arrays, "_LONGEST_HEADER", 4096)
     with pytest.raises(files.DamagedFileError, match="more than 4096"):
         files.read_arrays(path)
     with pytest.raises(ValueError, match="too much room"):
@@ -217,7 +218,7 @@ def test_the_codec_gives_back_what_it_got(masks, slots):
     found = codec.decode_masks(*codec.encode_masks(masks))
     assert found.keys() == masks.keys()
     assert all((found[key] == masks[key]).all() for key in masks)
-    snapshot = tfl.snapshots.Snapshot(
+    snapshot = tfl.weights.snapshots.Snapshot(
         4, {k: rng.normal(size=m.shape) for k, m in masks.items()},
         list(range(slots)), "Adam",
     )

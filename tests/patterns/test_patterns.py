@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from tf_lottery import masks
 from tf_lottery import patterns
-from tf_lottery.layouts import Layout
-from tf_lottery.layouts import complete
 from tf_lottery.patterns import grid
 from tf_lottery.patterns import n_m
+from tf_lottery.patterns.layouts import Layout
+from tf_lottery.patterns.layouts import complete
 
 # Shapes with the layouts of Dense, convolutions (plain, transposed,
 # depthwise) and attention (query, output).

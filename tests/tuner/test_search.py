@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 import tf_lottery as tfl
-from tf_lottery import results
+from tf_lottery.runs import results
 from tf_lottery.tuner import identity
 from tf_lottery.tuner import library
 from tf_lottery.tuner import objectives

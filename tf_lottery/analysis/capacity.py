@@ -11,13 +11,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_lottery import checks
 from tf_lottery import data as data_lib
 from tf_lottery import internals
-from tf_lottery import ticket as ticket_lib
-from tf_lottery import types
 from tf_lottery.analysis import evaluating
 from tf_lottery.analysis import preserving
+from tf_lottery.runs import ticket as ticket_lib
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
 
 
 @dataclasses.dataclass(frozen=True)

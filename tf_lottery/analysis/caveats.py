@@ -1,7 +1,7 @@
 """Caveats: reasons not to believe a run's numbers yet."""
 
-from tf_lottery import comparisons
 from tf_lottery.analysis.curves import TICKETS
+from tf_lottery.verdicts import comparisons
 from tf_lottery.verdicts import judging
 
 _FEW = 3

@@ -8,14 +8,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_lottery import checks
-from tf_lottery import types
 from tf_lottery import weights as weights_lib
 from tf_lottery.analysis import evaluating
 from tf_lottery.analysis import preserving
 from tf_lottery.analysis import recalibration
 from tf_lottery.analysis import sources
 from tf_lottery.report import charts
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
 
 STABLE = 0.02
 

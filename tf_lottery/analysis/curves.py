@@ -6,13 +6,13 @@ import os
 import statistics
 from collections.abc import Iterable
 
-from tf_lottery import checks
-from tf_lottery import comparisons
-from tf_lottery import types
 from tf_lottery.analysis import bands
 from tf_lottery.analysis import identity
 from tf_lottery.analysis import run_files
 from tf_lottery.report import charts
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
+from tf_lottery.verdicts import comparisons
 
 TICKETS = "tickets"
 _NO_METRICS = ("trial", "round", "density", "number", "seconds")
@@ -95,11 +95,11 @@ def curves(
     Example:
 
     >>> import tempfile
-    >>> import tf_lottery.run_directory, tf_lottery.results
+    >>> import tf_lottery.runs.run_directory, tf_lottery.runs.results
     >>> with tempfile.TemporaryDirectory() as path:
-    ...     directory = tf_lottery.run_directory.RunDirectory(path)
+    ...     directory = tf_lottery.runs.run_directory.RunDirectory(path)
     ...     directory.open({"rounds": 1})
-    ...     directory.save_results([tf_lottery.results.RoundResult(
+    ...     directory.save_results([tf_lottery.runs.results.RoundResult(
     ...         0, 1.0, {"fc/kernel": 1.0}, {"accuracy": 0.75}, 8, None, 0.1)])
     ...     found = curves(path)
     ...     directory.close()

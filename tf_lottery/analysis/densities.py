@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from tf_lottery import masks as masks_lib
-from tf_lottery import ticket as ticket_lib
 from tf_lottery.analysis import sources
+from tf_lottery.runs import ticket as ticket_lib
 
 
 @overload

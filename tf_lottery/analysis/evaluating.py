@@ -7,11 +7,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_lottery import checks
 from tf_lottery import internals
 from tf_lottery import weights as weights_lib
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import losses
+from tf_lottery.utils import checks
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,9 +4,9 @@ import dataclasses
 
 import keras
 
-from tf_lottery import types
 from tf_lottery.analysis import evaluating
 from tf_lottery.analysis import preserving
+from tf_lottery.utils import types
 
 
 @dataclasses.dataclass(frozen=True)

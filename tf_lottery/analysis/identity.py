@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tf_lottery import configurations
+from tf_lottery.utils import configurations
 
 # In what runs of one experiment may differ.
 _FREE = (

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tf_lottery import checks
 from tf_lottery.analysis import sources
 from tf_lottery.report import charts
+from tf_lottery.utils import checks
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 

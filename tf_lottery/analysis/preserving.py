@@ -5,8 +5,8 @@ import contextlib
 from tf_lottery import copies
 from tf_lottery import holding
 from tf_lottery import optimizers
-from tf_lottery import snapshots
 from tf_lottery import weights as weights_lib
+from tf_lottery.weights import snapshots
 
 
 @contextlib.contextmanager

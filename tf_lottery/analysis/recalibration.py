@@ -7,10 +7,10 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import internals
-from tf_lottery import types
 from tf_lottery import weights as weights_lib
 from tf_lottery.analysis import evaluating
 from tf_lottery.criteria import batches as batches_lib
+from tf_lottery.utils import types
 
 
 def normalizations(model):

@@ -2,9 +2,7 @@
 
 import pathlib
 
-from tf_lottery import checks
 from tf_lottery import files
-from tf_lottery import types
 from tf_lottery.analysis import caveats
 from tf_lottery.analysis import claims
 from tf_lottery.analysis import findings
@@ -18,6 +16,8 @@ from tf_lottery.report import charts
 from tf_lottery.report import drawing
 from tf_lottery.report import pages
 from tf_lottery.report import tables as tables_lib
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
 from tf_lottery.verdicts import words
 
 _CHARTS = (
@@ -56,11 +56,11 @@ def report(
     Example:
 
     >>> import tempfile
-    >>> import tf_lottery.run_directory, tf_lottery.results
+    >>> import tf_lottery.runs.run_directory, tf_lottery.runs.results
     >>> with tempfile.TemporaryDirectory() as path:
-    ...     directory = tf_lottery.run_directory.RunDirectory(path)
+    ...     directory = tf_lottery.runs.run_directory.RunDirectory(path)
     ...     directory.open({"rounds": 1})
-    ...     directory.save_results([tf_lottery.results.RoundResult(
+    ...     directory.save_results([tf_lottery.runs.results.RoundResult(
     ...         0, 1.0, {"fc/kernel": 1.0}, {"accuracy": 0.75}, 8, None, 0.1)])
     ...     written = report(path)
     ...     text = written.read_text()

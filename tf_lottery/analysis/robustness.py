@@ -8,12 +8,12 @@ from typing import Literal
 import keras
 import numpy as np
 
-from tf_lottery import checks
-from tf_lottery import types
 from tf_lottery.analysis import attacks
 from tf_lottery.analysis import evaluating
 from tf_lottery.analysis import preserving
 from tf_lottery.report import charts
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
 
 ATTACKS = ("fgsm", "pgd")
 

@@ -5,10 +5,10 @@ import functools
 import os
 import pathlib
 
-from tf_lottery import checks
 from tf_lottery import files
-from tf_lottery import run_directory
 from tf_lottery.analysis import reading
+from tf_lottery.runs import run_directory
+from tf_lottery.utils import checks
 from tf_lottery.verdicts import judging
 from tf_lottery.verdicts.rules import Rules
 

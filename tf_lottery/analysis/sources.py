@@ -8,9 +8,9 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import holding
-from tf_lottery import snapshots
-from tf_lottery import ticket as ticket_lib
 from tf_lottery import weights as weights_lib
+from tf_lottery.runs import ticket as ticket_lib
+from tf_lottery.weights import snapshots
 
 Weights: TypeAlias = (
     keras.Model
@@ -24,7 +24,7 @@ Masks: TypeAlias = (
 
 _WEIGHTS = (
     "a dict from weight key to array, a `keras.Model`, a "
-    "`tf_lottery.snapshots.Snapshot` or a `tf_lottery.Ticket`"
+    "`tf_lottery.weights.snapshots.Snapshot` or a `tf_lottery.Ticket`"
 )
 _MASKS = (
     "a dict from weight key to boolean array, a `tf_lottery.Ticket` or a "

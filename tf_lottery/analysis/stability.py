@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_lottery import snapshots
 from tf_lottery import weights as weights_lib
 from tf_lottery.analysis import sources
+from tf_lottery.weights import snapshots
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 import statistics
 
-from tf_lottery import comparisons
 from tf_lottery.analysis import bands
 from tf_lottery.analysis.curves import TICKETS
 from tf_lottery.analysis.curves import by_control
 from tf_lottery.analysis.curves import column
 from tf_lottery.analysis.curves import measured
 from tf_lottery.report.tables import Table
+from tf_lottery.verdicts import comparisons
 from tf_lottery.verdicts import words
 
 DASH = "–"

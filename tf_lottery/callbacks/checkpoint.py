@@ -6,12 +6,12 @@ import json
 import numpy as np
 from keras import ops
 
-from tf_lottery import codec
 from tf_lottery import holding
 from tf_lottery import internals
 from tf_lottery import optimizers
-from tf_lottery import snapshots
 from tf_lottery import weights as weights_lib
+from tf_lottery.runs import codec
+from tf_lottery.weights import snapshots
 
 _PLAIN = (bool, int, float, str, type(None))
 # What a monitoring callback finds out at the end of its first epoch.
@@ -23,7 +23,7 @@ class Checkpoint:
 
     Args:
         model: The `keras.Model` in training.
-        files: `tf_lottery.run_directory.RunDirectory`.
+        files: `tf_lottery.runs.run_directory.RunDirectory`.
     """
 
     def __init__(self, model, files):

@@ -11,18 +11,18 @@ from typing import Literal
 import numpy as np
 from keras import ops
 
-from tf_lottery import allocation
-from tf_lottery import checks
 from tf_lottery import constraints
-from tf_lottery import docs
 from tf_lottery import holding
 from tf_lottery import masks as masks_lib
 from tf_lottery import optimizers
-from tf_lottery import rules
 from tf_lottery import schedules
-from tf_lottery import types
 from tf_lottery.callbacks import mask_updater
 from tf_lottery.optimizers import holding as recording
+from tf_lottery.pruning import allocation
+from tf_lottery.pruning import rules
+from tf_lottery.utils import checks
+from tf_lottery.utils import docs
+from tf_lottery.utils import types
 
 _METHODS = ("rigl", "set")
 

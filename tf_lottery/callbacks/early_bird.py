@@ -4,15 +4,15 @@ import collections
 
 import keras
 
-from tf_lottery import checks
 from tf_lottery import criteria
-from tf_lottery import docs
 from tf_lottery import masks as masks_lib
-from tf_lottery import prunable
-from tf_lottery import rules
 from tf_lottery import schedules
-from tf_lottery import types
 from tf_lottery.patterns import Pattern
+from tf_lottery.pruning import prunable
+from tf_lottery.pruning import rules
+from tf_lottery.utils import checks
+from tf_lottery.utils import docs
+from tf_lottery.utils import types
 
 
 @docs.filled

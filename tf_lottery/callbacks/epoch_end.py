@@ -2,7 +2,7 @@
 
 import warnings
 
-from tf_lottery import backends
+from tf_lottery.utils import backends
 
 
 class EpochEnd:

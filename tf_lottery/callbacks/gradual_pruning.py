@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from tf_lottery import allocation
 from tf_lottery import criteria
-from tf_lottery import docs
 from tf_lottery import holding
 from tf_lottery import masks as masks_lib
-from tf_lottery import rules
-from tf_lottery import snapshots
 from tf_lottery import sparsity_schedules
-from tf_lottery import types
 from tf_lottery.callbacks import mask_updater
 from tf_lottery.callbacks import pruner
 from tf_lottery.patterns import Pattern
+from tf_lottery.pruning import allocation
+from tf_lottery.pruning import rules
+from tf_lottery.utils import docs
+from tf_lottery.utils import types
+from tf_lottery.weights import snapshots
 
 
 @docs.filled

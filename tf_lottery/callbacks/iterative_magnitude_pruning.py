@@ -6,22 +6,22 @@ from typing import Literal
 
 import numpy as np
 
-from tf_lottery import checks
 from tf_lottery import criteria
 from tf_lottery import data as data_lib
-from tf_lottery import docs
-from tf_lottery import prunable
-from tf_lottery import results as results_lib
-from tf_lottery import rounds as rounds_lib
-from tf_lottery import rules
 from tf_lottery import schedules
-from tf_lottery import snapshots
-from tf_lottery import ticket as ticket_lib
-from tf_lottery import types
 from tf_lottery.callbacks import pruner
 from tf_lottery.callbacks import rewinding
 from tf_lottery.callbacks import rounds as rounds_callback
 from tf_lottery.patterns import Pattern
+from tf_lottery.pruning import prunable
+from tf_lottery.pruning import rules
+from tf_lottery.runs import results as results_lib
+from tf_lottery.runs import rounds as rounds_lib
+from tf_lottery.runs import ticket as ticket_lib
+from tf_lottery.utils import checks
+from tf_lottery.utils import docs
+from tf_lottery.utils import types
+from tf_lottery.weights import snapshots
 
 
 @docs.filled
@@ -90,7 +90,8 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
             to 1.
 
     Attributes:
-        results: List of `tf_lottery.results.RoundResult`, one for each round.
+        results: List of `tf_lottery.runs.results.RoundResult`, one for each
+            round.
 
     Raises:
         ValueError: For an invalid argument at construction; when training

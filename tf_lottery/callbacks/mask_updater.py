@@ -6,10 +6,10 @@ from keras import ops
 
 from tf_lottery import holding
 from tf_lottery import masks as masks_lib
-from tf_lottery import prunable
-from tf_lottery import rules
-from tf_lottery import types
 from tf_lottery.callbacks import pruner
+from tf_lottery.pruning import prunable
+from tf_lottery.pruning import rules
+from tf_lottery.utils import types
 
 
 class MaskUpdater(pruner.Pruner):
@@ -20,7 +20,7 @@ class MaskUpdater(pruner.Pruner):
     gradients are accumulated are one step. Subclasses implement `update`.
 
     Args:
-        rule: `tf_lottery.rules.Rule`.
+        rule: `tf_lottery.pruning.rules.Rule`.
     """
 
     def __init__(self, rule: rules.Rule) -> None:

@@ -8,9 +8,9 @@ import keras
 
 from tf_lottery import internals
 from tf_lottery import optimizers
-from tf_lottery import results as results_lib
-from tf_lottery import types
-from tf_lottery.backends import tf
+from tf_lottery.runs import results as results_lib
+from tf_lottery.utils import types
+from tf_lottery.utils.backends import tf
 
 _REASONS = {
     "MultiWorkerMirroredStrategy": (
@@ -39,7 +39,7 @@ class Pruner(keras.callbacks.Callback):
     ask `is_early` in hooks that come before a batch.
 
     Attributes:
-        results: List of `tf_lottery.results.RoundResult`, or `None` where
+        results: List of `tf_lottery.runs.results.RoundResult`, or `None` where
             training has no rounds.
         was_early: Boolean, whether the model was built after epochs began.
     """

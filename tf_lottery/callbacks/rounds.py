@@ -8,25 +8,25 @@ from typing import Literal
 
 import numpy as np
 
-from tf_lottery import backends
-from tf_lottery import checks
 from tf_lottery import data as data_lib
 from tf_lottery import holding
 from tf_lottery import internals
 from tf_lottery import masks as masks_lib
 from tf_lottery import paths
-from tf_lottery import processes
-from tf_lottery import prunable
-from tf_lottery import results as results_lib
-from tf_lottery import rounds as rounds_lib
-from tf_lottery import snapshots
-from tf_lottery import types
 from tf_lottery.callbacks import epoch_end
 from tf_lottery.callbacks import pruner
 from tf_lottery.callbacks import round_callbacks as round_callbacks_lib
 from tf_lottery.callbacks import run_record
 from tf_lottery.callbacks import session
 from tf_lottery.callbacks import watchdog
+from tf_lottery.pruning import prunable
+from tf_lottery.runs import results as results_lib
+from tf_lottery.runs import rounds as rounds_lib
+from tf_lottery.utils import backends
+from tf_lottery.utils import checks
+from tf_lottery.utils import processes
+from tf_lottery.utils import types
+from tf_lottery.weights import snapshots
 
 
 class Rounds(pruner.Pruner):
@@ -37,8 +37,8 @@ class Rounds(pruner.Pruner):
     `next_round` what happens between two rounds, and call `begin_rounds`.
 
     Args:
-        plan: `tf_lottery.rounds.RoundPlan`.
-        stop: `tf_lottery.results.StopRule`.
+        plan: `tf_lottery.runs.rounds.RoundPlan`.
+        stop: `tf_lottery.runs.results.StopRule`.
         round_callbacks: Callable, see `IterativeMagnitudePruning`.
         directory: Path, or `None`.
         save_freq: `"epoch"`, `"round"` or an integer.
@@ -99,7 +99,7 @@ class Rounds(pruner.Pruner):
 
     @property
     def results(self) -> list[results_lib.RoundResult]:
-        """List of `tf_lottery.results.RoundResult`, one for each round."""
+        """List of `tf_lottery.runs.results.RoundResult`, one for each round."""
         return self._record.results
 
     @property
@@ -133,7 +133,7 @@ class Rounds(pruner.Pruner):
         """Begins the first round, or resumes a run.
 
         Args:
-            weights: `tf_lottery.prunable.Prunable`, what is pruned.
+            weights: `tf_lottery.pruning.prunable.Prunable`, what is pruned.
         """
         pruner.check_is_alone(self)
         self._weights = weights

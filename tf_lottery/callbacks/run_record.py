@@ -4,8 +4,8 @@ import dataclasses
 import time
 
 from tf_lottery import masks as masks_lib
-from tf_lottery import results as results_lib
-from tf_lottery import ticket as ticket_lib
+from tf_lottery.runs import results as results_lib
+from tf_lottery.runs import ticket as ticket_lib
 from tf_lottery.verdicts import definitions
 
 
@@ -13,9 +13,10 @@ class RunRecord:
     """Results, masks and starting points of the rounds of a run.
 
     Args:
-        monitor: `tf_lottery.results.Monitor`, by which rounds are compared.
+        monitor: `tf_lottery.runs.results.Monitor`, by which rounds are
+            compared.
         provenance: Dict that tickets carry. Defaults to an empty one.
-        files: `tf_lottery.run_directory.RunDirectory` that everything is
+        files: `tf_lottery.runs.run_directory.RunDirectory` that everything is
             written to, or `None`.
     """
 

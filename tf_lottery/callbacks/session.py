@@ -5,13 +5,13 @@ import warnings
 
 from tf_lottery import files
 from tf_lottery import optimizers
-from tf_lottery import processes
-from tf_lottery import run_directory
-from tf_lottery import ticket as ticket_lib
 from tf_lottery import weights as weights_lib
 from tf_lottery.callbacks import checkpoint
 from tf_lottery.callbacks import identity
 from tf_lottery.callbacks import interrupt
+from tf_lottery.runs import run_directory
+from tf_lottery.runs import ticket as ticket_lib
+from tf_lottery.utils import processes
 
 
 def make(directory, save_freq, data):
@@ -79,7 +79,7 @@ class Session:
 
         Args:
             model: The `keras.Model` in training.
-            plan: `tf_lottery.rounds.RoundPlan`.
+            plan: `tf_lottery.runs.rounds.RoundPlan`.
             config: Dict of plain values, the arguments of the run.
         """
         self._model = model
@@ -197,7 +197,7 @@ class Session:
         """Saves the state of training.
 
         Args:
-            clock: `tf_lottery.rounds.Clock`.
+            clock: `tf_lottery.runs.rounds.Clock`.
             record: `RunRecord`.
             callbacks: List of the callbacks of the round.
             within_epoch: Boolean, whether an epoch is under way.

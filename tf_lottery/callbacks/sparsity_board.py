@@ -8,14 +8,14 @@ import keras
 from keras import ops
 
 from tf_lottery import holding
-from tf_lottery import processes
-from tf_lottery import types
 from tf_lottery.callbacks import pruner as pruner_lib
 from tf_lottery.callbacks.board import arguments
 from tf_lottery.callbacks.board import cards
 from tf_lottery.callbacks.board import files
 from tf_lottery.callbacks.board import readings
 from tf_lottery.callbacks.board import summaries
+from tf_lottery.utils import processes
+from tf_lottery.utils import types
 
 # What callbacks add to the logs that is no metric.
 _NO_METRICS = ("round", "density", "sparsity")

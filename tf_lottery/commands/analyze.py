@@ -1,10 +1,10 @@
 """`tf-lottery analyze`: what the papers measure, on an existing run."""
 
 from tf_lottery import experiments
-from tf_lottery import tables
 from tf_lottery.commands import console as console_lib
 from tf_lottery.experiments import durations
 from tf_lottery.experiments.analyses import session
+from tf_lottery.utils import tables
 
 # Options of the library, by their name on the command line.
 _OPTIONS = {

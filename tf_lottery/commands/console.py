@@ -3,7 +3,7 @@
 import rich.console
 import rich.progress
 
-from tf_lottery import checks
+from tf_lottery.utils import checks
 
 # Of no more characters is any line; rich has no word for "endless".
 _ENDLESS = 100_000

@@ -3,10 +3,10 @@
 import pathlib
 
 from tf_lottery import export
-from tf_lottery import tables
 from tf_lottery.commands import console as console_lib
 from tf_lottery.commands import data as data_lib
 from tf_lottery.commands import models
+from tf_lottery.utils import tables
 
 _SAMPLES = 300
 

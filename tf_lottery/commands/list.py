@@ -1,8 +1,8 @@
 """`tf-lottery list`: which presets there are."""
 
-from tf_lottery import tables
 from tf_lottery.commands import console as console_lib
 from tf_lottery.experiments import catalogue
+from tf_lottery.utils import tables
 
 
 def main(arguments):

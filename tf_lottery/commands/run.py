@@ -3,9 +3,7 @@
 import pathlib
 import time
 
-from tf_lottery import comparisons
 from tf_lottery import experiments
-from tf_lottery import tables
 from tf_lottery.analysis import caveats
 from tf_lottery.analysis import published
 from tf_lottery.analysis import run_files
@@ -17,6 +15,8 @@ from tf_lottery.experiments import durations
 from tf_lottery.experiments import plans
 from tf_lottery.experiments import progress
 from tf_lottery.experiments import records
+from tf_lottery.utils import tables
+from tf_lottery.verdicts import comparisons
 
 
 def main(arguments):

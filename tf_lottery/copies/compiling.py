@@ -7,10 +7,10 @@ import keras
 
 from tf_lottery import internals
 from tf_lottery import optimizers
-from tf_lottery import snapshots
 from tf_lottery import weights as weights_lib
 from tf_lottery.copies import alike
 from tf_lottery.copies import state
+from tf_lottery.weights import snapshots
 
 
 def compile_like(copy, model, with_state=True, variables=None):

@@ -6,11 +6,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from tf_lottery import checks
 from tf_lottery import constraints
-from tf_lottery import docs
-from tf_lottery import snapshots
-from tf_lottery import types
 from tf_lottery import weights as weights_lib
 from tf_lottery.criteria.criterion import Context as Context
 from tf_lottery.criteria.criterion import Criterion as Criterion
@@ -46,6 +42,10 @@ from tf_lottery.criteria.units import FPGM as FPGM
 from tf_lottery.criteria.units import BatchNormScale as BatchNormScale
 from tf_lottery.criteria.units import UnitCriterion as UnitCriterion
 from tf_lottery.criteria.woodfisher import WoodFisher as WoodFisher
+from tf_lottery.utils import checks
+from tf_lottery.utils import docs
+from tf_lottery.utils import types
+from tf_lottery.weights import snapshots
 
 ALL_CRITERIA = (
     Magnitude, Random, LAMP, Lookahead, SNIP, GraSP, SynFlow, Taylor, OBD,

@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_lottery import backends
-from tf_lottery import checks
 from tf_lottery import data as data_lib
-from tf_lottery.backends import tf
+from tf_lottery.utils import backends
+from tf_lottery.utils import checks
+from tf_lottery.utils.backends import tf
 
 _KINDS = (
     "arrays `(x, y)` or `(x, y, sample_weight)`, a batched "

@@ -11,11 +11,11 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import internals
-from tf_lottery import layer_kinds
 from tf_lottery.graph import functional
 from tf_lottery.graph import registry
 from tf_lottery.graph import tracer
 from tf_lottery.graph.units import Units
+from tf_lottery.utils import layer_kinds
 
 _LINEAR = (
     *layer_kinds.LINEAR,

@@ -10,10 +10,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_lottery import checks
-from tf_lottery import configurations
 from tf_lottery import graph as graph_lib
-from tf_lottery import types
+from tf_lottery.utils import checks
+from tf_lottery.utils import configurations
+from tf_lottery.utils import types
 
 # From the masks so far to the scores of weights.
 Scorer: TypeAlias = Callable[

@@ -6,14 +6,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_lottery import checks
-from tf_lottery import docs
-from tf_lottery import types
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import losses
 from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Criterion
 from tf_lottery.criteria.functional import Functional
+from tf_lottery.utils import checks
+from tf_lottery.utils import docs
+from tf_lottery.utils import types
 
 
 @docs.filled

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 import keras
 from keras import ops
 
-from tf_lottery import checks
-from tf_lottery import docs
-from tf_lottery import types
 from tf_lottery.criteria import functional as functional_lib
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Scorer
 from tf_lottery.criteria.data_criterion import DataCriterion
+from tf_lottery.utils import checks
+from tf_lottery.utils import docs
+from tf_lottery.utils import types
 
 
 @docs.filled

@@ -10,9 +10,9 @@ import contextlib
 import dataclasses
 import functools
 
-from tf_lottery import backends
 from tf_lottery import internals
-from tf_lottery.backends import tf
+from tf_lottery.utils import backends
+from tf_lottery.utils.backends import tf
 
 _HEADS = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 # What a model may do to its output after the softmax.

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from tf_lottery import checks
 from tf_lottery.criteria.channel_flow import Flow
 from tf_lottery.criteria.channel_flow import Linear
 from tf_lottery.criteria.channel_flow import values_of
 from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Criterion
 from tf_lottery.criteria.criterion import Scorer
+from tf_lottery.utils import checks
 
 
 class Lookahead(Criterion):

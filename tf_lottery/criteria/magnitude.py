@@ -7,11 +7,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_lottery import checks
 from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Criterion
 from tf_lottery.criteria.criterion import Scorer
 from tf_lottery.criteria.criterion import WeightCriterion
+from tf_lottery.utils import checks
 
 
 class Magnitude(WeightCriterion):

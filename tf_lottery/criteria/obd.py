@@ -6,11 +6,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_lottery import docs
 from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Scorer
 from tf_lottery.criteria.data_criterion import DataCriterion
 from tf_lottery.criteria.samples import SampleGradients
+from tf_lottery.utils import docs
 
 
 @docs.filled

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tf_lottery import checks
 from tf_lottery import graph as graph_lib
 from tf_lottery.criteria.criterion import WeightCriterion
+from tf_lottery.utils import checks
 
 
 class Random(WeightCriterion):

@@ -10,10 +10,7 @@ import numpy as np
 from keras import layers
 from keras import ops
 
-from tf_lottery import backends
-from tf_lottery import checks
 from tf_lottery import internals
-from tf_lottery.backends import tf
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria import heads
@@ -21,6 +18,9 @@ from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Criterion
 from tf_lottery.criteria.criterion import Scorer
 from tf_lottery.criteria.functional import Functional
+from tf_lottery.utils import backends
+from tf_lottery.utils import checks
+from tf_lottery.utils.backends import tf
 
 _UNKNOWN_SIZE = 32
 # Equal to the identity, or a multiple of it, where nothing is negative.

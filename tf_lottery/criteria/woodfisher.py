@@ -7,15 +7,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_lottery import checks
-from tf_lottery import docs
-from tf_lottery import types
 from tf_lottery.criteria import fisher_blocks
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Scorer
 from tf_lottery.criteria.data_criterion import DataCriterion
 from tf_lottery.criteria.samples import SampleGradients
+from tf_lottery.utils import checks
+from tf_lottery.utils import docs
+from tf_lottery.utils import types
 
 _UPDATES = {
     "separate": fisher_blocks.separate_update,

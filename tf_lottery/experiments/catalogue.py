@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Any
 
-from tf_lottery import checks
 from tf_lottery.experiments import presets
+from tf_lottery.utils import checks
 
 # Epochs of 1,281,167 images in batches of 1,024.
 _IMAGENET_EPOCH = 1251

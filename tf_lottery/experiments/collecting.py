@@ -1,4 +1,4 @@
-"""What the tasks of a preset come to, put together in their order."""
+"""Collecting: results of the tasks of a preset, in their order."""
 
 import dataclasses
 import functools

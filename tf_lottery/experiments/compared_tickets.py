@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 
-from tf_lottery import allocation
-from tf_lottery import comparisons
 from tf_lottery import controls
 from tf_lottery import masks as masks_lib
 from tf_lottery import weights as weights_lib
+from tf_lottery.pruning import allocation
+from tf_lottery.verdicts import comparisons
 
 
 def names(preset):

@@ -3,9 +3,7 @@
 import pathlib
 import re
 
-from tf_lottery import checks
 from tf_lottery import files
-from tf_lottery import types
 from tf_lottery.analysis import caveats
 from tf_lottery.analysis import published
 from tf_lottery.analysis import run_files
@@ -16,6 +14,8 @@ from tf_lottery.experiments import panels
 from tf_lottery.report import drawing
 from tf_lottery.report import pages
 from tf_lottery.report.tables import Table
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
 from tf_lottery.verdicts import words
 
 
@@ -53,11 +53,11 @@ def compare(
     Example:
 
     >>> import os, tempfile
-    >>> import tf_lottery.run_directory, tf_lottery.results
+    >>> import tf_lottery.runs.run_directory, tf_lottery.runs.results
     >>> with tempfile.TemporaryDirectory() as path:
-    ...     directory = tf_lottery.run_directory.RunDirectory(path)
+    ...     directory = tf_lottery.runs.run_directory.RunDirectory(path)
     ...     directory.open({"rounds": 1})
-    ...     directory.save_results([tf_lottery.results.RoundResult(
+    ...     directory.save_results([tf_lottery.runs.results.RoundResult(
     ...         0, 1.0, {"fc/kernel": 1.0}, {"accuracy": 0.75}, 8, None, 0.1)])
     ...     page = tfl.experiments.compare(
     ...         path, out=os.path.join(path, "page.html"))

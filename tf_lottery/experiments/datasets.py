@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_lottery import checks
+from tf_lottery.utils import checks
 
 # Where tensorflow_datasets downloads from.
 _HOSTS = {

@@ -2,7 +2,7 @@
 
 import re
 
-from tf_lottery import checks
+from tf_lottery.utils import checks
 
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 

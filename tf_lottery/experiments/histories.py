@@ -5,7 +5,7 @@ import csv
 import keras
 
 from tf_lottery import files
-from tf_lottery import results
+from tf_lottery.runs import results
 
 
 class HistoryFile(keras.callbacks.Callback):

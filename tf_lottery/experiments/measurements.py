@@ -5,12 +5,12 @@ import importlib
 import warnings
 from typing import Any
 
-from tf_lottery import checks
-from tf_lottery import types
 from tf_lottery.analysis import identity
 from tf_lottery.analysis import run_files
 from tf_lottery.analysis.curves import TICKETS
 from tf_lottery.experiments import learning_curves as curves_lib
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
 
 COLUMNS = (
     "run", "trial", "round", "density", "effective_density", "series",
@@ -60,11 +60,11 @@ def read(*directories: types.Path, learning_curves: bool = False) -> Any:
     Example:
 
     >>> import tempfile
-    >>> import tf_lottery.run_directory, tf_lottery.results
+    >>> import tf_lottery.runs.run_directory, tf_lottery.runs.results
     >>> with tempfile.TemporaryDirectory() as path:
-    ...     directory = tf_lottery.run_directory.RunDirectory(path)
+    ...     directory = tf_lottery.runs.run_directory.RunDirectory(path)
     ...     directory.open({"rounds": 1})
-    ...     directory.save_results([tf_lottery.results.RoundResult(
+    ...     directory.save_results([tf_lottery.runs.results.RoundResult(
     ...         0, 1.0, {"fc/kernel": 1.0}, {"accuracy": 0.75}, 8, None, 0.1)])
     ...     runs = tfl.experiments.read(path)
     ...     directory.close()

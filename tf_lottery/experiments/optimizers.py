@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_lottery import configurations
 from tf_lottery.experiments import presets
+from tf_lottery.utils import configurations
 
 
 @keras.saving.register_keras_serializable("tf_lottery")

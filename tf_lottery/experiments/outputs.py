@@ -4,15 +4,15 @@ import contextlib
 import pathlib
 import shutil
 
-from tf_lottery import configurations
 from tf_lottery import files
-from tf_lottery import locks
-from tf_lottery import results
-from tf_lottery import run_config
-from tf_lottery import ticket as ticket_lib
 from tf_lottery.analysis import run_files
 from tf_lottery.experiments import budgets
 from tf_lottery.experiments import presets
+from tf_lottery.files import locks
+from tf_lottery.runs import results
+from tf_lottery.runs import run_config
+from tf_lottery.runs import ticket as ticket_lib
+from tf_lottery.utils import configurations
 
 # A run resumes where these have changed: nothing done before is wrong then.
 _GROWING = (

@@ -1,6 +1,5 @@
 """Panels: the charts of several runs, next to one another."""
 
-from tf_lottery import comparisons
 from tf_lottery.analysis import bands
 from tf_lottery.analysis.curves import TICKETS
 from tf_lottery.analysis.curves import draw
@@ -10,6 +9,7 @@ from tf_lottery.analysis.curves import scale_of
 from tf_lottery.experiments import learning_curves
 from tf_lottery.experiments import measurements
 from tf_lottery.report import charts
+from tf_lottery.verdicts import comparisons
 
 _TOGETHER = (
     "test_accuracy", "early_stop_test_accuracy", "early_stop_step",

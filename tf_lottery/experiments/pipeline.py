@@ -11,8 +11,8 @@ import functools
 import keras
 import numpy as np
 
-from tf_lottery import backends
-from tf_lottery.backends import tf
+from tf_lottery.utils import backends
+from tf_lottery.utils.backends import tf
 
 _CHUNK = 5000
 _SMALL = 28 * 28

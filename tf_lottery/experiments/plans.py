@@ -3,8 +3,8 @@
 import dataclasses
 import time
 
-from tf_lottery import comparisons
 from tf_lottery.experiments import presets
+from tf_lottery.verdicts import comparisons
 from tf_lottery.verdicts import rules
 
 _SECONDS = 2.0

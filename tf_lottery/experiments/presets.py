@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from tf_lottery import checks
-from tf_lottery import comparisons
 from tf_lottery import schedules
 from tf_lottery.experiments import augmentation
 from tf_lottery.experiments import durations
 from tf_lottery.experiments import models
+from tf_lottery.utils import checks
+from tf_lottery.verdicts import comparisons
 from tf_lottery.verdicts import rules
 
 DECAYS = ("steps", "linear", "cosine")

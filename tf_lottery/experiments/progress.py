@@ -1,10 +1,12 @@
 """Progress of an experiment, as it is told."""
 
+from typing import Any
+
 import keras
 
-from tf_lottery import results as results_lib
 from tf_lottery.experiments import presets
 from tf_lottery.experiments import records
+from tf_lottery.runs import results as results_lib
 
 
 class Progress:
@@ -47,7 +49,7 @@ class Progress:
 
         Args:
             trial: Integer, number of the trial.
-            result: `tf_lottery.results.RoundResult`.
+            result: `tf_lottery.runs.results.RoundResult`.
         """
 
     def controls_end(self, trial: int, round_: records.Round) -> None:
@@ -58,7 +60,7 @@ class Progress:
             round_: `tf_lottery.experiments.records.Round`.
         """
 
-    def workers(self, pulses):
+    def workers(self, pulses: list[dict[str, Any]]) -> None:
         """Called about twice a second while other processes work.
 
         Args:

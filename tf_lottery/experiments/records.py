@@ -3,7 +3,7 @@
 import dataclasses
 import statistics
 
-from tf_lottery import comparisons
+from tf_lottery.verdicts import comparisons
 
 
 def compared(preset):

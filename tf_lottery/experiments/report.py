@@ -6,13 +6,13 @@ import statistics
 from typing import TYPE_CHECKING
 from typing import Any
 
-from tf_lottery import comparisons
 from tf_lottery.analysis import run_files
 from tf_lottery.experiments import budgets
 from tf_lottery.experiments import presets
 from tf_lottery.experiments import records
 from tf_lottery.report import notebook
 from tf_lottery.report import tables as tables_lib
+from tf_lottery.verdicts import comparisons
 from tf_lottery.verdicts import judging
 from tf_lottery.verdicts import rules as rules_lib
 from tf_lottery.verdicts import words
@@ -128,7 +128,7 @@ class Report:
     def _table(self, columns, caption):
         import rich.box
 
-        from tf_lottery import tables
+        from tf_lottery.utils import tables
 
         found = self._cells(columns, caption == _BELOW)
         table = tables.Table(

@@ -1,7 +1,7 @@
 """Progress that another process shows."""
 
-from tf_lottery import results
 from tf_lottery.experiments import progress as progress_lib
+from tf_lottery.runs import results
 
 
 class Report(progress_lib.Progress):

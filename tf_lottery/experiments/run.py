@@ -2,8 +2,6 @@
 
 import dataclasses
 
-from tf_lottery import checks
-from tf_lottery import types
 from tf_lottery import weights as weights_lib
 from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.experiments import benches
@@ -20,6 +18,8 @@ from tf_lottery.experiments import report as report_lib
 from tf_lottery.experiments import reports
 from tf_lottery.jobs import engines
 from tf_lottery.jobs import scheduling
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
 from tf_lottery.verdicts import rules
 
 

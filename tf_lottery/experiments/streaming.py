@@ -5,9 +5,9 @@ import os
 import keras
 import numpy as np
 
-from tf_lottery import backends
-from tf_lottery.backends import tf
 from tf_lottery.experiments import datasets
+from tf_lottery.utils import backends
+from tf_lottery.utils.backends import tf
 
 # What every ImageNet model is trained with, in units of 0 to 255.
 MEAN = (123.675, 116.28, 103.53)

@@ -2,16 +2,16 @@
 
 import keras
 
-from tf_lottery import branches
 from tf_lottery import callbacks as callbacks_lib
-from tf_lottery import comparisons
-from tf_lottery import results
-from tf_lottery import run_directory
 from tf_lottery import schedules
-from tf_lottery import ticket as ticket_lib
 from tf_lottery.experiments import compared_tickets
 from tf_lottery.experiments import histories
 from tf_lottery.experiments import records
+from tf_lottery.runs import branches
+from tf_lottery.runs import results
+from tf_lottery.runs import run_directory
+from tf_lottery.runs import ticket as ticket_lib
+from tf_lottery.verdicts import comparisons
 
 
 class TrialRun:

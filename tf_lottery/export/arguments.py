@@ -3,8 +3,8 @@
 import os
 from collections.abc import Callable
 
-from tf_lottery import checks
 from tf_lottery.export import sources
+from tf_lottery.utils import checks
 
 QUANTIZE = (None, "float16", "dynamic", "int8", "auto")
 

@@ -15,9 +15,9 @@ import warnings
 
 import numpy as np
 
-from tf_lottery.backends import tf
 from tf_lottery.export import flatbuffer
 from tf_lottery.export import sources
+from tf_lottery.utils.backends import tf
 
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
 SIGNATURE = "serving_default"

@@ -11,7 +11,7 @@ import pathlib
 
 import numpy as np
 
-from tf_lottery import checks
+from tf_lottery.utils import checks
 
 # Operators whose weights are operand 1, and the axis of their outputs in it.
 WEIGHTED = {

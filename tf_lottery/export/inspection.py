@@ -7,10 +7,10 @@ import pathlib
 import numpy as np
 import rich.table
 
-from tf_lottery import tables
-from tf_lottery import types
 from tf_lottery.export import encoding
 from tf_lottery.export import flatbuffer
+from tf_lottery.utils import tables
+from tf_lottery.utils import types
 
 
 @dataclasses.dataclass(frozen=True)

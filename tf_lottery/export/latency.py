@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import rich.table
 
-from tf_lottery import checks
-from tf_lottery import tables
-from tf_lottery import types
 from tf_lottery.export import children
 from tf_lottery.export import flatbuffer
+from tf_lottery.utils import checks
+from tf_lottery.utils import tables
+from tf_lottery.utils import types
 
 # With many models in one process, what each leaves in the cache decides.
 _IN_ONE_PROCESS = 4

@@ -9,12 +9,12 @@ import rich.console
 import rich.table
 
 from tf_lottery import files
-from tf_lottery import tables
-from tf_lottery import types
 from tf_lottery.export import check
 from tf_lottery.export import latency
 from tf_lottery.export import page
 from tf_lottery.export import storage
+from tf_lottery.utils import tables
+from tf_lottery.utils import types
 
 # Of what a table says about a failure; JSON has the whole of it.
 _WIDTH = 100

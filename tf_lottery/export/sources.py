@@ -7,13 +7,13 @@ import pathlib
 import keras
 import numpy as np
 
-from tf_lottery import backends
-from tf_lottery import checks
 from tf_lottery import copies
 from tf_lottery import holding
 from tf_lottery import internals
 from tf_lottery import weights as weights_lib
-from tf_lottery.backends import tf
+from tf_lottery.utils import backends
+from tf_lottery.utils import checks
+from tf_lottery.utils.backends import tf
 
 
 @dataclasses.dataclass(eq=False)

@@ -11,9 +11,7 @@ from typing import Literal
 import keras
 import numpy as np
 
-from tf_lottery import checks
 from tf_lottery import files
-from tf_lottery import types
 from tf_lottery import weights as weights_lib
 from tf_lottery.export import arguments
 from tf_lottery.export import candidates
@@ -26,6 +24,8 @@ from tf_lottery.export import padding
 from tf_lottery.export import report
 from tf_lottery.export import sources
 from tf_lottery.export import targets as targets_lib
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
 
 
 def tflite(

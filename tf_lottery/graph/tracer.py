@@ -235,9 +235,8 @@ class Tracer:
 
 def _layer_paths(model):
     paths = {}
-    layers = weights._layers(weights._unwrapped(model), (), ())
-    for layer, key, _ in layers:
-        paths.setdefault(id(layer), "/".join(key))
+    for key, layer in weights.layers(model).items():
+        paths.setdefault(id(layer), key)
     return paths
 
 

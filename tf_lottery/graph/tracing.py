@@ -5,11 +5,11 @@ from collections.abc import Iterable
 import keras
 import numpy as np
 
-from tf_lottery import checks
 from tf_lottery import weights
 from tf_lottery.graph import functional
 from tf_lottery.graph.structure import Graph
 from tf_lottery.graph.tracer import Tracer
+from tf_lottery.utils import checks
 
 
 def trace(model: keras.Model) -> Graph:

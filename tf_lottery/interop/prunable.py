@@ -2,7 +2,7 @@
 
 import keras
 
-from tf_lottery import layer_kinds
+from tf_lottery.utils import layer_kinds
 
 _ATTENTION = ("query_dense", "key_dense", "value_dense", "output_dense")
 # Of a separable convolution TFMOT prunes the last kernel alone.

@@ -7,9 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_lottery import checks
 from tf_lottery import holding
-from tf_lottery import types
 from tf_lottery import weights as weights_lib
 from tf_lottery.interop import building
 from tf_lottery.interop import filling
@@ -17,6 +15,8 @@ from tf_lottery.interop import hdf5
 from tf_lottery.interop import prunable as prunable_lib
 from tf_lottery.interop import saved as saved_lib
 from tf_lottery.interop import unmade
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
 
 # What walking through a configuration of any content may raise.
 _WRONG = (KeyError, IndexError, TypeError, AttributeError)

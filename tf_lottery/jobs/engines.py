@@ -11,11 +11,11 @@ import shutil
 import time
 import uuid
 
-from tf_lottery import checks
 from tf_lottery.jobs import pulses
 from tf_lottery.jobs import resources
 from tf_lottery.jobs import worker
 from tf_lottery.jobs.tasks import UnfitWorkerError
+from tf_lottery.utils import checks
 
 # How long a scheduler has to answer, and how long it may have no workers.
 _ANSWER, _WORKERS = 5, 60

@@ -13,10 +13,10 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from tf_lottery import backends
 from tf_lottery.jobs import pulses
 from tf_lottery.jobs import resources
 from tf_lottery.jobs.tasks import UnfitWorkerError
+from tf_lottery.utils import backends
 
 
 @dataclasses.dataclass(frozen=True)

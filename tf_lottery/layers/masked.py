@@ -9,13 +9,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_lottery import backends
-from tf_lottery import checks
 from tf_lottery import constraints
 from tf_lottery import internals
 from tf_lottery import masks as masks_lib
-from tf_lottery import types
 from tf_lottery import weights
+from tf_lottery.utils import backends
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
 
 
 @keras.saving.register_keras_serializable(

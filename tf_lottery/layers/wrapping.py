@@ -2,12 +2,12 @@
 
 import keras
 
-from tf_lottery import checks
 from tf_lottery import copies
 from tf_lottery import internals
-from tf_lottery import types
 from tf_lottery import weights
 from tf_lottery.layers.masked import Masked
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
 
 
 def wrap(

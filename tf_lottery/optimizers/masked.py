@@ -11,13 +11,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_lottery import backends
-from tf_lottery import checks
 from tf_lottery import constraints
 from tf_lottery import internals
 from tf_lottery.optimizers import dense_gradients
 from tf_lottery.optimizers import legacy
 from tf_lottery.optimizers import slots
+from tf_lottery.utils import backends
+from tf_lottery.utils import checks
 
 # A weight of 0 with gradient 0 and slots 0 stays exactly 0 under these: each
 # weight's update follows from its own gradient and slots alone.

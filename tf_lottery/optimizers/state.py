@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import keras
 
 from tf_lottery import internals
-from tf_lottery import snapshots
 from tf_lottery.optimizers.masked import Masked
 from tf_lottery.optimizers.masked import find
 from tf_lottery.optimizers.slots import innermost
 from tf_lottery.optimizers.slots import leaves
+from tf_lottery.weights import snapshots
 
 
 def state(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:

@@ -21,11 +21,11 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from tf_lottery import checks
 from tf_lottery import constraints
 from tf_lottery import masks as masks_lib
-from tf_lottery import types
 from tf_lottery import weights as weights_lib
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
 
 
 def effective_masks(

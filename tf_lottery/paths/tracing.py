@@ -9,11 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from tf_lottery import internals
-from tf_lottery import layer_kinds
 from tf_lottery import weights as weights_lib
 from tf_lottery.paths import reachability
 from tf_lottery.paths import values as values_lib
 from tf_lottery.paths.values import Value
+from tf_lottery.utils import layer_kinds
 
 # What a free dimension becomes, by the rank of the input: large enough for
 # every weight of a kernel to meet data in the smallest feature map.

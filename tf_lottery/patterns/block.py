@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tf_lottery import checks
-from tf_lottery import layouts as layouts_lib
 from tf_lottery.patterns import grid
+from tf_lottery.patterns import layouts as layouts_lib
 from tf_lottery.patterns import pattern
 from tf_lottery.patterns import units
+from tf_lottery.utils import checks
 
 _POOLS = ("mean", "max")
 

@@ -14,7 +14,7 @@ class Grid:
 
     Args:
         shape: Tuple of integers, the weight's.
-        layout: `tf_lottery.layouts.Layout`.
+        layout: `tf_lottery.masks.Layout`.
         inputs: Integer, or `None` for all inputs at all positions.
         outputs: Integer.
     """

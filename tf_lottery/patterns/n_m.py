@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tf_lottery import checks
-from tf_lottery import layouts as layouts_lib
-from tf_lottery import selection
 from tf_lottery.patterns import grid
+from tf_lottery.patterns import layouts as layouts_lib
 from tf_lottery.patterns import pattern
+from tf_lottery.patterns import selection
+from tf_lottery.utils import checks
 
 _AXES = ("input", "output")
 _PIECE = 1 << 17

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tf_lottery import layouts as layouts_lib
-from tf_lottery import selection
+from tf_lottery.patterns import layouts as layouts_lib
+from tf_lottery.patterns import selection
 
 
 class Pattern(abc.ABC):
@@ -49,8 +49,8 @@ class Pattern(abc.ABC):
             keep: Integer, number of weights to keep.
             allow_collapse: Boolean, whether a key may lose all its weights.
                 Defaults to `False`.
-            layouts: Dict of key to `tf_lottery.layouts.Layout`. Defaults to
-                `None`: see `tf_lottery.layouts.default`.
+            layouts: Dict of key to `tf_lottery.masks.Layout`. Defaults to
+                `None`: see `tf_lottery.patterns.layouts.default`.
 
         Returns:
             Dict of new boolean arrays, subsets of `masks`.

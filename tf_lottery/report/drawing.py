@@ -10,9 +10,9 @@ import pathlib
 import warnings
 from typing import Any
 
-from tf_lottery import checks
 from tf_lottery import files
-from tf_lottery import types
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
 
 # Text and lines have the colour of the page, light or dark.
 CONFIG = {

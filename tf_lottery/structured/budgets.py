@@ -1,8 +1,8 @@
 """Budgets: the smallest ratio that meets one."""
 
-from tf_lottery import checks
 from tf_lottery.structured import latency
 from tf_lottery.structured import plans
+from tf_lottery.utils import checks
 
 NAMES = ("ratio", "params", "macs", "bytes", "latency_ms")
 _LARGEST = 0.999

@@ -9,10 +9,10 @@ import numpy as np
 from tf_lottery import copies
 from tf_lottery import holding
 from tf_lottery import optimizers
-from tf_lottery import snapshots
 from tf_lottery import weights as weights_lib
 from tf_lottery.structured import rebuilding
 from tf_lottery.structured import slices
+from tf_lottery.weights import snapshots
 
 # Their step of one weight depends on other weights of the same kernel.
 _MIXING = tuple(
@@ -78,7 +78,7 @@ def snapshot(taken, model, cut):
     """Returns a snapshot of the big model cut to the small one.
 
     Args:
-        taken: `tf_lottery.snapshots.Snapshot` of `model`.
+        taken: `tf_lottery.weights.snapshots.Snapshot` of `model`.
         model: The `keras.Model` it was taken from.
         cut: `slices.Cut`.
 

@@ -8,16 +8,16 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from tf_lottery import backends
-from tf_lottery import checks
-from tf_lottery import ticket as ticket_lib
-from tf_lottery import types
 from tf_lottery import weights as weights_lib
+from tf_lottery.runs import ticket as ticket_lib
 from tf_lottery.structured import costs as costs_lib
 from tf_lottery.structured import dead
 from tf_lottery.structured import plans
 from tf_lottery.structured import shrinking
 from tf_lottery.structured.slices import Cut
+from tf_lottery.utils import backends
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
 
 _REPORTS = weakref.WeakKeyDictionary()
 

@@ -6,11 +6,11 @@ from keras import ops
 from keras import tree
 
 from tf_lottery import internals
-from tf_lottery import snapshots
 from tf_lottery import weights as weights_lib
 from tf_lottery.structured import inputs as inputs_lib
 from tf_lottery.structured import randomising
 from tf_lottery.structured import rebuilding
+from tf_lottery.weights import snapshots
 
 _MARGIN = 100.0
 _CONTROLS = 5

@@ -12,10 +12,10 @@ import numpy as np
 from keras import ops
 from keras import tree
 
-from tf_lottery import layer_kinds
 from tf_lottery.graph import functional
 from tf_lottery.structured import inputs as inputs_lib
 from tf_lottery.structured import rebuilding
+from tf_lottery.utils import layer_kinds
 
 _ROUNDING = 1e-12
 

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 from keras import tree
 
-from tf_lottery import layer_kinds
 from tf_lottery import weights as weights_lib
 from tf_lottery.graph import Graph
 from tf_lottery.graph import functional
+from tf_lottery.utils import layer_kinds
 
 BYTES_PER_PARAMETER = 4
 

@@ -7,10 +7,10 @@ from keras import ops
 
 from tf_lottery import graph as graph_lib
 from tf_lottery import holding
-from tf_lottery import reasons
 from tf_lottery import weights as weights_lib
 from tf_lottery.structured import constants as constants_lib
 from tf_lottery.structured import liveness
+from tf_lottery.weights import reasons
 
 
 class Dead:

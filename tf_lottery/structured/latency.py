@@ -7,13 +7,13 @@ import numpy as np
 from keras import ops
 from keras import tree
 
-from tf_lottery import backends
 from tf_lottery import weights as weights_lib
-from tf_lottery.backends import tf
 from tf_lottery.structured import carrying
 from tf_lottery.structured import inputs as inputs_lib
 from tf_lottery.structured import rebuilding
 from tf_lottery.structured import slices
+from tf_lottery.utils import backends
+from tf_lottery.utils.backends import tf
 
 _RUNS = 30
 _SECONDS = 2.0

@@ -6,19 +6,19 @@ from typing import Literal
 import keras
 import numpy as np
 
-from tf_lottery import checks
 from tf_lottery import criteria
-from tf_lottery import docs
 from tf_lottery import graph as graph_lib
 from tf_lottery import holding
-from tf_lottery import snapshots
-from tf_lottery import types
 from tf_lottery import weights as weights_lib
 from tf_lottery.structured import budgets
 from tf_lottery.structured import choosing
 from tf_lottery.structured import costs as costs_lib
 from tf_lottery.structured import plans
 from tf_lottery.structured import scores as scores_lib
+from tf_lottery.utils import checks
+from tf_lottery.utils import docs
+from tf_lottery.utils import types
+from tf_lottery.weights import snapshots
 
 
 @docs.filled

@@ -5,14 +5,14 @@ from typing import Literal
 
 import numpy as np
 
-from tf_lottery import checks
 from tf_lottery import criteria
-from tf_lottery import docs
 from tf_lottery import graph as graph_lib
 from tf_lottery import holding
-from tf_lottery import snapshots
-from tf_lottery import types
 from tf_lottery.criteria import units
+from tf_lottery.utils import checks
+from tf_lottery.utils import docs
+from tf_lottery.utils import types
+from tf_lottery.weights import snapshots
 
 NORMS = ("l1", "l2", "joint")
 

@@ -7,18 +7,18 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_lottery import backends
-from tf_lottery import checks
 from tf_lottery import graph as graph_lib
-from tf_lottery import snapshots
-from tf_lottery import ticket as ticket_lib
-from tf_lottery import types
 from tf_lottery import weights as weights_lib
+from tf_lottery.runs import ticket as ticket_lib
 from tf_lottery.structured import carrying
 from tf_lottery.structured import classes
 from tf_lottery.structured import plans
 from tf_lottery.structured import verifying
 from tf_lottery.structured.slices import Cut
+from tf_lottery.utils import backends
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
+from tf_lottery.weights import snapshots
 
 
 def shrink(
@@ -83,7 +83,7 @@ def shrink_snapshot(
     """Returns a snapshot cut as a plan cuts the model it was taken from.
 
     Args:
-        snapshot: `tf_lottery.snapshots.Snapshot`.
+        snapshot: `tf_lottery.weights.snapshots.Snapshot`.
         model: The `keras.Model` it was taken from, still whole.
         plan: `Plan`.
 
@@ -96,7 +96,7 @@ def shrink_snapshot(
     _check(plan)
     checks.kind(
         "snapshot", snapshot, snapshots.Snapshot,
-        "a `tf_lottery.snapshots.Snapshot`",
+        "a `tf_lottery.weights.snapshots.Snapshot`",
     )
     cut, keys = _cut_of(model, plan)
     return _renamed(carrying.snapshot(snapshot, model, cut), keys)

@@ -4,8 +4,8 @@ import keras
 
 from tf_lottery import files
 from tf_lottery import holding
-from tf_lottery import snapshots
 from tf_lottery import weights as weights_lib
+from tf_lottery.weights import snapshots
 
 
 class KeepChosen(keras.callbacks.Callback):

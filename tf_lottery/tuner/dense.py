@@ -9,8 +9,8 @@ import shutil
 
 import keras
 
-from tf_lottery import branches
 from tf_lottery import schedules
+from tf_lottery.runs import branches
 
 
 class DenseRounds:

@@ -8,15 +8,15 @@ from typing import Literal
 
 import keras
 
-from tf_lottery import checks
 from tf_lottery import criteria
 from tf_lottery import masks as masks_lib
 from tf_lottery import schedules
-from tf_lottery import types
 from tf_lottery.tuner import objectives
 from tf_lottery.tuner import spaces
 from tf_lottery.tuner import trials
 from tf_lottery.tuner.library import keras_tuner
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
 
 BUDGETS = ("rounds", "epochs")
 

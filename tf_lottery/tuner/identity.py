@@ -4,8 +4,8 @@ import json
 import pathlib
 import shutil
 
-from tf_lottery import configurations
 from tf_lottery import files
+from tf_lottery.utils import configurations
 
 _NAME = "search.json"
 
@@ -57,7 +57,7 @@ def clear(path, lock):
 
     Args:
         path: Path of the directory.
-        lock: `tf_lottery.locks.Lock` on it.
+        lock: `tf_lottery.files.locks.Lock` on it.
 
     Raises:
         ValueError: If it holds something that is not a search.

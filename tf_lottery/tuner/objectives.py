@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tf_lottery import export
-from tf_lottery import results as results_lib
-from tf_lottery import types
+from tf_lottery.runs import results as results_lib
 from tf_lottery.tuner.library import keras_tuner
+from tf_lottery.utils import types
 
 # What suits an objective, unless the user has said how to export.
 _TARGETS = {"bytes": "flash", "latency": "auto"}
@@ -35,7 +35,7 @@ class TicketObjective(keras_tuner.Objective):
     Args:
         kind: String, one of `FORMS`.
         bound: Float, the number after the '@', or `None`.
-        monitor: `tf_lottery.results.Monitor`, the metric of the rounds.
+        monitor: `tf_lottery.runs.results.Monitor`, the metric of the rounds.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class TicketObjective(keras_tuner.Objective):
         """Returns the round that the objective is about.
 
         Args:
-            rounds: List of `tf_lottery.results.RoundResult`.
+            rounds: List of `tf_lottery.runs.results.RoundResult`.
 
         Returns:
             One of them; `None` if there is none yet. A later choice is of a

@@ -6,10 +6,10 @@ import pathlib
 import shutil
 from typing import Any
 
-from tf_lottery import branches
 from tf_lottery import files
-from tf_lottery import types
+from tf_lottery.runs import branches
 from tf_lottery.tuner.library import keras_tuner
+from tf_lottery.utils import types
 
 _NAME = "outcome.json"
 

@@ -11,14 +11,15 @@ def front(points, cost, monitor):
     Args:
         points: List of dicts.
         cost: String, the key of what should be small.
-        monitor: `tf_lottery.results.Monitor`, the metric that should be good.
+        monitor: `tf_lottery.runs.results.Monitor`, the metric that should be
+            good.
 
     Returns:
         List of dicts, the cheapest first, each better than those before.
 
     Example:
 
-    >>> from tf_lottery import results
+    >>> from tf_lottery.runs import results
     >>> from tf_lottery.tuner import pareto
     >>> points = [{"bytes": 3, "accuracy": 0.9}, {"bytes": 2, "accuracy": 0.9},
     ...           {"bytes": 1, "accuracy": 0.8}]

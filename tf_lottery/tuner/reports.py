@@ -7,16 +7,16 @@ from typing import Any
 
 import rich.console
 
-from tf_lottery import checks
 from tf_lottery import files
-from tf_lottery import results as results_lib
-from tf_lottery import tables
-from tf_lottery import types
 from tf_lottery.report import drawing
+from tf_lottery.runs import results as results_lib
 from tf_lottery.tuner import identity
 from tf_lottery.tuner import outcomes
 from tf_lottery.tuner import pareto as pareto_lib
 from tf_lottery.tuner import spaces
+from tf_lottery.utils import checks
+from tf_lottery.utils import tables
+from tf_lottery.utils import types
 
 _WORDS = {"COMPLETED": "done", "FAILED": "failed"}
 
@@ -64,7 +64,7 @@ class Report:
 
     @property
     def monitor(self) -> results_lib.Monitor:
-        """`tf_lottery.results.Monitor`, by which rounds are compared."""
+        """`tf_lottery.runs.results.Monitor`, by which rounds are compared."""
         return results_lib.Monitor(
             self.search["monitor"], self.search["mode"]
         )

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 from typing import Literal
 
-from tf_lottery import checks
-from tf_lottery import types
 from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.experiments import feeds
 from tf_lottery.experiments import presets
@@ -15,6 +13,8 @@ from tf_lottery.tuner import objectives
 from tf_lottery.tuner import spaces
 from tf_lottery.tuner import tuners
 from tf_lottery.tuner.library import keras_tuner
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
 
 TUNERS = ("random", "hyperband", "bayesian")
 TUNABLE = (

@@ -4,12 +4,12 @@ import contextlib
 import time
 import warnings
 
-from tf_lottery import branches
 from tf_lottery import callbacks as callbacks_lib
 from tf_lottery import data as data_lib
 from tf_lottery import files
 from tf_lottery import paths
-from tf_lottery import selection
+from tf_lottery.patterns import selection
+from tf_lottery.runs import branches
 from tf_lottery.tuner import chosen as chosen_lib
 from tf_lottery.tuner import dense
 from tf_lottery.tuner import objectives

@@ -8,9 +8,7 @@ from typing import Any
 
 from keras_tuner.src import config
 
-from tf_lottery import checks
-from tf_lottery import locks
-from tf_lottery import types
+from tf_lottery.files import locks
 from tf_lottery.tuner import chief
 from tf_lottery.tuner import hypermodel as hypermodel_lib
 from tf_lottery.tuner import identity
@@ -21,6 +19,8 @@ from tf_lottery.tuner import roles
 from tf_lottery.tuner import spaces
 from tf_lottery.tuner import worker
 from tf_lottery.tuner.library import keras_tuner
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
 
 _ERRORS = 3
 

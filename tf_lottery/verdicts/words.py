@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tf_lottery import comparisons
+from tf_lottery.verdicts import comparisons
 from tf_lottery.verdicts import judging
 from tf_lottery.verdicts import rules as rules_lib
 from tf_lottery.verdicts import significance

@@ -2,7 +2,7 @@
 
 import numbers
 
-from tf_lottery import checks
+from tf_lottery.utils import checks
 
 # As in setup.cfg.
 _TENSORBOARD = (2, 18)

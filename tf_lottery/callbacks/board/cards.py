@@ -3,7 +3,7 @@
 import numbers
 
 from tf_lottery import optimizers
-from tf_lottery import ticket as ticket_lib
+from tf_lottery.runs import ticket as ticket_lib
 
 # What says how long to go on, or what to call things, but not what a round
 # is.
@@ -51,8 +51,8 @@ def rounds_card(results, monitor):
     """Returns Markdown: what each round came to.
 
     Args:
-        results: List of `tf_lottery.results.RoundResult`.
-        monitor: `tf_lottery.results.Monitor`.
+        results: List of `tf_lottery.runs.results.RoundResult`.
+        monitor: `tf_lottery.runs.results.Monitor`.
     """
     return table(
         (

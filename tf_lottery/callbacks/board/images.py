@@ -21,7 +21,7 @@ def pictures(mask, layout):
 
     Args:
         mask: Boolean array, `True` = kept.
-        layout: `tf_lottery.layouts.Layout` of the weight.
+        layout: `tf_lottery.masks.Layout` of the weight.
 
     Returns:
         Dict from `"masks"`, `"channels"` or both to an array that `png`
@@ -40,7 +40,7 @@ def channels(mask, layout):
 
     Args:
         mask: Boolean array, `True` = kept.
-        layout: `tf_lottery.layouts.Layout` of the weight.
+        layout: `tf_lottery.masks.Layout` of the weight.
 
     Returns:
         Array (outputs, inputs) of densities, of blocks of channels where
@@ -55,7 +55,7 @@ def kernels(mask, layout):
 
     Args:
         mask: Boolean array, `True` = kept.
-        layout: `tf_lottery.layouts.Layout` of the weight.
+        layout: `tf_lottery.masks.Layout` of the weight.
 
     Returns:
         Array of 0.0 and 1.0, and of NaN between two kernels: a row of kernels

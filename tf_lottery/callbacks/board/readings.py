@@ -7,12 +7,12 @@ from keras import ops
 
 from tf_lottery import constraints
 from tf_lottery import holding
-from tf_lottery import layouts
 from tf_lottery import masks as masks_lib
 from tf_lottery import paths
 from tf_lottery import weights as weights_lib
 from tf_lottery.callbacks.board import images
 from tf_lottery.callbacks.board import summaries
+from tf_lottery.patterns import layouts
 
 
 @dataclasses.dataclass(frozen=True)

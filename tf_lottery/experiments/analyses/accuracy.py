@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 
-from tf_lottery import comparisons
 from tf_lottery.analysis import claims
 from tf_lottery.analysis.curves import TICKETS
 from tf_lottery.analysis.curves import by_control
@@ -12,6 +11,7 @@ from tf_lottery.analysis.curves import column
 from tf_lottery.analysis.curves import measured
 from tf_lottery.analysis.curves import of_runs
 from tf_lottery.experiments.analyses import kind
+from tf_lottery.verdicts import comparisons
 
 _HEADS = {
     "test_accuracy": "test %",

@@ -4,9 +4,7 @@ import json
 import pathlib
 from typing import Any
 
-from tf_lottery import checks
 from tf_lottery import files
-from tf_lottery import types
 from tf_lottery.analysis import findings
 from tf_lottery.experiments import outputs
 from tf_lottery.experiments import reports
@@ -16,6 +14,8 @@ from tf_lottery.experiments.analyses import session as session_lib
 from tf_lottery.experiments.analyses import subject as subject_lib
 from tf_lottery.jobs import engines
 from tf_lottery.report import drawing
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
 
 
 def analyze(

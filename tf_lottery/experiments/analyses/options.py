@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from tf_lottery import checks
 from tf_lottery.experiments import durations
+from tf_lottery.utils import checks
 
 
 @dataclasses.dataclass(frozen=True)

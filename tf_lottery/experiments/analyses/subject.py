@@ -5,16 +5,16 @@ import functools
 import hashlib
 import json
 
-from tf_lottery import branches
-from tf_lottery import comparisons
-from tf_lottery import run_directory
-from tf_lottery import ticket as ticket_lib
 from tf_lottery.analysis import run_files
 from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.experiments import feeds
 from tf_lottery.experiments import outputs
 from tf_lottery.experiments import presets
 from tf_lottery.experiments import streaming
+from tf_lottery.runs import branches
+from tf_lottery.runs import run_directory
+from tf_lottery.runs import ticket as ticket_lib
+from tf_lottery.verdicts import comparisons
 
 # What may change while the trainings of a ticket stay the same.
 _NO_PROTOCOL = (

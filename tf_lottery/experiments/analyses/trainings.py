@@ -5,8 +5,8 @@ import pathlib
 
 from tf_lottery import controls
 from tf_lottery import files
-from tf_lottery import snapshots
 from tf_lottery.experiments import bench as bench_lib
+from tf_lottery.weights import snapshots
 
 MASKS = ("ticket", "random")
 

@@ -2,8 +2,8 @@
 
 import keras
 
-from tf_lottery import docs
 from tf_lottery.experiments.models import parts
+from tf_lottery.utils import docs
 
 
 @docs.filled

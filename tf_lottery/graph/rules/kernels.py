@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 
-from tf_lottery import layer_kinds
 from tf_lottery.graph.registry import register_rule
 from tf_lottery.graph.rules import activations
+from tf_lottery.utils import layer_kinds
 
 
 @register_rule(keras.layers.Dense)

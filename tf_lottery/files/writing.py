@@ -1,0 +1,138 @@
+"""Files that are either whole or not there."""
+
+import contextlib
+import json
+import os
+import pathlib
+import secrets
+import tempfile
+
+
+class DamagedFileError(ValueError):
+    """A file is not what was written: truncated, altered or of another kind."""
+
+
+def read_json(path):
+    """Reads a JSON file that holds an object.
+
+    Args:
+        path: `pathlib.Path`.
+
+    Returns:
+        Dict.
+
+    Raises:
+        DamagedFileError: If it is something else.
+    """
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it is no JSON object")
+    except ValueError as error:
+        raise damaged(path, error) from None
+    return found
+
+
+def damaged(path, error):
+    """Returns the error about a file that something is wrong with."""
+    return DamagedFileError(
+        f"File '{path}' is damaged: {error}. It was left as it is."
+    )
+
+
+def write_atomic(path, chunks):
+    """Writes a file under a temporary name, syncs it and renames it.
+
+    Args:
+        path: Path of the file.
+        chunks: Iterable of bytes-like objects.
+
+    Raises:
+        OSError: If the file cannot be written. No half-written file is left
+            and a file that was there before is untouched.
+    """
+    path = pathlib.Path(path)
+    # Nobody can know the name beforehand, and what is there is not opened.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with _named(path), open(temporary, "xb", opener=_open) as file:
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Yields a path to write to; what is there then replaces a file.
+
+    For writers that take a path. It has the name of the file and lies in a
+    directory next to it that only this user can open.
+
+    Args:
+        path: Path of the file.
+
+    Raises:
+        OSError: If the file cannot be written, as for `write_atomic`.
+    """
+    path = pathlib.Path(path)
+    with _named(path), tempfile.TemporaryDirectory(
+        prefix=f".{path.name}.", dir=path.parent
+    ) as directory:
+        temporary = pathlib.Path(directory, path.name)
+        yield temporary
+        os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def _named(path):
+    """Makes errors of the system name the file that was asked for."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(
+            error.errno,
+            f"File '{path}' cannot be written: {os.strerror(error.errno)}. "
+            "What was there before is untouched",
+        ) from error
+
+
+def _open(path, flags):
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def write_text(path, text):
+    """Writes a text file as `write_atomic` does."""
+    write_atomic(path, [text.encode()])
+
+
+def save_model(model, path):
+    """Saves a `keras.Model` so that a file is whole or not there.
+
+    Args:
+        model: `keras.Model`.
+        path: Path that ends in `.keras`. Missing directories are made.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        model.save(temporary)
+
+
+def _sync_directory(path):
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,354 @@
+"""Holding masks on a model, reading them, rewinding under them."""
+
+import contextlib
+import warnings
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_lottery import constraints
+from tf_lottery import copies
+from tf_lottery import internals
+from tf_lottery import optimizers
+from tf_lottery import weights as weights_lib
+from tf_lottery.holding import homes
+from tf_lottery.utils import checks
+from tf_lottery.weights import snapshots
+
+
+def hold(model: keras.Model, masks: Mapping[str, np.ndarray]) -> None:
+    """Holds masks on a model: pruned weights are 0.0 from now on.
+
+    A mask belongs to its weight and stays there, whatever happens to the
+    model: another `compile` or optimizer, freezing and unfreezing, a new
+    model around its layers, `set_weights`, and every file that Keras writes.
+    Where the model is compiled, its optimizer is wrapped by
+    `tf_lottery.optimizers.Masked`, which keeps what is pruned out of
+    momentum and clipping, too; `compile` does so for a model that holds
+    masks already. The mask of a frozen weight waits until it is trained.
+
+    Weights that are not named keep the masks they have.
+
+    Args:
+        model: A built `keras.Model`.
+        masks: Dict from weight key to boolean array, `True` = kept.
+
+    Raises:
+        ValueError: If the model is not built, or a key or a shape does not
+            fit. The model is then as it was.
+    """
+    variables = check_masks(model, masks)
+    place(model, masks)
+    optimizers.project(_optimizer(model), [variables[key] for key in masks])
+
+
+def place(model: keras.Model, masks: Mapping[str, np.ndarray]) -> None:
+    """Puts masks on weights; optimizer slots stay as they are."""
+    internals.models.install()
+    owners = weights_lib.owners(model)
+    new = [
+        key for key in masks if constraints.keep_of(owners[key][0]) is None
+    ]
+    with internals.models.strategy_scope(model):
+        for key in new:
+            variable, layer = owners[key]
+            constraints.attach(variable)
+            homes.settle(layer, variable)
+    for key, mask in masks.items():
+        constraints.keep_of(owners[key][0]).assign(mask)
+        constraints.project(owners[key][0])
+    if _is_compiled(model) and not _all_in_layers(model):
+        optimizers.attach(model)
+        if not model.optimizer.built:
+            with internals.models.strategy_scope(model):
+                model.optimizer.build(model.trainable_variables)
+        if new:
+            internals.models.forget_trace(model)
+
+
+def _all_in_layers(model):
+    return all(
+        keep.in_layer for variable in model.variables
+        if (keep := constraints.keep_of(variable)) is not None
+    )
+
+
+def _is_compiled(model):
+    return getattr(model, "optimizer", None) is not None and model.compiled
+
+
+def _optimizer(model):
+    return model.optimizer if _is_compiled(model) else None
+
+
+def on_compile(model: keras.Model) -> None:
+    """Enforces the masks of a model by the optimizer it was compiled with.
+
+    Keras calls it at the end of `compile`, see `internals.models`.
+    """
+    if not _is_compiled(model):
+        return
+    if any(constraints.keep_of(v) is not None for v in model.variables):
+        settle(model)
+        if not _all_in_layers(model):
+            optimizers.attach(model)
+        return
+    masked = optimizers.find(model.optimizer)
+    is_loading = internals.models.is_loading()
+    if masked is not None and masked.expected and not is_loading:
+        masked.has_arrived()
+        warnings.warn(
+            f"Model '{model.name}' holds no masks: it is a clone, or was "
+            "loaded from a legacy .h5 file, and its optimizer held masks on "
+            "other weights. Call `tf_lottery.hold(model, "
+            "tf_lottery.masks_of(original))`, or save as .keras.",
+            stacklevel=5,
+        )
+
+
+def settle(model: keras.Model) -> None:
+    """Follows what Keras has done to weights with masks.
+
+    Warns:
+        UserWarning: If a weight was replaced by one of another shape, or its
+            layer adds something to it (LoRA).
+    """
+    lost, added = [], []
+    for key, (variable, layer) in weights_lib.owners(model).items():
+        lost += [
+            f"{key.rpartition('/')[0]}/{name}" for name in homes.move(layer)
+        ]
+        if constraints.keep_of(variable) and _has_lora(layer, variable):
+            added.append(key)
+    if lost:
+        warnings.warn(
+            f"Model '{model.name}' no longer holds masks of {lost}: these "
+            "weights were replaced by others of another shape.",
+            stacklevel=3,
+        )
+    if added:
+        warnings.warn(
+            f"The layers of {added} add LoRA to their pruned kernels, so what "
+            "they compute with, and what is saved, has no zeros. Prune after "
+            "LoRA is merged, or enable it on layers that are not pruned.",
+            stacklevel=3,
+        )
+
+
+def _has_lora(layer, variable):
+    kernel = getattr(layer, "_kernel", None)
+    return kernel is variable and getattr(layer, "lora_enabled", False)
+
+
+def check_masks(
+    model: keras.Model, masks: Mapping[str, np.ndarray]
+) -> dict[str, keras.Variable]:
+    """Returns the model's variables; raises if masks do not fit them."""
+    weights_lib.check_built(model)
+    owners = weights_lib.owners(model)
+    variables = {key: variable for key, (variable, _) in owners.items()}
+    weights_lib.check_masks(model, masks, variables)
+    for key in masks:
+        if _is_state(*owners[key]):
+            raise ValueError(
+                f"'{key}' is a state of its layer that no optimizer trains, "
+                "so it takes no mask. Expected: weights."
+            )
+    return variables
+
+
+def _is_state(variable, layer):
+    # A kernel that Keras quantised is not trained either, and takes one.
+    is_trained = internals.layers.is_trained(layer, variable)
+    return len(variable.shape) < 2 and not is_trained
+
+
+def masks_of(model: keras.Model) -> dict[str, np.ndarray]:
+    """Returns the masks held on a model, by weight key.
+
+    Args:
+        model: A built `keras.Model`.
+
+    Returns:
+        Dict from weight key to boolean array, `True` = kept; empty if the
+        model holds none.
+    """
+    weights_lib.check_built(model)
+    settle(model)
+    return {
+        key: mask
+        for key, variable in weights_lib.variables(model).items()
+        if (mask := constraints.mask_of(variable)) is not None
+    }
+
+
+def capture(model: keras.Model, step: int) -> snapshots.Snapshot:
+    """Returns a `Snapshot` of all that training changes, but the masks.
+
+    Args:
+        model: A built `keras.Model`. If it is not compiled there is no state
+            of an optimizer.
+        step: Integer, the number of training steps done so far.
+    """
+    weights_lib.check_built(model)
+    checks.whole("step", step, 0)
+    synchronise(model)
+    agree(model)
+    variables = weights_lib.variables(model)
+    weights = dict(zip(variables, snapshots.capture(variables.values())))
+    if not _is_compiled(model):
+        return snapshots.Snapshot(step, weights)
+    return snapshots.Snapshot(
+        step,
+        weights,
+        snapshots.capture(optimizers.state(model.optimizer)),
+        optimizers.name_of(model.optimizer),
+    )
+
+
+def synchronise(model: keras.Model) -> None:
+    """Makes variables hold their values between two batches, under JAX."""
+    if hasattr(model, "jax_state_sync"):
+        model.jax_state_sync()
+
+
+def agree(model: keras.Model) -> None:
+    """Gives every replica of a `tf.distribute` strategy the first's values.
+
+    Trained weights agree by themselves. Moving statistics may not: each
+    replica sees its part of a batch, and what Keras saves is the first's.
+    Training has to resume from what was saved, or it cannot be repeated.
+
+    Args:
+        model: A built `keras.Model`.
+    """
+    strategy = getattr(model, "distribute_strategy", None)
+    if strategy is None or strategy.num_replicas_in_sync == 1:
+        return
+    for variable in weights_lib.variables(model).values():
+        if not variable.trainable:
+            variable.assign(ops.convert_to_tensor(variable))
+
+
+def rewind(
+    model: keras.Model,
+    snapshot: snapshots.Snapshot,
+    masks: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Sets a model back to a snapshot; masks stay, or are replaced.
+
+    Args:
+        model: The `keras.Model` the snapshot was taken from.
+        snapshot: `Snapshot`, see `capture`.
+        masks: Dict from weight key to boolean array to hold afterwards.
+            Defaults to the masks held now.
+    """
+    checks.kind(
+        "snapshot", snapshot, snapshots.Snapshot,
+        "a `tf_lottery.weights.snapshots.Snapshot`",
+    )
+    masks = masks_of(model) if masks is None else masks
+    variables = check_masks(model, masks)
+    place(model, masks)
+    snapshots.restore(
+        [variables[key] for key in snapshot.weights],
+        snapshot.weights.values(),
+    )
+    snapshots.restore(optimizers.state(model.optimizer), snapshot.optimizer)
+    optimizers.project(model.optimizer, [variables[key] for key in masks])
+
+
+def strip(model: keras.Model) -> keras.Model:
+    """Lets go of the masks: a plain Keras model with the zeros baked in.
+
+    Args:
+        model: A built `keras.Model`. It is left as it is and a copy is
+            returned, unless it is subclassed and cannot be made again from
+            its configuration (`get_config`): then it is changed and
+            returned, and a warning says so.
+
+    Returns:
+        A `keras.Model` without any object of tf_lottery, compiled if `model`
+        is; it loads where tf_lottery is not installed. It is of the class of
+        `model`, with its methods and attributes, where that can be made from
+        its configuration; of another Functional class it is a plain
+        Functional model, and a warning says so.
+
+    Raises:
+        ValueError: If the model is not built, or its own code puts
+            `tf_lottery.layers.Masked` around layers.
+    """
+    weights_lib.check_built(model)
+    try:
+        return copies.strip(model)
+    except copies.NotCopyable as error:
+        if copies.can_clone(model):
+            raise
+        reason = str(error)
+    copies.check_unwrapped(model)
+    _let_go(model)
+    warnings.warn(
+        f"{reason}. Its masks are taken off the model itself.", stacklevel=2
+    )
+    return model
+
+
+def let_go(model: keras.Model, keys: Iterable[str] | None = None) -> None:
+    """Takes masks off weights; pruned weights are zero, and may be trained.
+
+    Args:
+        model: A built `keras.Model`.
+        keys: Iterable of weight keys. Defaults to all weights.
+    """
+    for key, (variable, layer) in weights_lib.owners(model).items():
+        if keys is None or key in keys:
+            constraints.project(variable)
+            _take_off(variable, layer)
+
+
+@contextlib.contextmanager
+def aside(model: keras.Model) -> Iterator[None]:
+    """Puts the masks of a model aside, and back in the end.
+
+    Weights that are assigned meanwhile go through none, and masks that are
+    held meanwhile are gone afterwards. Layers that hold masks of their own
+    keep holding some.
+
+    Args:
+        model: A built `keras.Model`.
+    """
+    owners = weights_lib.owners(model)
+    held = [(v, layer, constraints.keep_of(v)) for v, layer in owners.values()]
+    in_layers = {
+        keep: constraints.mask_of(v) for v, _, keep in held
+        if keep is not None and keep.in_layer
+    }
+    for variable, layer, keep in held:
+        if keep not in in_layers:
+            _take_off(variable, layer)
+    try:
+        yield
+    finally:
+        for variable, layer, keep in held:
+            if keep in in_layers:
+                keep.assign(in_layers[keep])
+                continue
+            _take_off(variable, layer)
+            if keep is not None:
+                constraints.put(variable, keep)
+                homes.settle(layer, variable)
+
+
+def _take_off(variable, layer):
+    constraints.detach(variable)
+    homes.leave(layer, variable)
+
+
+def _let_go(model):
+    let_go(model)
+    if _is_compiled(model):
+        optimizers.detach(model)

@@ -1,0 +1,1 @@
+"""Runs: their directories and files, rounds, results and tickets."""

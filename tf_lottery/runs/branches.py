@@ -1,0 +1,157 @@
+"""Runs that resume from the dense round of another run.
+
+What `IterativeMagnitudePruning` writes when the dense round has ended is all
+that any variant of it needs to resume from there. A copy of it, given to the
+variant as its directory, looks like a run of its own that was interrupted.
+"""
+
+import contextlib
+import pathlib
+import shutil
+import tempfile
+
+import keras
+
+from tf_lottery import holding
+from tf_lottery.runs import codec
+from tf_lottery.runs import run_directory
+
+
+class KeepDense(keras.callbacks.Callback):
+    """Keeps the state at the end of the dense round in a directory.
+
+    Place it after `imp` in the list of callbacks.
+
+    Args:
+        imp: `IterativeMagnitudePruning` with a directory.
+        path: `pathlib.Path` of the directory for the state.
+    """
+
+    def __init__(self, imp, path):
+        super().__init__()
+        self._imp, self._path = imp, path
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # The state was saved just now, before the model was pruned. One that
+        # is newer is of a run that had kept it already.
+        if self._imp.round == 1 and not is_kept(self._path):
+            branch(self._imp.directory, self._path)
+
+
+class KeepPoints(keras.callbacks.Callback):
+    """Keeps other rewinding points that the dense round comes by.
+
+    Place it after `imp` in the list of callbacks.
+
+    Args:
+        imp: `IterativeMagnitudePruning`.
+        paths: Dict from `tf_lottery.schedules.Point` to the directory for
+            the rounds that are to be rewound to it. A point that `fit` does
+            not stop at is not kept.
+        epochs: Integer, epochs of a round. Defaults to `None`, for points
+            that are steps.
+    """
+
+    def __init__(self, imp, paths, epochs=None):
+        super().__init__()
+        self._imp, self._points, self._epochs = imp, paths, epochs
+        self._paths = {}
+
+    def on_train_begin(self, logs=None):
+        steps = self.params.get("steps")
+        self._paths = {
+            point.to_step(steps, self._epochs): path
+            for point, path in self._points.items()
+            if steps is not None or not (point.epochs or point.fraction)
+        }
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._keep()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._keep()
+
+    def _keep(self):
+        if self._imp.round or not self._paths:
+            return
+        step = self._imp.step
+        if step in self._paths:
+            run = run_directory.RunDirectory(self._imp.directory).run
+            place = run_directory.RunDirectory(
+                self._paths.pop(step), run=run
+            )
+            place.path.mkdir(parents=True, exist_ok=True)
+            place.save_snapshot(holding.capture(self.model, step))
+
+
+def publish(source, target, extra=()):
+    """Copies a run at the end of its dense round for others to resume from.
+
+    The copy is whole or not there, also where several processes, on several
+    machines, publish the same one: the first wins.
+
+    Args:
+        source: Path of the directory of the run. Its last saved state must be
+            that of the end of the dense round; if it is not, nothing is
+            copied.
+        target: Path of the directory to make.
+        extra: Iterable of paths of further files and directories that shall
+            lie in it. Defaults to none.
+    """
+    target = pathlib.Path(target)
+    found = run_directory.RunDirectory(source).load_state()
+    at_end = found and found[1]["clock"]
+    if is_kept(target) or not (
+        at_end and at_end["round"] == 0 and at_end["round_over"]
+    ):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = pathlib.Path(tempfile.mkdtemp(dir=target.parent))
+    try:
+        branch(source, temporary)
+        for path in map(pathlib.Path, extra):
+            copy = shutil.copytree if path.is_dir() else shutil.copy2
+            copy(path, temporary / path.name)
+        with contextlib.suppress(OSError):
+            # A directory that is not empty is not replaced.
+            temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def is_kept(path):
+    """Returns whether a directory holds a whole state."""
+    return any(pathlib.Path(path).glob("state-*.safetensors"))
+
+
+def branch(source, target):
+    """Copies a run as it stood at the end of its dense round.
+
+    Args:
+        source: Path of the directory of a run whose last saved state is that
+            of the end of the dense round.
+        target: Path of the directory to make. A rewinding point that is in
+            it stays.
+    """
+    found = run_directory.RunDirectory(source)
+    arrays, position = found.load_state()
+    copy = run_directory.RunDirectory(target, run=found.run)
+    (copy.path / "rounds").mkdir(parents=True, exist_ok=True)
+    if not (copy.path / "snapshot.safetensors").exists():
+        copy.save_snapshot(found.load_snapshot())
+    copy.save_masks(0, found.load_masks(0))
+    # It comes last: with it, the copy is whole.
+    copy.save_state(arrays, position)
+
+
+def dense_weights(path):
+    """Returns the weights that the dense round trained to.
+
+    Args:
+        path: Path of the directory that `KeepDense` wrote.
+
+    Returns:
+        Dict from weight key to array.
+    """
+    arrays, _ = run_directory.RunDirectory(path).load_state()
+    return codec.part(arrays, "weight")

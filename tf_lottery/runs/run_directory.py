@@ -1,0 +1,297 @@
+"""The directory of a run: the names of its files, and whose they are."""
+
+import contextlib
+import errno
+import json
+import pathlib
+import secrets
+import warnings
+
+from tf_lottery import files
+from tf_lottery.files import locks
+from tf_lottery.runs import codec
+from tf_lottery.runs import results as results_lib
+from tf_lottery.runs import run_config
+
+
+class RunDirectory:
+    """A directory that describes itself and holds a run of rounds.
+
+    `config.json` says what was run, `results.csv` and `results.json` what
+    came out, `snapshot.safetensors` holds the rewinding point once, and
+    `rounds/NN/masks.safetensors` the masks of each round, one bit a weight.
+    All files are written whole or not at all, and none needs tf_lottery to
+    be read.
+
+    A run has an identity, `run` in `config.json`, which the arrays and the
+    state carry as well: those of another run are refused. Runs of the first
+    release have none; they resume, and what they have not noted is not
+    compared.
+
+    Args:
+        path: Path of the directory; it is made if it does not exist.
+        writes: Boolean. If not, another process writes to the directory and
+            this one only reads: `save_*` do nothing. Defaults to `True`.
+        run: String, the identity of the run. Defaults to `None`: the one
+            that the directory has, or gets in `open`.
+    """
+
+    def __init__(self, path, writes=True, run=None):
+        self.path = pathlib.Path(path)
+        self.writes = writes
+        self._lock = locks.Lock(self.path / "lock")
+        self._states = [self.path / f"state-{i}.safetensors" for i in (0, 1)]
+        self._saves = 0
+        self._run = run
+        self._config = run_config.RunConfig(self.path)
+        self.other_versions = []
+
+    @property
+    def run(self):
+        """String, the identity of the run; `""` for one of the first release.
+
+        `None` as long as there is no run.
+        """
+        if self._run is None and self._config.exists():
+            self._run = self._config.read().get("run", "")
+        return self._run
+
+    def open(self, config, model=None):
+        """Makes the directory, or resumes the run it holds.
+
+        Until `close`, or the end of the process, no other process can open
+        the directory.
+
+        Args:
+            config: Dict of plain values. All but `rounds` and `versions`
+                must be those of the run that the directory holds. Where
+                `versions` differ, `other_versions` lists how.
+            model: Dict of plain values that describes the model, which is
+                too long for `config.json`; that has its digest, under
+                `model`. Defaults to `None`.
+
+        Raises:
+            ValueError: If the directory holds another run; the message shows
+                the differences.
+            InUseError: If another process or thread is using it.
+            DamagedFileError: If its `config.json` cannot be read.
+            OSError: If it cannot be written.
+        """
+        if not self.writes:
+            self._check_is_shared()
+            self.other_versions = self._config.check(config, model)
+            return
+        with contextlib.ExitStack() as failed:
+            failed.callback(self.close)
+            with self._explained():
+                (self.path / "rounds").mkdir(parents=True, exist_ok=True)
+                self._lock.acquire()
+            if self._config.exists():
+                self.other_versions = self._config.check(config, model)
+                # What the run began with is what its results are of.
+                versions = self._config.read().get("versions")
+                config = {**config, "versions": versions}
+            elif self.load_state() is None:
+                # One that branched off another run belongs to that.
+                self._run = secrets.token_hex(8)
+            with self._explained():
+                self._config.write({"run": self.run, **config}, model)
+            failed.pop_all()
+
+    @property
+    def saves(self):
+        """Integer, the number of the state that was saved or loaded last."""
+        return self._saves
+
+    def close(self):
+        """Lets other processes open the directory."""
+        self._lock.release()
+
+    def save_state(self, arrays, position):
+        """Writes the state of training; the one before it is kept.
+
+        Args:
+            arrays: Dict of arrays.
+            position: Dict of plain values.
+        """
+        self._saves += 1
+        self._write_arrays(
+            self._states[self._saves % 2],
+            arrays,
+            {"save": self._saves, "position": position},
+        )
+
+    def load_state(self):
+        """Reads the newest state that is whole.
+
+        Returns:
+            Tuple of the dict of arrays and the position; `None` if no state
+            was ever saved.
+
+        Raises:
+            DamagedFileError: If states were saved and none is whole.
+        """
+        found, damaged = [], []
+        for path in self._states:
+            try:
+                arrays, header = self._read_arrays(path)
+                save = codec.field(header, "save", int)
+                position = codec.field(header, "position", dict)
+                found.append((save, arrays, position))
+            except FileNotFoundError:
+                continue
+            except files.DamagedFileError as error:
+                damaged.append(str(error))
+        if damaged and not found:
+            raise files.DamagedFileError(
+                f"The run in '{self.path}' cannot resume: no saved state is "
+                "whole.\n" + "\n".join(damaged)
+            )
+        if damaged:
+            warnings.warn(
+                f"{damaged[0]} The run resumes from the state before it.",
+                stacklevel=2,
+            )
+        if not found:
+            return None
+        self._saves, arrays, position = max(found, key=lambda item: item[0])
+        return arrays, position
+
+    def save_snapshot(self, snapshot):
+        """Writes the rewinding point."""
+        self._write_arrays(self._snapshot, *codec.encode_snapshot(snapshot))
+
+    def load_snapshot(self):
+        """Reads the rewinding point."""
+        return self._decode(self._snapshot, codec.decode_snapshot)
+
+    def save_start(self, round, snapshot):
+        """Writes the starting point of a round that has one of its own."""
+        self._write_arrays(
+            self._round(round) / "start.safetensors",
+            *codec.encode_snapshot(snapshot),
+        )
+
+    def load_start(self, round):
+        """Reads the starting point of a round, `None` if it has no own."""
+        path = self._round(round) / "start.safetensors"
+        if not path.exists():
+            return None
+        return self._decode(path, codec.decode_snapshot)
+
+    def save_masks(self, round, masks):
+        """Writes the masks of a round."""
+        if self.writes:
+            with self._explained():
+                self._round(round).mkdir(exist_ok=True)
+        arrays, header = codec.encode_masks(masks)
+        self._write_arrays(
+            self._masks(round), arrays, {"round": round, **header}
+        )
+
+    def load_masks(self, round):
+        """Reads the masks of a round."""
+
+        def decode(arrays, header):
+            if header.get("round") != round:
+                raise ValueError(
+                    f"It has the masks of round {header.get('round')!r}."
+                )
+            if "run" not in header:
+                # The first release wrote them under their keys alone.
+                arrays = codec.join(mask=arrays)
+            return codec.decode_masks(arrays, header)
+
+        return self._decode(self._masks(round), decode)
+
+    def save_results(self, results):
+        """Writes the results so far, as JSON and as CSV."""
+        rows = [result.to_dict() for result in results]
+        self._write_text(self.path / "results.json", run_config.to_json(rows))
+        self._write_text(
+            self.path / "results.csv", results_lib.to_csv(results)
+        )
+
+    def load_results(self):
+        """Reads the results."""
+        rows = json.loads((self.path / "results.json").read_text())
+        return [results_lib.RoundResult.from_dict(row) for row in rows]
+
+    def _write_arrays(self, path, arrays, metadata):
+        if self.writes:
+            with self._explained():
+                files.write_arrays(
+                    path, arrays, {"run": self.run or "", **metadata}
+                )
+
+    def _write_text(self, path, text):
+        if self.writes:
+            with self._explained():
+                files.write_text(path, text)
+
+    def _read_arrays(self, path):
+        """Reads arrays of this run; another one's are as good as damaged."""
+        arrays, header = files.read_arrays(path)
+        found = header.get("run", "")
+        if self.run is None:
+            self._run = found
+        if found != self.run:
+            raise files.DamagedFileError(
+                f"File '{path}' belongs to another run: it was copied here. "
+                f"Received: run={found!r}. Expected: {self.run!r}."
+            )
+        return arrays, header
+
+    def _decode(self, path, decode):
+        arrays, header = self._read_arrays(path)
+        try:
+            return decode(arrays, header)
+        except ValueError as error:
+            raise files.DamagedFileError(
+                f"File '{path}' is damaged: its parts do not fit together. "
+                f"{error}"
+            ) from None
+
+    @contextlib.contextmanager
+    def _explained(self):
+        """Makes errors of the system say what is safe and what to do."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"Directory '{self.path}' cannot be written. {error.strerror}."
+                " What was saved before is whole. "
+                f"{_advice(error.errno)}, and start the same script again: "
+                "the run resumes from the last saved state",
+            ) from error
+
+    def _check_is_shared(self):
+        """Raises unless the process that writes has opened this directory."""
+        if not self._config.exists():
+            raise FileNotFoundError(
+                f"Directory '{self.path}' is not the one that process 0 "
+                "writes to. Choose one that all processes see, on a file "
+                "system that they share."
+            )
+
+    @property
+    def _snapshot(self):
+        return self.path / "snapshot.safetensors"
+
+    def _masks(self, round):
+        return self._round(round) / "masks.safetensors"
+
+    def _round(self, round):
+        return self.path / "rounds" / f"{round:02d}"
+
+
+def _advice(number):
+    """What helps against an error of the system, by its number."""
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "Free some space"
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Make the directory writable"
+    if number in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
+        return "Bring the directory back"
+    return "Mend that"

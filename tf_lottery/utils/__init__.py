@@ -1,0 +1,1 @@
+"""Checks of arguments, kinds of layers, backends, shared types and words."""

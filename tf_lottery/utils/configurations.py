@@ -1,0 +1,74 @@
+"""Configurations: the arguments of an object, and in what two differ."""
+
+import inspect
+
+
+def of_arguments(instance):
+    """Returns the arguments of an object's constructor, from its attributes.
+
+    Args:
+        instance: Object that keeps an argument in an attribute of its name;
+            what it does not keep is left out.
+
+    Returns:
+        Dict, in the order of the signature.
+    """
+    names = inspect.signature(type(instance)).parameters
+    return {n: getattr(instance, n) for n in names if hasattr(instance, n)}
+
+
+def differences(found, wanted, but=()):
+    """Returns a line for each value that differs.
+
+    Args:
+        found: Dict of plain values, as a directory has them. Of dicts inside
+            it only what differs is named.
+        wanted: Dict of plain values, as they are now.
+        but: Names that may differ. Defaults to none.
+
+    Returns:
+        List of strings.
+
+    Example:
+
+    >>> from tf_lottery.utils import configurations
+    >>> configurations.differences(
+    ...     {"rate": {"*": 0.2, "logits": 0.1}, "seed": 0},
+    ...     {"rate": {"*": 0.2, "logits": 0.2}, "rounds": 3})
+    ['rate, logits: 0.1 there, 0.2 now', 'rounds: absent there, 3 now', \
+'seed: 0 there, absent now']
+    """
+    return [
+        f"{', '.join(path)}: {_show(old)} there, {_show(new)} now"
+        for path, old, new in _compare(found, wanted)
+        if path[0] not in but
+    ]
+
+
+_ABSENT = object()
+
+
+def _compare(found, wanted, path=()):
+    for key in sorted(found.keys() | wanted.keys()):
+        old, new = found.get(key, _ABSENT), wanted.get(key, _ABSENT)
+        here = *path, str(key)
+        if _are_layers(old, new):
+            old, new = dict(enumerate(old)), dict(enumerate(new))
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _compare(old, new, here)
+        elif old is _ABSENT or new is _ABSENT or old != new:
+            yield here, old, new
+
+
+def _are_layers(old, new):
+    """Whether both are lists of as many dicts, which are compared in turn."""
+    return (
+        isinstance(old, list)
+        and isinstance(new, list)
+        and len(old) == len(new)
+        and all(isinstance(value, dict) for value in (*old, *new))
+    )
+
+
+def _show(value):
+    return "absent" if value is _ABSENT else repr(value)

@@ -1,0 +1,31 @@
+"""Weights of a model: their keys, which can be pruned, values at a moment."""
+
+from tf_lottery.weights.keys import SEED_NAME
+from tf_lottery.weights.keys import Weight
+from tf_lottery.weights.keys import check_built
+from tf_lottery.weights.keys import check_layer
+from tf_lottery.weights.keys import check_masks
+from tf_lottery.weights.keys import inspect
+from tf_lottery.weights.keys import is_seed
+from tf_lottery.weights.keys import layers
+from tf_lottery.weights.keys import owners
+from tf_lottery.weights.keys import prunable
+from tf_lottery.weights.keys import prunable_of
+from tf_lottery.weights.keys import resolve
+from tf_lottery.weights.keys import variables
+
+__all__ = [
+    "SEED_NAME",
+    "Weight",
+    "check_built",
+    "check_layer",
+    "check_masks",
+    "inspect",
+    "is_seed",
+    "layers",
+    "owners",
+    "prunable",
+    "prunable_of",
+    "resolve",
+    "variables",
+]
