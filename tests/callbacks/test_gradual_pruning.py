@@ -217,6 +217,7 @@ def test_second_fit_goes_on(data):
         np.testing.assert_array_equal(mask, second.masks[key])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
 def test_saved_and_loaded_model_goes_on(policy, data, tmp_path):
     keras.config.set_dtype_policy(policy)

@@ -251,6 +251,7 @@ def test_paper_densities_of_lenet():
     assert [densities[i] for i in (2, 6, 8, 14)] == [51.3, 21.1, 13.5, 3.6]
 
 
+@pytest.mark.slow
 def test_weights_are_those_of_the_rewinding_point(data):
     """The snapshot is the state after exactly k steps."""
     seen = {}

@@ -135,6 +135,7 @@ def test_finished_and_extended_runs(tmp_path):
     assert outcome(longer) == outcome(fresh)
 
 
+@pytest.mark.slow
 def test_second_process_is_refused_until_the_first_is_killed(tmp_path):
     """The lock goes with the process, however it ends."""
     run = tmp_path / "run"
@@ -236,6 +237,7 @@ def test_any_damaged_file_is_survived_or_named(half_a_run, tmp_path):
     assert survived >= 6 and len(cases) >= 15
 
 
+@pytest.mark.slow
 @early_ends
 def test_both_states_damaged_names_them(half_a_run, tmp_path):
     copy = tmp_path / "run"

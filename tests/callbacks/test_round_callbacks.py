@@ -62,6 +62,7 @@ def test_reduce_on_plateau_starts_each_round_at_the_first_rate(data):
     np.testing.assert_allclose(rates, [[1e-3, 1e-3, 1e-4]] * 3)
 
 
+@pytest.mark.slow
 def test_learning_rate_scheduler_counts_epochs_from_0(data):
     epochs = []
 
@@ -78,6 +79,7 @@ def test_learning_rate_scheduler_counts_epochs_from_0(data):
     )
 
 
+@pytest.mark.slow
 def test_model_checkpoint_of_each_round(data, tmp_path):
     paths = iter(tmp_path / f"round{i}.keras" for i in range(3))
 
@@ -116,6 +118,7 @@ def test_terminate_on_nan_ends_the_round_and_the_run_says_so(data):
     assert all(np.isfinite(w).all() for w in model.get_weights())
 
 
+@pytest.mark.slow
 def test_csv_logger_for_rounds_and_for_all(data, tmp_path):
     names = iter(range(3))
     _, history, _ = train(
@@ -132,6 +135,7 @@ def test_csv_logger_for_rounds_and_for_all(data, tmp_path):
     assert len(whole) == 10 and "density" in whole[0] and "round" in whole[0]
 
 
+@pytest.mark.slow
 def test_tensorboard_for_rounds_and_beside(data, tmp_path):
     names = iter(range(3))
     train(

@@ -209,7 +209,7 @@ def assert_released(directory, note):
     assert (directory / "lock").read_text() == ""
 
 
-@pytest.mark.parametrize("name", SIGNALS)
+@pytest.mark.parametrize("name", conftest.slow_but(["SIGTERM"], SIGNALS))
 def test_a_signal_arrives_once_wherever_it_comes(name, handlers, tmp_path):
     seen, note = handlers
     for hook in HOOKS:
@@ -285,6 +285,7 @@ def test_an_exception_releases_lock_and_handlers(hook, handlers, tmp_path):
         assert_released(tmp_path / "run", note)
 
 
+@pytest.mark.slow
 def test_after_another_callback_failed_signals_are_passed_on(
     handlers, tmp_path
 ):

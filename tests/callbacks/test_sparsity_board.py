@@ -368,6 +368,7 @@ def assert_same(found, expected):
                     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "epoch, hook, save_freq",
     [

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests import conftest
 from tf_lottery import __main__ as cli
 from tf_lottery import analysis
 from tf_lottery import experiments
@@ -122,7 +123,9 @@ ARGUMENTS = {
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-@pytest.mark.parametrize("kind", findings.KINDS)
+@pytest.mark.parametrize(
+    "kind", conftest.slow_but(["accuracy", "overlap"], findings.KINDS)
+)
 def test_every_kind(kind, run, place, capsys):
     before = content(run)
     arguments = ["analyze", kind, str(run), "--output-dir", str(place)]

@@ -49,6 +49,7 @@ class TestModels:
         assert model.output_shape == (None, classes)
         assert list(tfl.weights.prunable(model))[-1] == "logits/kernel"
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "name, shape, parameters",
         [
@@ -247,6 +248,7 @@ class TestStreamed:
         for words in (str(tmp_path), "by hand", "TFDS_DATA_DIR"):
             assert words in str(caught.value)
 
+    @pytest.mark.slow
     def test_the_preset_runs(self, images, monkeypatch, tmp_path):
         monkeypatch.setattr(feeds, "load", lambda preset: images)
         preset = experiments.preset(
@@ -315,6 +317,7 @@ class TestLearningRates:
         assert type(found) is kind
 
 
+@pytest.mark.slow
 def test_a_deep_preset_trains(tmp_path, monkeypatch):
     """Augmentation, schedule, weight decay and exclusion, all at once."""
     rng = np.random.default_rng(0)

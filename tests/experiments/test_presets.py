@@ -245,6 +245,7 @@ class TestFlags:
             assert words in out
         assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.slow
     def test_compare_and_overwrite(self, capsys, tmp_path):
         compared = ["--compare", "one-shot,lr-rewind", "--also-rewind-to",
                     "20it", "--output-dir", "here"]

@@ -86,6 +86,7 @@ def whole(tmp_path_factory):
 
 
 class TestComparisons:
+    @pytest.mark.slow
     def test_every_round_has_what_was_asked_for(self, whole):
         rounds = whole[0].trials[0].rounds
         variants = {
@@ -334,6 +335,7 @@ def child(path):
     )
 
 
+@pytest.mark.slow
 def test_killed_at_random(whole, tmp_path):
     """Killed twice, somewhere between its first and its last file."""
     rng = random.Random(time.time_ns())

@@ -494,6 +494,7 @@ class TestOutputDirectory:
             with directory.create(self.preset):
                 pass
 
+    @pytest.mark.slow
     def test_in_use_by_another_process(self, tmp_path):
         directory = outputs.OutputDirectory(tmp_path)
         with directory.create(self.preset):

@@ -84,6 +84,7 @@ def test_a_refused_file_says_why_and_the_process_goes_on(content):
         assert runtime.ran == 2
 
 
+@pytest.mark.slow
 def test_a_checker_crash_is_an_outcome(content, crashing):
     crashing(CRASH)
     wanted = samples.Samples(X, 1, [np.zeros((2, 1, 3))])
@@ -95,6 +96,7 @@ def test_a_checker_crash_is_an_outcome(content, crashing):
     assert "SIGSEGV" in str(outcome)
 
 
+@pytest.mark.slow
 def test_wrong_numbers_fail(content):
     wrong = samples.Samples(X, 1, [np.full((2, 1, 3), 7.0)])
     with children.Runtime(NAME) as runtime:
@@ -147,6 +149,7 @@ def test_agreement(outputs, labels, expected):
     assert check.agreement(outputs, labels) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_benchmark_times_every_file_beside_the_first(content, tmp_path):
     path = tmp_path / "m.tflite"
     path.write_bytes(content)
@@ -161,6 +164,7 @@ def test_benchmark_times_every_file_beside_the_first(content, tmp_path):
     assert found.to_dict()["runtime"] == NAME
 
 
+@pytest.mark.slow
 def test_cold_calls_are_measured(content):
     found = export.benchmark({"a": content}, seconds=0.001, cold=True)
     assert found.timings["a"].median > 0

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tf_lottery as tfl
+from tests import conftest
 from tests.conftest import MODELS
 from tests.conftest import random_masks
 from tf_lottery import export
@@ -32,6 +33,7 @@ def shipped(model, tmp_path, *args, **kwargs):
 
 
 # Dead units go, and a class of its own cannot say so: it becomes Functional.
+@pytest.mark.covering
 @pytest.mark.filterwarnings("ignore:The configuration of `Subclassed` cannot")
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("masked", [False, True])
@@ -47,6 +49,7 @@ def test_every_kind_of_model(name, masked, tmp_path):
     assert bool(tfl.masks_of(model)) == masked
 
 
+@pytest.mark.slow
 def test_layers_that_hold_masks(tmp_path):
     model = tfl.layers.wrap(MODELS["functional"]())
     masks = random_masks(model)
@@ -56,6 +59,7 @@ def test_layers_that_hold_masks(tmp_path):
     assert zeros == sum(int((~mask).sum()) for mask in masks.values())
 
 
+@pytest.mark.slow
 def test_several_inputs_and_outputs_keep_their_order(tmp_path):
     z, a = keras.Input((4,), name="z"), keras.Input((3,), name="a")
     first = keras.layers.Dense(2, name="zz")(z)
@@ -70,6 +74,7 @@ def test_several_inputs_and_outputs_keep_their_order(tmp_path):
         np.testing.assert_allclose(output[0], expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_outputs_by_name_and_inputs_by_name(tmp_path):
     inputs = {name: keras.Input((4,), name=name) for name in ("b", "a")}
     x = keras.layers.Subtract()([inputs["b"], inputs["a"]])
@@ -89,7 +94,9 @@ def test_outputs_by_name_and_inputs_by_name(tmp_path):
         np.testing.assert_allclose(found[name], expected[name][:1], atol=1e-6)
 
 
-@pytest.mark.parametrize("batch_size", [None, 1, 4])
+@pytest.mark.parametrize(
+    "batch_size", conftest.slow_but([None], [None, 1, 4])
+)
 def test_batches_fixed_and_open(batch_size, tmp_path):
     model = MODELS["sequential"]()
     path, _ = shipped(model, tmp_path, batch_size=batch_size)
@@ -101,6 +108,7 @@ def test_batches_fixed_and_open(batch_size, tmp_path):
         np.testing.assert_allclose(output[0], model(x), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_integer_inputs(tmp_path):
     model = keras.Sequential(
         [
@@ -115,6 +123,7 @@ def test_integer_inputs(tmp_path):
     assert report.shipped.passed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_float16", "bfloat16"])
 def test_half_precision_becomes_float32(policy, tmp_path):
     net = keras.Sequential(
@@ -130,6 +139,7 @@ def test_half_precision_becomes_float32(policy, tmp_path):
     np.testing.assert_allclose(run(path, [x])[0][0], net(x), atol=0.02)
 
 
+@pytest.mark.slow
 def test_loops_are_converted(tmp_path):
     model = keras.Sequential(
         [keras.Input((5, 3)), keras.layers.LSTM(4), keras.layers.Dense(2)]
@@ -140,6 +150,7 @@ def test_loops_are_converted(tmp_path):
     assert report.shipped.passed
 
 
+@pytest.mark.slow
 def test_shared_layers_are_stored_once(tmp_path):
     shared = keras.layers.Dense(64, name="shared")
     a = keras.Input((64,))
@@ -153,6 +164,7 @@ def test_shared_layers_are_stored_once(tmp_path):
         assert report.nbytes < kernel.nbytes / 3
 
 
+@pytest.mark.slow
 def test_several_signatures(tmp_path):
     model = MODELS["sequential"]()
     spec = tf.TensorSpec((None, 10), tf.float32)
@@ -228,6 +240,7 @@ class Dense16(export.targets.Target):
         return found[-1]
 
 
+@pytest.mark.slow
 def test_a_target_of_ones_own(tmp_path):
     _, report = shipped(model(), tmp_path, Dense16(), "float16")
     assert report.target == "dense-16"

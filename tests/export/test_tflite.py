@@ -210,6 +210,7 @@ def everything(digits, tmp_path_factory):
     return path, report, said
 
 
+@pytest.mark.slow
 def test_accuracies_on_digits(digits, everything):
     model, data = digits
     _, report, _ = everything
@@ -238,6 +239,7 @@ def test_all_candidates_are_in_the_report(everything):
     assert report.effective_macs == pytest.approx(whole / 10, rel=0.02)
 
 
+@pytest.mark.slow
 def test_the_file_that_was_checked_is_the_one_written(everything, digits):
     path, report, _ = everything
     model, data = digits
@@ -288,6 +290,7 @@ def test_masks_end_in_the_file_and_stay_on_the_model(digits, light, tmp_path):
     assert tfl.masks_of(model).keys() == masks.keys()
 
 
+@pytest.mark.slow
 def test_gz_is_written_compressed(light, tmp_path):
     model = dense_net(64, 64)
     path = tmp_path / "m.tflite.gz"
@@ -320,6 +323,7 @@ def crash_on(monkeypatch, tmp_path, word):
     monkeypatch.setattr(children, "runner", fake)
 
 
+@pytest.mark.slow
 def test_a_candidate_that_crashes_is_not_shipped(
     light, monkeypatch, tmp_path
 ):
@@ -331,6 +335,7 @@ def test_a_candidate_that_crashes_is_not_shipped(
     assert "SIGSEGV" in report.rows[1].verdict
 
 
+@pytest.mark.slow
 def test_if_all_crash_there_is_an_error_and_no_file(
     light, monkeypatch, tmp_path
 ):
@@ -350,6 +355,7 @@ def test_wrong_numbers_are_an_error_and_no_file(light, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["converting", "checking", "measuring"])
 def test_interrupted_leaves_what_was_there(light, tmp_path, step):
     path = tmp_path / "m.tflite"
@@ -370,6 +376,7 @@ class Inverse(keras.layers.Layer):
         return tf.linalg.inv(inputs)
 
 
+@pytest.mark.slow
 def test_unsupported_operators_are_named_and_had_on_request(tmp_path):
     model = keras.Sequential([keras.Input((4, 4)), Inverse()])
     path = tmp_path / "m.tflite"
@@ -404,6 +411,7 @@ def net_with_dead_units():
     return model
 
 
+@pytest.mark.slow
 def test_dead_units_are_removed_first(tmp_path):
     model = net_with_dead_units()
     x = np.random.default_rng(0).normal(size=(8, 64)).astype("float32")
@@ -427,6 +435,7 @@ def test_dead_units_are_removed_first(tmp_path):
     assert narrow.rows[0].nbytes < wide.rows[0].nbytes
 
 
+@pytest.mark.slow
 def test_models_that_are_no_graph_are_not_narrowed(tmp_path):
     class Opaque(keras.Model):
         def __init__(self):
@@ -446,6 +455,7 @@ def test_models_that_are_no_graph_are_not_narrowed(tmp_path):
     assert any("left where they are" in note for note in report.notes)
 
 
+@pytest.mark.slow
 def test_nothing_dead_says_nothing(tmp_path):
     report = export.tflite(
         dense_net(64, 32, sparsity=0.2), tmp_path / "m.tflite", "flash",

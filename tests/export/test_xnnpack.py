@@ -131,6 +131,7 @@ def test_subclassed_models_are_refused():
         export.explicit_padding(Other())
 
 
+@pytest.mark.slow
 def test_the_report_says_why(tmp_path, monkeypatch):
     name = export.installed()[:1]
     monkeypatch.setattr(

@@ -126,6 +126,7 @@ def test_trainings_are_not_repeated(runs, tmp_path):
     assert [row["round"] for row in again.rows] == [4] and len(calls) == 2
 
 
+@pytest.mark.slow
 def test_the_dense_network_is_that_of_the_run(runs, run, subject):
     rounds = run[1].trials[0].rounds
     bench = subject.bench(0)

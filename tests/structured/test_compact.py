@@ -82,6 +82,7 @@ def alive_by_brute_force(masks):
     return sum(alive_a), sum(alive_b)
 
 
+@pytest.mark.slow
 @given(density=st.floats(0.03, 0.5), seed=st.integers(0, 999))
 @settings(max_examples=40, deadline=None)
 def test_dense_networks_against_brute_force(density, seed):

@@ -416,6 +416,7 @@ def test_the_report_says_everything():
         assert expected in report
 
 
+@pytest.mark.slow
 def test_latency_is_measured():
     model = keras.Sequential(
         [keras.Input((256,)), layers.Dense(1024), layers.Dense(1024),

@@ -279,7 +279,9 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "name", conftest.slow_but(["amsgrad", "accumulating"], OPTIMIZERS)
+)
 def test_training_follows_the_same_trajectory(name, batch):
     model = convolutional()
     compile_(model, OPTIMIZERS[name]())
