@@ -6,9 +6,14 @@ import numpy as np
 
 from tf_lottery import controls
 from tf_lottery import masks as masks_lib
-from tf_lottery import weights as weights_lib
+from tf_lottery import pruning
 from tf_lottery.pruning import allocation
+from tf_lottery.pruning import prunable
+from tf_lottery.pruning import rules
 from tf_lottery.verdicts import comparisons
+
+# That SNIP looks at.
+_EXAMPLES = 1000
 
 
 def names(preset):
@@ -62,23 +67,87 @@ def one_shot(ticket, model, dense, preset):
     Returns:
         `tf_lottery.Ticket`.
     """
+    scores = {key: np.abs(dense[key]) for key in ticket.masks}
+    return _chosen(ticket, model, scores, preset, "one_shot")
+
+
+def invert(ticket, model, dense, preset):
+    """Returns a ticket of the weights that one pruning would remove first.
+
+    A sanity check: it must do worse than random masks. Reference: Frankle et
+    al. 2021, section 4, https://arxiv.org/abs/2009.08576.
+
+    Args:
+        ticket: `tf_lottery.Ticket` of a round.
+        model: The `keras.Model` it is for.
+        dense: Dict from weight key to the trained weights of round 0.
+        preset: `tf_lottery.experiments.Preset`.
+
+    Returns:
+        `tf_lottery.Ticket`.
+    """
+    scores = {key: -np.abs(dense[key]) for key in ticket.masks}
+    return _chosen(ticket, model, scores, preset, "invert")
+
+
+def before_training(ticket, bench, criterion):
+    """Returns a ticket of equal density that a criterion chooses untrained.
+
+    All weights are ranked together, where the ticket starts. SNIP looks at
+    the first 1,000 training images. Reference: Frankle et al. 2021,
+    https://arxiv.org/abs/2009.08576.
+
+    Args:
+        ticket: `tf_lottery.Ticket` of a round.
+        bench: `tf_lottery.experiments.bench.Bench`; its model changes.
+        criterion: String, `"snip"` or `"synflow"`.
+
+    Returns:
+        `tf_lottery.Ticket`.
+    """
+    data = bench.data
+    ones = {key: np.ones_like(mask) for key, mask in ticket.masks.items()}
+    dataclasses.replace(ticket, masks=ones).apply(bench.model)
+    masks = pruning.prune(
+        bench.model, ticket.sparsity, criterion, exclude=bench.preset.exclude,
+        data=(data.x_train[:_EXAMPLES], data.y_train[:_EXAMPLES]),
+        pattern=bench.preset.pattern, collapse=bench.preset.collapse,
+    )
+    return _control(ticket, masks, criterion)
+
+
+def check(preset, data):
+    """Raises a `ValueError` if a preset's data have no examples for SNIP."""
+    needing = {"snip", "synflow"} & set(preset.compare)
+    if needing and not hasattr(data, "x_train"):
+        raise ValueError(
+            f"Comparisons {sorted(needing)} take data that fit into memory. "
+            f"Received: dataset={preset.dataset!r}, which is streamed."
+        )
+
+
+def _chosen(ticket, model, scores, preset, name):
+    """A ticket of the best scores, as many of each layer as in another one."""
     masks = ticket.masks
     whole = {key: np.ones_like(mask) for key, mask in masks.items()}
-    found = weights_lib.inspect(model, preset.exclude)
+    weights = prunable.Prunable(model, rules.Rule(
+        preset.scope, preset.pattern, preset.collapse, preset.exclude
+    ))
     groups, keep = allocation.allocate(
-        allocation.rates_of(found, masks, preset.rate),
-        whole,
-        preset.scope,
+        weights.rates(preset.rate), whole, preset.scope,
         lambda keys: masks_lib.count({key: masks[key] for key in keys}),
     )
-    scores = {key: np.abs(dense[key]) for key in masks}
-    chosen = masks_lib.select(scores, keep, whole, groups)
+    chosen = weights.select_feasible(scores, keep, whole, groups)
+    return _control(ticket, chosen, name)
+
+
+def _control(ticket, masks, name):
     return dataclasses.replace(
         ticket,
-        masks=chosen,
+        masks=masks,
         metrics={},
         verdict="",
-        provenance={**ticket.provenance, "control": "one_shot"},
+        provenance={**ticket.provenance, "control": name},
     )
 
 
@@ -88,6 +157,24 @@ MAKERS = {
     ),
     "random_masks": lambda bench, ticket, dense, seed: (
         controls.random_masks(ticket, seed)
+    ),
+    "signed_reinitialize": lambda bench, ticket, dense, seed: (
+        controls.random_reinitialize(ticket, bench.model, seed, signed=True)
+    ),
+    "reshuffle": lambda bench, ticket, dense, seed: (
+        controls.reshuffle(ticket, seed)
+    ),
+    "constant": lambda bench, ticket, dense, seed: (
+        controls.constant(ticket, seed)
+    ),
+    "invert": lambda bench, ticket, dense, seed: (
+        invert(ticket, bench.model, dense(), bench.preset)
+    ),
+    "snip": lambda bench, ticket, dense, seed: (
+        before_training(ticket, bench, "snip")
+    ),
+    "synflow": lambda bench, ticket, dense, seed: (
+        before_training(ticket, bench, "synflow")
     ),
     "one_shot": lambda bench, ticket, dense, seed: (
         one_shot(ticket, bench.model, dense(), bench.preset)

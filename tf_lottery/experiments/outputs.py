@@ -135,8 +135,11 @@ class OutputDirectory:
 
     def _check_equal(self, found, preset):
         wanted = run_config.plain(preset.to_config())
-        # The first release had no verdicts over trials.
-        new = {"test_densities", "margin"} - found.keys()
+        # What the first release had not.
+        new = {
+            "test_densities", "margin", "criterion", "pattern", "rewind",
+            "tolerance",
+        } - found.keys()
         differences = configurations.differences(
             found, wanted, but={*found.keys() & _GROWING, *_DERIVED, *new}
         )

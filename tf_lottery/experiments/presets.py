@@ -13,6 +13,7 @@ from tf_lottery.verdicts import comparisons
 from tf_lottery.verdicts import rules
 
 DECAYS = ("steps", "linear", "cosine")
+REWINDS = ("weights", "learning_rate", "none")
 # How much is run of an experiment, and how it is looked at.
 _AMOUNTS = (
     "summary", "iterations", "evaluate_every", "batch_size", "rounds",
@@ -99,6 +100,23 @@ class Preset:
         "Other rewinding points, whose rounds share the dense round: "
         "'0,1000it'.", default=(),
     )
+    criterion: str = _field(
+        "Criterion by which weights are ranked, one that needs no data.",
+        default="magnitude",
+    )
+    pattern: str = _field(
+        "Pattern of the masks, such as unstructured, 2:4 or channel.",
+        default="unstructured",
+    )
+    rewind: str = _field(
+        f"What goes back between rounds: {', '.join(REWINDS)}.",
+        default="weights",
+    )
+    tolerance: float | None = _field(
+        "Stop after the first round whose validation accuracy is lower than "
+        "the dense network's by more than this.",
+        default=None,
+    )
     seed: int = _field("Seed of everything random.", default=0)
     trials: int = _field("Independent repetitions.", default=1)
     compare: tuple = _field(
@@ -150,6 +168,10 @@ class Preset:
         checks.choice("scope", self.scope, ("layer", "global"))
         checks.choice("collapse", self.collapse, schedules.COLLAPSE)
         checks.choice("decay", self.decay, DECAYS)
+        checks.choice("rewind", self.rewind, REWINDS)
+        for name in ("criterion", "pattern"):
+            checks.text(name, getattr(self, name))
+        checks.optional(checks.not_negative, "tolerance", self.tolerance)
         checks.choice("augment", self.augment, augmentation.AUGMENTATIONS)
         checks.choice("save_freq", self.save_freq, ("round", "epoch"))
         for name in ("compare", "drops", "also_rewind_to"):

@@ -7,6 +7,7 @@ from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.experiments import benches
 from tf_lottery.experiments import budgets
 from tf_lottery.experiments import collecting
+from tf_lottery.experiments import compared_tickets
 from tf_lottery.experiments import datasets
 from tf_lottery.experiments import feeds
 from tf_lottery.experiments import models
@@ -16,6 +17,7 @@ from tf_lottery.experiments import presets
 from tf_lottery.experiments import progress as progress_lib
 from tf_lottery.experiments import report as report_lib
 from tf_lottery.experiments import reports
+from tf_lottery.experiments import trials
 from tf_lottery.jobs import engines
 from tf_lottery.jobs import scheduling
 from tf_lottery.utils import checks
@@ -100,6 +102,8 @@ def run(
     directory = outputs.OutputDirectory(output_dir)
     preset, data = _prepare(preset, directory, overwrite)
     _check_layers(preset, data)
+    compared_tickets.check(preset, data)
+    trials.pruning(preset)
     with directory.create(preset, overwrite), benches.kept(preset, data):
         progress.begin(preset)
         report = report_lib.Report(preset, [], rules.Rules.of(

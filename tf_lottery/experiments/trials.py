@@ -118,21 +118,29 @@ class TrialRun:
         ]
 
     def _pruning(self, directory, **changes):
-        preset = self.preset
-        arguments = {
-            "rounds": preset.rounds,
-            "epochs_per_round": preset.epochs_per_round,
-            "rate": preset.rate,
-            "rewind_to": preset.rewind_to,
-            "scope": preset.scope,
-            "collapse": preset.collapse,
-            "exclude": preset.exclude,
-            "directory": directory,
-            "save_freq": preset.save_freq,
-            "seed": preset.seed,
-            "verbose": 0,
-        }
-        return callbacks_lib.IterativeMagnitudePruning(**arguments | changes)
+        return pruning(self.preset, directory=directory, **changes)
+
+
+def pruning(preset, **changes):
+    """Returns the `IterativeMagnitudePruning` of a preset.
+
+    Args:
+        preset: `tf_lottery.experiments.Preset`.
+        **changes: Arguments to replace or to add.
+
+    Raises:
+        ValueError: If an argument is invalid.
+    """
+    arguments = {
+        name: getattr(preset, name) for name in (
+            "rounds", "epochs_per_round", "rate", "rewind", "rewind_to",
+            "scope", "criterion", "pattern", "collapse", "exclude",
+            "tolerance", "save_freq", "seed",
+        )
+    }
+    return callbacks_lib.IterativeMagnitudePruning(
+        **arguments | {"verbose": 0} | changes
+    )
 
 
 def variants(preset):

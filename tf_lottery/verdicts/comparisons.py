@@ -40,6 +40,17 @@ COMPARISONS = {
         Comparison(
             "random_masks", "random-mask", "random masks", sampled=True
         ),
+        Comparison(
+            "signed_reinitialize", "signed-reinit", "signed re-init",
+            sampled=True, from_start=True,
+        ),
+        Comparison(
+            "reshuffle", "reshuffle", "reshuffled values", sampled=True
+        ),
+        Comparison("constant", "constant", "constant magnitudes"),
+        Comparison("invert", "invert", "inverted masks"),
+        Comparison("snip", "snip", "SNIP"),
+        Comparison("synflow", "synflow", "SynFlow"),
         Comparison("one_shot", "one-shot", "one-shot"),
         Comparison("fine_tune", "fine-tune", "fine-tune", rewind="none"),
         Comparison(

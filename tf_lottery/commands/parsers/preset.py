@@ -85,7 +85,7 @@ def _text(value):
         return ",".join(f"{layer}={rate}" for layer, rate in value.items())
     if isinstance(value, tuple):
         value = ",".join(map(str, value))
-    return str(value) or "none"
+    return "none" if value in ("", None) else str(value)
 
 
 def _rate(text):
@@ -100,7 +100,8 @@ _BY_NAME = {
     "budget": readers.duration,
 }
 _BY_TYPE = {
-    int: int, float: float, str: str, dict: _rate, tuple: readers.names,
+    int: int, float: float, float | None: float, str: str, dict: _rate,
+    tuple: readers.names,
 }
 
 
