@@ -1,5 +1,6 @@
 """Analysis of a run: measured, and written to files."""
 
+import functools
 import json
 import pathlib
 from typing import Any
@@ -12,6 +13,7 @@ from tf_lottery.experiments.analyses import kind as kind_lib
 from tf_lottery.experiments.analyses import options as options_lib
 from tf_lottery.experiments.analyses import session as session_lib
 from tf_lottery.experiments.analyses import subject as subject_lib
+from tf_lottery.experiments.analyses import ticket_tasks
 from tf_lottery.jobs import engines
 from tf_lottery.report import drawing
 from tf_lottery.utils import checks
@@ -111,7 +113,8 @@ def analyze(
     session = session_lib.Session(subject, chosen, place, progress)
     with outputs.locked(place), engines.opened(
         jobs, scheduler, place / "jobs", progress, reports.Report
-    ) as session.engine:
+    ) as engine:
+        session.do = functools.partial(ticket_tasks.do, engine)
         found = kind_lib.get(kind)(session).find()
         return found, _write(found, place, png)
 

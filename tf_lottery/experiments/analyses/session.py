@@ -8,8 +8,6 @@ from tf_lottery import files
 from tf_lottery.experiments import durations
 from tf_lottery.experiments import progress as progress_lib
 from tf_lottery.experiments.analyses import trainings as trainings_lib
-from tf_lottery.jobs import engines
-from tf_lottery.jobs import scheduling
 
 
 class Progress(progress_lib.Progress):
@@ -73,8 +71,8 @@ class Session:
         progress: `Progress`.
 
     Attributes:
-        engine: What trains and measures, one of `tf_lottery.jobs.engines`.
-            Defaults to this process.
+        do: Function of a kind, a `Plan` and a callable for items and their
+            rows, which trains and measures what is planned.
     """
 
     def __init__(self, subject, options, place, progress):
@@ -83,7 +81,7 @@ class Session:
         self.trainings = trainings_lib.Trainings(
             subject, self.place / "weights", progress
         )
-        self.engine = engines.Here(progress)
+        self.do = None
         self.left_out = []
         self._used = []
 
@@ -129,7 +127,7 @@ class Session:
         plan = self._plan(todo, kind, len(names) - len(todo))
         self.left_out = plan.left_out
         self.progress.plan(plan)
-        self._do(kind, plan, lambda item, rows: store.add(names[item], rows))
+        self.do(kind, plan, lambda item, rows: store.add(names[item], rows))
         done = [item for item in names if names[item] in store.rows]
         self._used = [t for item in done for t in kind.trainings(item)]
         return [row for item in done for row in store.rows[names[item]]]
@@ -147,14 +145,6 @@ class Session:
         model = self.subject.bench(training.trial).model
         self.trainings.trained(training).apply(model)
         return model
-
-    def _do(self, kind, plan, keep):
-        # It makes sessions for other processes.
-        from tf_lottery.experiments.analyses import ticket_tasks
-
-        measuring = ticket_tasks.Measuring(kind, plan, keep)
-        with ticket_tasks.kept(self):
-            scheduling.run(measuring.tasks(), self.engine, measuring)
 
     def _plan(self, todo, kind, measured):
         """Returns the plan, of the first rounds that fit into the budget."""

@@ -1,6 +1,5 @@
 """The tasks of an analysis: trainings of tickets, and their measurements."""
 
-import contextlib
 import dataclasses
 import pathlib
 
@@ -9,6 +8,7 @@ from tf_lottery.experiments.analyses import kind as kind_lib
 from tf_lottery.experiments.analyses import options as options_lib
 from tf_lottery.experiments.analyses import session as session_lib
 from tf_lottery.experiments.analyses import subject as subject_lib
+from tf_lottery.jobs import scheduling
 from tf_lottery.jobs import tasks
 
 _last = {}
@@ -37,16 +37,20 @@ class Place:
         )
 
 
-@contextlib.contextmanager
-def kept(session):
-    """Keeps a session for the tasks that this process does itself.
+def do(engine, kind, plan, keep):
+    """Trains and measures what an analysis has to do yet.
 
     Args:
-        session: `session.Session`.
+        engine: One of `tf_lottery.jobs.engines`.
+        kind: `kind.Kind`.
+        plan: `session.Plan`.
+        keep: Callable that takes an item and its rows.
     """
-    _last.update(place=Place.of(session), session=session)
+    measuring = Measuring(kind, plan, keep)
+    # For the tasks that this process does itself.
+    _last.update(place=Place.of(kind.session), session=kind.session)
     try:
-        yield
+        scheduling.run(measuring.tasks(), engine, measuring)
     finally:
         _last.clear()
 
