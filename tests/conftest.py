@@ -18,18 +18,24 @@ JIT = [False, True] if BACKEND == "tensorflow" else ["auto"]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Of a test marked `covering`, all but a covering set of cases is slow.
+    """Makes most cases slow of a test marked `covering` or `some`.
 
-    The cases that stay try each value of each argument, spread over the
-    values of the others.
+    Of `covering`, the cases that stay try each value of each argument, spread
+    over the values of the others; of `some(n)`, n that lie evenly.
     """
     tests = {}
     for item in items:
-        if item.get_closest_marker("covering"):
-            name = item.nodeid.partition("[")[0]
-            tests.setdefault(name, {})[item] = _values(item)
-    for cases in tests.values():
-        for item in cases.keys() - _cover(cases):
+        for marker in item.iter_markers():
+            if marker.name in ("covering", "some"):
+                name = item.nodeid.partition("[")[0]
+                key = name, marker.name, marker.args
+                tests.setdefault(key, {})[item] = _values(item)
+    for (_, name, arguments), cases in tests.items():
+        if name == "covering":
+            quick = _cover(cases)
+        else:
+            quick = set(list(cases)[::-(-len(cases) // arguments[0])])
+        for item in cases.keys() - quick:
             item.add_marker(pytest.mark.slow)
 
 

@@ -137,6 +137,7 @@ def test_counts_stay_and_grown_weights_are_new(name, mode, method, data):
         assert np.count_nonzero(variable.numpy()[masks[key]]) > 0
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize("method", METHODS)
 def test_any_model(any_model, method, data):
     any_model.compile("adam", loss())
@@ -356,6 +357,7 @@ def test_variables_of_the_optimizer_stay_the_same_during_fit(data):
     assert set(counts) == {before}
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("between", ["fit", "file"])
 def test_goes_on_after_a_stop(method, between, data, tmp_path, deterministic):
@@ -386,6 +388,7 @@ class Crash(keras.callbacks.Callback):
             raise InterruptedError
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("method", METHODS)
 def test_goes_on_after_a_crash(method, data, tmp_path, deterministic):
     def callback():

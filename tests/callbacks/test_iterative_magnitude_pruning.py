@@ -143,6 +143,7 @@ def test_rounds_with_full_masks_equal_round_0(name, point, data):
     assert [r.steps for r in imp.results] == [12, 12, 12]
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize(
     "mode",
     [mode for mode in conftest.modes(steps=3).values() if mode],

@@ -272,6 +272,7 @@ def slow_woodfisher(model, rows, block_size, damp, mask=None):
     return found
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize("block_size", [4, 9, 10**6])
 def test_woodfisher_is_the_direct_inverse(model, block_size):
     data = data_of(model)
@@ -336,6 +337,7 @@ def slow_updates(rule, values, rows, gone, damp):
     return np.where(gone, 0, new)
 
 
+@pytest.mark.some(4)
 @pytest.mark.parametrize("rule", ["separate", "joint"])
 @pytest.mark.parametrize("block_size", [7, 1000])
 def test_updates(model, rule, block_size):

@@ -42,6 +42,7 @@ def values(model):
     }
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("scope", ["global", "erk"])
 def test_every_criterion(name, scope, model, samples):
@@ -202,6 +203,7 @@ def convolutional():
 PATTERNS = ["unstructured", "block", "block:1x16:max", "2:4", "channel"]
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_patterns_over_rounds(pattern, tmp_path):
     model = convolutional()

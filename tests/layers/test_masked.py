@@ -203,7 +203,7 @@ def test_wrapping_and_unwrapping_changes_nothing(name):
     assert_close(plain(x), wrapped(x))
 
 
-@pytest.mark.covering
+@pytest.mark.some(3)
 # What SpectralNormalization assigns in a step does not count for gradients
 # in plain TensorFlow, and does where Keras keeps state apart, as in JAX.
 @pytest.mark.parametrize("name", [n for n in ZOO if n != "spectral"])
@@ -234,6 +234,7 @@ def test_wrapped_training_equals_held_training(name):
         assert (start[key] != values(wrapped)[key])[mask].any()
 
 
+@pytest.mark.some(4)
 @pytest.mark.parametrize("name", ZOO)
 def test_wrapped_model_survives_saving(name, tmp_path):
     wrapped = tfl.layers.wrap(ZOO[name](), snapshot=True)
@@ -288,6 +289,7 @@ def train(model, optimizer, x, y, steps, jit=False):
         }
 
 
+@pytest.mark.some(2)
 @conftest.tensorflow_only("the loop is one of tf.GradientTape")
 @pytest.mark.parametrize(
     "name, jit",
@@ -361,6 +363,7 @@ def test_stateful_recurrent_layer_keeps_its_state():
         assert_close(layer(x), plain(x), rtol=1e-6)
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize(
     "policy, jit",
     [("mixed_bfloat16", conftest.JIT[-1]), ("mixed_float16", conftest.JIT[0])],
@@ -395,6 +398,7 @@ def test_mixed_precision(policy, jit, data, tmp_path):
     )
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize(
     "name, mode",
     [(name, {}) for name in OPTIMIZERS]

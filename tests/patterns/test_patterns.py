@@ -232,6 +232,7 @@ def test_n_m_equals_the_slow_version(spec, problem, part):
     assert_same(found, {k: best[k] | expected[k] for k in scores})
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("spec", SPECS)
 @settings(max_examples=25, deadline=None)
 @given(problem=problems(), data=st.data())

@@ -50,6 +50,7 @@ def assert_pruned(model, masks):
         np.testing.assert_array_equal(value != 0, mask, key)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("fitted", [False, True])
 @pytest.mark.parametrize("scope", ["global", "layer"])
 @pytest.mark.parametrize("name", conftest.MODELS)
