@@ -169,6 +169,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("tensorflow_model_optimization") is None,
     reason="the tfmot extra is not installed",

@@ -85,6 +85,7 @@ def test_equal_ends_are_flat(any_model, data, masked):
     assert found.stable
 
 
+@pytest.mark.slow
 def test_errors_along_the_line_are_those_of_the_weights_there(data):
     model = trained(conftest.sequential(), data, masked=False)
     rng = np.random.default_rng(0)
@@ -140,6 +141,7 @@ def test_the_barrier_between_permuted_networks():
     )
 
 
+@pytest.mark.slow
 def test_statistics_are_estimated_anew_at_each_point(data):
     """Of equal weights, whatever statistics came with them."""
     model = trained(conftest.functional(), data, masked=False)
@@ -266,6 +268,7 @@ def test_recalibration_in_mixed_precision(data):
 # Generalisation gap.
 
 
+@pytest.mark.some(1)
 def test_generalization_gap_is_what_evaluate_says(any_model, data):
     model = trained(any_model, data)
     rest = data[0][:17] + 1, data[1][:17]
@@ -347,6 +350,7 @@ def test_fgsm_by_hand():
     )
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("norm", attacks.NORMS)
 def test_fgsm_is_one_step_of_pgd(compiled, data, norm):
     model = trained(compiled, data)
@@ -385,6 +389,7 @@ def test_pgd_stays_in_the_ball_and_in_the_range(compiled, data, norm):
     assert moved.max() <= 0.3 + 1e-5 and moved.min() > 0.01
 
 
+@pytest.mark.slow
 def test_pgd_is_the_stronger_attack(compiled, data):
     model = compiled
     model.compile(keras.optimizers.Adam(0.02), conftest.loss())
@@ -472,6 +477,7 @@ def test_robustness_needs_a_loss(data):
 # Capacity.
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize(
     "kind, held",
     [("sequential", False), ("functional", True), ("subclassed", True)],
@@ -497,6 +503,7 @@ def test_capacity(kind, held, data):
     assert found[0].mean > 0.9 and found[0].mean > found[1].mean + 0.2
 
 
+@pytest.mark.slow
 def test_capacity_is_reproducible_and_trains_under_the_masks(data):
     model = conftest.sequential()
     model.compile("adam", conftest.loss())
@@ -514,6 +521,7 @@ def test_capacity_is_reproducible_and_trains_under_the_masks(data):
     assert none.accuracies[0] in [np.mean(labels == c) for c in range(4)]
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize(
     "units, loss, activation",
     [

@@ -417,6 +417,7 @@ def test_goes_on_after_a_crash(method, data, tmp_path, deterministic):
         assert all((a[key] == b[key]).all() for key in b)
 
 
+@pytest.mark.slow
 @rigl_only
 def test_shared_and_nested_layers_and_several_outputs(data):
     inner = keras.Sequential([keras.Input((10,)), keras.layers.Dense(10)])
@@ -480,6 +481,7 @@ def test_several_devices_grow_what_one_does():
     assert run.stdout.strip().endswith("equal"), run.stderr
 
 
+@pytest.mark.slow
 @rigl_only
 def test_fraction_follows_all_steps_of_fit(data):
     model = compiled()
@@ -495,6 +497,7 @@ def test_fraction_follows_all_steps_of_fit(data):
     assert callback._end_step == 3
 
 
+@pytest.mark.slow
 def test_seed_decides(data):
     ends = []
     for seed in (0, 0, 1):
@@ -509,6 +512,7 @@ def test_seed_decides(data):
         assert (ends[0][i][key] != ends[2][i][key]).any()
 
 
+@pytest.mark.some(1)
 @rigl_only
 @pytest.mark.parametrize("scope", ["layer", "erk", "er", "uniform+"])
 def test_first_masks_are_shared_out_by_scope(scope, data):

@@ -242,6 +242,7 @@ class Crash(keras.callbacks.Callback):
             raise InterruptedError
 
 
+@pytest.mark.slow
 def test_goes_on_after_a_crash(data, tmp_path):
     def callbacks(*more):
         backup = keras.callbacks.BackupAndRestore(tmp_path)

@@ -163,6 +163,7 @@ def test_rounds_equal_round_0_however_a_step_is_run(
     assert_rounds_equal(ends.states)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "policy",
     conftest.slow_but(["mixed_float16"], ["mixed_float16", "mixed_bfloat16"]),
@@ -222,6 +223,7 @@ def test_masks_hold_nest_and_shrink_by_the_rate(
     assert len(history.history["sparsity"]) == 8
 
 
+@pytest.mark.slow
 def test_rates_by_layer(data):
     imp = imp_of(rate={"*": 0.5, "logits": 0.25}, scope="layer", rounds=1)
     run(imp, data)
@@ -362,6 +364,7 @@ def test_fraction_needs_a_known_length(data):
         run(imp, (FEEDS["unknown_length"](data)["x"],), batch_size=None)
 
 
+@pytest.mark.slow
 def test_stops_at_target_density(data):
     imp = imp_of(rounds=9, rate=0.5, target_density=0.3)
     _, history = run(imp, data)
@@ -369,6 +372,7 @@ def test_stops_at_target_density(data):
     assert len(history.history["loss"]) == 6
 
 
+@pytest.mark.slow
 def test_stops_when_the_metric_has_fallen(data):
     class Falls(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -416,6 +420,7 @@ def test_ticket_trains_to_what_was_recorded(data):
         np.testing.assert_array_equal(ours[key].numpy(), theirs[key].numpy())
 
 
+@pytest.mark.slow
 def test_model_is_usable_again_and_continues_from_its_masks(data):
     model, _ = run(imp_of(rounds=1, rate=0.5), data)
     imp = imp_of(rounds=1, rate=0.5)
@@ -423,6 +428,7 @@ def test_model_is_usable_again_and_continues_from_its_masks(data):
     assert [round(r.density, 2) for r in imp.results] == [0.5, 0.25]
 
 
+@pytest.mark.slow
 def test_the_same_callback_starts_over_in_another_fit(data):
     imp = imp_of(rounds=1)
     run(imp, data)
@@ -437,6 +443,7 @@ def test_callback_can_be_copied_as_keras_tuner_does(data):
     assert len(imp.results) == 2
 
 
+@pytest.mark.slow
 def test_round_callbacks_see_every_round_as_a_fit(data):
     calls = []
 
@@ -455,6 +462,7 @@ def test_round_callbacks_see_every_round_as_a_fit(data):
     assert calls == ["begin", 0, 1, "end"] * 2
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_the_round_not_the_run(data):
     class Stop(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -465,6 +473,7 @@ def test_early_stopping_ends_the_round_not_the_run(data):
     assert history.history["round"] == [0, 0, 1, 1, 2, 2]
 
 
+@pytest.mark.slow
 def test_stop_inside_an_epoch_ends_the_round(data):
     class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -486,6 +495,7 @@ def test_stop_by_a_callback_of_fit_ends_everything(data):
     assert len(history.history["loss"]) == 1
 
 
+@pytest.mark.slow
 def test_checkpoints_beside_it_are_sparse(data, tmp_path):
     checkpoint = keras.callbacks.ModelCheckpoint(
         tmp_path / "{epoch:02d}.keras", monitor="loss"
@@ -504,6 +514,7 @@ def test_checkpoints_beside_it_are_sparse(data, tmp_path):
     assert densities == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
 
 
+@pytest.mark.slow
 def test_directory_describes_itself(data, tmp_path):
     imp = imp_of(
         directory=tmp_path / "run", rewind_to="2it", monitor="val_loss"
@@ -525,6 +536,7 @@ def test_directory_describes_itself(data, tmp_path):
         np.testing.assert_array_equal(snapshot.weights[key], array)
 
 
+@pytest.mark.slow
 def test_record_names_the_early_stop(data):
     imp = imp_of(epochs_per_round=3, monitor="val_accuracy")
     _, history = run(imp, data, validation_data=data)
@@ -535,6 +547,7 @@ def test_record_names_the_early_stop(data):
         assert record.seconds > 0
 
 
+@pytest.mark.slow
 def test_one_line_for_each_round(data, capsys):
     run(imp_of(rounds=1, verbose=1), data)
     lines = capsys.readouterr().out.splitlines()
@@ -546,6 +559,7 @@ def test_one_line_for_each_round(data, capsys):
     assert not capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_diverged_round_keeps_the_last_good_one(data):
     class Poison(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):

@@ -31,6 +31,7 @@ def train(data, round_callbacks=None, beside=(), rounds=2, epochs=3):
     return imp, history.history, model
 
 
+@pytest.mark.slow
 def test_early_stopping_restores_weights_of_its_own_round(data):
     seen = []
 
@@ -49,6 +50,7 @@ def test_early_stopping_restores_weights_of_its_own_round(data):
     assert len(seen) == 3 and all(c.stopped_epoch == 1 for c in seen)
 
 
+@pytest.mark.slow
 def test_reduce_on_plateau_starts_each_round_at_the_first_rate(data):
     def make():
         return [
@@ -147,6 +149,7 @@ def test_tensorboard_for_rounds_and_beside(data, tmp_path):
         assert list((tmp_path / name).rglob("events*")), name
 
 
+@pytest.mark.slow
 def test_beside_the_rounds_callbacks_see_one_long_fit(data):
     epochs = []
     train(
@@ -174,6 +177,7 @@ def test_backup_for_a_round_is_refused_at_the_start(data, tmp_path):
         train(data, lambda: [callbacks.BackupAndRestore(tmp_path)])
 
 
+@pytest.mark.slow
 def test_backup_beside_the_rounds_is_refused_where_it_acts(data, tmp_path):
     class Dies(callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):

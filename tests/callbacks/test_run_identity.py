@@ -318,6 +318,7 @@ def test_what_is_forgotten_gives_handlers_back(handlers):
     assert signal.getsignal(signal.SIGINT) is note
 
 
+@pytest.mark.slow
 def test_two_rounds_in_one_fit(tmp_path):
     other = tfl.IterativeMagnitudePruning(
         rounds=1, epochs_per_round=1, monitor="val_loss", verbose=0
@@ -329,6 +330,7 @@ def test_two_rounds_in_one_fit(tmp_path):
     assert run(None, model=model) and run(None, model=model)
 
 
+@pytest.mark.slow
 def test_two_threads_in_one_directory(tmp_path):
     found = []
 

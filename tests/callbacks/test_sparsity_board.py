@@ -151,6 +151,7 @@ def rounds(tmp_path_factory):
     return imp, history.history, model, directory, read(directory)
 
 
+@pytest.mark.slow
 def test_rounds_are_shown_beside_the_users_tensorboard(rounds):
     *_, found = rounds
     assert set(found) == {
@@ -316,6 +317,7 @@ def test_hyperparameters_through_the_official_plugin(rounds):
         hparams_metadata.parse_session_end_info_plugin_data(content)
 
 
+@pytest.mark.slow
 def test_curves_begin_at_the_rewinding_point(tmp_path, data):
     run_rounds(
         data, tfl.callbacks.SparsityBoard(tmp_path), rewind_to="2it",
@@ -339,6 +341,7 @@ def test_nothing_is_written_unasked(tmp_path, data, monkeypatch):
     assert not (logs / "sparsity").exists()
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("first", [True, False])
 def test_wherever_it_stands(rounds, first, tmp_path, data):
     board = tfl.callbacks.SparsityBoard(tmp_path)
@@ -403,6 +406,7 @@ def test_resumed_rounds_go_on_with_their_curves(
     assert_same(read(logs), before)
 
 
+@pytest.mark.slow
 def test_extended_rounds_go_on_with_their_curves(rounds, tmp_path, data):
     for count in (1, 2):
         imp = make_imp(rounds=count, directory=tmp_path / "run")
@@ -416,6 +420,7 @@ def test_extended_rounds_go_on_with_their_curves(rounds, tmp_path, data):
             assert steps(found[run][tag]) == steps(points), (run, tag)
 
 
+@pytest.mark.slow
 def test_a_new_training_takes_the_place_of_an_older_one(tmp_path, data):
     for epochs in (5, 2):
         board = tfl.callbacks.SparsityBoard(tmp_path)
@@ -428,6 +433,7 @@ def test_a_new_training_takes_the_place_of_an_older_one(tmp_path, data):
     assert len(list(tf.data.TFRecordDataset(str(older)))) > 5
 
 
+@pytest.mark.slow
 def test_another_fit_goes_on(tmp_path, data):
     """With the same board or another one, without rounds."""
     model, board = make_model(), tfl.callbacks.SparsityBoard(tmp_path)
@@ -501,6 +507,7 @@ def test_other_callbacks_are_shown_too(make, name, levels, tmp_path, data):
     assert steps(found["epochs"]["layers"]) == [3]
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("name", MODELS)
 def test_masks_that_are_held(name, tmp_path, data):
     model = make_model(MODELS[name])
@@ -519,6 +526,7 @@ def test_masks_that_are_held(name, tmp_path, data):
         assert steps(epochs[f"masks/{key}"]) == [0]
 
 
+@pytest.mark.slow
 def test_a_dense_model(tmp_path, data):
     model = make_model(MODELS["functional"])
     fit(model, data, [tfl.callbacks.SparsityBoard(tmp_path)], 2)
@@ -556,6 +564,7 @@ def test_revived_weights_are_counted(tmp_path, data):
     assert numbers(points) == [0, pruned, pruned]
 
 
+@pytest.mark.slow
 def test_frequencies(tmp_path, data):
     board = tfl.callbacks.SparsityBoard(
         tmp_path, histogram_freq=2, image_freq=0
@@ -578,6 +587,7 @@ def test_hyperparameters_of_the_user(tmp_path, data):
     assert hparams["density"].number_value == pytest.approx(0.5, abs=0.01)
 
 
+@pytest.mark.slow
 def test_the_train_step_is_traced_as_often_as_without(tmp_path, data):
     class Counting(keras.Sequential):
         traces = 0
@@ -597,6 +607,7 @@ def test_the_train_step_is_traced_as_often_as_without(tmp_path, data):
     assert found[0] == found[1] > 0
 
 
+@pytest.mark.slow
 def test_one_of_several_processes_writes(tmp_path, data, monkeypatch):
     monkeypatch.setattr(processes, "is_first", lambda: False)
     run_rounds(data, tfl.callbacks.SparsityBoard(tmp_path), rounds=1)
@@ -610,6 +621,7 @@ def test_a_copy_of_the_callback(tmp_path, data):
     assert ours(tmp_path)
 
 
+@pytest.mark.slow
 def test_effective_density_that_is_not_known(tmp_path, data, monkeypatch):
     def unknown(model, masks=None):
         raise ValueError("no rule")
@@ -774,6 +786,7 @@ def test_files_are_open_only_while_they_are_written(tmp_path):
     assert copy.deepcopy(log)
 
 
+@pytest.mark.slow
 def test_a_log_directory_that_tensorflow_reaches(data):
     directory = f"ram://logs-{time.time()}"
     run_rounds(data, tfl.callbacks.SparsityBoard(directory), rounds=1)

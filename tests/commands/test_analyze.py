@@ -164,6 +164,7 @@ def test_a_kind_has_the_name_of_its_module(kind):
 # Trained again.
 
 
+@pytest.mark.slow
 def test_a_ticket_trained_again_is_that_of_the_run(copy, tmp_path):
     """Bit for bit, with the weights that the run has kept."""
     kept = {
@@ -240,6 +241,7 @@ def test_weights_of_another_ticket_are_not_taken(run, place, tmp_path):
 # What is measured.
 
 
+@pytest.mark.slow
 def test_stability_is_the_distance_of_the_trained_weights(run, place):
     found, _ = experiments.analyze("stability", run, place, rounds=(1,))
     trainings = trainings_of(run, place)
@@ -371,6 +373,7 @@ def test_overlap_of_one_trial(copy, tmp_path):
     assert {row["between"] for row in found.rows} == {"rounds"}
 
 
+@pytest.mark.slow
 def test_gap_and_robustness_see_the_same_model(run, place):
     gap, _ = experiments.analyze("gap", run, place)
     recorded = {
@@ -420,6 +423,7 @@ def test_masked_gradients_are_told():
     assert list(robustness._masked(rows, 0.2)) == []
 
 
+@pytest.mark.slow
 def test_capacity_of_more_weights_is_larger(copy, monkeypatch):
     from tf_lottery.experiments.analyses import capacity
 
@@ -436,6 +440,7 @@ def test_capacity_of_more_weights_is_larger(copy, monkeypatch):
 # Going on.
 
 
+@pytest.mark.slow
 def test_an_interrupted_analysis_goes_on(copy, capsys):
     place, rounds = copy / "analysis", (0, 1)
     told = Told(stop_after=1)
@@ -469,6 +474,7 @@ def test_an_interrupted_analysis_goes_on(copy, capsys):
     assert told.items == [(0, 1), (1, 1)] and told.trained == []
 
 
+@pytest.mark.slow
 def test_the_cost_is_told_before(run, tmp_path, capsys):
     place = tmp_path / "found"
     assert cli.main(["analyze", "gap", str(run), "--rounds", "1",
@@ -482,6 +488,7 @@ def test_the_cost_is_told_before(run, tmp_path, capsys):
     assert sum(line.startswith("training: ") for line in lines) == 2
 
 
+@pytest.mark.slow
 def test_a_budget_leaves_rounds_out(run, tmp_path, monkeypatch):
     from tf_lottery.experiments.analyses import trainings
 
@@ -665,6 +672,7 @@ def test_png(run, tmp_path):
     assert names == {path.name for path in paths} | {"lock"}
 
 
+@pytest.mark.slow
 def test_a_run_that_is_replaced_loses_its_analyses(copy):
     experiments.analyze("density", copy)
     preset = subject_lib.Subject(copy).preset

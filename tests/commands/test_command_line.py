@@ -84,6 +84,7 @@ def run(arguments, tmp_path, script=True):
     return done, seconds
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize("script", [True, False], ids=["script", "module"])
 @pytest.mark.parametrize("arguments", HELP, ids=" ".join)
 def test_help_is_quick_and_quiet(arguments, script, tmp_path):
@@ -119,6 +120,7 @@ def test_a_command_has_the_whole_package_and_says_nothing(tmp_path, script):
     assert (done.returncode, done.stderr) == (7, "")
 
 
+@pytest.mark.slow
 def test_an_import_is_whole_whatever_the_program_is_called(tmp_path):
     """Only the command line comes in two steps: others load models."""
     path = tmp_path / "train.py"

@@ -29,6 +29,7 @@ def narrow(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_run(capsys, tmp_path):
     assert cli.main([*SMALL, "--output-dir", "here"]) == 0
     out, err = capsys.readouterr()
@@ -46,6 +47,7 @@ def test_run(capsys, tmp_path):
     assert config["iterations"] == 40
 
 
+@pytest.mark.slow
 def test_run_writes_to_runs_by_default(capsys, tmp_path):
     assert cli.main([*SMALL[:8], "--control-trials", "0"]) == 0
     assert (tmp_path / "runs" / "lenet-digits" / "results.json").exists()
@@ -53,6 +55,7 @@ def test_run_writes_to_runs_by_default(capsys, tmp_path):
     assert "random re-init " not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_trials_are_labelled_as_what_they_are(capsys, tmp_path):
     arguments = ["--trials", "2", "--also-rewind-to", "20it"]
     assert cli.main([
@@ -319,6 +322,7 @@ def test_shrink_errors(capsys, tmp_path, saved, arguments, words):
     assert [p.name for p in tmp_path.iterdir()] == ["model.keras"]
 
 
+@pytest.mark.slow
 def test_export(capsys, tmp_path, saved):
     tfl.prune(saved, 0.9)
     saved.save(tmp_path / "model.keras")

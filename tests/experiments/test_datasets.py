@@ -66,6 +66,7 @@ class TestModels:
             np.testing.assert_array_equal(variable, other)
         assert one.layers[-1].activation is keras.activations.linear
 
+    @pytest.mark.some(1)
     @pytest.mark.parametrize(
         "name", ["lenet_5", "conv_2", "resnet_20", "vgg_19", "squeezenet"]
     )

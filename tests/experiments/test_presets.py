@@ -178,6 +178,7 @@ class TestBudgets:
         _, after = self.shorten("lenet-mnist", "1s")
         assert (after.rounds, after.iterations) == (1, 5000)
 
+    @pytest.mark.slow
     def test_the_run_says_so_and_goes_on_as_it_was(self, tmp_path, monkeypatch):
         monkeypatch.setattr(plans, "measure", lambda bench: COST)
         preset = experiments.preset("lenet-digits", budget="1s", trials=2)
@@ -218,6 +219,7 @@ class TestPlans:
         )
 
 
+@pytest.mark.slow
 def test_cost_is_measured_while_training():
     preset = experiments.preset("lenet-digits", rounds=1)
     _, cost = experiments.estimate(preset)

@@ -216,6 +216,7 @@ class TestResume:
         )
         assert trained.epochs == 3 + 3
 
+    @pytest.mark.slow
     def test_overwrite_begins_again(self, tmp_path):
         small = dataclasses.replace(
             PRESET, rounds=1, compare=(), also_rewind_to=()
@@ -227,6 +228,7 @@ class TestResume:
         experiments.run(other, tmp_path, trained, overwrite=True)
         assert trained.epochs == 4 + 3
 
+    @pytest.mark.some(1)
     @pytest.mark.parametrize("epochs", [1, 6, 9])
     def test_history_is_written_as_it_goes(self, whole, tmp_path, epochs):
         class Stopped(Trained):

@@ -537,6 +537,7 @@ def small(tmp_path_factory):
 
 
 class TestRun:
+    @pytest.mark.slow
     def test_rounds(self, small):
         found, _ = small
         rounds = found.trials[0].rounds
@@ -608,6 +609,7 @@ class TestRun:
                 kept["early_stop_censored"]
             )
 
+    @pytest.mark.slow
     def test_repeats_itself(self, small, tmp_path):
         preset = dataclasses.replace(SMALL, control_trials=1)
         again = experiments.run(preset, tmp_path).trials[0]
@@ -616,6 +618,7 @@ class TestRun:
             for name, outcomes in other.controls.items():
                 assert outcomes[0] == r.controls[name][0]
 
+    @pytest.mark.slow
     def test_trials_and_late_rewinding(self, tmp_path):
         preset = dataclasses.replace(
             SMALL, rounds=1, trials=2, rewind_to="20it", control_trials=1

@@ -43,6 +43,7 @@ NAME = export.installed()[0]
 CRASH = "_REQUESTS['run'] = lambda *a, **k: os.kill(os.getpid(), 11)"
 
 
+@pytest.mark.slow
 def test_outputs_come_call_by_call(content):
     with children.Runtime(NAME) as runtime:
         one = runtime.run(content, X, batch=1)
@@ -51,6 +52,7 @@ def test_outputs_come_call_by_call(content):
     np.testing.assert_allclose(one[0].reshape(2, 3), two[0][0], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_crash_is_a_failure_with_the_signal(content, crashing):
     crashing(CRASH)
     with children.Runtime(NAME) as runtime:
@@ -59,6 +61,7 @@ def test_a_crash_is_a_failure_with_the_signal(content, crashing):
     assert caught.value.crashed
 
 
+@pytest.mark.slow
 def test_the_next_file_has_a_new_process(content, crashing, monkeypatch):
     crashing(CRASH)
     with children.Runtime(NAME) as runtime:
@@ -68,6 +71,7 @@ def test_the_next_file_has_a_new_process(content, crashing, monkeypatch):
         assert runtime.run(content, X)[0].shape == (2, 1, 3)
 
 
+@pytest.mark.slow
 def test_a_runtime_that_hangs_is_ended(content, crashing):
     crashing("_REQUESTS['run'] = lambda *a, **k: time.sleep(60)")
     with children.Runtime(NAME, timeout=4) as runtime:
@@ -75,6 +79,7 @@ def test_a_runtime_that_hangs_is_ended(content, crashing):
             runtime.run(content, X)
 
 
+@pytest.mark.slow
 def test_a_refused_file_says_why_and_the_process_goes_on(content):
     with children.Runtime(NAME) as runtime:
         with pytest.raises(export.RuntimeFailure) as caught:
@@ -106,6 +111,7 @@ def test_wrong_numbers_fail(content):
     assert not outcome.passed and "the Keras model" in str(outcome)
 
 
+@pytest.mark.slow
 def test_a_wrong_dense_file_is_no_reference(content):
     wrong = samples.Samples(X, 1, [np.full((2, 1, 3), 7.0)])
     with children.Runtime(NAME) as runtime:

@@ -196,6 +196,7 @@ class TwoInputs(keras.Model):
         return self.dense(inputs[0] * inputs[1])
 
 
+@pytest.mark.slow
 def test_subclassed_models_learn_their_shapes_from_data(tmp_path):
     model, x = TwoInputs(), [np.ones((2, 4), "float32")] * 2
     model(x)
@@ -280,6 +281,7 @@ def test_models_that_cannot_be_read(tmp_path):
         export.tflite(unbuilt, tmp_path / "m.tflite")
 
 
+@pytest.mark.slow
 def test_open_shapes_need_data(tmp_path):
     inputs = keras.Input((None, 4))
     x = keras.layers.Conv1D(3, 2)(inputs)

@@ -112,6 +112,7 @@ def made(model, quantize, target, runtimes):
     return found
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize("sparsity", [0.95, 0.97, 0.98, 0.99])
 @pytest.mark.parametrize("quantize", QUANTIZATIONS)
 def test_very_sparse_files_are_right_and_small(quantize, sparsity, runtimes):
@@ -131,6 +132,7 @@ def test_very_sparse_files_are_right_and_small(quantize, sparsity, runtimes):
         assert sparse.row.nbytes < width * nonzero + 13_000
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize("quantize", QUANTIZATIONS)
 @pytest.mark.parametrize("target", ["size", "flash", "arm"])
 def test_convolutions_are_right(quantize, target, runtimes):
@@ -142,6 +144,7 @@ def test_convolutions_are_right(quantize, target, runtimes):
         assert others and others[0].row.nbytes < 0.8 * dense.row.nbytes
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("sparsity", [0.0, 0.4, 0.7, 0.99])
 def test_no_file_is_larger_than_the_dense_one(sparsity):
     for model in (conv_net(sparsity), dense_net(96, 64, sparsity)):

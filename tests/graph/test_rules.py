@@ -576,6 +576,7 @@ def dropout_with_a_shape():
     )
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize("name", MODELS)
 def test_removal_is_exact_and_nothing_more_is_frozen(name):
     conftest.skip_channels_first(name)

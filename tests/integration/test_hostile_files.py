@@ -81,6 +81,7 @@ def is_honest(found):
     )
 
 
+@pytest.mark.slow
 @MANY
 @hypothesis.given(data=st.data())
 def test_tickets_with_any_field(data, path, honest):

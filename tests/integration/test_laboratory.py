@@ -150,6 +150,7 @@ def test_shorter_trainings_have_their_own_dense_network(runs, subject):
     assert any(np.abs(dense[k] - whole[k]).max() > 1e-3 for k in dense)
 
 
+@pytest.mark.slow
 def test_tickets_of_another_rewinding_point(subject):
     bench, ticket = subject.bench(0), subject.ticket(0, ROUND, STEP)
     assert ticket.snapshot.step == STEP

@@ -241,6 +241,7 @@ def test_masks_hold_through_files(name, event, data, tmp_path):
     assert not tfl.masks_of(plain)
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize("name", MODELS)
 def test_weight_files(name, data, tmp_path):
     model, masks = held_model(name, data)
@@ -458,6 +459,7 @@ def test_frozen_weights_take_masks(data):
     assert_trains(model, {"dense/kernel": mask}, data)
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("load", [keras.saving.load_model, tfl.load_model])
 def test_quantized_models_keep_masks(load, data, tmp_path):
     model, masks = held_model("functional", data)

@@ -161,6 +161,7 @@ def test_loading_then_pruning_equals_pruning_then_loading():
             variable, tfl.weights.variables(other)[key])
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
 @pytest.mark.parametrize("pattern", ["unstructured", "2:4", "block:1x4"])
 def test_masks_survive_saving_and_go_on_holding(pattern, suffix, tmp_path):

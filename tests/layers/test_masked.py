@@ -432,6 +432,7 @@ def test_prune_needs_no_compilation():
     assert_equal(tfl.masks_of(other), tfl.masks_of(model))
 
 
+@pytest.mark.slow
 def test_layers_and_weights_hold_masks_side_by_side(data):
     model = tfl.layers.wrap(conftest.functional(), exclude=["fc2"])
     masks = conftest.random_masks(model)
@@ -445,6 +446,7 @@ def test_layers_and_weights_hold_masks_side_by_side(data):
         assert not values(model)[key][~mask].any(), key
 
 
+@pytest.mark.slow
 def test_tickets_carry_over_between_a_model_and_its_wrapped_twin(data):
     model = conftest.functional()
     model.compile("adam", loss())
@@ -563,6 +565,7 @@ def test_snapshot_is_saved(data, tmp_path):
     assert_equal(values(loaded), expected)
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("jit", conftest.JIT)
 def test_saved_and_loaded_model_goes_on_alike(jit, data, tmp_path):
     model = tfl.layers.wrap(conftest.sequential())
@@ -621,6 +624,7 @@ def test_weights_files_of_another_wrapping_are_refused(tmp_path):
         tfl.layers.wrap(model).load_weights(path)
 
 
+@pytest.mark.slow
 def test_masks_of_keras_pass_through():
     """The mask of an embedding reaches the layers behind a wrapped one."""
     model = words()

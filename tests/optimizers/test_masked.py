@@ -215,6 +215,7 @@ def test_pruned_gradients_do_not_count_for_clipping(data):
     np.testing.assert_allclose(ends[0], [[0.9, 0.0]])
 
 
+@pytest.mark.slow
 def test_masks_survive_another_compile(data):
     model, _ = trained(Adam(0.01), data)
     masks = tfl.masks_of(model)
@@ -230,6 +231,7 @@ def test_masks_survive_another_compile(data):
     assert all((held[key] == masks[key]).all() for key in masks)
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("name", ["adam", "muon"])
 def test_weights_assigned_by_hand_are_pruned_again(name, data):
     model, _ = trained(OPTIMIZERS[name](), data)
@@ -240,6 +242,7 @@ def test_weights_assigned_by_hand_are_pruned_again(name, data):
         assert not variables[key].numpy()[~mask].any()
 
 
+@pytest.mark.slow
 def test_projection_is_spared_only_inside_a_step(data):
     model, _ = trained(OPTIMIZERS["adam"](), data)
     kernel = model.get_layer("fc1").kernel
@@ -278,6 +281,7 @@ def test_learning_rate_is_that_of_the_inner_optimizer():
     assert float(optimizer.inner_optimizer.learning_rate) == 0.5
 
 
+@pytest.mark.slow
 def test_masks_of_another_model_are_refused(data, tmp_path):
     model, _ = trained(Adam(0.01), data)
     model.save_weights(tmp_path / "masked.weights.h5")

@@ -52,6 +52,7 @@ def chain(masks):
     return [r[:, None] & m & u for r, m, u in zip(reach, masks, used)]
 
 
+@pytest.mark.slow
 @FEW
 @hypothesis.given(
     sizes=strategies.lists(strategies.integers(1, 9), min_size=2, max_size=6),
@@ -296,6 +297,7 @@ def between(name, policy="float32"):
     return keras.Model(inputs, layers.Dense(3, name="last")(middle(x)))
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize("name", MIDDLES)
 def test_layers_hand_on_what_reaches_them(name):
     model = between(name)
@@ -315,6 +317,7 @@ def test_layers_hand_on_what_reaches_them(name):
     assert_equal(paths.effective_masks(model, live), live)
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize("name", ["lstm", "conv2d", "attention"])
 @pytest.mark.parametrize(
     "policy", ["mixed_float16", "mixed_bfloat16", "float64"]
@@ -526,6 +529,7 @@ def state(model):
     )
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_model_is_left_as_it_was(fails):
     inputs = keras.Input((4, 4))

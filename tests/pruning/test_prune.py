@@ -381,6 +381,7 @@ def test_outputs_are_those_of_the_pruned_weights(compiled, data):
     assert tfl.masks.density(masks) == 0.5
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("name", conftest.MODELS)
 def test_strip(name, data):
     model = make(name, metrics=["accuracy"])

@@ -103,6 +103,7 @@ def test_save_and_load(ticket, path):
     )
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
 def test_save_and_load_in_other_precision(dtype, data, path):
     keras.config.set_dtype_policy(dtype)
@@ -128,6 +129,7 @@ def test_ticket_of_a_model(compiled):
         tfl.Ticket.of(compiled, {"fc9/kernel": np.ones((2, 2), bool)})
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize("fitted", [False, True])
 @pytest.mark.parametrize("name", conftest.MODELS)
 def test_apply_to_another_instance(name, fitted, data, path):
@@ -151,6 +153,7 @@ def test_apply_to_another_instance(name, fitted, data, path):
     assert_equal(tfl.masks_of(model), ticket.masks)
 
 
+@pytest.mark.slow
 def test_same_optimizer_gets_its_state_back(data):
     """A model that is rewound trains as it did from there, bit for bit."""
     model = make()
@@ -217,6 +220,7 @@ def test_an_optimizer_with_slots_alike_starts_afresh(data):
     assert not any(np.count_nonzero(slot) for slot in state[2:])
 
 
+@pytest.mark.slow
 def test_loss_scaling_is_part_of_the_optimizer(data):
     wrapped = keras.optimizers.LossScaleOptimizer(Adam(0.01))
     ticket = late_ticket(data, make(wrapped))
@@ -231,6 +235,7 @@ def test_loss_scaling_is_part_of_the_optimizer(data):
         assert ((np.array(slot) == array) | (np.array(slot) == 0)).all()
 
 
+@pytest.mark.slow
 def test_a_ticket_without_state_starts_afresh_at_step_0(data, compiled):
     ticket = tfl.Ticket.of(compiled, conftest.random_masks(compiled))
     model = make()
@@ -287,6 +292,7 @@ def test_applying_takes_other_masks_off(compiled, data):
     )
 
 
+@pytest.mark.slow
 def test_statistics_and_seeds_are_rewound(data):
     model = make()
     ticket = late_ticket(data, model)

@@ -223,6 +223,7 @@ def trained(model, density=0.15):
     return x, y, tfl.Ticket(masks, snapshot)
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize(
     "make, density", [(dense, 0.15), (convolutional, 0.04)]
 )
@@ -268,6 +269,7 @@ def test_zeros_count_where_no_mask_is_held():
     assert structured.compact(model).get_layer("a").units == 6
 
 
+@pytest.mark.slow
 def test_twice_finds_nothing_and_dense_is_the_identity():
     model = convolutional()
     random_weights(model)

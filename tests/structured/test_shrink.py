@@ -199,6 +199,7 @@ def error(expected, found):
     )
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize("make", ZOO, ids=lambda make: make.__name__)
 def test_small_is_masked_big(make):
     conftest.skip_channels_first(make.__name__)
@@ -228,6 +229,7 @@ def test_small_is_masked_big(make):
     )
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize("make", ZOO, ids=lambda make: make.__name__)
 def test_ratio_zero_is_the_identity_and_twice_works(make):
     model = make()
@@ -298,6 +300,7 @@ def test_training_follows_the_same_trajectory(name, batch):
     assert int(small.optimizer.iterations) == int(model.optimizer.iterations)
 
 
+@pytest.mark.slow
 def test_a_cold_optimizer_leaves_the_trajectory(batch):
     model = convolutional()
     compile_(model, keras.optimizers.Adam())
@@ -313,6 +316,7 @@ def test_a_cold_optimizer_leaves_the_trajectory(batch):
     ) > 1e-3
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize(
     "optimizer, reason",
     [
@@ -339,6 +343,7 @@ def test_muon_is_told(batch):
         structured.shrink(model, structured.plan(model, ratio=0.5))
 
 
+@pytest.mark.slow
 def test_factored_slots_are_cut(batch):
     model = convolutional()
     compile_(model, keras.optimizers.Adafactor())
@@ -421,6 +426,7 @@ def test_masks_that_cannot_be_held_are_told():
     assert np.count_nonzero(small.get_layer("fc").kernel) <= 4
 
 
+@pytest.mark.slow
 def test_a_ticket_is_rewound_the_same(batch):
     model = convolutional()
     compile_(model, keras.optimizers.Nadam())

@@ -170,6 +170,7 @@ def test_front_is_what_nothing_beats(points):
     assert [(p["size"], p["score"]) for p in found] == sorted(slow)
 
 
+@pytest.mark.slow
 def test_search_shares_dense_rounds_and_repeats(data, tmp_path):
     first = random_search(data, tmp_path / "a")
     assert [trial.failure for trial in first.trials] == [None] * 3
@@ -241,6 +242,7 @@ def cut_scores(model, variables):
     return {"fc1/kernel": fc1, "logits/kernel": logits}
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize(
     "criterion, arguments, words",
     [
@@ -268,6 +270,7 @@ def test_collapsed_trials_fail(data, tmp_path, criterion, arguments, words):
     assert others == (["done"] if callable(criterion) else ["failed"])
 
 
+@pytest.mark.slow
 def test_errors_end_a_search(data, tmp_path):
     def broken(hp):
         model = build(hp)
@@ -312,6 +315,7 @@ def test_hyperband_needs_epochs_for_a_density(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_bayesian(data, tmp_path):
     tuner = tfl.tuner.BayesianOptimization(
         hypermodel(rate=(0.2, 0.6), rounds=1), max_trials=3,
@@ -327,6 +331,7 @@ def test_bayesian_needs_scikit_learn(monkeypatch, tmp_path):
         tfl.tuner.BayesianOptimization(hypermodel(), directory=tmp_path)
 
 
+@pytest.mark.slow
 def test_tuners_of_keras_tuner(data, tmp_path):
     model = hypermodel(objective="accuracy@0.6", rewind_to=0)
     tuner = keras_tuner.RandomSearch(
@@ -361,6 +366,7 @@ def test_another_search_is_refused(tmp_path):
     assert (tmp_path / "search" / "search.json").read_text() == before
 
 
+@pytest.mark.slow
 def test_hyperband_of_keras_tuner_starts_from_trained_weights(data, tmp_path):
     model = hypermodel(budget="epochs")
     tuner = keras_tuner.Hyperband(
@@ -500,6 +506,7 @@ def test_a_restarted_chief_knows_who_trains_what(oracle, tmp_path):
     assert alone.create_trial("tuner0").trial_id == running.trial_id
 
 
+@pytest.mark.slow
 def test_export_objective(data, tmp_path):
     tuner = tfl.tuner.RandomSearch(
         hypermodel(
