@@ -16,6 +16,17 @@ BACKEND = keras.backend.backend()
 JIT = [False, True] if BACKEND == "tensorflow" else ["auto"]
 
 
+def pytest_configure(config):
+    if BACKEND == "tensorflow" and config.option.markexpr == "not slow":
+        import tensorflow as tf
+
+        # Networks this small gain nothing by it, and it takes a sixth of the
+        # time; with slow tests everything is as users have it.
+        tf.config.optimizer.set_experimental_options(
+            {"disable_meta_optimizer": True}
+        )
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Makes most cases slow of a test marked `covering` or `some`.

@@ -118,7 +118,7 @@ REWINDABLE = {
     conftest.slow_but(
         [
             ("sgd_cosine", "1ep"), ("ema", "8it"), ("accumulation", 0),
-            ("adafactor", 0), ("loss_scale", 0),
+            ("loss_scale", 0),
         ],
         [(name, 0) for name in REWINDABLE]
         + [

@@ -94,6 +94,7 @@ def test_a_lock_of_a_dead_process_is_taken_over(path, holder):
     lock.release()
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("change", [
     {"host": "elsewhere"}, {"system": "another"}, {"system": None},
 ])
@@ -155,6 +156,7 @@ def test_two_threads(path):
     lock.release()
 
 
+@pytest.mark.slow
 def test_what_a_failed_fit_left_behind_is_taken_over(path):
     first, second = locks.Lock(path), locks.Lock(path)
     first.acquire()
@@ -164,6 +166,7 @@ def test_what_a_failed_fit_left_behind_is_taken_over(path):
     second.release()
 
 
+@pytest.mark.slow
 def test_a_lock_that_is_forgotten_is_given_back(path):
     locks.Lock(path).acquire()
     gc.collect()

@@ -93,16 +93,22 @@ def assert_slots_untouched(model):
     return checked
 
 
-@pytest.mark.covering
 @pytest.mark.parametrize(
     "name, mode",
-    [
-        (name, mode)
-        for name in OPTIMIZERS for mode in MODES
-        # Their updates have no feature that another one lacks.
-        if mode == "graph"
-        or name not in ("adadelta", "adamax", "nadam", "lamb")
-    ],
+    conftest.slow_but(
+        [
+            ("adam", "jit"), ("global_clipnorm", "eager"),
+            ("ema_overwrite", "steps_per_execution"),
+            *((name, "graph") for name in DIFFERENT),
+        ],
+        [
+            (name, mode)
+            for name in OPTIMIZERS for mode in MODES
+            # Their updates have no feature that another one lacks.
+            if mode == "graph"
+            or name not in ("adadelta", "adamax", "nadam", "lamb")
+        ],
+    ),
 )
 def test_pruned_weights_and_slots_stay_zero(name, mode, data):
     model, ends = trained(OPTIMIZERS[name](), data, **MODES[mode])
@@ -123,7 +129,7 @@ def test_model_fitted_before_holds_masks(name, data):
     assert_slots_untouched(model)
 
 
-@pytest.mark.covering
+@pytest.mark.some(2)
 @pytest.mark.parametrize("jit", conftest.JIT)
 @pytest.mark.parametrize(
     "policy",
@@ -135,6 +141,7 @@ def test_precisions(policy, jit, data):
     assert_held(model, ends)
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize("name", conftest.slow_but(DIFFERENT, OPTIMIZERS))
 def test_saved_and_loaded_model_goes_on_alike(name, data, tmp_path):
     # Keras does not save the states of seeds, so a model without dropout.

@@ -242,6 +242,7 @@ def cut_scores(model, variables):
     return {"fc1/kernel": fc1, "logits/kernel": logits}
 
 
+@pytest.mark.slow
 @pytest.mark.some(1)
 @pytest.mark.parametrize(
     "criterion, arguments, words",
