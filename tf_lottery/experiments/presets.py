@@ -171,6 +171,7 @@ class Preset:
         checks.choice("rewind", self.rewind, REWINDS)
         for name in ("criterion", "pattern"):
             checks.text(name, getattr(self, name))
+        self._check_names()
         checks.optional(checks.not_negative, "tolerance", self.tolerance)
         checks.choice("augment", self.augment, augmentation.AUGMENTATIONS)
         checks.choice("save_freq", self.save_freq, ("round", "epoch"))
@@ -196,6 +197,17 @@ class Preset:
         for step in self.other_rewind_steps:
             self._check_whole("also_rewind_to", step)
         self.drop_steps, self.warmup_steps
+
+    def _check_names(self):
+        # Both import Keras, which the presets of the catalogue do without.
+        if self.criterion != "magnitude":
+            from tf_lottery import criteria
+
+            criteria.get(self.criterion)
+        if self.pattern != "unstructured":
+            from tf_lottery import patterns
+
+            patterns.get_pattern(self.pattern)
 
     @property
     def epochs_per_round(self) -> int:
