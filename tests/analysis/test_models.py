@@ -477,6 +477,7 @@ def test_robustness_needs_a_loss(data):
 # Capacity.
 
 
+@pytest.mark.slow
 @pytest.mark.some(1)
 @pytest.mark.parametrize(
     "kind, held",

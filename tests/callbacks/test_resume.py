@@ -18,7 +18,7 @@ from tests.callbacks import kill_harness
 
 VOLATILE = ("statuses", "events")
 SCENARIOS, KILLS = list(kill_harness.SCENARIOS), 5
-QUICK = ("every_2_steps", "callbacks")
+QUICK = ("callbacks",)
 if conftest.BACKEND != "tensorflow":
     # Every child of JAX compiles for seconds.
     SCENARIOS, KILLS = ["adam", "every_round", "learning_rate"], 2
@@ -119,6 +119,7 @@ def test_signals_end_the_run_wherever_they_come(sig):
         assert found["statuses"] == [ended, ended, 0]
 
 
+@pytest.mark.slow
 @early_ends
 def test_finished_and_extended_runs(tmp_path):
     run = str(tmp_path / "run")

@@ -101,6 +101,7 @@ class TestComparisons:
                 }
             assert set(round_.controls) == expected
 
+    @pytest.mark.slow
     def test_variants_share_the_dense_round(self, whole):
         _, path, trained = whole
         # 4 epochs dense, 3 rounds of 3 in the run and in two variants, of 4

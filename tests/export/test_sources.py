@@ -33,7 +33,7 @@ def shipped(model, tmp_path, *args, **kwargs):
 
 
 # Dead units go, and a class of its own cannot say so: it becomes Functional.
-@pytest.mark.covering
+@pytest.mark.some(2)
 @pytest.mark.filterwarnings("ignore:The configuration of `Subclassed` cannot")
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("masked", [False, True])
@@ -94,6 +94,7 @@ def test_outputs_by_name_and_inputs_by_name(tmp_path):
         np.testing.assert_allclose(found[name], expected[name][:1], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "batch_size", conftest.slow_but([None], [None, 1, 4])
 )

@@ -225,6 +225,7 @@ def test_accuracies_on_digits(digits, everything):
         assert abs(row.accuracy - report.accuracy) <= allowed
 
 
+@pytest.mark.slow
 def test_all_candidates_are_in_the_report(everything):
     path, report, said = everything
     names = [row.name for row in report.rows]

@@ -57,7 +57,7 @@ EXPECTED = {
         "--iterations", "40", "--rounds", "1",
     ),
 }
-QUICK = ("quickstart.py", "late_rewinding.py", "shrink_and_compact.py")
+QUICK = ("quickstart.py",)
 # Run by tests of their own.
 ELSEWHERE = {"data_parallel_jax.py", "multi_worker_loop.py"}
 

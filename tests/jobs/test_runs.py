@@ -80,6 +80,7 @@ def alone(tmp_path_factory):
     return report, path, told
 
 
+@pytest.mark.slow
 def test_two_workers_of_which_one_is_killed(alone, tmp_path):
     report, path, told = alone
     watching = Watching(kill=True)

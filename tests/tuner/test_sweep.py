@@ -29,6 +29,7 @@ def place(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_sweep_goes_on(capsys, tmp_path):
     assert cli.main([*TINY, "--trials", "2"]) == 0
     out, err = capsys.readouterr()
