@@ -309,6 +309,7 @@ def test_precision(dtype):
     assert weights["fc1/kernel"].dtype == stored
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("control", ["random_masks", "random_reinitialize"])
 def test_controls_are_tickets(control, ticket, compiled, data, tmp_path):
     made = (

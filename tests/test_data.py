@@ -129,6 +129,7 @@ def test_other_data_is_not_for_the_callback(data):
         tfl.IterativeMagnitudePruning(data=data)
 
 
+@pytest.mark.some(2)
 @pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize("twin", [False, True])
 @pytest.mark.parametrize("point", ["3it", "8it", "1ep"])

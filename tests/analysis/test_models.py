@@ -268,6 +268,7 @@ def test_recalibration_in_mixed_precision(data):
 # Generalisation gap.
 
 
+@pytest.mark.slow
 @pytest.mark.some(1)
 def test_generalization_gap_is_what_evaluate_says(any_model, data):
     model = trained(any_model, data)
@@ -350,6 +351,7 @@ def test_fgsm_by_hand():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.some(1)
 @pytest.mark.parametrize("norm", attacks.NORMS)
 def test_fgsm_is_one_step_of_pgd(compiled, data, norm):

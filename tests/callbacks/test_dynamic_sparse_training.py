@@ -388,6 +388,7 @@ class Crash(keras.callbacks.Callback):
             raise InterruptedError
 
 
+@pytest.mark.slow
 @pytest.mark.some(1)
 @pytest.mark.parametrize("method", METHODS)
 def test_goes_on_after_a_crash(method, data, tmp_path, deterministic):

@@ -327,6 +327,7 @@ def test_schedule_that_never_begins_is_told(data):
         )
 
 
+@pytest.mark.slow
 def test_wrapped_layers_hold_the_masks(data):
     model = tfl.layers.wrap(conftest.sequential())
     model.compile("adam", loss())

@@ -278,6 +278,7 @@ def test_weights_are_those_of_the_rewinding_point(data):
         )
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("rewind", ["learning_rate", "none"])
 def test_other_rewinding_keeps_the_weights(rewind, data):
     kernels, steps = [], []
@@ -437,6 +438,7 @@ def test_the_same_callback_starts_over_in_another_fit(data):
     assert [r.density for r in imp.results] == first
 
 
+@pytest.mark.slow
 def test_callback_can_be_copied_as_keras_tuner_does(data):
     imp = copy.deepcopy(imp_of(rounds=1, round_callbacks=lambda: []))
     run(imp, data)

@@ -160,6 +160,7 @@ def test_second_process_is_refused_until_the_first_is_killed(tmp_path):
     assert outcome(found) == outcome(undisturbed("adam"))
 
 
+@pytest.mark.slow
 def test_another_configuration_is_refused(tmp_path):
     run = str(tmp_path / "run")
     _, other, same = harness(

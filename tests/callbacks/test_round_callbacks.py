@@ -163,6 +163,7 @@ def test_beside_the_rounds_callbacks_see_one_long_fit(data):
     assert epochs == list(range(9))
 
 
+@pytest.mark.slow
 def test_early_stopping_beside_the_rounds_ends_the_run(data):
     stop = callbacks.EarlyStopping(
         monitor="val_loss", patience=0, min_delta=10.0

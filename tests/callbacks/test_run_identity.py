@@ -307,6 +307,7 @@ def test_after_another_callback_failed_signals_are_passed_on(
     assert all(signal.getsignal(getattr(signal, n)) is note for n in SIGNALS)
 
 
+@pytest.mark.slow
 def test_what_is_forgotten_gives_handlers_back(handlers):
     _, note = handlers
     session = type("Session", (), {"close": lambda self: None})()

@@ -180,6 +180,7 @@ def test_rounds_are_shown_beside_the_users_tensorboard(rounds):
     }
 
 
+@pytest.mark.slow
 def test_epochs_count_as_keras_own_tensorboard_does(rounds):
     imp, history, model, _, found = rounds
     assert steps(found["train"]["epoch_loss"]) == list(range(6))
@@ -333,6 +334,7 @@ def test_curves_begin_at_the_rewinding_point(tmp_path, data):
     assert steps(ours(tmp_path / "2")["round_01"]["metrics/loss"]) == [6]
 
 
+@pytest.mark.slow
 def test_nothing_is_written_unasked(tmp_path, data, monkeypatch):
     monkeypatch.chdir(tmp_path)
     logs = tmp_path / "logs"
@@ -341,6 +343,7 @@ def test_nothing_is_written_unasked(tmp_path, data, monkeypatch):
     assert not (logs / "sparsity").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.some(1)
 @pytest.mark.parametrize("first", [True, False])
 def test_wherever_it_stands(rounds, first, tmp_path, data):
@@ -460,6 +463,7 @@ def test_another_fit_goes_on(tmp_path, data):
     ] == pytest.approx([0.2, 0.5, 0.8], abs=0.01)
 
 
+@pytest.mark.slow
 def test_epochs_that_begin_later(tmp_path, data):
     model = make_model()
     board = tfl.callbacks.SparsityBoard(tmp_path)
@@ -547,6 +551,7 @@ def test_a_model_that_nothing_can_be_pruned_of(tmp_path, data):
     assert numbers(ours(tmp_path)["epochs"]["density"]) == [1]
 
 
+@pytest.mark.slow
 def test_revived_weights_are_counted(tmp_path, data):
     class Revive(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):

@@ -196,6 +196,7 @@ def test_a_ticket_trained_again_is_that_of_the_run(copy, tmp_path):
     assert trainings_of(copy, tmp_path / "found").note(used) is not None
 
 
+@pytest.mark.slow
 def test_another_order_is_another_training(run, place):
     trainings = trainings_of(run, place)
     one, other = (
@@ -208,6 +209,7 @@ def test_another_order_is_another_training(run, place):
         assert not one[key][~mask].any() and not other[key][~mask].any()
 
 
+@pytest.mark.slow
 def test_random_masks_are_those_of_the_runs_controls(run, place):
     """So that the accuracy is the one that the run recorded."""
     trainings = trainings_of(run, place)
@@ -288,6 +290,7 @@ def test_stability_beside_the_paper():
     assert stability._compared(None, [row]) == []
 
 
+@pytest.mark.slow
 def test_connectivity(run, place):
     found, _ = experiments.analyze(
         "connectivity", run, place, rounds=(1,), points=3, samples=200

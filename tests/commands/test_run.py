@@ -272,6 +272,7 @@ def test_prune_unreadable_models(capsys, tmp_path):
 SHRINK = ["shrink", "model.keras"]
 
 
+@pytest.mark.slow
 def test_shrink(capsys, tmp_path, saved):
     arguments = ["--macs", "0.5", "--output", "deep/small.keras", "--report"]
     assert cli.main([*SHRINK, *arguments, "--save-plan", "plan.json"]) == 0

@@ -151,6 +151,7 @@ def trained(make, optimizer="adam"):
     return model, masks
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("name", CLASSES)
 def test_strip_keeps_the_class(name):
     model, masks = trained(CLASSES[name])
@@ -288,6 +289,7 @@ def test_wrapped_models_keep_the_class_made_from_inputs_and_outputs():
     assert type(wrapped) is not Net and tfl.masks_of(wrapped)
 
 
+@pytest.mark.slow
 def test_shrunken_models_keep_the_class_that_can_say_its_widths():
     model = Net()
     plan = structured.plan(model, ratio=0.5)

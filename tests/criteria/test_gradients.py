@@ -210,6 +210,7 @@ def _head(kind):
     return keras.Model(inputs, outputs)
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize("criterion", [SNIP, GraSP])
 @pytest.mark.parametrize("kind", [
     "dense", "wrapped", "activation", "layer", "operation", "cast", "nested",
@@ -374,6 +375,7 @@ def assert_same(before, after):
     assert before[1] == after[1]
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
 def test_the_model_is_left_as_it_was(policy, data):
     keras.config.set_dtype_policy(policy)

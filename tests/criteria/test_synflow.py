@@ -101,6 +101,7 @@ def test_flow_is_conserved_by_cuts_of_a_residual_network():
     assert found["out"] == pytest.approx(found["stem"], rel=1e-12)
 
 
+@pytest.mark.slow
 def test_deep_networks_stay_finite():
     """The 54 blocks of a ResNet-110; in float32 nothing but NaN is left."""
     found = score(residual(54, width=16))

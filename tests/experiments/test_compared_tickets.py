@@ -99,6 +99,7 @@ def test_masks_from_before_training(name, made, bench, ticket):
         np.testing.assert_array_equal(control.masks[key], mask)
 
 
+@pytest.mark.slow
 def test_a_run_trains_them_all(tmp_path):
     report = experiments.run(PRESET, tmp_path)
     controls = report.trials[0].rounds[1].controls
@@ -110,6 +111,7 @@ def test_a_run_trains_them_all(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_rounds_follow_criterion_pattern_and_rewinding(tmp_path):
     preset = dataclasses.replace(
         PRESET, compare=("one-shot",), criterion="random", pattern="channel",

@@ -170,6 +170,7 @@ def _paths(chart, kind):
     ]
 
 
+@pytest.mark.slow
 def test_the_page_of_sixteen_rounds_and_five_trials(tmp_path):
     path = run_trees.write(
         tmp_path / "run", rounds=16, trials=5, evaluations=120,

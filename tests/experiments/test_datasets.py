@@ -87,6 +87,7 @@ class TestModels:
         deviation = (2 / (2 * 9 * 64)) ** 0.5
         assert kernel.std() == pytest.approx(deviation, rel=0.03)
 
+    @pytest.mark.slow
     def test_resnet_50_is_he_normal(self):
         model = models.resnet_50((32, 32, 3), 10)
         kernel = model.get_layer("conv3_block1_2_conv").kernel.numpy()
@@ -212,6 +213,7 @@ class TestStreamed:
             level = (x * streaming.DEVIATION + streaming.MEAN).mean((1, 2, 3))
             assert ((level - 20) // 40 == y).all()
 
+    @pytest.mark.some(1)
     @pytest.mark.parametrize("step", [0, 5, 36, 38])
     def test_a_step_has_one_batch(self, images, step):
         # 37 batches of 8 are a pass.

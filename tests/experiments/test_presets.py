@@ -240,6 +240,7 @@ class TestFlags:
         monkeypatch.setenv("COLUMNS", "80")
         monkeypatch.chdir(tmp_path)
 
+    @pytest.mark.slow
     def test_dry_run_writes_nothing(self, capsys, tmp_path):
         assert cli.main([*SMALL, "--dry-run", "--budget", "1h"]) == 0
         out = capsys.readouterr().out

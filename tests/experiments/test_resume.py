@@ -177,6 +177,7 @@ class TestComparisons:
             "lr_rewind", "rewind_to_0", "rewind_to_40",
         }
 
+    @pytest.mark.some(1)
     @pytest.mark.parametrize("point", [0, "40it"])
     def test_another_rewinding_point_is_like_a_run_of_its_own(
         self, whole, tmp_path, point
@@ -229,6 +230,7 @@ class TestResume:
         experiments.run(other, tmp_path, trained, overwrite=True)
         assert trained.epochs == 4 + 3
 
+    @pytest.mark.slow
     @pytest.mark.some(1)
     @pytest.mark.parametrize("epochs", [1, 6, 9])
     def test_history_is_written_as_it_goes(self, whole, tmp_path, epochs):
@@ -251,6 +253,7 @@ class TestResume:
         saved = max(known for known in (0, 4, 7, 10) if known <= epochs)
         assert rows(history) == whole_history[:saved + epochs]
 
+    @pytest.mark.slow
     def test_half_written_history_is_mended(self, tmp_path):
         small = dataclasses.replace(
             PRESET, rounds=1, compare=(), also_rewind_to=()

@@ -122,6 +122,7 @@ class TestTensorflowDatasets:
         assert np.array_equal(found[0], images)
         assert np.array_equal(found[1], labels)
 
+    @pytest.mark.slow
     def test_missing_without_network(self, tmp_path, monkeypatch):
         monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
         monkeypatch.setitem(datasets._HOSTS, "mnist", "http://localhost:9")
@@ -549,6 +550,7 @@ class TestRun:
         assert all(r.outcome.test_accuracy > 0.5 for r in rounds)
         assert all(r.outcome.early_stop_step in (20, 40) for r in rounds)
 
+    @pytest.mark.slow
     def test_controls(self, small):
         rounds = small[0].trials[0].rounds
         assert rounds[0].controls == {}

@@ -144,6 +144,7 @@ def test_convolutions_are_right(quantize, target, runtimes):
         assert others and others[0].row.nbytes < 0.8 * dense.row.nbytes
 
 
+@pytest.mark.slow
 @pytest.mark.some(1)
 @pytest.mark.parametrize("sparsity", [0.0, 0.4, 0.7, 0.99])
 def test_no_file_is_larger_than_the_dense_one(sparsity):
@@ -255,6 +256,7 @@ def test_the_file_that_was_checked_is_the_one_written(everything, digits):
     assert [p.name for p in path.parent.iterdir()] == ["m.tflite"]
 
 
+@pytest.mark.slow
 def test_reports_are_written(everything, tmp_path):
     _, report, _ = everything
     for name in ("r.html", "r.json"):

@@ -78,12 +78,14 @@ def test_a_lock_says_who_holds_it(path):
     lock.release()
 
 
+@pytest.mark.slow
 def test_another_process_is_named(path, holder):
     pid = holder()
     with pytest.raises(locks.InUseError, match=f"process {pid} on host"):
         locks.Lock(path).acquire()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="no /proc")
 def test_a_lock_of_a_dead_process_is_taken_over(path, holder):
     """Also where a child of it keeps the file open."""

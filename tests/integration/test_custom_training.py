@@ -59,6 +59,7 @@ def check():
     return Checks()
 
 
+@pytest.mark.some(3)
 @pytest.mark.filterwarnings("ignore:`build.*does not have a `build")
 @pytest.mark.parametrize("heading", BLOCKS)
 def test_block_of_the_page(heading, check, tmp_path, monkeypatch):
@@ -101,6 +102,7 @@ def slots_of_pruned(model, optimizer):
     return largest
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize(
     "make",
     [
@@ -197,6 +199,7 @@ def test_wrapped_layers_pruned_in_the_middle(data, check):
     assert slots_of_pruned(model, optimizer) > 0
 
 
+@pytest.mark.slow
 def test_train_on_batch_after_pruning_a_traced_model(data, check):
     x, y = data
     model = conftest.functional()

@@ -97,6 +97,7 @@ def process(tmp_path_factory):
     return changed, modules, lines[:-1], done.stderr
 
 
+@pytest.mark.slow
 def test_the_process_is_as_it_was(process):
     assert process[0] == {}
 

@@ -139,6 +139,7 @@ def test_the_dense_network_is_that_of_the_run(runs, run, subject):
     assert found == rounds[ROUND].outcome.test_accuracy
 
 
+@pytest.mark.slow
 def test_shorter_trainings_have_their_own_dense_network(runs, subject):
     short = subject.bench(0, iterations=2 * STEP)
     dense, accuracy = runs.dense(subject, short)

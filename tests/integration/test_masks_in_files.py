@@ -17,6 +17,7 @@ import tests
 import tf_lottery as tfl
 from tests import conftest
 from tests.conftest import loss
+from tf_lottery.holding import carrier
 
 Adam, SGD = keras.optimizers.Adam, keras.optimizers.SGD
 
@@ -375,6 +376,13 @@ def test_legacy_h5_says_that_masks_are_not_carried(name, data, tmp_path):
 
 
 @conftest.tensorflow_only("a checkpoint is TensorFlow's")
+def test_a_model_without_masks_is_saved_in_silence(tmp_path):
+    model = make("functional")
+    with carrier.asked_for():
+        model.save(tmp_path / "plain.keras")
+    assert not tfl.masks_of(tfl.load_model(tmp_path / "plain.keras"))
+
+
 def test_checkpoints(data, tmp_path):
     import tensorflow as tf
 
@@ -459,6 +467,7 @@ def test_frozen_weights_take_masks(data):
     assert_trains(model, {"dense/kernel": mask}, data)
 
 
+@pytest.mark.slow
 @pytest.mark.some(1)
 @pytest.mark.parametrize("load", [keras.saving.load_model, tfl.load_model])
 def test_quantized_models_keep_masks(load, data, tmp_path):

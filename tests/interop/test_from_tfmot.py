@@ -144,6 +144,7 @@ def test_masks_hold_in_training_and_in_files(files, tmp_path):
             assert not np.asarray(variables[key])[~mask].any()
 
 
+@pytest.mark.slow
 def test_a_model_compiled_again_goes_on_holding(files):
     model = migrate(files / "graph.keras")
     masks = tfl.masks_of(model)

@@ -13,7 +13,7 @@ import pytest
 import tf_lottery as tfl
 from tests.interop import tfmot_process
 
-pytestmark = tfmot_process.installed
+pytestmark = [tfmot_process.installed, pytest.mark.slow]
 # What TFMOT cannot prune, or would not.
 LEFT_ALONE = ("*depthwise_kernel", "depthwise", "timed/*", "both/*")
 MODELS = ("convolutions", "recurrent", "dense", "groups", "mobile", "odd")
@@ -95,6 +95,7 @@ def rows_of(theirs, start):
     return found.items()
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("name", ["convolutions", "recurrent"])
 def test_constant_sparsity_of_every_layer_type(name, models, theirs):
     for target, masks in rows_of(theirs, f"{name}/constant/"):

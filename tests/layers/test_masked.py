@@ -178,6 +178,7 @@ def assert_pruned_are_zero(model):
     assert seen
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize("name", ZOO)
 def test_wrapping_and_unwrapping_changes_nothing(name):
     model = ZOO[name]()
@@ -363,6 +364,7 @@ def test_stateful_recurrent_layer_keeps_its_state():
         assert_close(layer(x), plain(x), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.some(1)
 @pytest.mark.parametrize(
     "policy, jit",
@@ -656,6 +658,7 @@ def test_regularizers_count_once():
     assert array(wrapped.losses[0]) < array(model.losses[0])
 
 
+@pytest.mark.slow
 def test_wrapped_by_hand_inside_other_layers(tmp_path):
     model = sequential(
         layers.TimeDistributed(Masked(layers.Dense(3, name="fc"))),

@@ -162,6 +162,7 @@ def test_saved_and_loaded_model_goes_on_alike(name, data, tmp_path):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
 def test_loss_scaling_survives_saving(policy, data, tmp_path):
     keras.config.set_dtype_policy(policy)
@@ -238,6 +239,7 @@ def test_masks_survive_another_compile(data):
     assert all((held[key] == masks[key]).all() for key in masks)
 
 
+@pytest.mark.slow
 @pytest.mark.some(1)
 @pytest.mark.parametrize("name", ["adam", "muon"])
 def test_weights_assigned_by_hand_are_pruned_again(name, data):

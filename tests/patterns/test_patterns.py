@@ -196,6 +196,7 @@ def assert_same(actual, expected):
         np.testing.assert_array_equal(actual[key], expected[key])
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize("spec", POOLED)
 @settings(max_examples=40, deadline=None)
 @given(problem=problems(), part=st.floats(0, 1), allow=st.booleans())

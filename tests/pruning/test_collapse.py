@@ -72,6 +72,7 @@ def imp(model, **kwargs):
 ENTRIES = {f.__name__: f for f in (prune, gradual, dynamic, early_bird, imp)}
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_keep_one_keeps_one_and_says_so(entry):
     words = f"Layer collapse.*Next to nothing is left of '{TINY}': 1 of 800"

@@ -128,6 +128,7 @@ def test_exclude_and_include():
     assert_pruned(model, masks)
 
 
+@pytest.mark.slow
 def test_pruning_again_goes_on_from_the_masks(compiled, data):
     outer = tfl.prune(compiled, 0.5)
     for sparsity in (0.5, 0.6, 0.95):
@@ -381,6 +382,7 @@ def test_outputs_are_those_of_the_pruned_weights(compiled, data):
     assert tfl.masks.density(masks) == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.some(1)
 @pytest.mark.parametrize("name", conftest.MODELS)
 def test_strip(name, data):

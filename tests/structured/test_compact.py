@@ -223,6 +223,7 @@ def trained(model, density=0.15):
     return x, y, tfl.Ticket(masks, snapshot)
 
 
+@pytest.mark.slow
 @pytest.mark.some(1)
 @pytest.mark.parametrize(
     "make, density", [(dense, 0.15), (convolutional, 0.04)]
@@ -245,6 +246,7 @@ def test_a_ticket_is_compacted_rewound_and_trained(make, density):
         assert not value[~mask].any()
 
 
+@pytest.mark.slow
 def test_unread_units_leave_the_trajectory_alone():
     model = dense()
     random_weights(model)

@@ -279,6 +279,7 @@ def test_global_scope_takes_from_the_weaker_group():
     assert kept_of(plan, "b") == list(range(6, 12))
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize("budget", ["params", "macs", "bytes"])
 @pytest.mark.parametrize("target", [0.3, 0.75, 1.0])
 def test_budgets_are_met_and_not_by_far(budget, target):

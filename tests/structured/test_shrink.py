@@ -316,6 +316,7 @@ def test_a_cold_optimizer_leaves_the_trajectory(batch):
     ) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.some(1)
 @pytest.mark.parametrize(
     "optimizer, reason",
@@ -335,6 +336,7 @@ def test_inexact_optimizers_are_told(optimizer, reason, batch):
     small.train_on_batch(*batch)
 
 
+@pytest.mark.slow
 def test_muon_is_told(batch):
     model = convolutional()
     compile_(model, keras.optimizers.Muon())
@@ -394,6 +396,7 @@ def test_states_of_seeds_go_along():
     )
 
 
+@pytest.mark.slow
 def test_masks_are_held(batch):
     model = convolutional()
     compile_(model, keras.optimizers.Adam())
@@ -481,6 +484,7 @@ def test_attention_warns_of_its_rescaled_query():
         structured.shrink(model, structured.plan(model, ratio=0.5))
 
 
+@pytest.mark.slow
 def test_a_subclassed_model_trains_on(batch):
     model = subclassed()
     compile_(model, keras.optimizers.Adam(1e-2))

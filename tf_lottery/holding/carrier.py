@@ -226,13 +226,13 @@ def _warn_of_loading(model):
     custom = type(model).compile is not keras.Model.compile and (
         type(model).compile_from_config is keras.Model.compile_from_config
     )
-    if masked and not custom:
-        return
-    reason = "overrides `compile`" if custom else "is not compiled"
     keys = [
         key for key, variable in weights_lib.variables(model).items()
         if constraints.keep_of(variable) is not None
     ]
+    if not keys or masked and not custom:
+        return
+    reason = "overrides `compile`" if custom else "is not compiled"
     warnings.warn(
         f"Model '{model.name}' {reason}, so Keras loads the file that is "
         f"saved now without the masks of {keys}, which are in it. Load it "
