@@ -1,19 +1,19 @@
 """What TFMOT's own tests ask of a pruning toolkit, and what it gets wrong.
 
-Covered elsewhere, and not repeated here:
+Covered elsewhere, and not repeated here (folders mirror the package):
 
 - sparsity 0, 1 weight at least, exclude, NaN, frozen, shared, `predict`
-  changes nothing, strip: `test_pruning`, `test_masks`, `test_weights`
-- which layers have what to prune: `test_weights`
+  changes nothing, strip: `pruning/test_prune`, `test_masks`, `weights`
+- which layers have what to prune: `weights`
 - the same masks as TFMOT, by layer type, block and N:M: `test_tfmot_rows`;
-  block and N:M against slow versions: `test_patterns`
+  block and N:M against slow versions: `patterns`
 - arguments and formulas of schedules: `test_sparsity_schedules`; due steps,
-  a second `fit`, a crash, going on after saving: `test_gradual_pruning`
-- every optimizer and precision, jit, several steps in one: `test_optimizers`
-- custom training loops: `test_layers`; checkpoints of IMP: `test_imp`
+  a second `fit`, a crash, resuming after saving: `callbacks`
+- every optimizer and precision, jit, several steps in one: `optimizers`
+- custom training loops: `layers`; checkpoints of rounds: `callbacks`
 - several devices: the tests of strategies; summaries: those of the board
-- which graphs XNNPACK runs sparsely: `test_export_xnnpack`
-- no side effect of the import: `test_import`
+- which graphs XNNPACK runs sparsely: `export/test_xnnpack`
+- no side effect of the import: `integration/test_import`
 
 TFMOT's "forgotten callback" has no counterpart: masks hold without one.
 """

@@ -20,15 +20,15 @@ def stdout():
 
 
 def say_written(page, png):
-    """Prints which page was written, and which PNG files beside it.
+    """Prints which page was written, and which PNG files next to it.
 
     Args:
         page: `pathlib.Path`.
         png: Boolean, whether there are any.
     """
     console = stdout()
-    beside = sorted(page.parent.glob(f"{page.stem}-*.png")) if png else []
-    for path in (page, *beside):
+    pictures = sorted(page.parent.glob(f"{page.stem}-*.png")) if png else []
+    for path in (page, *pictures):
         console.print(f"written: {path}", soft_wrap=True)
 
 
