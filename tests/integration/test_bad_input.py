@@ -20,7 +20,7 @@ import tf_lottery.runs.run_directory
 import tf_lottery.tuner
 from tf_lottery.report import charts
 
-SECONDS = 10
+SECONDS = 20
 
 
 def no_argument():
@@ -534,10 +534,10 @@ def is_clear(error, argument):
     return on_purpose and any(word in str(error) for word in words)
 
 
-def outcome(function, arguments, argument, limit=SECONDS):
+def outcome(function, arguments, argument):
     """How a call ends, and what it said or returned."""
     try:
-        with at_most(limit), warnings.catch_warnings():
+        with at_most(SECONDS), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = call(function, arguments)
     except TimeoutError as error:
@@ -651,7 +651,6 @@ def is_legitimate(name, argument, label):
 
 def outcomes(name, function, world):
     """Yields argument, bad value, outcome and words of all bad calls."""
-    limit = 2 if name in HEAVY else SECONDS
     for argument in parameters(function):
         if (name, argument) in KERAS_READS:
             continue
@@ -659,7 +658,7 @@ def outcomes(name, function, world):
             if name in HEAVY and is_legitimate(name, argument, label):
                 continue
             arguments = {**GOOD[name](world), argument: value}
-            found, text = outcome(function, arguments, argument, limit)
+            found, text = outcome(function, arguments, argument)
             if found == "accepted":
                 world.reset()
             yield argument, label, found, text

@@ -73,10 +73,7 @@ class Evaluator:
                 that returns other inputs. Defaults to `None`.
         """
         correct, labels, loss, examples = 0, 0, 0.0, 0
-        batches = batches_lib.batches_of(
-            data, batch_size=self._batch_size, criterion=self._name
-        )
-        for index, (x, y, weight) in enumerate(batches):
+        for index, (x, y, weight) in enumerate(self.batches(data)):
             x = x if change is None else change(x, y, index)
             outputs, value = self._run(x, y, weight)
             hits = hits_of(y, outputs, self._threshold)
@@ -91,6 +88,12 @@ class Evaluator:
             None if correct is None else correct / labels,
             None if self._loss is None else loss / examples,
             examples,
+        )
+
+    def batches(self, data):
+        """Returns the batches of data, or raises if there are none."""
+        return batches_lib.batches_of(
+            data, batch_size=self._batch_size, criterion=self._name
         )
 
     def _outputs(self, x, y, weight):

@@ -81,6 +81,8 @@ def generalization_gap(
         evaluate = evaluating.Evaluator(
             model, loss, batch_size, "generalization_gap"
         )
+        for data in (train, test):
+            evaluate.batches(data)
         found = [
             evaluating.check_classes(evaluate(data), "a generalisation gap")
             for data in (train, test)
