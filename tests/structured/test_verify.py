@@ -14,10 +14,11 @@ from tf_lottery.structured import comparing
 from tf_lottery.structured import inputs as inputs_lib
 from tf_lottery.structured import randomising
 from tf_lottery.structured import rebuilding
+from tf_lottery.structured import slices
 
 
-def network():
-    inputs = keras.Input((8, 8, 3))
+def network(side=8):
+    inputs = keras.Input((side, side, 3))
     x = layers.Conv2D(8, 3, padding="same", name="c1")(inputs)
     x = layers.BatchNormalization(name="n1")(x)
     x = layers.Activation("sigmoid", name="s1")(x)
@@ -35,9 +36,10 @@ def wrongly(graph, key, change):
     return dataclasses.replace(graph, bindings=bindings)
 
 
+@pytest.mark.parametrize("side", [8, 64])
 @pytest.mark.parametrize("key", ["n1/gamma", "n1/moving_mean", "c1/bias"])
-def test_a_wrong_slice_is_refused(key, monkeypatch):
-    model = network()
+def test_a_wrong_slice_is_refused(key, side, monkeypatch):
+    model = network(side)
     graph = graph_lib.trace(model)
     wrong = wrongly(graph, key, lambda ids: np.roll(ids, 1))
     plan = structured.plan(model, ratio=0.5)
@@ -197,3 +199,43 @@ def test_difference():
     assert comparing.difference(a, [np.array([1.0, np.nan])]) == np.inf
     assert comparing.difference(a, [np.zeros(3)]) == np.inf
     assert comparing.difference([np.zeros(2)], [np.zeros(2)]) == 0
+
+
+class OfOneSize(layers.Layer):
+    """Adds a constant that has the size of an image."""
+
+    def call(self, inputs):
+        return inputs + np.ones((64, 64, 1), "float32")
+
+
+def side_of_proof(*middle):
+    """The side of the images on which a model of 64 x 64 is proved."""
+    model = keras.Sequential([
+        keras.Input((64, 64, 3)),
+        layers.Conv2D(8, 3, strides=2, padding="same", name="c1"),
+        layers.Conv2DTranspose(4, 2, strides=2, name="c2"),
+        *middle,
+        layers.Dense(4, name="logits"),
+    ])
+    graph = graph_lib.trace(model)
+    kept = structured.plan(model, ratio=0.5).kept(graph)
+    cut = slices.Cut.of(graph, kept)
+    return comparing.Pair(graph, kept, cut, "float64", None).inputs.shape[1]
+
+
+def test_images_are_as_small_as_the_layers_allow():
+    assert side_of_proof(layers.GlobalAveragePooling2D()) == 8
+    assert side_of_proof(
+        layers.GlobalAveragePooling2D(), layers.Reshape((1, 4)),
+        layers.Flatten(),
+    ) == 8
+    assert side_of_proof(layers.Flatten()) == 64
+
+
+def test_a_layer_of_one_size_gets_its_size():
+    @graph_lib.register_rule(OfOneSize)
+    def of_one_size(call):
+        return call.inputs[0].ids
+
+    pool = layers.GlobalAveragePooling2D()
+    assert side_of_proof(OfOneSize(), pool) == 64

@@ -30,15 +30,34 @@ class Pair:
 
     def __init__(self, graph, kept, cut, dtype, inputs):
         self.graph, self.kept, self.cut, self.dtype = graph, kept, cut, dtype
-        self.big = rebuilding.rebuild(graph, dtype=dtype)
-        self.small = rebuilding.rebuild(graph, kept, dtype=dtype)
-        self.copy(self.big, _values_of(graph.model))
-        if inputs is None:
-            arrays = inputs_lib.fitting(graph.view, self.big.model)
-            inputs = inputs_lib.packed(graph.view, arrays)
-        else:
+        if inputs is not None:
+            self._build()
             self.big.model(inputs, training=False)
-        self.inputs = inputs
+        self.inputs = self._random_inputs() if inputs is None else inputs
+
+    def _random_inputs(self):
+        """Builds the models, for smaller images where they take them."""
+        shapes = inputs_lib.smaller(self.graph.view)
+        if shapes is None:
+            return self._inputs_of(None)
+        try:
+            return self._inputs_of(shapes)
+        # A layer that is made for one size may say so in any way.
+        except Exception:
+            return self._inputs_of(None)
+
+    def _inputs_of(self, shapes):
+        self._build(shapes)
+        view = self.graph.view
+        arrays = inputs_lib.fitting(view, self.big.model, shapes)
+        return inputs_lib.packed(view, arrays)
+
+    def _build(self, shapes=None):
+        """Builds both; weights of another shape are refused."""
+        graph, dtype = self.graph, self.dtype
+        self.big = rebuilding.rebuild(graph, None, dtype, shapes)
+        self.copy(self.big, _values_of(graph.model))
+        self.small = rebuilding.rebuild(graph, self.kept, dtype, shapes)
 
     def weights_error(self, exact, masks):
         """The error under the model's weights, `None` if not finite."""

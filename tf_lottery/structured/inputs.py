@@ -1,5 +1,7 @@
 """Random inputs that a model can be proved on."""
 
+import math
+
 import keras
 import numpy as np
 from keras import tree
@@ -10,9 +12,68 @@ from tf_lottery.graph import functional
 # For axes of unknown size, tried one after the other.
 SIZES = (16, 32, 64, 128, 256)
 _ELEMENTS = 2**18
+# What depends on the size of an image, if its inputs have one.
+_SIZED = {
+    "CenterCrop", "Flatten", "Permute", "RandomCrop", "Reshape", "Resizing",
+}
 
 
-def random_inputs(view, size=SIZES[0], seed=0):
+def smaller(view):
+    """Returns shapes of smaller images that a model may run on.
+
+    What a removed channel does is the same at every size of an image, and a
+    small one takes a fraction of the time. The smallest maps of the model
+    have two pixels along an axis then.
+
+    Args:
+        view: `tf_lottery.graph.functional.View` of the model.
+
+    Returns:
+        List of shapes with batch, one per input; `None` where a layer is made
+        for one size, or nothing is gained.
+    """
+    graphs = [view.graph, *(part.graph for part in view.parts.values())]
+    calls = [
+        call for graph in graphs
+        for call in functional.symbolic_arguments(graph)
+    ]
+    sides = {_side(x) for x in view.graph.inputs if len(x.shape) == 4}
+    maps = [_side(x) for call in calls for x in _tensors(*call[1:])]
+    if len(sides) != 1 or 0 in sides or any(_is_sized(*call) for call in calls):
+        return None
+    side = sides.pop()
+    small = 8 * math.ceil(side / min(n for n in maps if n > 1) / 4)
+    if small >= side:
+        return None
+    return [
+        (x.shape[0], *(small if n == side else n for n in x.shape[1:]))
+        for x in view.graph.inputs
+    ]
+
+
+def _side(tensor):
+    """The side of a square image or map, else 0."""
+    shape = tensor.shape
+    if len(shape) != 4:
+        return 0
+    return next((a for a, b in zip(shape[1:], shape[2:]) if a and a == b), 0)
+
+
+def _tensors(args, kwargs):
+    return [
+        x for x in tree.flatten((args, kwargs))
+        if isinstance(x, keras.KerasTensor)
+    ]
+
+
+def _is_sized(operation, args, kwargs):
+    """Whether an operation is made for maps of one size."""
+    return type(operation).__name__ in _SIZED and any(
+        sum(n != 1 for n in x.shape[1:]) > 1 for x in _tensors(args, kwargs)
+    )
+
+
+def random_inputs(view, size=SIZES[0], seed=0, shapes=None):
     """Returns a random batch for a model.
 
     Images are a random colour for each, times uniform noise, in the range
@@ -24,6 +85,8 @@ def random_inputs(view, size=SIZES[0], seed=0):
         size: Integer, in place of sizes the model leaves open. Defaults to
             16.
         seed: Integer. Defaults to 0.
+        shapes: List of shapes with batch, one per input. Defaults to those
+            of the model.
 
     Returns:
         List of arrays, one per input.
@@ -33,8 +96,8 @@ def random_inputs(view, size=SIZES[0], seed=0):
     """
     generator = np.random.default_rng(seed)
     shapes = [
-        [size if n is None else n for n in x.shape[1:]]
-        for x in view.graph.inputs
+        [size if n is None else n for n in shape[1:]]
+        for shape in shapes or [x.shape for x in view.graph.inputs]
     ]
     largest = max(int(np.prod(shape)) for shape in shapes)
     batch = int(np.clip(_ELEMENTS // largest, 4, 64))
@@ -52,12 +115,13 @@ def random_inputs(view, size=SIZES[0], seed=0):
     ]
 
 
-def fitting(view, model):
+def fitting(view, model, shapes=None):
     """Returns random inputs of the first size that a model runs on.
 
     Args:
         view: `tf_lottery.graph.functional.View` of the model.
         model: `keras.Model` to try them on, with the inputs of the view.
+        shapes: See `random_inputs`.
 
     Returns:
         List of arrays, one per input.
@@ -67,7 +131,7 @@ def fitting(view, model):
     """
     failure = None
     for size in SIZES:
-        arrays = random_inputs(view, size)
+        arrays = random_inputs(view, size, shapes=shapes)
         try:
             model(packed(view, arrays), training=False)
             return arrays
@@ -114,10 +178,7 @@ def _table_sizes(view):
     """Smallest table that each input is an index into, by id of the input."""
     found = {}
     for operation, args, kwargs in functional.symbolic_arguments(view.graph):
-        tensors = [
-            x for x in tree.flatten((args, kwargs))
-            if isinstance(x, keras.KerasTensor)
-        ]
+        tensors = _tensors(args, kwargs)
         part = view.parts.get(id(operation))
         if part is not None:
             inner = _table_sizes(part)

@@ -12,7 +12,7 @@ from tf_lottery.graph import functional
 _SCALES = ("_inverse_sqrt_key_dim", "_inverse_sqrt_head_dim")
 
 
-def rebuild(graph, kept=None, dtype=None):
+def rebuild(graph, kept=None, dtype=None, input_shapes=None):
     """Builds the model of a graph anew, with fresh weights.
 
     Layers of `tf_lottery.layers.Masked` are left out around what they wrap.
@@ -23,6 +23,7 @@ def rebuild(graph, kept=None, dtype=None):
         dtype: String, the precision of all layers, for a model to run
             proofs on: its layers are trainable, and portable convolutions.
             Defaults to that of the model.
+        input_shapes: See `functional.rebuild`.
 
     Returns:
         A `copies.Twin`, not compiled.
@@ -45,7 +46,7 @@ def rebuild(graph, kept=None, dtype=None):
         pairs.append((operation, new))
         return new
 
-    model = functional.rebuild(graph.view, renewed, dtype=dtype)
+    model = functional.rebuild(graph.view, renewed, input_shapes, dtype)
     return _matched(graph.model, model, pairs)
 
 
