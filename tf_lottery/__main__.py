@@ -29,7 +29,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parsers.make().parse_args(argv)
     silence.quiet_logs()
     try:
-        _run(arguments)
+        with silence.plain_warnings():
+            _run(arguments)
     except _EXPECTED_ERRORS as error:
         message = flags.rename(str(error), arguments.flags)
         print(f"error: {message}", file=sys.stderr)

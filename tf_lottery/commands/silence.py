@@ -1,16 +1,34 @@
-"""Keeps what TensorFlow says of itself out of what a command says."""
+"""What a command says of others' words: warnings plain, logs left out."""
 
 import contextlib
 import logging
 import os
 import sys
 import tempfile
+import warnings
 
 
 def quiet_logs() -> None:
     """Leaves fatal messages of TensorFlow; the environment has precedence."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def plain_warnings():
+    """Shows warnings of ours as sentences, without a path and a line."""
+    before = warnings.formatwarning
+
+    def plain(message, category, *where, **more):
+        if category is UserWarning:
+            return f"warning: {message}\n"
+        return before(message, category, *where, **more)
+
+    warnings.formatwarning = plain
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 @contextlib.contextmanager
