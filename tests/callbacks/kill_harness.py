@@ -31,6 +31,10 @@ SCENARIOS = {
     "late": {"rewind_to": "8it"},
     "learning_rate": {"rewind": "learning_rate", "rewind_to": "3it"},
     "fine_tune": {"rewind": "none"},
+    "lengths": {
+        "epochs_per_round": [3, 2, 3], "rewind": "learning_rate",
+        "rewind_to": "8it",
+    },
     "every_2_steps": {"save_freq": 2, "rewind_to": "5it"},
     "every_round": {"save_freq": "round"},
     "arrays": {},
@@ -151,14 +155,13 @@ def train(name, directory, rounds=2, killer=None):
         feed = {"x": x, "y": y, "batch_size": 16, "shuffle": False}
     imp = tfl.IterativeMagnitudePruning(
         rounds=rounds,
-        epochs_per_round=3,
         rate=0.4,
         monitor="val_loss",
         directory=directory,
         data=None if name == "arrays" else data,
         round_callbacks=_round_callbacks if name == "callbacks" else None,
         verbose=2,
-        **SCENARIOS[name],
+        **{"epochs_per_round": 3} | SCENARIOS[name],
     )
     callbacks = [imp] + ([Events(killer)] if killer else [])
     history = model.fit(

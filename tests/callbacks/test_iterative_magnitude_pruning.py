@@ -278,6 +278,45 @@ def test_weights_are_those_of_the_rewinding_point(data):
         )
 
 
+@pytest.mark.parametrize(
+    "lengths, rewind, point, ends",
+    [
+        ({"epochs_per_round": [3, 1, 2]}, "weights", 0, [18, 6, 12]),
+        ({"epochs_per_round": 5, "middle_rounds": 0.4}, "learning_rate",
+         "8it", [30, 12, 30]),
+    ],
+)
+def test_rounds_have_lengths_of_their_own(lengths, rewind, point, ends, data):
+    """A short round ends early on the schedule; the next starts it anew."""
+    rates = {}
+
+    class Rates(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            optimizer = tfl.optimizers.innermost(self.model.optimizer)
+            rates.setdefault(imp.round, []).append(
+                float(optimizer.learning_rate)
+            )
+
+    imp = imp_of(rewind=rewind, rewind_to=point, **lengths)
+    model = compiled(Adam(schedules.CosineDecay(0.01, 40)))
+    _, history = run(imp, data, model, [Rates()])
+    start = imp.ticket(2).snapshot.step
+    assert start == (8 if point else 0)
+    assert [result.steps for result in imp.results] == ends
+    # Each later round leaves out the epoch before step 8.
+    left_out = 2 * (start > 6)
+    assert len(history.history["loss"]) == imp.epochs - left_out
+    for number, end in enumerate(ends):
+        began = start if number else 0
+        np.testing.assert_allclose(rates[number], rates[0][began:end])
+
+
+def test_a_round_ends_after_the_rewinding_point(data):
+    imp = imp_of(epochs_per_round=[3, 1, 3], rewind_to="1ep")
+    with pytest.raises(ValueError, match="shortest round, step 6.*'1ep'"):
+        run(imp, data)
+
+
 @pytest.mark.some(1)
 @pytest.mark.parametrize("rewind", ["learning_rate", "none"])
 def test_other_rewinding_keeps_the_weights(rewind, data):
@@ -597,6 +636,11 @@ def test_diverged_round_keeps_the_last_good_one(data):
         ({"rounds": 0}, "rounds"),
         ({"rounds": 2.5}, "rounds"),
         ({"epochs_per_round": -1}, "epochs_per_round"),
+        ({"epochs_per_round": [2, 2]}, "each of the rounds 0 to 2"),
+        ({"epochs_per_round": [2, 0, 2]}, "epochs_per_round"),
+        ({"middle_rounds": 0}, "middle_rounds"),
+        ({"middle_rounds": 0.5, "epochs_per_round": [2, 2, 2]},
+         "part of an integer"),
         ({"rewind": "weight"}, "'learning_rate'"),
         ({"rewind_to": "5 epochs"}, "500it"),
         ({"rewind_to": 1.5}, "500it"),

@@ -8,6 +8,7 @@ import pytest
 
 from tf_lottery import __main__ as cli
 from tf_lottery import experiments
+from tf_lottery.analysis import caveats
 from tf_lottery.analysis import published
 from tf_lottery.commands import parsers
 from tf_lottery.commands.parsers import preset as preset_flags
@@ -113,11 +114,33 @@ class TestCatalogue:
             ({"budget": "soon"}, "`budget`.*10m"),
             ({"decay": "never"}, "`decay`"),
             ({"save_freq": "day"}, "`save_freq`"),
+            ({"middle_rounds": 1.5}, "`middle_rounds`"),
+            ({"middle_rounds": 0.2, "rewind_to": "240it"}, "rounds of 240"),
+            ({"middle_rounds": 0.2, "compare": ("lr-rewind",)}, "lr-rewind"),
+            ({"middle_rounds": 0.2, "also_rewind_to": ("20it",)}, "20it"),
         ],
     )
     def test_invalid(self, changes, words):
         with pytest.raises(ValueError, match=words):
             experiments.preset("lenet-digits", **changes)
+
+
+    def test_middle_rounds_make_another_experiment(self):
+        cheap = experiments.preset("lenet-mnist", middle_rounds=0.2, rounds=3)
+        assert cheap.round_lengths == (500, 100, 100, 500)
+        assert cheap.changed == {"middle_rounds": [1.0, 0.2]}
+        assert cheap.published == {}
+        assert "20 % of the steps" in " ".join(
+            caveats.of_protocol(cheap.to_config(), {0: 3}, {})
+        )
+        assert [
+            (line.what, line.count, line.epochs) for line in plans.plan(
+                dataclasses.replace(cheap, compare=(), test_densities=(0.64,))
+            )
+        ] == [
+            ("dense", 1, 500), ("tickets", 1, 500), ("short rounds", 2, 100),
+            ("tickets of short rounds", 1, 500),
+        ]
 
 
 class TestDurations:

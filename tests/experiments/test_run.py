@@ -21,12 +21,16 @@ import tests
 import tf_lottery as tfl
 from tf_lottery import experiments
 from tf_lottery.analysis import run_files
+from tf_lottery.analysis.curves import of_runs
 from tf_lottery.experiments import datasets
+from tf_lottery.experiments import learning_curves
 from tf_lottery.experiments import models
 from tf_lottery.experiments import outputs
 from tf_lottery.experiments import pipeline
 from tf_lottery.experiments import records
 from tf_lottery.experiments import report
+from tf_lottery.experiments.analyses import subject as subject_lib
+from tf_lottery.runs import run_directory
 from tf_lottery.verdicts import judging
 from tf_lottery.verdicts import rules
 from tf_lottery.verdicts import words as words_lib
@@ -427,6 +431,7 @@ class TestReport:
             test_accuracy=20,
             early_stop_step=40,
             early_stop_test_accuracy=10,
+            steps=60,
         )
 
 
@@ -645,3 +650,33 @@ class TestRun:
         assert found.trials[0].rounds == []
         assert found.verdict.startswith("Not tested")
         assert json.loads((tmp_path / "results.json").read_text())
+
+
+def test_tickets_of_short_rounds_are_tested_at_full_length(tmp_path):
+    """Tested tickets train once more, and the others are in no curve."""
+    preset = dataclasses.replace(
+        SMALL, iterations=80, rounds=3, middle_rounds=0.25, control_trials=0,
+        test_densities=(0.25,), compare=(),
+    )
+    found = experiments.run(preset, tmp_path)
+    rounds = found.trials[0].rounds
+    assert [each.outcome.steps for each in rounds] == [80, 20, 80, 80]
+    steps = [
+        result.steps for result in
+        run_directory.RunDirectory(tmp_path / "trial-0").load_results()
+    ]
+    assert steps == [80, 20, 20, 80]
+    run = run_files.read(tmp_path)
+    rows = {row["round"]: row for row in run.rows}
+    assert [rows[n]["steps"] for n in range(4)] == [80, 20, 80, 80]
+    assert of_runs([run])["tickets"]["test_accuracy"].rounds == (0, 2, 3)
+    logs = {row["round"]: logs for row, logs in learning_curves.of_run(run)}
+    assert [logs[n][-1][0] for n in range(4)] == [80, 20, 80, 80]
+    assert logs[2][-1][1]["test_accuracy"] == rows[2]["test_accuracy"]
+    # It is the ticket itself: as the round began, with its masks.
+    subject = subject_lib.Subject(tmp_path)
+    again = subject.bench(0).retrain(subject.ticket(0, 2))
+    assert again == rows[2]["test_accuracy"]
+    assert experiments.run(preset, tmp_path).rows() == found.rows()
+    with pytest.raises(ValueError, match="rounds: 3 there, 4 now"):
+        experiments.run(dataclasses.replace(preset, rounds=4), tmp_path)

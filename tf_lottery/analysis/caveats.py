@@ -35,6 +35,7 @@ def of_protocol(config, ends, published):
         *_trials(len(ends)),
         *_unfinished(config, ends),
         *_changed(config),
+        *_middle_rounds(config),
         *_protocol(config, published.get("protocol", {})),
         *_budget(config),
     ]
@@ -59,6 +60,16 @@ def _changed(config):
         yield (
             f"Changed from preset {config['name']}: {changes}. Numbers of its "
             "paper do not belong next to these."
+        )
+
+
+def _middle_rounds(config):
+    part = config.get("middle_rounds", 1)
+    if part != 1:
+        yield (
+            f"Rounds between the first and the last have {100 * part:.3g} % "
+            "of the steps. Of their tickets, only those with controls were "
+            "trained at full length as well; charts leave the others out."
         )
 
 

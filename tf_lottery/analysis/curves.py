@@ -15,7 +15,7 @@ from tf_lottery.utils import types
 from tf_lottery.verdicts import comparisons
 
 TICKETS = "tickets"
-_NO_METRICS = ("trial", "round", "density", "number", "seconds")
+_NO_METRICS = ("trial", "round", "density", "number", "seconds", "steps")
 _EARLY = ("early_stop_step", "early_stop_test_accuracy")
 _LABELS = {
     "test_accuracy": "test accuracy at the end (%)",
@@ -72,7 +72,8 @@ def curves(
     The trainings of a round, over all trials and directories, make one point
     with the mean and a band from the least to the greatest, as in the paper.
     The early-stop step is that of the smallest validation loss; a round has
-    none where this is the last evaluation of any of its trainings. A run, a
+    none where this is the last evaluation of any of its trainings. Tickets of
+    shorter rounds that were not trained at full length are left out. A run, a
     copy of it, or a trial of the same seed, that is given twice counts once.
 
     Reference: Frankle and Carbin 2019, figures 3 and 4,
@@ -243,7 +244,7 @@ def _trainings(runs):
     rows = [
         {**row, "trial": f"{number}-{row['trial']}"}
         for number, run in enumerate(identity.distinct(runs, identity.of_seed))
-        for row in (*run.rows, *run.controls)
+        for row in (*run.whole_rows, *run.controls)
     ]
     series = {TICKETS: []}
     for row in measured(rows):

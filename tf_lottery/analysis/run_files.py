@@ -61,6 +61,15 @@ class Run:
             for trial in self.trials
         }
 
+    @property
+    def whole_rows(self):
+        """List of the rows of trainings of full length."""
+        steps = self.config.get("iterations")
+        return [
+            row for row in self.rows
+            if steps is None or row.get("steps") in (None, steps)
+        ]
+
     @functools.cached_property
     def judgement(self):
         """`verdicts.judging.Judgement` of its trials."""
@@ -232,7 +241,7 @@ def _marked(rows, config):
     found = []
     for row in rows:
         step = row.get("early_stop_step")
-        steps = config.get("iterations") or row.get("steps")
+        steps = row.get("steps") or config.get("iterations")
         last = None not in (step, steps) and step >= steps
         found.append({**row, "early_stop_censored": last})
     return found

@@ -1,6 +1,7 @@
 """Iterative magnitude pruning with rewinding, inside one `fit`."""
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import Literal
 
@@ -42,8 +43,8 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
     Args:
         rounds: Integer, the number of times to prune. Defaults to 10.
         epochs_per_round: Integer, the epochs of dense training. A later round
-            trains as many steps, less those before the rewinding point.
-            Defaults to 5.
+            trains as many steps, less those before the rewinding point. Or a
+            list of integers, one for each round from 0 on. Defaults to 5.
         rate: Float in (0, 1), the fraction of the surviving weights that each
             round removes, or a dict from layer name or pattern to it, such as
             `{"*": 0.2, "logits": 0.1}`. Defaults to 0.2.
@@ -51,6 +52,11 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
             optimizer back to the rewinding point; `"learning_rate"` keeps the
             weights and sets the optimizer back, with fresh slots;
             `"none"` keeps both (fine-tuning). Defaults to `"weights"`.
+        middle_rounds: Float in (0, 1], the length of the rounds between the
+            first and the last one, as a part of `epochs_per_round`: they
+            find masks alone, and end early on the schedule of the learning
+            rate. A run can have more rounds later where this is 1. Defaults
+            to 1.
         rewind_to: The rewinding point: 0 for initialisation, `"500it"` for
             a step, `"2ep"` for an epoch, or a fraction of one round such as
             0.02. Defaults to 0.
@@ -118,7 +124,7 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
     def __init__(
         self,
         rounds: int = 10,
-        epochs_per_round: int = 5,
+        epochs_per_round: int | Sequence[int] = 5,
         rate: types.Fraction = 0.2,
         rewind: Literal["weights", "learning_rate", "none"] = "weights",
         rewind_to: str | int | float = 0,
@@ -139,9 +145,9 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
         seed: int = 0,
         verbose: int = 1,
         other_versions: bool = False,
+        middle_rounds: float = 1.0,
     ) -> None:
-        checks.whole("rounds", rounds)
-        checks.whole("epochs_per_round", epochs_per_round)
+        lengths = rounds_lib.lengths(rounds, epochs_per_round, middle_rounds)
         schedules.validate_rate(rate, "rate")
         checks.choice("rewind", rewind, rewinding.REWINDING)
         checks.seed("seed", seed)
@@ -155,9 +161,7 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
         self.data = data
         self.seed = seed
         super().__init__(
-            rounds_lib.RoundPlan(
-                rounds, epochs_per_round, schedules.Point.parse(rewind_to)
-            ),
+            rounds_lib.RoundPlan(lengths, schedules.Point.parse(rewind_to)),
             results_lib.StopRule(
                 results_lib.Monitor(monitor, mode), rounds, target_density,
                 tolerance,
@@ -219,7 +223,7 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
         """Returns the arguments as a dict of plain values."""
         return {
             "rounds": self._plan.rounds,
-            "epochs_per_round": self._plan.epochs_per_round,
+            "epochs_per_round": self._plan.to_json(),
             "rate": self.rate,
             "rewind": self.rewind,
             "rewind_to": self._plan.rewind_to.to_json(),

@@ -266,7 +266,7 @@ class Rounds(pruner.Pruner):
         self._record.note_epoch(logs, clock.now)
         self._call("on_epoch_end", epoch, logs)
         if clock.fit_epoch == 1:
-            may_come = not self._validated and self._plan.epochs_per_round > 1
+            may_come = not self._validated and self._plan.lengths[0] > 1
             self.monitor.check_early(logs, may_come)
         stopped = self._round_callbacks.clear_stop()
         if self.verbose >= 2:

@@ -139,11 +139,14 @@ class Bench:
         self.feed.test.on_epoch_end(0, logs)
         return logs
 
-    def outcome(self, logs):
-        """Returns the `records.Outcome` of the logs of one training."""
-        return records.Outcome.of(
-            logs, self.preset.iterations, self.preset.evaluate_every
-        )
+    def outcome(self, logs, steps):
+        """Returns the `records.Outcome` of the logs of one training.
+
+        Args:
+            logs: List of dicts, one for each epoch.
+            steps: Integer, the training step after the last one.
+        """
+        return records.Outcome.of(logs, steps, self.preset.evaluate_every)
 
 
 def seed(preset, trial, purpose, *numbers):

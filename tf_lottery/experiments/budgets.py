@@ -19,6 +19,7 @@ import dataclasses
 
 from tf_lottery import schedules
 from tf_lottery.experiments import durations
+from tf_lottery.runs import rounds as rounds_lib
 
 _LEAST_PART = 10
 
@@ -100,7 +101,10 @@ def _with_epochs(preset, epochs):
         _rounded(step * part, every)
         for step in (preset.rewind_step, *preset.other_rewind_steps)
     )
-    if max(rewind, *others, 0) >= epochs * every:
+    shortest = min(rounds_lib.lengths(
+        preset.rounds, epochs, preset.middle_rounds
+    ))
+    if max(rewind, *others, 0) >= shortest * every:
         return None
     return dataclasses.replace(
         preset,

@@ -10,6 +10,7 @@ from tf_lottery.experiments import reports
 from tf_lottery.experiments import trial_tasks
 from tf_lottery.experiments import trials
 from tf_lottery.jobs import tasks
+from tf_lottery.verdicts import comparisons
 from tf_lottery.verdicts import rules
 
 
@@ -120,14 +121,20 @@ class _Trial:
         self.found, self.number = found, found.number
         self.outcomes, self.variants = {}, {}
         self._names = list(trials.variants(preset))
+        whole = (comparisons.FULL_LENGTH, 0)
         self.controls = [
             (number, *control)
             for number in rules.controlled_rounds(
                 {each.round: each.density for each in found.rounds[1:]},
                 preset.test_densities, preset.control_every,
             )
-            for control in compared_tickets.names(preset)
+            for control in (whole, *compared_tickets.names(preset))
+            if control != whole or self._is_short(number)
         ]
+
+    def _is_short(self, round):
+        steps = [each.outcome.steps for each in self.found.rounds]
+        return steps[round] < steps[0]
 
     def is_compared(self, round):
         """Whether all controls of a round are there."""
@@ -152,4 +159,5 @@ class _Trial:
             outcomes = self.variants.get(name, {})
             if round_.round in outcomes:
                 found[name] = [outcomes[round_.round]]
-        return dataclasses.replace(round_, controls=found)
+        (own,) = found.pop(comparisons.FULL_LENGTH, [round_.outcome])
+        return dataclasses.replace(round_, outcome=own, controls=found)

@@ -152,6 +152,7 @@ def _control(ticket, masks, name):
 
 
 MAKERS = {
+    comparisons.FULL_LENGTH: lambda bench, ticket, dense, seed: ticket,
     "random_reinitialize": lambda bench, ticket, dense, seed: (
         controls.random_reinitialize(ticket, bench.model, seed)
     ),

@@ -5,6 +5,7 @@ import csv
 from tf_lottery.analysis import reading
 from tf_lottery.analysis import run_files
 from tf_lottery.experiments import outputs
+from tf_lottery.verdicts import comparisons
 
 
 def of_run(run):
@@ -23,9 +24,10 @@ def of_run(run):
         return
     with reading.of(run.path / run_files.CONFIG):
         last, every = run.config["iterations"], run.config["evaluate_every"]
-        steps = range(last, 0, -every)
     for row, logs in _logs(run):
         if logs:
+            # The first release did not note the steps.
+            steps = range(row.get("steps") or last, 0, -every)
             yield row, list(zip(steps, reversed(logs)))[::-1]
 
 
@@ -34,11 +36,14 @@ def _logs(run):
     for row in (*run.rows, *run.controls):
         place = outputs.TrialDirectory(run_files.trial(run.path, row["trial"]))
         path, name = place.history, row.get("control")
+        own = place.control(
+            row["round"], name or comparisons.FULL_LENGTH,
+            row.get("number", 0),
+        )
+        if own.exists():
+            yield row, _read(own)
+            continue
         if name is not None:
-            path = place.control(row["round"], name, row["number"])
-            if path.exists():
-                yield row, _read(path)
-                continue
             path = place.variant(name).history
         if path not in rounds:
             rounds[path] = _by_round(_read(path)) if path.exists() else {}

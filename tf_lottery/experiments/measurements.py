@@ -122,7 +122,7 @@ def load(directories):
 def _measured(name, run, learning_curves):
     """Yields the measurements of a run as dicts."""
     for row in (*run.rows, *run.controls):
-        last = run.config.get("iterations") or row.get("steps")
+        last = row.get("steps") or run.config.get("iterations")
         end = {k: v for k, v in row.items() if not k.startswith(_EARLY)}
         yield from _values(name, row, end, "end", last, False)
         early = {

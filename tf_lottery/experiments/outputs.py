@@ -138,12 +138,13 @@ class OutputDirectory:
         # What the first release had not.
         new = {
             "test_densities", "margin", "criterion", "pattern", "rewind",
-            "tolerance",
+            "tolerance", "middle_rounds",
         } - found.keys()
         differences = configurations.differences(
             found, wanted, but={*found.keys() & _GROWING, *_DERIVED, *new}
         )
-        if found.get("rounds", 0) > wanted["rounds"]:
+        grown = preset.middle_rounds < 1 and found["rounds"] != preset.rounds
+        if grown or found.get("rounds", 0) > wanted["rounds"]:
             differences.append(
                 f"rounds: {found['rounds']} there, {wanted['rounds']} now"
             )

@@ -43,11 +43,25 @@ def plan(preset):
     [('dense', 1, 60), ('tickets', 2, 60), ('random-reinit', 2, 60),
     ('random-mask', 2, 60)]
     """
-    whole = preset.epochs_per_round
-    later = whole - preset.rewind_step // preset.evaluate_every
+    whole, skipped = preset.epochs_per_round, (
+        preset.rewind_step // preset.evaluate_every
+    )
+    later, lengths = whole - skipped, preset.round_lengths[1:]
+    short = [length for length in lengths if length < whole]
     lines = [
         Trainings("dense", preset.trials, whole),
-        Trainings("tickets", preset.trials * preset.rounds, later),
+        Trainings(
+            "tickets", preset.trials * (len(lengths) - len(short)), later
+        ),
+        Trainings(
+            "short rounds", preset.trials * len(short),
+            min(lengths) - skipped,
+        ),
+        Trainings(
+            "tickets of short rounds", preset.trials * len(
+                [n for n in _chosen(preset) if lengths[n - 1] < whole]
+            ), later,
+        ),
     ]
     for comparison in comparisons.of_flags(preset.compare):
         lines.append(
@@ -72,12 +86,17 @@ def _count(preset, comparison):
     """The trainings of a comparison in one trial."""
     if comparison.rewind is not None:
         return preset.rounds
+    sampled = preset.control_trials if comparison.sampled else 1
+    return len(_chosen(preset)) * sampled
+
+
+def _chosen(preset):
+    """The rounds that have controls."""
     left = 1 - max(preset.rate.values())
-    chosen = len(rules.controlled_rounds(
+    return rules.controlled_rounds(
         {number: left**number for number in range(1, preset.rounds + 1)},
         preset.test_densities, preset.control_every,
-    ))
-    return chosen * (preset.control_trials if comparison.sampled else 1)
+    )
 
 
 def total_epochs(preset):

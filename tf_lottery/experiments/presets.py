@@ -8,6 +8,7 @@ from tf_lottery import schedules
 from tf_lottery.experiments import augmentation
 from tf_lottery.experiments import durations
 from tf_lottery.experiments import models
+from tf_lottery.runs import rounds as rounds_lib
 from tf_lottery.utils import checks
 from tf_lottery.verdicts import comparisons
 from tf_lottery.verdicts import rules
@@ -78,6 +79,12 @@ class Preset:
     iterations: int = _field("Training steps of a round.", default=50_000)
     evaluate_every: int = _field("Steps between evaluations.", default=100)
     rounds: int = _field("Number of times to prune.", default=16)
+    middle_rounds: float = _field(
+        "Length of the rounds between the first and the last, as a part of "
+        "--iterations; tickets that are tested then train at full length "
+        "once more.",
+        default=1.0,
+    )
     rate: dict = _field(
         "Fraction of the surviving weights that a round removes, by layer: "
         "'*=0.2,logits=0.1'.",
@@ -196,6 +203,7 @@ class Preset:
         self._check_whole("rewind_to", self.rewind_step)
         for step in self.other_rewind_steps:
             self._check_whole("also_rewind_to", step)
+        self._check_middle_rounds()
         self.drop_steps, self.warmup_steps
 
     def _check_names(self):
@@ -209,10 +217,39 @@ class Preset:
 
             patterns.get_pattern(self.pattern)
 
+    def _check_middle_rounds(self):
+        shortest = min(self.round_lengths) * self.evaluate_every
+        if self.middle_rounds == 1:
+            return
+        if self.rewind_step >= shortest:
+            raise ValueError(
+                "Argument `middle_rounds` must make rounds that end after "
+                f"the rewinding point, step {self.rewind_step}. Received: "
+                f"middle_rounds={self.middle_rounds!r}, rounds of {shortest} "
+                "steps"
+            )
+        own = [*self.also_rewind_to, *(
+            each.flag for each in comparisons.of_flags(self.compare)
+            if each.rewind is not None
+        )]
+        if own:
+            raise ValueError(
+                "What has rounds of its own is compared with rounds of full "
+                "length alone. Received: middle_rounds="
+                f"{self.middle_rounds!r}, and {own}"
+            )
+
     @property
     def epochs_per_round(self) -> int:
         """Integer, the epochs of `fit` in a round: it ends with each one."""
         return self.iterations // self.evaluate_every
+
+    @property
+    def round_lengths(self) -> tuple[int, ...]:
+        """Tuple of integers, the epochs of `fit` at the end of each round."""
+        return rounds_lib.lengths(
+            self.rounds, self.epochs_per_round, self.middle_rounds
+        )
 
     @property
     def rewind_step(self) -> int:

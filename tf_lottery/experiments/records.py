@@ -24,12 +24,15 @@ class Outcome:
         early_stop_step: Integer, the step of the smallest validation loss
             among the evaluations.
         early_stop_test_accuracy: Float, the test accuracy at that step.
+        steps: Integer, the training step at the end. Defaults to `None`, not
+            known.
     """
 
     val_accuracy: float
     test_accuracy: float
     early_stop_step: int
     early_stop_test_accuracy: float
+    steps: int | None = None
 
     @classmethod
     def of(
@@ -53,6 +56,7 @@ class Outcome:
             logs[-1]["test_accuracy"],
             last_step - after * steps_per_epoch,
             logs[best]["test_accuracy"],
+            last_step,
         )
 
 

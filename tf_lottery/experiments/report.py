@@ -213,7 +213,10 @@ def _cell(name, rounds, preset):
         return records.percent(outcomes, f"{name}_accuracy")
     if name == "early_stop":
         steps = [o.early_stop_step for o in outcomes]
-        last = "≥" if max(steps) >= preset.iterations else ""
+        last = "≥" * any(
+            o.early_stop_step >= (o.steps or preset.iterations)
+            for o in outcomes
+        )
         return f"{last}{statistics.mean(steps):.0f}"
     if name == "seconds":
         return f"{statistics.mean(r.seconds for r in rounds):.1f}"

@@ -12,6 +12,7 @@ from tf_lottery.runs import results
 from tf_lottery.runs import run_directory
 from tf_lottery.runs import ticket as ticket_lib
 from tf_lottery.verdicts import comparisons
+from tf_lottery.verdicts.comparisons import FULL_LENGTH
 
 
 class TrialRun:
@@ -64,10 +65,11 @@ class TrialRun:
             number: Integer, number of the control.
         """
         files = run_directory.RunDirectory(self.place.path)
+        start = name == FULL_LENGTH and files.load_start(round)
         made = compared_tickets.make(
             self.bench, name, number,
             ticket_lib.Ticket(
-                files.load_masks(round), files.load_snapshot(), round
+                files.load_masks(round), start or files.load_snapshot(), round
             ),
             lambda: branches.dense_weights(self.place.dense),
         )
@@ -111,7 +113,8 @@ class TrialRun:
                 result.effective_density,
                 result.seconds,
                 self.bench.outcome(
-                    [entry for entry in logs if entry["round"] == result.round]
+                    [entry for entry in logs if entry["round"] == result.round],
+                    result.steps,
                 ),
             )
             for result in imp.results
@@ -133,7 +136,7 @@ def pruning(preset, **changes):
     """
     arguments = {
         name: getattr(preset, name) for name in (
-            "rounds", "epochs_per_round", "rate", "rewind", "rewind_to",
+            "rounds", "epochs_per_round", "middle_rounds", "rate", "rewind", "rewind_to",
             "scope", "criterion", "pattern", "collapse", "exclude",
             "tolerance", "save_freq", "seed",
         )

@@ -1,8 +1,59 @@
 """The plan of rounds, and where a run stands in it."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from tf_lottery import schedules
+from tf_lottery.utils import checks
+
+
+def lengths(
+    rounds: int,
+    epochs_per_round: int | Sequence[int],
+    middle_rounds: float = 1.0,
+) -> tuple[int, ...]:
+    """Returns the epochs of each round, counted from initialisation.
+
+    Args:
+        rounds: Integer, the number of prunings; round 0 comes before them.
+        epochs_per_round: Integer, or one integer for each round.
+        middle_rounds: Float in (0, 1], the part of an integer
+            `epochs_per_round` that rounds but the first and the last take.
+            Defaults to 1.
+
+    Raises:
+        ValueError: If an argument is none of these.
+
+    Example:
+
+    >>> lengths(3, 10, 0.2), lengths(1, [10, 4])
+    ((10, 2, 2, 10), (10, 4))
+    """
+    checks.whole("rounds", rounds)
+    checks.number(
+        "middle_rounds", middle_rounds, "above 0 and at most 1",
+        lambda value: 0 < value <= 1,
+    )
+    if not isinstance(epochs_per_round, (list, tuple)):
+        checks.whole("epochs_per_round", epochs_per_round)
+        middle = max(1, round(middle_rounds * epochs_per_round))
+        return (
+            epochs_per_round, *[middle] * (rounds - 1), epochs_per_round
+        )
+    for number in epochs_per_round:
+        checks.whole("epochs_per_round", number)
+    if len(epochs_per_round) != rounds + 1:
+        checks.refuse(
+            "epochs_per_round", epochs_per_round,
+            f"an integer, or one for each of the rounds 0 to {rounds}",
+        )
+    if middle_rounds != 1:
+        raise ValueError(
+            "Argument `middle_rounds` is a part of an integer "
+            "`epochs_per_round`. Received: middle_rounds="
+            f"{middle_rounds!r}, epochs_per_round={epochs_per_round!r}"
+        )
+    return tuple(epochs_per_round)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -10,28 +61,30 @@ class RoundPlan:
     """Where rounds begin and end inside one `fit`.
 
     Round 0 trains from step 0; every later round starts at the rewinding
-    point `k` and trains the steps that are left, so that each round ends at
-    the same step as round 0 did. If `k` lies inside an epoch the first epoch
+    point `k` and trains the steps that are left, so that a round as long as
+    round 0 ends at the same step. If `k` lies inside an epoch the first epoch
     of a later round is shorter by as much.
 
     Args:
-        rounds: Integer, the number of prunings; round 0 comes before them.
-        epochs_per_round: Integer, the epochs of round 0.
+        lengths: Tuple of integers, the epochs of each round, those before
+            the rewinding point included.
         rewind_to: `tf_lottery.schedules.Point`, the rewinding point.
         steps_per_epoch: Integer, or `None` while it is not known.
     """
 
-    rounds: int
-    epochs_per_round: int
+    lengths: tuple[int, ...]
     rewind_to: schedules.Point
     steps_per_epoch: int | None = None
 
     @property
+    def rounds(self) -> int:
+        """Integer, the number of prunings; round 0 comes before them."""
+        return len(self.lengths) - 1
+
+    @property
     def rewind_step(self) -> int:
         """Integer, the step of the rewinding point."""
-        return self.rewind_to.to_step(
-            self.steps_per_epoch, self.epochs_per_round
-        )
+        return self.rewind_to.to_step(self.steps_per_epoch, self.lengths[0])
 
     @property
     def is_known(self) -> bool:
@@ -48,13 +101,12 @@ class RoundPlan:
             return self.rewind_step // self.steps_per_epoch
         # An exact answer has to wait; this one never promises too few epochs.
         fraction = self.rewind_to.fraction or 0.0
-        return self.rewind_to.epochs + int(fraction * self.epochs_per_round)
+        return self.rewind_to.epochs + int(fraction * self.lengths[0])
 
     @property
     def epochs(self) -> int:
         """Integer, the epochs of all rounds together."""
-        later = self.epochs_per_round - self.epochs_skipped
-        return self.epochs_per_round + self.rounds * later
+        return sum(self.lengths) - self.rounds * self.epochs_skipped
 
     def first_step(self, round: int) -> int:
         """Returns the step that a round starts from."""
@@ -62,14 +114,18 @@ class RoundPlan:
 
     def epochs_of(self, round: int) -> int:
         """Returns the number of epochs of a round."""
-        skipped = self.epochs_skipped if round else 0
-        return self.epochs_per_round - skipped
+        return self.lengths[round] - (self.epochs_skipped if round else 0)
 
     def offset(self, round: int) -> int:
         """Returns how many steps of its first epoch a round leaves out."""
         if not round or self.steps_per_epoch is None:
             return 0
         return self.rewind_step % self.steps_per_epoch
+
+    def to_json(self) -> int | list[int]:
+        """Returns the lengths as an integer where all are equal."""
+        equal = len(set(self.lengths)) == 1
+        return self.lengths[0] if equal else list(self.lengths)
 
     def check(self, epochs: int | None, steps_per_execution: int) -> None:
         """Raises a `ValueError` if `fit` cannot follow the plan.
@@ -87,10 +143,23 @@ class RoundPlan:
             )
         if self.is_known:
             self._check_steps_per_execution(steps_per_execution)
+            self.check_lengths()
         if epochs is not None and epochs < self.epochs:
             raise ValueError(
                 f"`fit` was given epochs={epochs}, but {self.rounds} rounds "
                 f"of pruning need {self.epochs}. Pass `epochs=imp.epochs`."
+            )
+
+    def check_lengths(self) -> None:
+        """Raises a `ValueError` if a round would end at its beginning."""
+        shortest = min(self.lengths)
+        if self.steps_per_epoch is None or shortest == self.lengths[0]:
+            return
+        if self.rewind_step >= shortest * self.steps_per_epoch:
+            raise ValueError(
+                "The rewinding point must lie before the end of the shortest "
+                f"round, step {shortest * self.steps_per_epoch}. Received: "
+                f"rewind_to={str(self.rewind_to)!r} (step {self.rewind_step})"
             )
 
     def _check_steps_per_execution(self, steps_per_execution):
@@ -179,6 +248,7 @@ class Clock:
             self.plan = dataclasses.replace(
                 self.plan, steps_per_epoch=self.steps_in_epoch
             )
+            self.plan.check_lengths()
         self._before = self.now
         self.offset = self.steps_in_epoch = 0
         self.epoch += 1

@@ -3,6 +3,8 @@
 import dataclasses
 import re
 
+# Not a comparison: the ticket of a round that was shorter than the dense one.
+FULL_LENGTH = "full_length"
 _POINT = "rewind_to_"
 
 

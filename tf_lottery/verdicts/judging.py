@@ -133,7 +133,7 @@ def measured(row: dict, rules: Rules) -> definitions.Measured:
     """
     return definitions.Measured(
         row["test_accuracy"],
-        rules.steps or row.get("steps", 0),
+        row.get("steps") or rules.steps or 0,
         row.get("early_stop_test_accuracy"),
         row.get("early_stop_step"),
     )

@@ -116,6 +116,7 @@ class Trainings:
             abs(self.accuracy(t) - self._subject.accuracy(t.trial, t.round))
             for t in dict.fromkeys(trainings)
             if t == Training(t.trial, t.round)
+            and self._is_as_long(t)
             and not self._is_in_run(t) and self._is_kept(t)
         ), default=None)
         if largest is None:
@@ -152,6 +153,11 @@ class Trainings:
             training.seed,
         )
         return controls.random_masks(ticket, seed)
+
+    def _is_as_long(self, training):
+        """Whether the run's own round was of full length."""
+        results = self._subject.results[training.trial]
+        return results[training.round].steps == results[0].steps
 
     def _is_in_run(self, training):
         return (
