@@ -26,6 +26,14 @@ from tf_lottery import files
 from tf_lottery import masks
 from tf_lottery.runs import run_directory
 
+
+def _movement(model, before, trained):
+    return float(sum(
+        np.abs(array - before.weights[key]).sum()
+        for key, array in trained.weights.items()
+    ))
+
+
 SCENARIOS = {
     "adam": {},
     "late": {"rewind_to": "8it"},
@@ -33,7 +41,7 @@ SCENARIOS = {
     "fine_tune": {"rewind": "none"},
     "lengths": {
         "epochs_per_round": [3, 2, 3], "rewind": "learning_rate",
-        "rewind_to": "8it",
+        "rewind_to": "8it", "barrier": _movement, "max_barrier": 1e9,
     },
     "every_2_steps": {"save_freq": 2, "rewind_to": "5it"},
     "every_round": {"save_freq": "round"},

@@ -425,6 +425,51 @@ def test_stops_when_the_metric_has_fallen(data):
     assert [r.round for r in imp.results] == [0, 1, 2, 3]
 
 
+@pytest.mark.usefixtures("deterministic")
+def test_a_barrier_between_rounds_is_measured_and_changes_nothing(data):
+    ends = []
+
+    class Ends(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            ends.append([w.numpy() for w in self.model.weights])
+
+    parts = {"train": data}
+    make = {"rounds": 1, "rate": 0.5, "epochs_per_round": 1}
+    imp = imp_of(barrier=tfl.analysis.ErrorBarrier(parts, 5), **make)
+    model = compiled()
+    initial = model.get_weights()
+    kwargs = {"epochs": 2, "batch_size": 16, "verbose": 0, "shuffle": False}
+    model.fit(*data, callbacks=[Ends(), imp], **kwargs)
+    found = tfl.analysis.linear_connectivity(model, *ends, parts, points=5)
+    assert "barrier" not in imp.results[0].metrics
+    assert imp.results[1].metrics["barrier"] == found.barriers["train"]
+    assert ", barrier " in imp.results[1].describe(imp.monitor, imp.results[0])
+    other = compiled()
+    other.set_weights(initial)
+    other.fit(*data, callbacks=[imp_of(**make)], **kwargs)
+    for ours, theirs in zip(model.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+@pytest.mark.parametrize("limit, rounds", [(0.2, [0, 1]), (0.3, [0, 1, 2])])
+def test_stops_at_a_barrier_between_rounds(limit, rounds, data):
+    imp = imp_of(
+        barrier=lambda model, before, trained: 0.3, max_barrier=limit,
+        epochs_per_round=1,
+    )
+    run(imp, data)
+    assert [result.round for result in imp.results] == rounds
+
+
+def test_error_barrier_counts_errors(data):
+    measure = tfl.analysis.ErrorBarrier((data[0], data[0][:, :1]))
+    model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    weights = model.get_weights()
+    with pytest.raises(ValueError, match="labels that are classes"):
+        measure(model, weights, weights)
+
+
 def test_candidate_ticket_is_the_smallest_that_matches():
     results = [
         tfl.runs.results.RoundResult(
@@ -639,6 +684,8 @@ def test_diverged_round_keeps_the_last_good_one(data):
         ({"epochs_per_round": [2, 2]}, "each of the rounds 0 to 2"),
         ({"epochs_per_round": [2, 0, 2]}, "epochs_per_round"),
         ({"middle_rounds": 0}, "middle_rounds"),
+        ({"max_barrier": -1}, "max_barrier"),
+        ({"barrier": 0.1}, "`barrier`"),
         ({"middle_rounds": 0.5, "epochs_per_round": [2, 2, 2]},
          "part of an integer"),
         ({"rewind": "weight"}, "'learning_rate'"),

@@ -124,7 +124,6 @@ class TestCatalogue:
         with pytest.raises(ValueError, match=words):
             experiments.preset("lenet-digits", **changes)
 
-
     def test_middle_rounds_make_another_experiment(self):
         cheap = experiments.preset("lenet-mnist", middle_rounds=0.2, rounds=3)
         assert cheap.round_lengths == (500, 100, 100, 500)

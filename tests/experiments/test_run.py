@@ -656,16 +656,14 @@ def test_tickets_of_short_rounds_are_tested_at_full_length(tmp_path):
     """Tested tickets train once more, and the others are in no curve."""
     preset = dataclasses.replace(
         SMALL, iterations=80, rounds=3, middle_rounds=0.25, control_trials=0,
-        test_densities=(0.25,), compare=(),
+        test_densities=(0.25,), compare=(), max_barrier=0.9,
     )
     found = experiments.run(preset, tmp_path)
     rounds = found.trials[0].rounds
     assert [each.outcome.steps for each in rounds] == [80, 20, 80, 80]
-    steps = [
-        result.steps for result in
-        run_directory.RunDirectory(tmp_path / "trial-0").load_results()
-    ]
-    assert steps == [80, 20, 20, 80]
+    results = run_directory.RunDirectory(tmp_path / "trial-0").load_results()
+    assert [result.steps for result in results] == [80, 20, 20, 80]
+    assert all("barrier" in result.metrics for result in results[1:])
     run = run_files.read(tmp_path)
     rows = {row["round"]: row for row in run.rows}
     assert [rows[n]["steps"] for n in range(4)] == [80, 20, 80, 80]

@@ -230,6 +230,7 @@ GOOD = {
     "prune": lambda w: {"model": w.model, "sparsity": 0.5},
     "strip": _MODEL,
     "summary": _MODEL,
+    "analysis.ErrorBarrier": lambda w: {"data": w.data},
     "analysis.capacity": lambda w: {
         "tickets": [w.ticket], "model": w.model, "x": w.x, "epochs": 1,
         "seeds": (0,),

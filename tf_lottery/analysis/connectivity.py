@@ -140,10 +140,7 @@ def linear_connectivity(
     """
     checks.whole("points", points, 2)
     weights_lib.check_built(model)
-    if isinstance(recalibrate, str):
-        checks.choice("recalibrate", recalibrate, ("auto",))
-    else:
-        checks.data("recalibrate", recalibrate)
+    check_recalibrate(recalibrate)
     if isinstance(data, dict) and not data:
         checks.refuse("data", data, "data, or a dict of some")
     data = data if isinstance(data, dict) else {"data": data}
@@ -164,6 +161,14 @@ def linear_connectivity(
     return Connectivity(
         tuple(fractions), _along(found, "error"), _along(found, "loss")
     )
+
+
+def check_recalibrate(value):
+    """Raises an error if it is no argument `recalibrate`."""
+    if isinstance(value, str):
+        checks.choice("recalibrate", value, ("auto",))
+    else:
+        checks.data("recalibrate", value)
 
 
 class _Line:

@@ -1,5 +1,6 @@
 """Iterative magnitude pruning with rewinding, inside one `fit`."""
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -66,6 +67,14 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
             density. Defaults to `None`: all rounds.
         tolerance: Float, stop after the first round whose `monitor` is worse
             than the dense round's by more than this. Defaults to `None`.
+        barrier: Callable `f(model, before, trained)` that returns the error
+            barrier between the weights that the round before and this one
+            have trained to, such as `tf_lottery.analysis.ErrorBarrier(data)`.
+            It is the metric `"barrier"` of `results`. Rounds stop when it is
+            above `max_barrier`: the ticket no longer matches
+            (https://arxiv.org/abs/2210.03044). Defaults to `None`.
+        max_barrier: Float. Defaults to 0.005: half a point of error, about
+            what chance makes of no barrier on some thousand examples.
         round_callbacks: Callable that returns a list of callbacks, made anew
             for every round, which each see their round as a `fit` of its own.
             A stop ends the round. Defaults to `None`.
@@ -146,7 +155,11 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
         verbose: int = 1,
         other_versions: bool = False,
         middle_rounds: float = 1.0,
+        barrier: Callable[..., float] | None = None,
+        max_barrier: float = 0.005,
     ) -> None:
+        if barrier is not None:
+            checks.takes("barrier", barrier, 3, "`f(model, before, trained)`")
         lengths = rounds_lib.lengths(rounds, epochs_per_round, middle_rounds)
         schedules.validate_rate(rate, "rate")
         checks.choice("rewind", rewind, rewinding.REWINDING)
@@ -164,7 +177,7 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
             rounds_lib.RoundPlan(lengths, schedules.Point.parse(rewind_to)),
             results_lib.StopRule(
                 results_lib.Monitor(monitor, mode), rounds, target_density,
-                tolerance,
+                tolerance, max_barrier,
             ),
             round_callbacks,
             directory,
@@ -172,6 +185,7 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
             _replay(data, self.criterion),
             other_versions,
             verbose,
+            barrier,
         )
 
     def begin(self) -> None:
@@ -235,6 +249,7 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
             "mode": self.monitor.mode,
             "data": self._replay and self._replay.get_config(),
             "seed": self.seed,
+            **({"max_barrier": self._stop.max_barrier} if self.barrier else {}),
         }
 
 

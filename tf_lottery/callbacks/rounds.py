@@ -3,6 +3,7 @@
 import dataclasses
 import numbers
 import sys
+from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Literal
 
@@ -45,6 +46,8 @@ class Rounds(pruner.Pruner):
         replay: `tf_lottery.data.Replay`, or `None`.
         other_versions: Boolean, see `IterativeMagnitudePruning`.
         verbose: 0, 1 or 2, see `IterativeMagnitudePruning`.
+        barrier: Callable, see `IterativeMagnitudePruning`. Defaults to
+            `None`.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Rounds(pruner.Pruner):
         replay: data_lib.Replay | None,
         other_versions: bool,
         verbose: int,
+        barrier: Callable[..., float] | None = None,
     ) -> None:
         super().__init__()
         if isinstance(save_freq, numbers.Integral):
@@ -72,6 +76,7 @@ class Rounds(pruner.Pruner):
         self.save_freq = save_freq
         self.other_versions = other_versions
         self.verbose = verbose
+        self.barrier = barrier
         self._plan, self._stop, self._replay = plan, stop, replay
         self._round_callbacks = round_callbacks_lib.RoundCallbacks(
             round_callbacks
@@ -308,13 +313,26 @@ class Rounds(pruner.Pruner):
             return
         self._check_masks()
         result = self._record.end_round(
-            logs, clock.now, _effective_density(self.model, self._masks)
+            logs | self._level(), clock.now,
+            _effective_density(self.model, self._masks),
         )
         said = result.describe(self.monitor, self.results[0])
         self._write(f"Round {clock.round}/{self._plan.rounds}: {said}")
         if self._stop.is_met(self.results):
             self.model.stop_training = True
             self._session.save(clock, self._record, [], last_logs=logs)
+
+    def _level(self):
+        """The error barrier between this round and the one before."""
+        if self.barrier is None:
+            return {}
+        before, step = self._record.trained, self._clock.now
+        weights = holding.capture(self.model, step).weights
+        trained = snapshots.Snapshot(step, weights)
+        self._record.set_trained(trained)
+        if before is None:
+            return {}
+        return {"barrier": self.barrier(self.model, before, trained)}
 
     def _check_masks(self):
         watchdog.check_masks(

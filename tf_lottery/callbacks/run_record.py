@@ -25,7 +25,7 @@ class RunRecord:
         self.provenance = provenance or {}
         self.files = files
         self.results = []
-        self.shared_start = None
+        self.shared_start = self.trained = None
         self._masks = []
         self._starts = {}
         self._early_stop = None
@@ -65,6 +65,12 @@ class RunRecord:
             return
         if self._early_stop is None or loss < self._early_stop[0]:
             self._early_stop = (float(loss), step)
+
+    def set_trained(self, snapshot):
+        """Notes the weights that the round has trained to."""
+        self.trained = snapshot
+        if self.files is not None:
+            self.files.save_trained(len(self.results), snapshot)
 
     def end_round(self, logs, step, effective_density=None):
         """Notes the end of the round; returns its `RoundResult`.
@@ -123,6 +129,7 @@ class RunRecord:
             start = self.files.load_start(round)
             if start is not None:
                 self._starts[round] = start
+        self.trained = self.files.load_trained(len(self.results) - 1)
         self._early_stop = values["early_stop"]
         self._began = time.perf_counter() - values["elapsed"]
 

@@ -117,11 +117,13 @@ def before_training(ticket, bench, criterion):
 
 
 def check(preset, data):
-    """Raises a `ValueError` if a preset's data have no examples for SNIP."""
-    needing = {"snip", "synflow"} & set(preset.compare)
+    """Raises a `ValueError` if a preset takes examples that are not there."""
+    needing = sorted({"snip", "synflow"} & set(preset.compare))
+    if preset.max_barrier is not None:
+        needing.append("max_barrier")
     if needing and not hasattr(data, "x_train"):
         raise ValueError(
-            f"Comparisons {sorted(needing)} take data that fit into memory. "
+            f"Values {needing} take data that fit into memory. "
             f"Received: dataset={preset.dataset!r}, which is streamed."
         )
 
@@ -152,7 +154,6 @@ def _control(ticket, masks, name):
 
 
 MAKERS = {
-    comparisons.FULL_LENGTH: lambda bench, ticket, dense, seed: ticket,
     "random_reinitialize": lambda bench, ticket, dense, seed: (
         controls.random_reinitialize(ticket, bench.model, seed)
     ),

@@ -124,6 +124,12 @@ class Preset:
         "the dense network's by more than this.",
         default=None,
     )
+    max_barrier: float | None = _field(
+        "Stop after the first round whose trained weights an error barrier "
+        "higher than this parts from those of the round before, on the "
+        "validation part; about 0.005 (arXiv 2210.03044).",
+        default=None,
+    )
     seed: int = _field("Seed of everything random.", default=0)
     trials: int = _field("Independent repetitions.", default=1)
     compare: tuple = _field(
@@ -179,7 +185,8 @@ class Preset:
         for name in ("criterion", "pattern"):
             checks.text(name, getattr(self, name))
         self._check_names()
-        checks.optional(checks.not_negative, "tolerance", self.tolerance)
+        for name in ("tolerance", "max_barrier"):
+            checks.optional(checks.not_negative, name, getattr(self, name))
         checks.choice("augment", self.augment, augmentation.AUGMENTATIONS)
         checks.choice("save_freq", self.save_freq, ("round", "epoch"))
         for name in ("compare", "drops", "also_rewind_to"):

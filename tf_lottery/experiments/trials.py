@@ -4,6 +4,7 @@ import keras
 
 from tf_lottery import callbacks as callbacks_lib
 from tf_lottery import schedules
+from tf_lottery.analysis import levels
 from tf_lottery.experiments import compared_tickets
 from tf_lottery.experiments import histories
 from tf_lottery.experiments import records
@@ -12,7 +13,9 @@ from tf_lottery.runs import results
 from tf_lottery.runs import run_directory
 from tf_lottery.runs import ticket as ticket_lib
 from tf_lottery.verdicts import comparisons
-from tf_lottery.verdicts.comparisons import FULL_LENGTH
+
+# On which statistics of batch normalisation are estimated along a line.
+_EXAMPLES = 1000
 
 
 class TrialRun:
@@ -65,17 +68,17 @@ class TrialRun:
             number: Integer, number of the control.
         """
         files = run_directory.RunDirectory(self.place.path)
-        start = name == FULL_LENGTH and files.load_start(round)
-        made = compared_tickets.make(
-            self.bench, name, number,
-            ticket_lib.Ticket(
-                files.load_masks(round), start or files.load_snapshot(), round
-            ),
-            lambda: branches.dense_weights(self.place.dense),
+        ticket = ticket_lib.Ticket(
+            files.load_masks(round), files.load_snapshot(), round
         )
+        if name != comparisons.FULL_LENGTH:
+            ticket = compared_tickets.make(
+                self.bench, name, number, ticket,
+                lambda: branches.dense_weights(self.place.dense),
+            )
         self.place.write(
             self.place.control(round, name, number),
-            results.rows_to_csv(self.bench.train(made)),
+            results.rows_to_csv(self.bench.train(ticket)),
         )
 
     def run_variant(self, name):
@@ -113,7 +116,7 @@ class TrialRun:
                 result.effective_density,
                 result.seconds,
                 self.bench.outcome(
-                    [entry for entry in logs if entry["round"] == result.round],
+                    [row for row in logs if row["round"] == result.round],
                     result.steps,
                 ),
             )
@@ -121,6 +124,13 @@ class TrialRun:
         ]
 
     def _pruning(self, directory, **changes):
+        bench, limit = self.bench, self.preset.max_barrier
+        if limit is not None:
+            changes["max_barrier"] = limit
+            changes["barrier"] = levels.ErrorBarrier(
+                bench.feed.validation,
+                recalibrate=bench.data.x_train[:_EXAMPLES],
+            )
         return pruning(self.preset, directory=directory, **changes)
 
 
@@ -136,9 +146,9 @@ def pruning(preset, **changes):
     """
     arguments = {
         name: getattr(preset, name) for name in (
-            "rounds", "epochs_per_round", "middle_rounds", "rate", "rewind", "rewind_to",
-            "scope", "criterion", "pattern", "collapse", "exclude",
-            "tolerance", "save_freq", "seed",
+            "rounds", "epochs_per_round", "middle_rounds", "rate", "rewind",
+            "rewind_to", "scope", "criterion", "pattern", "collapse",
+            "exclude", "tolerance", "save_freq", "seed",
         )
     }
     return callbacks_lib.IterativeMagnitudePruning(

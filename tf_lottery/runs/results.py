@@ -61,6 +61,9 @@ class RoundResult:
             effective = f" (effective {self.effective_density:.1%})"
         if self.early_stop_step is not None:
             early = f", early stop at step {self.early_stop_step}"
+        barrier = self.metrics.get("barrier")
+        if barrier is not None:
+            early += f", barrier {100 * barrier:.2f} points"
         return (
             f"density {self.density:.1%}{effective}, "
             f"{name} {self.metrics[name]:.4f} "
@@ -162,6 +165,8 @@ class StopRule:
             `None`.
         tolerance: Float, how much worse than the dense round is too much, or
             `None`.
+        max_barrier: Float, the highest error barrier between successive
+            rounds. Defaults to 0.
 
     Raises:
         ValueError: If an argument is none of these.
@@ -171,8 +176,10 @@ class StopRule:
     rounds: int
     target_density: float | None = None
     tolerance: float | None = None
+    max_barrier: float = 0.0
 
     def __post_init__(self):
+        checks.not_negative("max_barrier", self.max_barrier)
         if self.target_density is not None:
             schedules.validate_rate(self.target_density, "target_density")
         checks.optional(checks.not_negative, "tolerance", self.tolerance)
@@ -181,6 +188,8 @@ class StopRule:
         """Returns whether the last of some results was the last round."""
         dense, last = results[0], results[-1]
         if last.round >= self.rounds:
+            return True
+        if last.metrics.get("barrier", 0.0) > self.max_barrier:
             return True
         if self.target_density and last.density <= self.target_density:
             return True

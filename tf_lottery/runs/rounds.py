@@ -34,12 +34,10 @@ def lengths(
         "middle_rounds", middle_rounds, "above 0 and at most 1",
         lambda value: 0 < value <= 1,
     )
-    if not isinstance(epochs_per_round, (list, tuple)):
+    if not isinstance(epochs_per_round, Sequence):
         checks.whole("epochs_per_round", epochs_per_round)
         middle = max(1, round(middle_rounds * epochs_per_round))
-        return (
-            epochs_per_round, *[middle] * (rounds - 1), epochs_per_round
-        )
+        return epochs_per_round, *[middle] * (rounds - 1), epochs_per_round
     for number in epochs_per_round:
         checks.whole("epochs_per_round", number)
     if len(epochs_per_round) != rounds + 1:

@@ -174,10 +174,18 @@ class RunDirectory:
 
     def load_start(self, round):
         """Reads the starting point of a round, `None` if it has no own."""
-        path = self._round(round) / "start.safetensors"
-        if not path.exists():
-            return None
-        return self._decode(path, codec.decode_snapshot)
+        return self._load_of_round(round, "start")
+
+    def save_trained(self, round, snapshot):
+        """Writes the weights that a round has trained to."""
+        self._write_arrays(
+            self._round(round) / "trained.safetensors",
+            *codec.encode_snapshot(snapshot),
+        )
+
+    def load_trained(self, round):
+        """Reads the weights that a round has trained to, `None` if not kept."""
+        return self._load_of_round(round, "trained")
 
     def save_masks(self, round, masks):
         """Writes the masks of a round."""
@@ -216,6 +224,12 @@ class RunDirectory:
         """Reads the results."""
         rows = json.loads((self.path / "results.json").read_text())
         return [results_lib.RoundResult.from_dict(row) for row in rows]
+
+    def _load_of_round(self, round, name):
+        path = self._round(round) / f"{name}.safetensors"
+        if not path.exists():
+            return None
+        return self._decode(path, codec.decode_snapshot)
 
     def _write_arrays(self, path, arrays, metadata):
         if self.writes:

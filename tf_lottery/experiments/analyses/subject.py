@@ -20,7 +20,7 @@ from tf_lottery.verdicts import comparisons
 _NO_PROTOCOL = (
     "summary", "rounds", "trials", "compare", "control_trials",
     "control_every", "save_freq", "budget", "shortened", "test_densities",
-    "margin", "middle_rounds",
+    "margin", "middle_rounds", "max_barrier",
 )
 
 

@@ -1,0 +1,87 @@
+"""Levels: the error barrier between successive rounds of pruning."""
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from tf_lottery.analysis import connectivity
+from tf_lottery.analysis import sources
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
+
+
+class ErrorBarrier:
+    """Measures the error barrier between two trainings of a model.
+
+    As `barrier` of `IterativeMagnitudePruning` it says whether rounds still
+    find tickets: two successive rounds are linearly connected, with no barrier
+    between what they trained to, if and only if their networks match. The
+    barrier is the highest error on the line between the two less the mean of
+    both ends, see `linear_connectivity`.
+
+    Reference: Paul et al. 2023, "Unmasking the Lottery Ticket Hypothesis",
+    https://arxiv.org/abs/2210.03044.
+
+    Args:
+        data: See `linear_connectivity`, labels that are classes; of several
+            data the largest barrier counts.
+        points: Integer, evenly spaced points, ends included. Defaults to 11.
+        batch_size: Integer, for data that are arrays. Defaults to 512.
+        recalibrate: Data, or an array of inputs, to estimate the statistics
+            of batch normalisation on; `None` to interpolate them. Defaults
+            to `"auto"`: `data["train"]`, if the model has any.
+
+    Raises:
+        ValueError: If an argument is invalid; when it measures, if labels
+            are no classes.
+
+    Example:
+
+    >>> model = keras.Sequential(
+    ...     [keras.Input((4,)), keras.layers.Dense(2)])
+    >>> model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True))
+    >>> x, y = np.eye(4, dtype="float32"), np.array([0, 1, 0, 1])
+    >>> imp = tfl.IterativeMagnitudePruning(
+    ...     rounds=1, epochs_per_round=1, monitor="loss", verbose=0,
+    ...     barrier=tfl.analysis.ErrorBarrier((x, y)))
+    >>> _ = model.fit(x, y, epochs=imp.epochs, callbacks=[imp], verbose=0)
+    >>> sorted(imp.results[1].metrics)[0]
+    'barrier'
+    """
+
+    def __init__(
+        self,
+        data: types.Data | Mapping[str, types.Data],
+        points: int = 11,
+        batch_size: int = 512,
+        recalibrate: types.Data | np.ndarray | str | None = "auto",
+    ) -> None:
+        checks.whole("points", points, 2)
+        checks.whole("batch_size", batch_size)
+        connectivity.check_recalibrate(recalibrate)
+        for part in data.values() if isinstance(data, dict) else [data]:
+            checks.data("data", part)
+        self.data, self.points = data, points
+        self.batch_size, self.recalibrate = batch_size, recalibrate
+
+    def __call__(
+        self, model: keras.Model, a: sources.Weights, b: sources.Weights
+    ) -> float:
+        """Returns the barrier, at least 0.
+
+        Args:
+            model: A built `keras.Model`; it is left as it is.
+            a: Weights after the first training.
+            b: Weights after the second training.
+        """
+        barriers = connectivity.linear_connectivity(
+            model, a, b, self.data, self.points, self.batch_size,
+            self.recalibrate,
+        ).barriers
+        if not barriers:
+            raise ValueError(
+                "Argument `data` must have labels that are classes, so that "
+                f"there are errors to count. Received: data={self.data!r}"
+            )
+        return max(barriers.values())
