@@ -21,7 +21,9 @@ from tf_lottery.verdicts import comparisons
 
 def main(arguments):
     """Runs a preset, or shows what it would take."""
-    preset = experiments.preset(arguments.preset, **flags.changes(arguments))
+    preset = experiments.preset(
+        arguments.preset, arguments.protocol, **flags.changes(arguments)
+    )
     directory = arguments.output_dir or pathlib.Path("runs", preset.name)
     console = console_lib.stdout()
     if arguments.dry_run:

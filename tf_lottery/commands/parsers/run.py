@@ -1,7 +1,9 @@
 """Arguments of `tf-lottery run`."""
 
 from tf_lottery.commands.parsers import preset
+from tf_lottery.commands.parsers import readers
 from tf_lottery.commands.parsers import shared
+from tf_lottery.experiments import catalogue
 
 
 def add_parser(commands):
@@ -13,6 +15,13 @@ def add_parser(commands):
         "measures them against random controls." + preset.NOTE.format("run"),
     )
     preset.add_preset(parser)
+    parser.add_argument(
+        "--protocol", default="full", type=readers.one_of(
+            "protocol", tuple(catalogue.PROTOCOLS)
+        ),
+        help="'cheap': tickets as sparse in about a quarter of the steps, by "
+        "fewer and shorter rounds",
+    )
     shared.add_output_dir(
         parser, "runs/PRESET",
         "; a run of the preset that was interrupted there resumes",
