@@ -141,7 +141,6 @@ class TestCatalogue:
             ("tickets of short rounds", 1, 500),
         ]
 
-
     @pytest.mark.parametrize("name", experiments.PRESETS)
     def test_cheap_protocol_ends_as_sparse(self, name):
         full = experiments.preset(name)

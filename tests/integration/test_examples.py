@@ -38,6 +38,7 @@ EXPECTED = {
     "rewinding_matters.py": (
         "The order at", "--rewind-to", "20it", *TINY,
     ),
+    "cheap_tickets.py": ("% of the steps, tickets end", *TINY),
     "stabilizing_table.py": ("58.6 ± 4.0", "--orders", "2", *TINY),
     "linear_connectivity.py": (
         "yes", "--points", "3", "--rewind", "20", *TINY,
