@@ -7,8 +7,11 @@ import pytest
 
 import tf_lottery as tfl
 from tf_lottery import experiments
+from tf_lottery.analysis import run_files
 from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.experiments import compared_tickets
+from tf_lottery.experiments import dense_networks
+from tf_lottery.experiments import learning_curves
 from tf_lottery.verdicts import comparisons
 
 NEW = (
@@ -49,7 +52,8 @@ def made(bench, ticket, dense):
 
 
 def test_every_comparison_of_a_ticket_has_a_maker():
-    assert compared_tickets.MAKERS.keys() == {
+    found = compared_tickets.MAKERS.keys() | dense_networks.MAKERS.keys()
+    assert found == {
         each.key for each in comparisons.COMPARISONS.values()
         if each.rewind is None
     }
@@ -97,6 +101,39 @@ def test_masks_from_before_training(name, made, bench, ticket):
     )
     for key, mask in expected.items():
         np.testing.assert_array_equal(control.masks[key], mask)
+
+
+@pytest.mark.parametrize(
+    "name, shape, kept, widths",
+    [("lenet_300_100", (28, 28, 1), 9541, [12, 4, 10]),
+     ("resnet_8", (16, 16, 3), 8000, None)],
+)
+def test_a_narrower_network_has_as_many_weights(name, shape, kept, widths):
+    model = experiments.models.get(name)(shape, 10, 0)
+    narrow = dense_networks.narrowed(model, kept)
+    weights = tfl.weights.prunable(narrow)
+    assert 0.8 * kept < sum(w.numpy().size for w in weights.values()) <= kept
+    assert narrow(np.zeros((2, *shape), "float32")).shape == (2, 10)
+    if widths:
+        assert [layer.units for layer in narrow.layers[1:]] == widths
+    assert model.count_params() > 5 * narrow.count_params()
+
+
+def test_dense_networks_cost_as_much_as_the_ticket(tmp_path):
+    preset = dataclasses.replace(
+        PRESET, iterations=100, compare=("equal-parameters", "equal-compute"),
+    )
+    found = experiments.run(preset, tmp_path).trials[0].rounds
+    (narrow,), (short,) = found[1].controls.values()
+    # 40.1 % of five evaluations.
+    assert (narrow.steps, short.steps) == (100, 40)
+    curve = list(learning_curves.of_run(run_files.read(tmp_path)))
+    # The learning rate is constant: it is the dense round, stopped early.
+    assert curve[-1][1][-1][0] == 40
+    assert curve[-1][1] == [
+        (step, {k: v for k, v in logs.items() if k in curve[-1][1][0][1]})
+        for step, logs in curve[0][1][:2]
+    ]
 
 
 @pytest.mark.slow

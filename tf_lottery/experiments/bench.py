@@ -25,6 +25,8 @@ class Bench:
         data: What `feeds.load` returned.
         number: Integer, number of the trial. Defaults to 0.
         progress: `progress.Progress`. Defaults to silence.
+        change: Callable from the preset's model to the one that trains.
+            Defaults to `None`: the same one.
 
     Attributes:
         preset: `tf_lottery.experiments.Preset`.
@@ -34,10 +36,12 @@ class Bench:
         feed: `feeds.Feed`.
     """
 
-    def __init__(self, preset, data, number=0, progress=None):
+    def __init__(self, preset, data, number=0, progress=None, change=None):
         self.preset, self.data, self.number = preset, data, number
         self.progress = progress or progress_lib.Progress()
-        self.model = _compiled_model(preset, data, self.seed("weights"))
+        self.model = _compiled_model(
+            preset, data, self.seed("weights"), change
+        )
         self.feed = feeds.feed(preset, data, self.seed("order"))
 
     def seed(self, purpose, *numbers):
@@ -157,8 +161,9 @@ def seed(preset, trial, purpose, *numbers):
     return int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
 
 
-def _compiled_model(preset, data, seed):
+def _compiled_model(preset, data, seed, change):
     model = models.get(preset.model)(data.image_shape, data.classes, seed)
+    model = model if change is None else change(model)
     model.compile(
         optimizer=optimizers.of(preset),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),

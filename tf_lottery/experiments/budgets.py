@@ -82,7 +82,7 @@ def _candidates(preset):
             yield preset
     whole, epochs = preset, preset.epochs_per_round
     for fewer in range(epochs - 1, max(1, epochs // _LEAST_PART) - 1, -1):
-        shorter = _with_epochs(whole, fewer)
+        shorter = with_epochs(whole, fewer)
         if shorter is not None:
             preset = shorter
             yield preset
@@ -94,7 +94,16 @@ def _candidates(preset):
         yield preset
 
 
-def _with_epochs(preset, epochs):
+def with_epochs(preset, epochs):
+    """Returns a preset of shorter rounds, all points moved with their end.
+
+    Args:
+        preset: `tf_lottery.experiments.Preset`.
+        epochs: Integer, epochs of a round.
+
+    Returns:
+        `Preset`, or `None` if rounds would end before the rewinding point.
+    """
     every = preset.evaluate_every
     part = epochs / preset.epochs_per_round
     rewind, *others = (

@@ -90,10 +90,11 @@ class Collector(tasks.Listener):
         ]
 
     def _add_control(self, trial, what, path, _):
-        logs = histories.read(path)
-        trial.outcomes[what] = records.Outcome.of(
-            logs, self._preset.iterations, self._preset.evaluate_every
-        )
+        logs, every = histories.read(path), self._preset.evaluate_every
+        steps = self._preset.iterations
+        if what[1] == comparisons.EQUAL_COMPUTE:
+            steps = len(logs) * every
+        trial.outcomes[what] = records.Outcome.of(logs, steps, every)
         round_ = what[0]
         if trial.is_compared(round_):
             self._progress.controls_end(

@@ -6,6 +6,7 @@ from tf_lottery import callbacks as callbacks_lib
 from tf_lottery import schedules
 from tf_lottery.analysis import levels
 from tf_lottery.experiments import compared_tickets
+from tf_lottery.experiments import dense_networks
 from tf_lottery.experiments import histories
 from tf_lottery.experiments import records
 from tf_lottery.runs import branches
@@ -71,15 +72,21 @@ class TrialRun:
         ticket = ticket_lib.Ticket(
             files.load_masks(round), files.load_snapshot(), round
         )
+        self.place.write(
+            self.place.control(round, name, number),
+            results.rows_to_csv(self._logs(name, number, ticket)),
+        )
+
+    def _logs(self, name, number, ticket):
+        """Trains what a ticket is compared with; returns the logs."""
+        if name in dense_networks.MAKERS:
+            return dense_networks.MAKERS[name](self.bench, ticket)
         if name != comparisons.FULL_LENGTH:
             ticket = compared_tickets.make(
                 self.bench, name, number, ticket,
                 lambda: branches.dense_weights(self.place.dense),
             )
-        self.place.write(
-            self.place.control(round, name, number),
-            results.rows_to_csv(self.bench.train(ticket)),
-        )
+        return self.bench.train(ticket)
 
     def run_variant(self, name):
         """Runs the rounds of a variant from the end of the dense round.

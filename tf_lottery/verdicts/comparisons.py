@@ -5,6 +5,7 @@ import re
 
 # Not a comparison: the ticket of a round that was shorter than the dense one.
 FULL_LENGTH = "full_length"
+EQUAL_COMPUTE = "equal_compute"
 _POINT = "rewind_to_"
 
 
@@ -54,6 +55,14 @@ COMPARISONS = {
         Comparison("snip", "snip", "SNIP"),
         Comparison("synflow", "synflow", "SynFlow"),
         Comparison("one_shot", "one-shot", "one-shot"),
+        Comparison(
+            "equal_parameters", "equal-parameters", "dense, equal parameters",
+            from_start=True,
+        ),
+        Comparison(
+            EQUAL_COMPUTE, "equal-compute", "dense, equal compute",
+            from_start=True,
+        ),
         Comparison("fine_tune", "fine-tune", "fine-tune", rewind="none"),
         Comparison(
             "lr_rewind", "lr-rewind", "lr-rewind", rewind="learning_rate"

@@ -1,0 +1,110 @@
+"""Dense networks that cost as much as a ticket, and no more."""
+
+import dataclasses
+import math
+
+import keras
+
+from tf_lottery import masks as masks_lib
+from tf_lottery import weights as weights_lib
+from tf_lottery.experiments import bench as bench_lib
+from tf_lottery.experiments import budgets
+
+_HALVINGS = 20
+
+
+def equal_parameters(bench, ticket):
+    """Trains a narrower dense network, as long as the ticket is trained.
+
+    All hidden layers are narrower by one factor, so that as many weights are
+    left as the ticket keeps, or a few less; no layer loses its last unit. This
+    is the small dense network of Zhu and Gupta 2018,
+    https://arxiv.org/abs/1710.01878, trained from initial weights of its own.
+
+    Args:
+        bench: `tf_lottery.experiments.bench.Bench`.
+        ticket: `tf_lottery.Ticket`.
+
+    Returns:
+        List of dicts, the logs of each epoch.
+    """
+    kept, preset = masks_lib.count(ticket.masks), bench.preset
+    other = bench_lib.Bench(
+        preset, bench.data, bench.number, bench.progress,
+        lambda model: narrowed(model, kept, preset.exclude),
+    )
+    return other.fit(preset.epochs_per_round)
+
+
+def equal_compute(bench, ticket):
+    """Trains the dense network for the ticket's share of the steps.
+
+    Steps times density are those of the ticket, as if pruned weights cost
+    nothing. Drops of the learning rate and warm-up move with the end of the
+    training, and it starts from the weights of the dense round. (Liu et al.
+    2019, https://arxiv.org/abs/1810.05270, go the other way: their small
+    networks train longer, until they have cost what the large one does.)
+
+    Args:
+        bench: `tf_lottery.experiments.bench.Bench`.
+        ticket: `tf_lottery.Ticket`.
+
+    Returns:
+        List of dicts, the logs of each epoch.
+    """
+    preset = dataclasses.replace(
+        bench.preset, rewind_to=0, also_rewind_to=(), middle_rounds=1.0
+    )
+    density = masks_lib.density(ticket.masks)
+    epochs = max(1, round(density * preset.epochs_per_round))
+    short = budgets.with_epochs(preset, epochs)
+    other = bench_lib.Bench(short, bench.data, bench.number, bench.progress)
+    return other.fit(epochs)
+
+
+def narrowed(model, kept, exclude=()):
+    """Returns a copy of a model with narrower hidden layers, not trained.
+
+    Args:
+        model: A built `keras.Model` whose layers take any width.
+        kept: Integer, the most prunable weights that it may have.
+        exclude: See `tf_lottery.prune`. Defaults to none.
+    """
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if _count(_scaled(model, middle), exclude) <= kept:
+            low = middle
+        else:
+            high = middle
+    return _scaled(model, low)
+
+
+def _scaled(model, factor):
+    """A copy whose layers, but the last one with units, have fewer units."""
+    wide = [
+        layer.name for layer in model.layers
+        if {"units", "filters"} & vars(layer).keys()
+    ][:-1]
+
+    def clone(layer):
+        config = layer.get_config()
+        for name in ("units", "filters"):
+            if layer.name in wide and name in config:
+                config[name] = max(1, round(factor * config[name]))
+        return type(layer).from_config(config)
+
+    return keras.models.clone_model(model, clone_function=clone)
+
+
+def _count(model, exclude):
+    return sum(
+        math.prod(weight.shape)
+        for weight in weights_lib.prunable(model, exclude).values()
+    )
+
+
+MAKERS = {
+    "equal_parameters": equal_parameters,
+    "equal_compute": equal_compute,
+}
