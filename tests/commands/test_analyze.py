@@ -270,6 +270,35 @@ def test_stability_is_the_distance_of_the_trained_weights(run, place):
     assert all(0 < row["order_angle_ticket"] < 90 for row in found.rows)
 
 
+@pytest.mark.slow
+def test_several_orders_and_masks(run, place):
+    """Stability is a mean over pairs of them, connectivity has them all."""
+    chosen = {"rounds": (1,), "orders": 3}
+    found, _ = experiments.analyze("stability", run, place, masks=2, **chosen)
+    trainings = trainings_of(run, place)
+    row = found.rows[0]
+    for kind, seeds in (("ticket", [0]), ("random", [0, 1])):
+        ends = {
+            (seed, order): trainings_lib.Training(
+                row["trial"], 1, kind, order, seed
+            )
+            for seed in seeds for order in range(3)
+        }
+        distances = [
+            analysis.stability(
+                *map(trainings.weights, (ends[seed, a], ends[seed, b])),
+                trainings.masks(ends[seed, a]),
+            ).distance
+            for seed in seeds for a, b in ((0, 1), (0, 2), (1, 2))
+        ]
+        assert row[f"order_l2_{kind}"] == pytest.approx(np.mean(distances))
+    found, _ = experiments.analyze(
+        "connectivity", run, place, points=2, samples=50, **chosen
+    )
+    pairs = [row["orders"] for row in found.rows if row["trial"] == 0]
+    assert pairs == ["0-1", "0-2", "1-2"]
+
+
 def test_stability_beside_the_paper():
     from tf_lottery.analysis import published
     from tf_lottery.experiments.analyses import stability

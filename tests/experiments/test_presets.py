@@ -145,13 +145,14 @@ class TestCatalogue:
     def test_cheap_protocol_ends_as_sparse(self, name):
         full = experiments.preset(name)
         cheap = experiments.preset(name, "cheap", trials=2)
-        rounds = 3 * cheap.rounds
-        assert 0 <= full.rounds - rounds < 3 and cheap.trials == 2
+        rounds = 15 / 4 * cheap.rounds
+        assert abs(full.rounds - rounds) < 15 / 8 and cheap.trials == 2
         for layer, rate in full.rate.items():
             left = (1 - cheap.rate[layer]) ** cheap.rounds
-            assert left == pytest.approx((1 - rate) ** rounds, rel=1e-4)
+            assert left == pytest.approx((1 - rate) ** rounds, rel=0.01)
         steps = sum(cheap.round_lengths) / cheap.epochs_per_round
-        assert steps == pytest.approx(1.5 + cheap.rounds / 2, abs=0.01)
+        middle = 2 / 3 * (cheap.rounds - 1)
+        assert steps == pytest.approx(2 + middle, abs=0.02)
         assert {"rate", "middle_rounds"} == set(cheap.changed)
         assert cheap.published == {}
 

@@ -38,7 +38,9 @@ EXPECTED = {
     "rewinding_matters.py": (
         "The order at", "--rewind-to", "20it", *TINY,
     ),
-    "cheap_tickets.py": ("% of the steps, tickets end", *TINY),
+    "cheap_tickets.py": (
+        "% of the steps, tickets end", *TINY, "--rounds", "4",
+    ),
     "stabilizing_table.py": ("58.6 ± 4.0", "--orders", "2", *TINY),
     "linear_connectivity.py": (
         "yes", "--points", "3", "--rewind", "20", *TINY,

@@ -13,6 +13,8 @@ _OPTIONS = {
     "epsilon": "epsilons",
     "points": "points",
     "epochs": "epochs",
+    "orders": "orders",
+    "masks": "masks",
     "seed": "seed",
     "budget": "budget",
 }

@@ -222,10 +222,10 @@ def preset(
 
     Args:
         name: String, one of `PRESETS`.
-        protocol: `"full"`, or `"cheap"`: each round prunes as much as three
-            of the full protocol, and those between the first and the last
-            train half as long. The same sparsity takes about a quarter of the
-            steps. Defaults to `"full"`.
+        protocol: `"full"`, or `"cheap"`: four rounds prune as much as 15 of
+            the full protocol, and those between the first and the last train
+            two thirds as long. Tickets of 3.6 % of LeNet-300-100 take a
+            quarter of the steps. Defaults to `"full"`.
         **changes: Values of `Preset` to replace; `None` leaves one as it is.
 
     Returns:
@@ -238,7 +238,7 @@ def preset(
 
     >>> cheap = preset("lenet-mnist", "cheap")
     >>> cheap.rounds, cheap.middle_rounds, cheap.rate
-    (5, 0.5, {'*': 0.488, 'logits': 0.271})
+    (4, 0.6667, {'*': 0.5669, 'logits': 0.3264})
     """
     checks.choice("name", name, PRESETS)
     checks.choice("protocol", protocol, PROTOCOLS)
@@ -250,15 +250,16 @@ def preset(
 
 def _cheap(full):
     return {
-        "rounds": max(1, full.rounds // _MERGED),
+        "rounds": max(1, round(full.rounds / _MERGED)),
         "rate": {
-            layer: round(1 - (1 - rate) ** _MERGED, 6)
+            layer: round(1 - (1 - rate) ** _MERGED, 4)
             for layer, rate in full.rate.items()
         },
-        "middle_rounds": 0.5,
+        "middle_rounds": 0.6667,
     }
 
 
-# The rounds that one round of the cheap protocol prunes as much as.
-_MERGED = 3
+# The rounds that one round of the cheap protocol prunes as much as: 15, which
+# leave the papers' 3.6 %, in 4.
+_MERGED = 15 / 4
 PROTOCOLS = {"full": lambda full: {}, "cheap": _cheap}

@@ -17,11 +17,11 @@ KINDS = {
     ),
     "stability": (
         "how far apart trainings of tickets end, next to random masks",
-        ("seed", "budget"),
+        ("orders", "masks", "seed", "budget"),
     ),
     "connectivity": (
         "error barrier between two trainings of a ticket",
-        ("points", "samples", "seed", "budget"),
+        ("points", "samples", "orders", "seed", "budget"),
     ),
     "movement": (
         "how far surviving and pruned weights move in dense training",
@@ -57,6 +57,11 @@ _OPTIONS = {
         int, "N", "points on the line, ends included (default: 30)"
     ),
     "epochs": (int, "N", "epochs on the random labels (default: 20)"),
+    "orders": (
+        int, "N", "orders of the data that a ticket is trained in, each "
+        "compared with each (default: 2)",
+    ),
+    "masks": (int, "N", "random masks next to a ticket (default: 1)"),
     "seed": (
         int, "SEED", "seed of what is random in the analysis (default: 0)"
     ),

@@ -65,7 +65,7 @@ def analyze(
         scheduler: String, the address of a Dask scheduler whose workers
             share both directories. Defaults to `None`, this machine.
         **options: See `options.Options`: `rounds`, `samples`, `epsilons`,
-            `points`, `epochs`, `seed`, `budget`.
+            `points`, `epochs`, `orders`, `masks`, `seed`, `budget`.
 
     Returns:
         Pair of the `tf_lottery.analysis.findings.Finding` and the list of

@@ -1,5 +1,6 @@
 """Connectivity: the error between two trainings of a ticket."""
 
+import itertools
 import statistics
 
 from tf_lottery.analysis import bands
@@ -33,29 +34,36 @@ class Analysis(kind.Kind):
         for part in _PARTS
     ] + [bands.Column("error % at the ends, test", "test_error", 100)]
 
-    uses = ("points", "samples", "seed")
+    uses = ("points", "samples", "seed", "orders")
     samples, few = 10_000, True
 
     def trainings(self, item):
         return [
             trainings.Training(*item, order=order)
-            for order in (0, 1 + self.options.seed)
+            for order in self.options.data_orders
         ]
 
     def measure(self, item):
+        pairs = itertools.combinations(self.trainings(item), 2)
+        return [self._barrier(item, *pair) for pair in pairs]
+
+    def _barrier(self, item, one, other):
         found = connectivity_lib.linear_connectivity(
             self.subject.bench(item[0]).model,
-            *map(self.session.trainings.weights, self.trainings(item)),
+            *map(self.session.trainings.weights, (one, other)),
             {part: self.first(part) for part in _PARTS},
             points=self.options.points,
         )
-        row = {"line": list(found.errors["test"]), "stable": found.stable}
+        row = {
+            "orders": f"{one.order}-{other.order}",
+            "line": list(found.errors["test"]), "stable": found.stable,
+        }
         for part in _PARTS:
             ends = found.errors[part][0], found.errors[part][-1]
             row[f"{part}_error"] = statistics.fmean(ends)
             row[f"{part}_barrier"] = found.barriers[part]
             row[f"{part}_loss_barrier"] = found.loss_barriers[part]
-        return [row]
+        return row
 
     def charts(self):
         return {
@@ -78,7 +86,7 @@ class Analysis(kind.Kind):
             [
                 {
                     "series": f"round {row['round']}",
-                    "trial": str(row["trial"]),
+                    "trial": f"{row['trial']}.{row['orders']}",
                     "x": i / (self.options.points - 1),
                     "y": 100 * error,
                 }
@@ -93,6 +101,6 @@ class Analysis(kind.Kind):
             "of each part, where it has as many, augmentation left out."
         )
         yield (
-            "One pair of data orders for each ticket; the paper "
-            "(https://arxiv.org/abs/1912.05671) has three of three."
+            f"{self.options.orders} data orders for each ticket, each with "
+            "each; the paper (https://arxiv.org/abs/1912.05671) has three."
         )

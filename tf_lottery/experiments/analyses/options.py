@@ -20,6 +20,9 @@ class Options:
             to 30.
         epochs: Integer, epochs of the training on random labels. Defaults
             to 20.
+        orders: Integer, orders of the data that a ticket is trained in, each
+            compared with each. Defaults to 2.
+        masks: Integer, random masks next to a ticket. Defaults to 1.
         seed: Integer, seed of random masks, other data orders, attacks and
             random labels. Defaults to 0.
         budget: String such as `"10m"`; rounds that do not fit are left out.
@@ -34,6 +37,8 @@ class Options:
     epsilons: tuple | None = None
     points: int = 30
     epochs: int = 20
+    orders: int = 2
+    masks: int = 1
     seed: int = 0
     budget: str = ""
 
@@ -48,6 +53,8 @@ class Options:
             checks.whole("samples", self.samples, 1)
         checks.whole("points", self.points, 2)
         checks.whole("epochs", self.epochs, 1)
+        checks.whole("orders", self.orders, 2)
+        checks.whole("masks", self.masks, 1)
         checks.whole("seed", self.seed, 0)
         if self.epsilons is not None and not (
             self.epsilons and all(0 < e <= 1 for e in self.epsilons)
@@ -59,6 +66,11 @@ class Options:
             )
         if self.budget:
             durations.parse(self.budget, "budget")
+
+    @property
+    def data_orders(self):
+        """List of integers, the orders of the data; 0 is the run's."""
+        return [0, *range(1 + self.seed, self.orders + self.seed)]
 
     @property
     def seconds(self):

@@ -1,5 +1,8 @@
 """Stability: how far apart trainings of a ticket end."""
 
+import itertools
+import statistics
+
 from tf_lottery.analysis import bands
 from tf_lottery.analysis.stability import stability
 from tf_lottery.experiments.analyses import kind
@@ -16,7 +19,7 @@ class Analysis(kind.Kind):
     title = "Stability to pruning and to data order"
     summary = (
         "How far apart two trainings end over the weights that the ticket "
-        "keeps: the ticket in two orders of the data (data order), and the "
+        "keeps: the ticket in other orders of the data (data order), and the "
         "ticket and the dense network in the same order (pruning); next to "
         "them the same of random masks with the ticket's density in each "
         "layer."
@@ -29,30 +32,53 @@ class Analysis(kind.Kind):
         for masks in _MASKS
     ]
 
-    uses, few = ("seed",), True
+    uses, few = ("seed", "orders", "masks"), True
 
     def trainings(self, item):
-        """The dense network, and two orders of ticket and of random masks."""
-        seed = self.options.seed
-        return [trainings.Training(item[0], 0)] + [
-            trainings.Training(*item, masks, order,
-                               seed if masks == "random" else 0)
-            for masks in _MASKS for order in (0, 1 + seed)
-        ]
+        """The dense network, and all orders of ticket and of random masks."""
+        return [trainings.Training(item[0], 0), *(
+            training for networks in self._networks(item).values()
+            for orders in networks for training in orders
+        )]
+
+    def _networks(self, item):
+        """Dict from kind of masks to lists of one network in all orders."""
+        seeds = {
+            "ticket": [0],
+            "random": [
+                self.options.seed + i for i in range(self.options.masks)
+            ],
+        }
+        return {
+            masks: [
+                [trainings.Training(*item, masks, order, seed)
+                 for order in self.options.data_orders]
+                for seed in seeds[masks]
+            ]
+            for masks in _MASKS
+        }
 
     def measure(self, item):
-        dense, *rest = self.trainings(item)
-        kept = self.session.trainings
-        whole, row = kept.weights(dense), {}
-        for masks, (one, other) in zip(_MASKS, (rest[:2], rest[2:])):
-            ends = kept.weights(one), kept.weights(other)
-            chosen = kept.masks(one)
-            pairs = {"order": ends, "pruning": (whole, ends[0])}
-            for what, (a, b) in pairs.items():
-                found = stability(a, b, chosen)
-                row[f"{what}_l2_{masks}"] = found.distance
-                row[f"{what}_angle_{masks}"] = found.angle
-            row[f"test_accuracy_{masks}"] = kept.accuracy(one)
+        kept, row = self.session.trainings, {}
+        whole = kept.weights(trainings.Training(item[0], 0))
+        for masks, networks in self._networks(item).items():
+            found = {what: [] for what in _WORDS}
+            for orders in networks:
+                chosen = kept.masks(orders[0])
+                ends = [kept.weights(training) for training in orders]
+                found["pruning"].append(stability(whole, ends[0], chosen))
+                found["order"] += [
+                    stability(a, b, chosen)
+                    for a, b in itertools.combinations(ends, 2)
+                ]
+            for what, between in found.items():
+                for key, name in (("l2", "distance"), ("angle", "angle")):
+                    row[f"{what}_{key}_{masks}"] = statistics.fmean(
+                        getattr(each, name) for each in between
+                    )
+            row[f"test_accuracy_{masks}"] = statistics.fmean(
+                kept.accuracy(orders[0]) for orders in networks
+            )
         for what in _WORDS:
             ticket = row[f"{what}_l2_ticket"]
             random = row[f"{what}_l2_random"]
@@ -78,8 +104,9 @@ class Analysis(kind.Kind):
 
     def notes(self):
         yield (
-            "One pair of data orders and one random mask for each ticket; "
-            "the paper's are means of 18 and 3."
+            f"Means of {self.options.orders} data orders, each with each, and "
+            f"of random masks: {self.options.masks} for each ticket; the "
+            "paper's are means of 18 and 3."
         )
 
 
