@@ -159,7 +159,7 @@ def judged(row):
     return (
         f"At {row['density, %']:.1f} % density, with {part:.0f} % of the "
         f"steps, tickets end {behind:.2f} points behind those of the full "
-        f"protocol in the mean of {row['trials']} trials; the goal, at most "
+        f"protocol, the mean over trials: {row['trials']}; the goal, at most "
         f"{GOAL} points, is {met}."
     )
 

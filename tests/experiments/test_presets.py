@@ -141,6 +141,16 @@ class TestCatalogue:
             ("tickets of short rounds", 1, 500),
         ]
 
+    def test_equal_compute_trains_for_the_share_of_the_density(self):
+        preset = experiments.preset(
+            "lenet-mnist", compare=("equal-parameters", "equal-compute"),
+            test_densities=(0.64, 0.8), rounds=2, trials=2,
+        )
+        found = [(n.what, n.count, n.epochs) for n in plans.plan(preset)[2:]]
+        assert found == [
+            ("equal-parameters", 4, 500), ("equal-compute", 4, 360),
+        ]
+
     @pytest.mark.parametrize("name", experiments.PRESETS)
     def test_cheap_protocol_ends_as_sparse(self, name):
         full = experiments.preset(name)

@@ -1,6 +1,7 @@
 """The trainings that a preset is made of, and what they cost here."""
 
 import dataclasses
+import statistics
 import time
 
 from tf_lottery.experiments import presets
@@ -68,7 +69,7 @@ def plan(preset):
             Trainings(
                 comparison.flag,
                 preset.trials * _count(preset, comparison),
-                whole if comparison.from_start else later,
+                _epochs(preset, comparison, later),
             )
         )
     for step in preset.other_rewind_steps:
@@ -90,13 +91,26 @@ def _count(preset, comparison):
     return len(_chosen(preset)) * sampled
 
 
+def _epochs(preset, comparison, later):
+    """The epochs of each training of a comparison, in the mean."""
+    whole, chosen = preset.epochs_per_round, _chosen(preset)
+    if comparison.key != comparisons.EQUAL_COMPUTE or not chosen:
+        return whole if comparison.from_start else later
+    density = statistics.fmean(map(_densities(preset).get, chosen))
+    return max(1, round(density * whole))
+
+
 def _chosen(preset):
     """The rounds that have controls."""
-    left = 1 - max(preset.rate.values())
     return rules.controlled_rounds(
-        {number: left**number for number in range(1, preset.rounds + 1)},
-        preset.test_densities, preset.control_every,
+        _densities(preset), preset.test_densities, preset.control_every
     )
+
+
+def _densities(preset):
+    """Dict from round to density, as the largest of the rates leaves it."""
+    left = 1 - max(preset.rate.values())
+    return {number: left**number for number in range(1, preset.rounds + 1)}
 
 
 def total_epochs(preset):
