@@ -579,16 +579,16 @@ LEGITIMATE = {
     ),
     "fraction": (
         "alpha beta damp dpi epsilon epsilons "
-        "experiments.Preset.learning_rate power seconds step_size "
-        "temperature tolerance tuner.TicketHyperModel.learning_rate"
+        "experiments.Preset.learning_rate max_barrier power seconds "
+        "step_size temperature tolerance tuner.TicketHyperModel.learning_rate"
     ),
     "function": (
         "export.tflite.progress hypermodel round_callbacks"
     ),
     "huge": (
         "alpha beta damp end epsilon epsilons "
-        "experiments.Preset.learning_rate power seconds step_size "
-        "temperature tolerance tuner.TicketHyperModel.learning_rate"
+        "experiments.Preset.learning_rate max_barrier power seconds "
+        "step_size temperature tolerance tuner.TicketHyperModel.learning_rate"
     ),
     "list": (
         "also_rewind_to compare drops exclude include input_shape keys "
@@ -602,11 +602,12 @@ LEGITIMATE = {
     ),
     "none": (
         "analysis.report.out "
-        "analysis.robustness.seed augment baseline batch_size batches "
+        "analysis.robustness.seed augment barrier baseline batch_size batches "
         "block_size bytes classes clip compare_on custom_objects data "
         "directory epochs_per_round epsilon export fraction groups hparams "
         "input_shape inputs iterations jobs keys latency_ms layouts "
-        "learning_rate loss macs masks norm num_initial_points output_dir "
+        "learning_rate loss macs masks max_barrier "
+        "norm num_initial_points output_dir "
         "params progress quantize readers recalibrate relative_rates "
         "representative_data round_callbacks runtime scheduler signatures "
         "snapshot step_size target_density tolerance tune "
@@ -635,7 +636,7 @@ LEGITIMATE = {
     ),
     "zero": (
         "begin_step control_every control_trials drop_by end_step epsilon "
-        "epsilons margin "
+        "epsilons margin max_barrier "
         "export.tflite.seconds final_sparsity histogram_freq image_freq "
         "initial_sparsity momentum ratio rewind_to round "
         "schedules.Point.epochs seed sparsity split_seed step steps "

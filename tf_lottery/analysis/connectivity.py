@@ -141,10 +141,7 @@ def linear_connectivity(
     checks.whole("points", points, 2)
     weights_lib.check_built(model)
     check_recalibrate(recalibrate)
-    if isinstance(data, dict) and not data:
-        checks.refuse("data", data, "data, or a dict of some")
-    data = data if isinstance(data, dict) else {"data": data}
-    data = dict(data)
+    data = named(data)
     line = _Line(model, a, b)
     with preserving.preserved(model):
         renew = _recalibration(model, data, recalibrate, batch_size)
@@ -161,6 +158,13 @@ def linear_connectivity(
     return Connectivity(
         tuple(fractions), _along(found, "error"), _along(found, "loss")
     )
+
+
+def named(data):
+    """Returns data by name, where they have none `"data"`."""
+    if isinstance(data, dict) and not data:
+        checks.refuse("data", data, "data, or a dict of some")
+    return dict(data) if isinstance(data, dict) else {"data": data}
 
 
 def check_recalibrate(value):

@@ -60,9 +60,9 @@ class ErrorBarrier:
         checks.whole("points", points, 2)
         checks.whole("batch_size", batch_size)
         connectivity.check_recalibrate(recalibrate)
-        for part in data.values() if isinstance(data, dict) else [data]:
+        self.data, self.points = connectivity.named(data), points
+        for part in self.data.values():
             checks.data("data", part)
-        self.data, self.points = data, points
         self.batch_size, self.recalibrate = batch_size, recalibrate
 
     def __call__(
