@@ -73,7 +73,7 @@ def main():
         )]),
         [table],
         {},
-        runs.protocol(cheap.preset) | {
+        runs.protocol(full.preset) | {
             "rates": f"{full.preset.rate} in full rounds, "
             f"{cheap.preset.rate} in cheap ones",
         },

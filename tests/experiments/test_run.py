@@ -657,6 +657,7 @@ def test_tickets_of_short_rounds_are_tested_at_full_length(tmp_path):
     preset = dataclasses.replace(
         SMALL, iterations=80, rounds=3, middle_rounds=0.25, control_trials=0,
         test_densities=(0.25,), compare=(), max_barrier=0.9,
+        rewind="learning_rate",
     )
     found = experiments.run(preset, tmp_path)
     rounds = found.trials[0].rounds
@@ -673,7 +674,10 @@ def test_tickets_of_short_rounds_are_tested_at_full_length(tmp_path):
     assert logs[2][-1][1]["test_accuracy"] == rows[2]["test_accuracy"]
     # It is the ticket itself: as the round began, with its masks.
     subject = subject_lib.Subject(tmp_path)
-    again = subject.bench(0).retrain(subject.ticket(0, 2))
+    start = run_directory.RunDirectory(tmp_path / "trial-0").load_start(2)
+    again = subject.bench(0).retrain(
+        dataclasses.replace(subject.ticket(0, 2), snapshot=start)
+    )
     assert again == rows[2]["test_accuracy"]
     assert experiments.run(preset, tmp_path).rows() == found.rows()
     with pytest.raises(ValueError, match="rounds: 3 there, 4 now"):

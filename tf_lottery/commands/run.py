@@ -84,7 +84,8 @@ class _Shown(console_lib.Bar, progress.Progress):
         self._console.print(
             f"{preset.name}: {preset.model} on {preset.dataset}, "
             f"rounds of pruning: {preset.rounds}, steps in each: "
-            f"{preset.iterations}"
+            f"{preset.iterations}{_shorter(preset)}",
+            soft_wrap=True,
         )
         if preset.shortened:
             self._console.print(budgets.describe(preset), soft_wrap=True)
@@ -140,3 +141,10 @@ class _Shown(console_lib.Bar, progress.Progress):
     def _name(self, trial, round_):
         prefix = f"trial {trial}, " if self._preset.trials > 1 else ""
         return f"{prefix}{self._variant}round {round_:2d}/{self._preset.rounds}"
+
+
+def _shorter(preset):
+    steps = min(preset.round_lengths) * preset.evaluate_every
+    if steps == preset.iterations:
+        return ""
+    return f"; between the first and the last: {steps}"

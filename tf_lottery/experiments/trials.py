@@ -69,8 +69,11 @@ class TrialRun:
             number: Integer, number of the control.
         """
         files = run_directory.RunDirectory(self.place.path)
+        start = None
+        if name == comparisons.FULL_LENGTH:
+            start = files.load_start(round)
         ticket = ticket_lib.Ticket(
-            files.load_masks(round), files.load_snapshot(), round
+            files.load_masks(round), start or files.load_snapshot(), round
         )
         self.place.write(
             self.place.control(round, name, number),
