@@ -16,6 +16,7 @@ from tf_lottery import masks
 from tf_lottery import optimizers
 from tf_lottery import paths
 from tf_lottery import patterns
+from tf_lottery import quantize
 from tf_lottery import schedules
 from tf_lottery import sparsity_schedules
 from tf_lottery import structured
@@ -28,6 +29,7 @@ from tf_lottery.holding.loading import load_model
 from tf_lottery.holding.loading import load_weights
 from tf_lottery.pruning import prune
 from tf_lottery.pruning.summary import summary
+from tf_lottery.quantize import cluster
 from tf_lottery.runs.ticket import Ticket
 
 __all__ = [
@@ -47,11 +49,13 @@ __all__ = [
     "optimizers",
     "paths",
     "patterns",
+    "quantize",
     "schedules",
     "sparsity_schedules",
     "structured",
     "weights",
     "IterativeMagnitudePruning",
+    "cluster",
     "hold",
     "load_model",
     "load_weights",

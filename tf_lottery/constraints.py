@@ -53,7 +53,8 @@ class Keep(keras.constraints.Constraint):
         mask: `keras.Variable` of booleans, or of zeros and ones in the dtype
             of the weight; shaped like the weight.
         constraint: The constraint the weight had before, applied first, or
-            `None`.
+            `None`. If it has a method `shared`, gradients go through that
+            as well; a method `follow` hears of new masks.
         in_layer: Whether a wrapper layer owns the mask and saves it. Defaults
             to `False`.
     """
@@ -80,6 +81,12 @@ class Keep(keras.constraints.Constraint):
             w = self.constraint(w)
         return masked(self.value, w)
 
+    def gradient(self, gradient: Any) -> Any:
+        """Returns what an optimizer gets in the place of a gradient."""
+        gradient = masked(self.value, gradient)
+        shared = getattr(self.constraint, "shared", None)
+        return gradient if shared is None else shared(gradient)
+
     @property
     def value(self) -> Any:
         """The mask as a variable, or as the tensor that was bound."""
@@ -97,6 +104,9 @@ class Keep(keras.constraints.Constraint):
         """Sets the mask from a boolean array; forgets what was bound."""
         self.mask.assign(np.asarray(mask))
         self._bound = None
+        follow = getattr(self.constraint, "follow", None)
+        if follow is not None:
+            follow(np.asarray(mask))
 
 
 def _warn_of_optimizer(variable):

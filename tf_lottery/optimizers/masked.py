@@ -387,7 +387,7 @@ def _masked_gradient(gradient, variable):
         return gradient
     # In the dtype of the weight, as Keras casts it too.
     gradient = ops.cast(ops.convert_to_tensor(gradient), variable.dtype)
-    return constraints.masked(keep.value, gradient)
+    return keep.gradient(gradient)
 
 
 def awaits_masks() -> bool:

@@ -1,0 +1,156 @@
+"""Clusters: few values, found well, kept by training, zeros among them."""
+
+import keras
+import numpy as np
+import pytest
+
+import tf_lottery as tfl
+from tf_lottery.quantize import clusters as clusters_lib
+from tf_lottery.quantize import kmeans
+
+
+def small_model():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([
+        keras.Input((6, 6, 2)),
+        keras.layers.Conv2D(5, 3, name="conv"),
+        keras.layers.Flatten(),
+        keras.layers.Dense(20, activation="relu", name="fc"),
+        keras.layers.Dense(3, name="logits"),
+    ])
+    model.compile("adam", "mse")
+    return model
+
+
+def fit(model, epochs=2):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(32, 6, 6, 2)).astype("float32")
+    y = rng.normal(size=(32, 3)).astype("float32")
+    model.fit(x, y, batch_size=8, epochs=epochs, verbose=0)
+
+
+def kernel(model, name):
+    return np.asarray(model.get_layer(name).kernel)
+
+
+@pytest.mark.parametrize("kind", ["normal", "laplace", "trimmed"])
+@pytest.mark.parametrize("size", [300, 20000])
+def test_kmeans_is_no_worse_than_scikit_learn(kind, size):
+    sklearn_cluster = pytest.importorskip("sklearn.cluster")
+    rng = np.random.default_rng(0)
+    values = rng.laplace(size=size) if kind == "laplace" else (
+        rng.normal(size=size)
+    )
+    if kind == "trimmed":
+        values = values[np.abs(values) > 1.2]
+    found = kmeans.centroids(values, 16)
+    error = np.square(values - found[kmeans.nearest(values, found)]).sum()
+    theirs = sklearn_cluster.KMeans(16, n_init=1, random_state=0)
+    assert len(found) == 16
+    assert error <= 1.01 * theirs.fit(values[:, None]).inertia_
+
+
+def test_values_that_are_few_are_found_exactly():
+    values = np.array([3.0, -1.0, 3.0, 0.5])
+    np.testing.assert_array_equal(kmeans.centroids(values, 4), [-1, 0.5, 3])
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "muon"])
+def test_training_moves_values_and_keeps_clusters_and_masks(optimizer):
+    model = small_model()
+    model.compile(optimizer, "mse")
+    masks = tfl.prune(model, sparsity=0.5)
+    values = tfl.cluster(model, clusters=4)
+    groups = {
+        name: np.unique(kernel(model, name), return_inverse=True)[1]
+        for name in ("conv", "fc", "logits")
+    }
+    fit(model)
+    for name, group in groups.items():
+        found = kernel(model, name)
+        unique, after = np.unique(found, return_inverse=True)
+        assert len(unique) <= 4 and 0 in unique
+        np.testing.assert_array_equal(found != 0, masks[f"{name}/kernel"])
+        assert not np.array_equal(unique, values[f"{name}/kernel"])
+        assert (group.ravel() == after.ravel()).mean() > 0.9
+
+
+def test_gradients_of_a_cluster_are_one():
+    model = small_model()
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    tfl.prune(model, sparsity=0.5)
+    tfl.cluster(model, clusters=4)
+    fit(model)
+    trained = kernel(model, "fc")
+    slots = {v.path.split("/")[-1]: v for v in model.optimizer.variables}
+    momentum = next(
+        np.asarray(v) for name, v in slots.items()
+        if "fc_kernel_momentum" in name
+    )
+    for value in np.unique(trained):
+        assert len(np.unique(momentum[trained == value])) == 1
+    assert not momentum[trained == 0].any()
+
+
+def test_each_channel_has_values_of_its_own():
+    model = small_model()
+    values = tfl.cluster(model, clusters=3, per="channel")
+    assert values["conv/kernel"].shape == (5, 3)
+    fit(model)
+    for channel in range(5):
+        assert len(np.unique(kernel(model, "conv")[..., channel])) <= 3
+    assert len(np.unique(kernel(model, "conv"))) > 3
+
+
+def test_zeros_without_a_mask_stay_zero():
+    model = small_model()
+    tfl.prune(model, sparsity=0.5)
+    plain = tfl.strip(model)
+    zeros = kernel(plain, "fc") == 0
+    tfl.cluster(plain, clusters=4)
+    fit(plain)
+    assert not kernel(plain, "fc")[zeros].any()
+
+
+def test_pruning_after_clustering_moves_no_value_towards_zero():
+    model = small_model()
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    tfl.cluster(model, clusters=4)
+    before = np.unique(kernel(model, "fc"))
+    tfl.prune(model, sparsity=0.5)
+    fit(model, 1)
+    after = np.setdiff1d(kernel(model, "fc"), [0.0])
+    assert np.isclose(after[:, None], before, rtol=1e-6).any(1).all()
+
+
+def test_a_loaded_model_is_clustered_to_the_same_values(tmp_path):
+    model = small_model()
+    tfl.prune(model, sparsity=0.5)
+    tfl.cluster(model, clusters=4)
+    fit(model)
+    model.save(tmp_path / "m.keras")
+    loaded = tfl.load_model(tmp_path / "m.keras")
+    tfl.cluster(loaded, clusters=4)
+    np.testing.assert_allclose(
+        kernel(loaded, "fc"), kernel(model, "fc"), rtol=1e-6
+    )
+    fit(loaded)
+    assert len(np.unique(kernel(loaded, "fc"))) <= 4
+
+
+def test_a_constraint_of_the_user_stays():
+    model = keras.Sequential([
+        keras.Input((4,)),
+        keras.layers.Dense(6, kernel_constraint="non_neg", name="fc"),
+    ])
+    tfl.cluster(model, clusters=3)
+    tfl.cluster(model, clusters=2)
+    shared = clusters_lib.clusters_of(model.get_layer("fc").kernel)
+    assert isinstance(shared.constraint, keras.constraints.NonNeg)
+
+
+def test_weights_that_are_not_finite_are_refused():
+    model = small_model()
+    model.get_layer("fc").kernel.assign(np.full((80, 20), np.nan))
+    with pytest.raises(ValueError, match="'fc/kernel'.*not finite"):
+        tfl.cluster(model)
