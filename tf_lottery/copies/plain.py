@@ -6,6 +6,9 @@ from tf_lottery import internals
 from tf_lottery.copies import making
 from tf_lottery.copies.compiling import compile_like
 
+# Names of the transparent layers in configurations.
+_WRAPPERS = ("tf_lottery>MaskedLayer", "tf_lottery>Quantized")
+
 
 def strip(model):
     """Returns a copy of a model without `Masked` layers and optimizers.
@@ -75,6 +78,6 @@ def _without_wrappers(config):
         return type(config)(map(_without_wrappers, config))
     if not isinstance(config, dict):
         return config
-    if config.get("registered_name") == "tf_lottery>MaskedLayer":
+    if config.get("registered_name") in _WRAPPERS:
         return _without_wrappers(config["config"]["layer"])
     return {key: _without_wrappers(value) for key, value in config.items()}

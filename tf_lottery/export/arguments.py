@@ -9,26 +9,19 @@ from tf_lottery.utils import checks
 QUANTIZE = (None, "float16", "dynamic", "int8", "auto")
 
 
-def check(path, target, quantize, data, signatures):
+def check(path, target, quantize, signatures):
     """Raises unless the arguments of `tflite` fit together.
 
     Args:
         path: `pathlib.Path` of the file to write.
         target: `targets.Target`.
         quantize: See `tflite`.
-        data: The representative data, or `None`.
         signatures: See `tflite`.
     """
     checks.optional(checks.choice, "quantize", quantize, QUANTIZE[1:])
     checks.optional(
         checks.mapping, "signatures", signatures, "name to function"
     )
-    if quantize == "int8" and data is None:
-        raise ValueError(
-            'Argument `quantize="int8"` needs `representative_data`, some '
-            "hundred typical inputs that say how large activations get. "
-            "Received: representative_data=None"
-        )
     several = signatures is not None
     if several and (not target.has_signatures or quantize == "int8"):
         raise ValueError(
@@ -104,7 +97,24 @@ def check_shapes(source, target, *given):
         )
 
 
-def dtypes(quantize, data, target):
+def check_ranges(quantize, source, data):
+    """Raises if nothing tells the ranges of an int8 file.
+
+    Args:
+        quantize: See `tflite`.
+        source: `sources.Source`.
+        data: The representative data, or `None`.
+    """
+    if quantize == "int8" and data is None and source.aware is None:
+        raise ValueError(
+            'Argument `quantize="int8"` needs `representative_data`, some '
+            "hundred typical inputs that say how large activations get, or a "
+            "model of `tf_lottery.quantize.aware`, which has learnt it. "
+            "Received: representative_data=None"
+        )
+
+
+def dtypes(quantize, has_ranges, target):
     """Returns the data types to convert to.
 
     float32 is always there: the others are seen next to it.
@@ -112,6 +122,6 @@ def dtypes(quantize, data, target):
     if quantize == "auto":
         return [
             name for name in target.dtypes
-            if name != "int8" or data is not None
+            if name != "int8" or has_ranges
         ]
     return list(dict.fromkeys(["float32", quantize or "float32"]))

@@ -66,13 +66,17 @@ class Converter:
         """
         with tempfile.TemporaryDirectory() as directory:
             with _silence():
-                converter = self._converter(tf, directory)
+                source = self._source_of(quantize)
+                converter = self._converter(tf, source, directory)
             self._set(tf, converter, quantize)
             content = self._quietly(converter.convert)
-        return _name_signature(content, self._source)
+        return _name_signature(content, source)
 
-    def _converter(self, tf, directory):
-        source = self._source
+    def _source_of(self, quantize):
+        is_int8 = quantize == "int8"
+        return (is_int8 and self._source.aware) or self._source
+
+    def _converter(self, tf, source, directory):
         if source.signatures is None:
             frozen = source.freeze()
             return tf.lite.TFLiteConverter.from_concrete_functions([frozen])
@@ -86,7 +90,7 @@ class Converter:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if quantize == "float16":
             converter.target_spec.supported_types = [tf.float16]
-        if quantize == "int8":
+        if quantize == "int8" and self._source.aware is None:
             converter.representative_dataset = self._samples
         if self._select_tf_ops:
             converter.target_spec.supported_ops = [

@@ -10,6 +10,7 @@ import numpy as np
 from tf_lottery import copies
 from tf_lottery import holding
 from tf_lottery import internals
+from tf_lottery import quantize
 from tf_lottery import weights as weights_lib
 from tf_lottery.utils import backends
 from tf_lottery.utils import checks
@@ -28,6 +29,8 @@ class Source:
         signatures: Dict from name to `tf.function` with an input signature,
             or `None`: then the file has the model's own call alone.
         notes: List of strings, what was changed.
+        aware: `Source` of the model of `tf_lottery.quantize.aware` that
+            this one was made from, for files of int8, or `None`.
     """
 
     model: keras.Model
@@ -35,6 +38,7 @@ class Source:
     structure: object
     signatures: dict | None = None
     notes: list = dataclasses.field(default_factory=list)
+    aware: "Source | None" = None
     _frozen: object = None
 
     @property
@@ -72,7 +76,8 @@ class Source:
                 input_signature=self.specs,
                 autograph=False,
             )
-            concrete = function.get_concrete_function()
+            with quantize.frozen(self.model):
+                concrete = function.get_concrete_function()
             self._structured = concrete.structured_outputs
             self._frozen = _constant(concrete)
         return self._frozen
@@ -135,7 +140,10 @@ def open_model(model, batch_size=None, signatures=None, example=None):
     if not isinstance(model, keras.Model):
         model = _load(model)
     weights_lib.check_built(model)
-    notes = []
+    notes, aware = [], None
+    if quantize.is_aware(model):
+        quantize.check_trained(model)
+        aware, model = model, holding.strip(model)
     if copies.can_clone(model):
         if _masked(model):
             model = holding.strip(model)
@@ -154,7 +162,9 @@ def open_model(model, batch_size=None, signatures=None, example=None):
     ]
     count = iter(range(len(flat)))
     structure = keras.tree.map_structure(lambda _: next(count), given)
-    return Source(model, specs, structure, signatures, notes)
+    if aware is not None:
+        aware = Source(aware, specs, structure)
+    return Source(model, specs, structure, signatures, notes, aware)
 
 
 def _is_half(layer):

@@ -73,7 +73,8 @@ def tflite(
             `"auto"`.
         quantize: String or `None`: `None` keeps float32; `"float16"` and
             `"dynamic"` (int8 weights alone) need no data; `"int8"` needs
-            `representative_data`; `"auto"` tries all that can be made and
+            `representative_data`, or a model of
+            `tf_lottery.quantize.aware`; `"auto"` tries all that can be made and
             takes what suits the target, if it loses at most one point of
             accuracy on `compare_on`. Defaults to `None`.
         representative_data: Array, or list of arrays for several inputs,
@@ -132,12 +133,13 @@ def tflite(
         representative_data, compare_on, batch_size, compact, select_tf_ops,
         explicit_padding, tolerance, seconds, threads, progress,
     )
-    arguments.check(path, target, quantize, representative_data, signatures)
+    arguments.check(path, target, quantize, signatures)
     example, labels = arguments.split(compare_on)
     if target.has_fixed_shapes:
         batch_size = batch_size or 1
     given = representative_data if representative_data is not None else example
     source = sources.open_model(model, batch_size, signatures, given)
+    arguments.check_ranges(quantize, source, representative_data)
     notes = source.notes + _narrow(source, compact)
     notes += _pad(source, explicit_padding)
     arguments.check_shapes(source, target, representative_data, example)
@@ -155,7 +157,8 @@ def tflite(
     converter = convert.Converter(source, data, select_tf_ops)
     with contextlib.ExitStack() as stack:
         runtimes = examining.runtimes(stack, target, select_tf_ops)
-        dtypes = arguments.dtypes(quantize, data, target)
+        has_ranges = data is not None or source.aware is not None
+        dtypes = arguments.dtypes(quantize, has_ranges, target)
         found, dense = _convert(job, converter, dtypes)
         accuracy = examining.examine(job, found, runtimes)
         wanted = [c for c in found if _wanted(c, quantize)]
@@ -172,6 +175,8 @@ def tflite(
 
 
 def _narrow(source, wanted):
+    if source.aware is not None:
+        return ["Nothing was removed: the ranges of int8 hold for all units."]
     if not wanted or source.signatures:
         return []
     source.model, notes = narrowing.narrow(source.model)

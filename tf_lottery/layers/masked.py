@@ -1,6 +1,5 @@
 """The wrapper layer that holds masks in the forward pass."""
 
-import functools
 from collections.abc import Mapping
 from collections.abc import MutableMapping
 from typing import Any
@@ -13,6 +12,7 @@ from tf_lottery import constraints
 from tf_lottery import internals
 from tf_lottery import masks as masks_lib
 from tf_lottery import weights
+from tf_lottery.layers import substituting
 from tf_lottery.utils import backends
 from tf_lottery.utils import checks
 from tf_lottery.utils import types
@@ -21,7 +21,7 @@ from tf_lottery.utils import types
 @keras.saving.register_keras_serializable(
     package="tf_lottery", name="MaskedLayer"
 )
-class Masked(keras.layers.Wrapper):
+class Masked(substituting.Substituting):
     """Holds the masks of one layer, whatever trains it.
 
     The wrapped layer computes with masked weights, so that the gradient of a
@@ -29,9 +29,8 @@ class Masked(keras.layers.Wrapper):
     optimizer sets the weight itself to 0.0. Masks, and the snapshot if asked
     for, are saved with the model.
 
-    The wrapper is called and built as `layer` is, and leaves the precision to
-    it. Weight keys say nothing of the wrapper: masks and tickets carry over
-    between a model and its wrapped twin.
+    The wrapper is called and built as `layer` is. Weight keys say nothing of
+    it: masks and tickets carry over between a model and its wrapped twin.
 
     Args:
         layer: The `keras.layers.Layer` to hold masks for, with at least one
@@ -56,8 +55,6 @@ class Masked(keras.layers.Wrapper):
     2
     """
 
-    transparent = True
-
     def __init__(
         self,
         layer: keras.layers.Layer,
@@ -81,28 +78,12 @@ class Masked(keras.layers.Wrapper):
         checks.names("include", include)
         checks.flag("snapshot", snapshot)
         checks.optional(checks.text, "name", name)
-        # Keras reads from the signature which arguments are tensors, and
-        # whether the layer takes masks and the training flag.
-        self.call = _with_signature(self._call, layer.call)
-        # Without a precision of its own, so that weights are never rounded
-        # on the way to the layer.
-        kwargs |= {"dtype": layer.variable_dtype, "autocast": False}
-        super().__init__(layer, name=name or layer.name, **kwargs)
+        super().__init__(layer, name, **kwargs)
         self.exclude = _as_list(exclude)
         self.include = _as_list(include)
         self.snapshot = snapshot
-        self.supports_masking = layer.supports_masking
         self._copies = []
         self._file_names = {}
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not self.built:
-            if not _is_built(self.layer):
-                # A layer may find its shapes by being called only.
-                symbols = keras.tree.map_structure(_symbol, (args, kwargs))
-                self.layer(*symbols[0], **symbols[1])
-            self.build()
-        return super().__call__(*args, **kwargs)
 
     def build(self, *args: Any, **kwargs: Any) -> None:
         if not self.layer.built:
@@ -129,11 +110,6 @@ class Masked(keras.layers.Wrapper):
             initializer=initializer,
             trainable=False,
         )
-
-    def get_build_config(self) -> None:
-        # Keras would take the wrapper for built where `layer` finds its
-        # shapes by being called.
-        return None
 
     @property
     def masks(self) -> dict[str, np.ndarray]:
@@ -186,27 +162,16 @@ class Masked(keras.layers.Wrapper):
             variable.assign(ops.copy(copy))
             constraints.project(variable)
 
-    def _call(self, *args, **kwargs):
-        # The scope hides an outer one (JAX traces in one), so it must know
-        # every variable of the layer, not only the masked ones.
-        variables = [*self.layer.variables, *self.layer.metrics_variables]
-        values = [_masked_value(variable) for variable in variables]
-        with _Scope(zip(variables, values), collect_losses=True) as scope:
-            outputs = self.layer(*args, **kwargs)
-        for variable in scope.updated.values():
-            variable.assign(scope.get_current_value(variable))
-        for loss in scope.losses:
-            self.add_loss(loss)
-        return outputs
-
-    def compute_mask(self, *args: Any, **kwargs: Any) -> Any:
-        return self.layer.compute_mask(*args, **kwargs)
-
-    def compute_output_shape(self, *args: Any, **kwargs: Any) -> Any:
-        return self.layer.compute_output_shape(*args, **kwargs)
-
-    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
-        return self.layer.compute_output_spec(*args, **kwargs)
+    def value_of(self, variable: keras.Variable) -> Any:
+        keep = constraints.keep_of(variable)
+        if keep is None:
+            return super().value_of(variable)
+        mask = ops.convert_to_tensor(keep.mask)
+        if keep.in_layer and backends.name() == "jax":
+            # In the same trace the optimizer projects, without the variables
+            # of layers that are not trained, as this mask is one.
+            keep.bind(mask)
+        return constraints.masked(mask, variable)
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
         for variable in self._own_variables():
@@ -232,10 +197,8 @@ class Masked(keras.layers.Wrapper):
             variable.assign(value)
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        del config["dtype"]
         return {
-            **config,
+            **super().get_config(),
             "exclude": list(self.exclude),
             "include": list(self.include),
             "snapshot": self.snapshot,
@@ -264,18 +227,6 @@ class Masked(keras.layers.Wrapper):
             )
 
 
-class _Scope(keras.StatelessScope):
-    """Remembers which variables were assigned, to do it outside as well."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.updated = {}
-
-    def add_update(self, update):
-        self.updated[id(update[0])] = update[0]
-        super().add_update(update)
-
-
 class _Copy(keras.initializers.Initializer):
     """The value of a variable that may not have got one yet.
 
@@ -289,43 +240,6 @@ class _Copy(keras.initializers.Initializer):
     def __call__(self, shape, dtype=None):
         value = internals.layers.value(self.variable)
         return ops.copy(self.variable if value is None else value)
-
-
-def _with_signature(call, like):
-    """Returns `call` with the signature of `like`."""
-
-    @functools.wraps(like)
-    def function(*args, **kwargs):
-        return call(*args, **kwargs)
-
-    return function
-
-
-def _is_built(layer):
-    # Keras takes a layer without a `build` of its own for built after
-    # loading, although its parts are not.
-    return all(part.built for part in internals.layers.flat(layer))
-
-
-def _symbol(value):
-    """Stands for a tensor while a layer is built."""
-    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
-        return value
-    return keras.KerasTensor(
-        value.shape, keras.backend.standardize_dtype(value.dtype)
-    )
-
-
-def _masked_value(variable):
-    keep = constraints.keep_of(variable)
-    if keep is None:
-        return ops.convert_to_tensor(variable)
-    mask = ops.convert_to_tensor(keep.mask)
-    if keep.in_layer and backends.name() == "jax":
-        # In the same trace the optimizer projects, without the variables of
-        # layers that are not trained, as this mask is one.
-        keep.bind(mask)
-    return constraints.masked(mask, variable)
 
 
 def _as_list(patterns):

@@ -103,6 +103,19 @@ def clusters_of(variable: keras.Variable) -> Clusters | None:
     return found if isinstance(found, Clusters) else None
 
 
+def attach_like(variable: keras.Variable, clusters: Clusters) -> None:
+    """Puts clusters of another variable on one that has a mask.
+
+    Args:
+        variable: `keras.Variable` with a `Keep`, of the same values.
+        clusters: `Clusters`.
+    """
+    index = ops.convert_to_numpy(clusters.index)
+    values = np.zeros(clusters.zeros.shape, "float32")
+    values[index] = ops.convert_to_numpy(variable)
+    attach(variable, index, values, clusters.zeros)
+
+
 def attach(
     variable: keras.Variable,
     index: np.ndarray,

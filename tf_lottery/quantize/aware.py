@@ -1,0 +1,186 @@
+"""`aware`: a model that trains as its int8 file will compute."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+
+import keras
+from keras import ops
+
+from tf_lottery import copies
+from tf_lottery import holding
+from tf_lottery import internals
+from tf_lottery import schedules
+from tf_lottery import weights as weights_lib
+from tf_lottery.quantize import clusters
+from tf_lottery.quantize import planning
+from tf_lottery.quantize.quantized import Quantized
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
+from tf_lottery.weights import reasons
+
+
+def aware(
+    model: keras.Model,
+    exclude: types.Names = (),
+    momentum: float = 0.99,
+) -> keras.Model:
+    """Returns a copy of a model that trains as its int8 file will compute.
+
+    Kernels are rounded to int8 in every step, with a scale for each channel,
+    and so is what operators pass on, in ranges that moving averages learn.
+    Gradients pass through the rounding. Zeros stay zero: masks and clusters
+    that the model holds are held by the copy. Compile it, with a small
+    learning rate, and `fit` for an epoch or some. Then
+    `tf_lottery.export.tflite(copy, path, quantize="int8")` writes a file that
+    computes what training saw, without representative data, with
+    BatchNormalization folded into the layer before it; `tf_lottery.strip`
+    returns the plain model.
+
+    Layers that int8 has no rule for stay in float: a warning names those
+    with weights.
+
+    Args:
+        model: A built Sequential or Functional `keras.Model`, left as it is.
+        exclude: Layer names or patterns that stay in float. Defaults to none.
+        momentum: Float in [0, 1), of the moving averages. Defaults to 0.99.
+
+    Returns:
+        A `keras.Model` with the same weights, not compiled.
+
+    Raises:
+        ValueError: For an invalid argument, a model that is not built, is
+            subclassed, or is such a copy already.
+
+    Warns:
+        UserWarning: Of layers with weights that stay in float.
+
+    Reference: Jacob et al. 2018, https://arxiv.org/abs/1712.05877.
+
+    Example:
+
+    >>> model = keras.Sequential([
+    ...     keras.Input((8,)), keras.layers.Dense(5, "relu"),
+    ...     keras.layers.Dense(2)])
+    >>> copy = tfl.quantize.aware(model)
+    >>> copy.compile("adam", "mse")
+    >>> _ = copy.fit(np.ones((8, 8)), np.ones((8, 2)), verbose=0)
+    >>> copy.layers[0].ranges["input_0"]
+    (0.0, 1.0)
+    """
+    weights_lib.check_built(model)
+    checks.names("exclude", exclude)
+    if is_aware(model):
+        checks.refuse("model", model, "one that is not quantised yet")
+    if not copies.can_clone(model):
+        checks.refuse("model", model, "Sequential or Functional")
+    masks = holding.masks_of(model)
+    held = {
+        key: found for key, variable in weights_lib.variables(model).items()
+        if (found := clusters.clusters_of(variable)) is not None
+    }
+    if any(x.compute_dtype != "float32" for x in internals.layers.flat(model)):
+        checks.refuse("model", model, "one that computes in float32")
+    plain = copies.unwrap(model)
+    excluded = _excluded(plain, exclude)
+    arguments = planning.Plan(plain, excluded).arguments
+    _warn_of_float(plain, {*arguments, *excluded})
+    shared = {
+        id(layer): found for key, (_, layer) in weights_lib.owners(plain).items()
+        if (found := held.get(key)) is not None
+    }
+
+    def wrap(layer):
+        copy = copies.renewed(layer)
+        if id(layer) not in arguments:
+            return copy
+        per = "layer" if _has_one_scale(shared.get(id(layer))) else "channel"
+        return Quantized(
+            copy, per=per, momentum=momentum, **arguments[id(layer)]
+        )
+
+    copy = copies.twin(plain, None, wrap, "made aware of int8").model
+    if masks:
+        holding.hold(copy, masks)
+    variables = weights_lib.variables(copy)
+    for key, found in held.items():
+        clusters.attach_like(variables[key], found)
+    return copy
+
+
+def _has_one_scale(found):
+    """Whether clusters are those of a whole layer, not of its channels."""
+    return found is not None and found.zeros.sum() == 1
+
+
+def is_aware(model: keras.Model) -> bool:
+    """Returns whether a model has layers that `aware` has wrapped.
+
+    Args:
+        model: A `keras.Model`.
+    """
+    weights_lib.check_layer(model)
+    return bool(_wrapped(model))
+
+
+def check_trained(model: keras.Model) -> None:
+    """Raises a `ValueError` if an `aware` model has not seen its ranges."""
+    missing = [
+        f"{layer.name}: {place}" for layer in _wrapped(model)
+        for place, limits in layer.ranges.items() if limits == (0, 0)
+    ]
+    if missing:
+        raise ValueError(
+            f"Model '{model.name}' has not learnt the ranges of its int8 "
+            "values, or passes nothing but zeros there. Received: no range "
+            f"of {missing[:8]}. Expected: a model after `fit`."
+        )
+
+
+@contextlib.contextmanager
+def frozen(model: keras.Model) -> Iterator[None]:
+    """Has rounded kernels and ranges as plain numbers, for converters.
+
+    Args:
+        model: A `keras.Model`, of `aware` or not.
+    """
+    wrapped = _wrapped(model)
+    for layer in wrapped:
+        layer.freeze(True)
+    try:
+        yield
+    finally:
+        for layer in wrapped:
+            layer.freeze(False)
+
+
+def _wrapped(model):
+    return [
+        layer for layer in internals.layers.flat(model)
+        if isinstance(layer, Quantized)
+    ]
+
+
+def _excluded(model, exclude):
+    exclude = [exclude] if isinstance(exclude, str) else list(exclude)
+    layers = {f"{k}/output": v for k, v in weights_lib.layers(model).items()}
+    found = schedules.match(
+        dict.fromkeys(exclude, 1), layers, default=None, name="exclude"
+    )
+    return {id(layers[key]) for key, value in found.items() if value}
+
+
+def _warn_of_float(model, known):
+    """Tells of layers with kernels that no rule is for."""
+    left = sorted({
+        weight.path.rpartition("/")[0]
+        for weight in weights_lib.inspect(model)
+        if id(weight.layer) not in known
+        and weight.reason in (None, *reasons.ON_REQUEST)
+    })
+    if left:
+        warnings.warn(
+            f"Layers of model '{model.name}' stay in float, for there is no "
+            f"rule how int8 computes them: {left}. Name them by `exclude`.",
+            stacklevel=3,
+        )
