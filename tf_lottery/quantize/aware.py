@@ -1,8 +1,6 @@
 """`aware`: a model that trains as its int8 file will compute."""
 
-import contextlib
 import warnings
-from collections.abc import Iterator
 
 import keras
 from keras import ops
@@ -13,6 +11,7 @@ from tf_lottery import internals
 from tf_lottery import schedules
 from tf_lottery import weights as weights_lib
 from tf_lottery.quantize import clusters
+from tf_lottery.quantize import folding
 from tf_lottery.quantize import planning
 from tf_lottery.quantize.quantized import Quantized
 from tf_lottery.utils import checks
@@ -74,21 +73,19 @@ def aware(
         checks.refuse("model", model, "one that is not quantised yet")
     if not copies.can_clone(model):
         checks.refuse("model", model, "Sequential or Functional")
+    _check_precision(model)
     masks = holding.masks_of(model)
+    variables = weights_lib.variables(model)
     held = {
-        key: found for key, variable in weights_lib.variables(model).items()
+        key: found for key, variable in variables.items()
         if (found := clusters.clusters_of(variable)) is not None
     }
-    if any(x.compute_dtype != "float32" for x in internals.layers.flat(model)):
-        checks.refuse("model", model, "one that computes in float32")
     plain = copies.unwrap(model)
     excluded = _excluded(plain, exclude)
     arguments = planning.Plan(plain, excluded).arguments
     _warn_of_float(plain, {*arguments, *excluded})
-    shared = {
-        id(layer): found for key, (_, layer) in weights_lib.owners(plain).items()
-        if (found := held.get(key)) is not None
-    }
+    owners = weights_lib.owners(plain)
+    shared = {id(owners[key][1]): found for key, found in held.items()}
 
     def wrap(layer):
         copy = copies.renewed(layer)
@@ -120,13 +117,13 @@ def is_aware(model: keras.Model) -> bool:
         model: A `keras.Model`.
     """
     weights_lib.check_layer(model)
-    return bool(_wrapped(model))
+    return bool(folding.wrapped(model))
 
 
 def check_trained(model: keras.Model) -> None:
     """Raises a `ValueError` if an `aware` model has not seen its ranges."""
     missing = [
-        f"{layer.name}: {place}" for layer in _wrapped(model)
+        f"{layer.name}: {place}" for layer in folding.wrapped(model)
         for place, limits in layer.ranges.items() if limits == (0, 0)
     ]
     if missing:
@@ -137,28 +134,14 @@ def check_trained(model: keras.Model) -> None:
         )
 
 
-@contextlib.contextmanager
-def frozen(model: keras.Model) -> Iterator[None]:
-    """Has rounded kernels and ranges as plain numbers, for converters.
-
-    Args:
-        model: A `keras.Model`, of `aware` or not.
-    """
-    wrapped = _wrapped(model)
-    for layer in wrapped:
-        layer.freeze(True)
-    try:
-        yield
-    finally:
-        for layer in wrapped:
-            layer.freeze(False)
-
-
-def _wrapped(model):
-    return [
-        layer for layer in internals.layers.flat(model)
-        if isinstance(layer, Quantized)
-    ]
+def _check_precision(model):
+    for layer in internals.layers.flat(model):
+        if layer.compute_dtype != "float32":
+            raise ValueError(
+                "Int8 is trained in float32. Received: layer "
+                f"'{layer.name}' of model '{model.name}', which computes in "
+                f"{layer.compute_dtype}. Expected: float32"
+            )
 
 
 def _excluded(model, exclude):

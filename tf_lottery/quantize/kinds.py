@@ -12,6 +12,8 @@ KERNELS = (
     keras.layers.Conv2DTranspose,
     keras.layers.DepthwiseConv2D,
 )
+# Converters take the scales of channels with the kernel of these.
+CHANNEL_SCALES = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 # Their outputs have a range of their own.
 _MERGES = (
     keras.layers.Add,
@@ -66,6 +68,11 @@ _LIMITS = {
 def is_kernel(layer):
     """Whether a layer multiplies by a kernel that int8 can hold."""
     return type(layer) in KERNELS
+
+
+def takes_scales(layer):
+    """Whether converters take a scale with the kernel of a layer."""
+    return type(layer) in (keras.layers.Dense, *CHANNEL_SCALES)
 
 
 def is_clamp(layer):

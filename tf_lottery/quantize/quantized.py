@@ -69,7 +69,9 @@ class Quantized(substituting.Substituting):
         self.momentum = momentum
         # Else the activation is an operator of its own.
         self._is_joined = kinds.is_joined(layer) or not kinds.is_kernel(layer)
-        self._frozen = None
+        # What converters are to see instead: functions by `id` of a weight,
+        # and all that is left of a BatchNormalization.
+        self.constants, self.shift = {}, None
         self._ranges = {
             place: fake_quantize.FakeQuantize(
                 momentum, kinds.limits(layer) if place == "outputs" else None,
@@ -96,34 +98,31 @@ class Quantized(substituting.Substituting):
         return {place: layer.range for place, layer in self._ranges.items()}
 
     def value_of(self, variable: keras.Variable) -> Any:
+        if id(variable) in self.constants:
+            return ops.convert_to_tensor(self.constants[id(variable)]())
         if not self.kernel or variable is not self.layer.kernel:
             return super().value_of(variable)
-        if self._frozen is not None:
-            return ops.convert_to_tensor(self._frozen)
-        return fake_quantize.rounded_weight(variable, self._axes())
+        axes = (
+            tuple(range(len(variable.shape))) if self.per == "layer"
+            else kinds.axes(self.layer)
+        )
+        return fake_quantize.rounded_weight(variable, axes)
 
-    def _axes(self):
-        if self.per == "layer":
-            return tuple(range(len(self.layer.kernel.shape)))
-        return kinds.axes(self.layer)
-
-    def freeze(self, is_frozen: bool) -> None:
-        """Has what is rounded as plain numbers, for converters, or not.
+    def freeze_ranges(self, is_frozen: bool) -> None:
+        """Has ranges as plain numbers, for converters, or not.
 
         Args:
             is_frozen: Boolean.
         """
-        self._frozen = None
-        if is_frozen and self.kernel:
-            kernel = ops.convert_to_numpy(self.value_of(self.layer.kernel))
-            self._frozen = kernel
         for layer in self._ranges.values():
             layer.frozen = layer.range if is_frozen else None
 
     def compute(self, *args: Any, **kwargs: Any) -> Any:
         if self.inputs:
             args = (self._round_inputs(args[0]), *args[1:])
-        if self._is_joined:
+        if self.shift is not None:
+            outputs = args[0] + self.shift
+        elif self._is_joined:
             outputs = super().compute(*args, **kwargs)
         else:
             outputs = self._round_sums(*args, **kwargs)

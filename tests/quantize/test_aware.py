@@ -1,0 +1,267 @@
+"""Int8 in training: what it rounds, what it keeps, what the file computes."""
+
+import gzip
+
+import keras
+import numpy as np
+import pytest
+
+import tf_lottery as tfl
+from tf_lottery.export import convert
+from tf_lottery.export import sources
+from tf_lottery.quantize import fake_quantize
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(64, 8, 8, 2)).astype("float32")
+Y = RNG.integers(0, 4, 64)
+
+
+def conv_net(seed=0):
+    """What MobileNetV2 is made of, in small."""
+    keras.utils.set_random_seed(seed)
+    layers = keras.layers
+    inputs = x = keras.Input((8, 8, 2))
+    x = layers.Conv2D(8, 3, use_bias=False, name="conv")(x)
+    x = shortcut = layers.ReLU(6.0)(layers.BatchNormalization()(x))
+    x = layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x)
+    x = layers.ReLU(6.0)(layers.BatchNormalization()(x))
+    x = layers.Conv2D(8, 1, use_bias=False, name="project")(x)
+    x = layers.Add()([shortcut, layers.BatchNormalization()(x)])
+    x = layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, layers.Dense(4, name="logits")(x))
+    return compiled(model)
+
+
+def dense_net():
+    keras.utils.set_random_seed(0)
+    return compiled(keras.Sequential([
+        keras.Input((8, 8, 2)),
+        keras.layers.Flatten(),
+        keras.layers.Dense(30, activation="relu", name="fc"),
+        keras.layers.Dense(4, name="logits"),
+    ]))
+
+
+NETS = {"conv": conv_net, "dense": dense_net}
+
+
+def compiled(model):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(1e-3), loss)
+    return model
+
+
+def trained(model, epochs=2):
+    model.fit(X, Y, batch_size=16, epochs=epochs, verbose=0)
+    return model
+
+
+def aware_of(model):
+    return trained(compiled(tfl.quantize.aware(model)))
+
+
+def file_of(model, data=None):
+    source = sources.open_model(model)
+    return convert.Converter(source, data).convert("int8")
+
+
+def run(content, inputs):
+    """Returns outputs of a file, their step, and its int8 constants."""
+    import tensorflow as tf
+
+    interpreter = tf.lite.Interpreter(model_content=content)
+    entry, end = (
+        interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    )
+    interpreter.resize_tensor_input(entry["index"], inputs.shape)
+    interpreter.allocate_tensors()
+    details = interpreter.get_tensor_details()
+    weights = [
+        (interpreter.get_tensor(d["index"]), d["quantization_parameters"])
+        for d in details
+        if d["dtype"] == np.int8 and _is_constant(d)
+    ]
+    interpreter.set_tensor(entry["index"], inputs)
+    interpreter.invoke()
+    steps = [
+        d["quantization"][0] for d in details if d["dtype"] == np.int8
+        and tuple(d["shape"]) == tuple(end["shape"])
+    ]
+    return interpreter.get_tensor(end["index"]), max(steps), weights
+
+
+def _is_constant(detail):
+    return len(detail["quantization_parameters"]["scales"]) and (
+        not detail["quantization_parameters"]["zero_points"].any()
+        and len(detail["shape"]) > 1 and detail["shape"][0] > 1
+        or len(detail["quantization_parameters"]["scales"]) > 1
+    )
+
+
+def kernel(model, name):
+    layer = model.get_layer(name)
+    return np.asarray(getattr(layer, "layer", layer).kernel)
+
+
+def test_weights_are_rounded_as_tflite_does():
+    weight = RNG.normal(size=(5, 3)).astype("float32")
+    weight[0], weight[:, 2] = 0, 0
+    found = np.asarray(fake_quantize.rounded_weight(weight, (0,)))
+    scales = np.abs(weight).max(0) / 127
+    scales[2] = 1
+    assert not found[weight == 0].any()
+    np.testing.assert_allclose(
+        found, np.round(weight / scales) * scales, atol=1e-6
+    )
+    assert np.abs(found - weight).max() > 1e-4
+
+
+def test_gradients_pass_inside_the_range():
+    import tensorflow as tf
+
+    layer = tfl.quantize.FakeQuantize(limits=(-1.0, 1.0))
+    values = tf.constant([-2.0, 0.3, 2.0])
+    with tf.GradientTape() as tape:
+        tape.watch(values)
+        outputs = layer(values)
+    assert tape.gradient(outputs, values).numpy().tolist() == [0, 1, 0]
+    assert abs(float(outputs[1]) - 0.3) <= 1 / 255
+
+
+def test_ranges_are_moving_averages_of_training_alone():
+    layer = tfl.quantize.FakeQuantize(momentum=0.75)
+    values = np.array([-1.0, 3.0], "float32")
+    np.testing.assert_array_equal(layer(values), values)
+    layer(values, training=True)
+    assert layer.range == (-1, 3)
+    layer(2 * values, training=True)
+    assert layer.range == (-1.25, 3.75)
+    layer(9 * values)
+    assert layer.range == (-1.25, 3.75)
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_the_file_computes_what_training_saw(net):
+    aware = aware_of(NETS[net]())
+    found, step, _ = run(file_of(aware), X)
+    difference = np.abs(found - aware.predict(X, verbose=0)) / step
+    assert difference.max() < 1.01
+    assert (difference > 0.5).mean() < 0.1
+    plain = tfl.strip(aware).predict(X, verbose=0)
+    assert np.abs(found - plain).max() > 1.01 * step
+
+
+def test_all_operators_of_the_file_are_int8():
+    content = file_of(aware_of(conv_net()))
+    from tf_lottery.export import flatbuffer
+
+    graph = flatbuffer.read(content).subgraphs[0]
+    types = [
+        {graph.tensors[i].type for i in operator.outputs}
+        for operator in graph.operators
+    ]
+    # The last one gives float32 to whoever asked for it.
+    assert types == [{9}] * (len(types) - 1) + [{0}]
+
+
+def test_the_integers_are_those_of_training():
+    aware = aware_of(dense_net())
+    _, _, weights = run(file_of(aware), X)
+    layer = aware.get_layer("fc")
+    rounded = np.asarray(layer.value_of(layer.layer.kernel))
+    found, quantization = next(w for w in weights if w[0].shape == (30, 128))
+    scales = np.abs(kernel(aware, "fc")).max(0) / 127
+    np.testing.assert_allclose(quantization["scales"], scales, rtol=1e-6)
+    np.testing.assert_array_equal(found, np.round(rounded / scales).T)
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_pruned_weights_stay_zero_pqat(net):
+    model = NETS[net]()
+    masks = tfl.prune(model, sparsity=0.7)
+    aware = aware_of(model)
+    assert tfl.masks_of(aware).keys() == masks.keys()
+    for key, mask in masks.items():
+        found = kernel(aware, key.partition("/")[0])
+        np.testing.assert_array_equal(found != 0, mask)
+    _, _, weights = run(file_of(aware), X)
+    zeros = sum((w == 0).sum() for w, _ in weights)
+    assert zeros >= sum((~mask).sum() for mask in masks.values())
+
+
+@pytest.mark.parametrize("pruned", [False, True], ids=["cqat", "pcqat"])
+@pytest.mark.parametrize("net", NETS)
+def test_clusters_stay_in_training_and_in_the_file(net, pruned):
+    model = NETS[net]()
+    if pruned:
+        tfl.prune(model, sparsity=0.6)
+    masks = tfl.masks_of(model)
+    keys = list(tfl.cluster(model, clusters=4))
+    aware = aware_of(model)
+    for key in keys:
+        found = kernel(aware, key.partition("/")[0])
+        assert len(np.unique(found)) <= 4
+        if pruned:
+            np.testing.assert_array_equal(found != 0, masks[key])
+    found, step, weights = run(file_of(aware), X)
+    shapes = {kernel(aware, k.partition("/")[0]).size for k in keys}
+    clustered = [w for w, _ in weights if w.size in shapes]
+    assert len(clustered) >= len(keys)
+    if net == "conv":
+        # BatchNormalization may turn the sign of a channel.
+        clustered = map(np.abs, clustered)
+    assert all(len(np.unique(w)) <= 4 for w in clustered)
+    difference = np.abs(found - aware.predict(X, verbose=0)) / step
+    assert difference.max() < 1.01
+
+
+def test_a_saved_copy_loads_and_is_exported(tmp_path):
+    aware = aware_of(dense_net())
+    aware.save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(
+        loaded.predict(X, verbose=0), aware.predict(X, verbose=0)
+    )
+    report = tfl.export.tflite(
+        tmp_path / "m.keras", tmp_path / "m.tflite", "size", "int8", seconds=0
+    )
+    assert report.shipped.quantize == "int8"
+    content = (tmp_path / "m.tflite").read_bytes()
+    assert len(gzip.compress(content)) < len(content)
+
+
+def test_strip_returns_the_plain_model():
+    model = conv_net()
+    plain = tfl.strip(aware_of(model))
+    assert [type(x) for x in plain.layers] == [type(x) for x in model.layers]
+    assert not tfl.quantize.is_aware(plain)
+
+
+def test_layers_are_left_in_float():
+    aware = tfl.quantize.aware(dense_net(), exclude="fc")
+    assert not isinstance(aware.get_layer("fc"), tfl.quantize.Quantized)
+    # What comes from float is rounded by who takes it.
+    assert "input_0" in aware.get_layer("logits").ranges
+    with pytest.raises(ValueError, match="nowhere"):
+        tfl.quantize.aware(dense_net(), exclude="nowhere")
+
+
+def test_layers_without_a_rule_are_named():
+    model = keras.Sequential(
+        [keras.Input((4, 3)), keras.layers.LSTM(2, name="lstm")]
+    )
+    with pytest.warns(UserWarning, match="stay in float.*'lstm"):
+        tfl.quantize.aware(model)
+
+
+def test_models_that_do_not_fit_are_refused(tmp_path):
+    aware = tfl.quantize.aware(dense_net())
+    with pytest.raises(ValueError, match="not quantised yet"):
+        tfl.quantize.aware(aware)
+    with pytest.raises(ValueError, match="has not learnt the ranges"):
+        tfl.export.tflite(aware, tmp_path / "m.tflite", quantize="int8")
+    half = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(2, dtype="mixed_float16")]
+    )
+    with pytest.raises(ValueError, match="float32"):
+        tfl.quantize.aware(half)
