@@ -86,6 +86,8 @@ BETWEEN_MODULES = {
     "holding.settle",
     "holding.synchronise",
     "masks.brief",
+    "quantize.check_trained",
+    "quantize.frozen",
     "optimizers.attach",
     "optimizers.awaits_masks",
     "optimizers.check_compiled",
@@ -218,6 +220,7 @@ GOOD = {
     "Ticket.check_fits": lambda w: {"self": w.ticket, "model": w.model},
     "Ticket.save": lambda w: {"self": w.ticket, "path": w.path("t")},
     "Ticket.load": lambda w: {"path": w.saved("t.ticket", w.ticket.save)},
+    "cluster": _MODEL,
     "hold": lambda w: {"model": w.model, "masks": w.masks},
     "load_model": lambda w: {
         "filepath": w.saved("m.keras", w.model.save)
@@ -354,6 +357,11 @@ GOOD = {
     "patterns.NM": _NOTHING,
     "patterns.Unstructured": _NOTHING,
     "patterns.get_pattern": lambda w: {"identifier": "2:4"},
+    "quantize.FakeQuantize": _NOTHING,
+    "quantize.Quantized": lambda w: {"layer": keras.layers.Dense(2)},
+    "quantize.aware": _MODEL,
+    "quantize.cluster": _MODEL,
+    "quantize.is_aware": _MODEL,
     "schedules.Point": lambda w: {"steps": 5},
     "schedules.Point.parse": lambda w: {"value": "5it"},
     "schedules.Point.to_step": lambda w: {
@@ -591,7 +599,7 @@ LEGITIMATE = {
         "step_size temperature tolerance tuner.TicketHyperModel.learning_rate"
     ),
     "list": (
-        "also_rewind_to compare drops exclude include input_shape keys "
+        "also_rewind_to compare drops exclude include input_shape inputs keys "
         "masks.Layout.inputs outputs quantiles shape test_densities tickets"
     ),
     "list of none": (
@@ -605,7 +613,7 @@ LEGITIMATE = {
         "analysis.robustness.seed augment barrier baseline batch_size batches "
         "block_size bytes classes clip compare_on custom_objects data "
         "directory epochs_per_round epsilon export fraction groups hparams "
-        "input_shape inputs iterations jobs keys latency_ms layouts "
+        "input_shape inputs iterations jobs keys latency_ms layouts limits "
         "learning_rate loss macs masks max_barrier "
         "norm num_initial_points output_dir "
         "params progress quantize readers recalibrate relative_rates "
@@ -619,9 +627,9 @@ LEGITIMATE = {
     ),
     "true": (
         "masks_from_zeros "
-        "allow_collapse cold compact compile explicit_padding "
+        "allow_collapse cold compact compile explicit_padding kernel "
         "learning_curves mask "
-        "other_versions overwrite png reshuffle_rounds safe_mode "
+        "other_versions outputs overwrite png reshuffle_rounds safe_mode "
         "select_tf_ops shuffle signed snapshot verbose"
     ),
     "unknown name": (

@@ -3,7 +3,6 @@
 import warnings
 
 import keras
-from keras import ops
 
 from tf_lottery import copies
 from tf_lottery import holding
@@ -11,6 +10,7 @@ from tf_lottery import internals
 from tf_lottery import schedules
 from tf_lottery import weights as weights_lib
 from tf_lottery.quantize import clusters
+from tf_lottery.quantize import fake_quantize
 from tf_lottery.quantize import folding
 from tf_lottery.quantize import planning
 from tf_lottery.quantize.quantized import Quantized
@@ -69,6 +69,7 @@ def aware(
     """
     weights_lib.check_built(model)
     checks.names("exclude", exclude)
+    fake_quantize.check_momentum(momentum)
     if is_aware(model):
         checks.refuse("model", model, "one that is not quantised yet")
     if not copies.can_clone(model):

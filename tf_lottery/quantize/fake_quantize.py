@@ -60,14 +60,12 @@ class FakeQuantize(keras.layers.Layer):
         limits: tuple[float, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        checks.number(
-            "momentum", momentum, "a number in [0, 1)", lambda v: 0 <= v < 1
-        )
+        check_momentum(momentum)
         if limits is not None:
             _check_limits(limits)
         super().__init__(**{**kwargs, "autocast": False})
         self.momentum = momentum
-        self.limits = None if limits is None else tuple(limits)
+        self.limits = None if limits is None else (limits[0], limits[1])
         # The range as plain numbers, while a converter traces the model.
         self.frozen: tuple[float, float] | None = None
         self.supports_masking = True
@@ -87,9 +85,8 @@ class FakeQuantize(keras.layers.Layer):
         """Pair of floats; two zeros before training has begun."""
         if self.limits is not None:
             return self.limits
-        return tuple(
-            float(ops.convert_to_numpy(v)) for v in (self.lower, self.upper)
-        )
+        lower, upper = map(ops.convert_to_numpy, (self.lower, self.upper))
+        return float(lower), float(upper)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         if self.limits is not None or self.frozen is not None:
@@ -123,6 +120,13 @@ class FakeQuantize(keras.layers.Layer):
 
 def _rounded(inputs, lower, upper):
     return keras.quantizers.fake_quant_with_min_max_vars(inputs, lower, upper)
+
+
+def check_momentum(momentum: float) -> None:
+    """Refuses what is no momentum of a moving average."""
+    checks.number(
+        "momentum", momentum, "a number in [0, 1)", lambda v: 0 <= v < 1
+    )
 
 
 def _check_limits(limits):

@@ -60,6 +60,7 @@ class Quantized(substituting.Substituting):
         checks.choice("per", per, ("channel", "layer"))
         checks.shape("inputs", inputs)
         checks.flag("outputs", outputs)
+        fake_quantize.check_momentum(momentum)
         checks.optional(checks.text, "name", name)
         super().__init__(layer, name, **kwargs)
         self.kernel = kernel
