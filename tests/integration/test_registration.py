@@ -20,13 +20,19 @@ KERAS_BASES = (
     keras.metrics.Metric,
 )
 # Made by a layer or an optimizer of ours, which saves the mask itself; Keras
-# saves the constraint that a user gave, not the one on the variable.
-INTERNAL = {"Keep"}
+# saves the constraint that a user gave, not the one on the variable. And the
+# base class of wrappers.
+INTERNAL = {"Keep", "Clusters", "Substituting"}
 MADE = {
     "Masked": [
         lambda: tfl.optimizers.Masked("adam"),
         lambda: tfl.layers.Masked(
             keras.layers.Dense(2), include=["a"], snapshot=True
+        ),
+    ],
+    "Quantized": [
+        lambda: tfl.quantize.Quantized(
+            keras.layers.Dense(2), kernel=True, inputs=[0]
         ),
     ],
 }

@@ -18,7 +18,8 @@ def small_model():
         keras.layers.Dense(20, activation="relu", name="fc"),
         keras.layers.Dense(3, name="logits"),
     ])
-    model.compile("adam", "mse")
+    # Most of the time of these tests would be tracing.
+    model.compile("adam", "mse", run_eagerly=True)
     return model
 
 
@@ -55,7 +56,10 @@ def test_values_that_are_few_are_found_exactly():
     np.testing.assert_array_equal(kmeans.centroids(values, 4), [-1, 0.5, 3])
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd", "muon"])
+@pytest.mark.parametrize("optimizer", [
+    "adam", *(pytest.param(name, marks=pytest.mark.slow)
+              for name in ("sgd", "muon")),
+])
 def test_training_moves_values_and_keeps_clusters_and_masks(optimizer):
     model = small_model()
     model.compile(optimizer, "mse")
@@ -77,7 +81,7 @@ def test_training_moves_values_and_keeps_clusters_and_masks(optimizer):
 
 def test_gradients_of_a_cluster_are_one():
     model = small_model()
-    model.compile(keras.optimizers.Adam(0.01), "mse")
+    model.compile(keras.optimizers.Adam(0.01), "mse", run_eagerly=True)
     tfl.prune(model, sparsity=0.5)
     tfl.cluster(model, clusters=4)
     fit(model)
@@ -106,6 +110,7 @@ def test_zeros_without_a_mask_stay_zero():
     model = small_model()
     tfl.prune(model, sparsity=0.5)
     plain = tfl.strip(model)
+    plain.run_eagerly = True
     zeros = kernel(plain, "fc") == 0
     tfl.cluster(plain, clusters=4)
     fit(plain)
@@ -114,7 +119,7 @@ def test_zeros_without_a_mask_stay_zero():
 
 def test_pruning_after_clustering_moves_no_value_towards_zero():
     model = small_model()
-    model.compile(keras.optimizers.SGD(0.0), "mse")
+    model.compile(keras.optimizers.SGD(0.0), "mse", run_eagerly=True)
     tfl.cluster(model, clusters=4)
     before = np.unique(kernel(model, "fc"))
     tfl.prune(model, sparsity=0.5)
@@ -130,6 +135,7 @@ def test_a_loaded_model_is_clustered_to_the_same_values(tmp_path):
     fit(model)
     model.save(tmp_path / "m.keras")
     loaded = tfl.load_model(tmp_path / "m.keras")
+    loaded.run_eagerly = True
     tfl.cluster(loaded, clusters=4)
     np.testing.assert_allclose(
         kernel(loaded, "fc"), kernel(model, "fc"), rtol=1e-6

@@ -50,8 +50,8 @@ class FakeQuantize(keras.layers.Layer):
 
     >>> layer = tfl.quantize.FakeQuantize()
     >>> _ = layer(np.array([0.0, 2.55], "float32"), training=True)
-    >>> layer(np.array([0.012, 9.0], "float32")).numpy().round(4).tolist()
-    [0.01, 2.55]
+    >>> layer(np.array([0.012, 9.0], "float32")).numpy()
+    array([0.01, 2.55], dtype=float32)
     """
 
     def __init__(
