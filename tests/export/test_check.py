@@ -19,11 +19,12 @@ from tf_lottery.export import sources
 
 
 @pytest.fixture(scope="module")
-def content():
+def content(child):
     model = keras.Sequential(
         [keras.Input((6,)), keras.layers.Dense(3, name="fc")]
     )
-    return convert.Converter(sources.open_model(model)).convert()
+    source = sources.open_model(model)
+    return convert.Converter(source, child=child).convert()
 
 
 @pytest.fixture
@@ -140,19 +141,6 @@ def test_relative_error(output, reference, expected):
 
 def test_a_missing_output_is_wrong():
     assert check.relative_error([], [np.ones(1)]) == math.inf
-
-
-@pytest.mark.parametrize(
-    "outputs, labels, expected",
-    [
-        (np.eye(3), [0, 1, 1], 2 / 3),
-        (np.eye(3), np.eye(3), 1.0),
-        (np.array([[0.9], [0.2]]), [1, 1], 0.5),
-        (np.array([[0.9], [0.2]]), [[1], [0]], 1.0),
-    ],
-)
-def test_agreement(outputs, labels, expected):
-    assert check.agreement(outputs, labels) == pytest.approx(expected)
 
 
 @pytest.mark.slow

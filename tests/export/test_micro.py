@@ -48,9 +48,10 @@ def data(number=20):
 
 
 @pytest.mark.parametrize("quantize", ["float32", "int8"])
-def test_the_format_restores_the_weights(model, quantize):
+def test_the_format_restores_the_weights(model, quantize, child):
     source = sources.open_model(model, batch_size=1)
-    dense = convert.Converter(source, [data()]).convert(quantize)
+    converter = convert.Converter(source, [data()], child=child)
+    dense = converter.convert(quantize)
     content, layers = micro.encode(dense)
     before = {
         w.name: flatbuffer.stored(flatbuffer.read(dense), w.tensor)

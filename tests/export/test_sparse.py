@@ -67,7 +67,7 @@ def test_indices_are_as_narrow_as_the_axis_allows(length, width):
 
 
 @pytest.fixture(scope="module")
-def lenet():
+def lenet(child):
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
@@ -80,7 +80,8 @@ def lenet():
     model.layers[0].kernel.assign(
         kernel * (np.abs(kernel) > np.quantile(np.abs(kernel), 0.8))
     )
-    content = convert.Converter(sources.open_model(model)).convert()
+    source = sources.open_model(model)
+    content = convert.Converter(source, child=child).convert()
     return model, content
 
 

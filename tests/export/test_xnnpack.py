@@ -1,5 +1,7 @@
 """XNNPACK's conditions, one broken at a time, and the padding it asks for."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -43,8 +45,14 @@ def net(
     return model
 
 
-def verdicts(model):
-    content = convert.Converter(sources.open_model(model)).convert()
+@pytest.fixture
+def verdicts(child):
+    return functools.partial(_verdicts, child)
+
+
+def _verdicts(child, model):
+    source = sources.open_model(model)
+    content = convert.Converter(source, child=child).convert()
     file = flatbuffer.read(content)
     found = xnnpack.explain(file)
     names = {(w.graph, w.index): w.name for w in flatbuffer.weights(file)}
@@ -56,7 +64,7 @@ def verdicts(model):
     }
 
 
-def test_a_network_that_fits_runs_sparse():
+def test_a_network_that_fits_runs_sparse(verdicts):
     found = verdicts(net())
     assert found["pointwise"][0] and "79.7 %" in found["pointwise"][1]
     assert not found["first"][0] and "1x1" in found["first"][1]
@@ -86,18 +94,18 @@ def test_a_network_that_fits_runs_sparse():
         ),
     ],
 )
-def test_each_condition_is_named(broken, message):
+def test_each_condition_is_named(verdicts, broken, message):
     runs, reason = verdicts(net(**broken))["pointwise"]
     assert not runs and message in reason
 
 
-def test_exactly_two_thirds_are_not_enough():
+def test_exactly_two_thirds_are_not_enough(verdicts):
     # 128 weights: 85 are 66.4 %, 86 are 67.2 %.
     assert not verdicts(net(zeros=85 / 128))["pointwise"][0]
     assert verdicts(net(zeros=86 / 128))["pointwise"][0]
 
 
-def test_padding_made_explicit_fits(tmp_path, monkeypatch):
+def test_padding_made_explicit_fits(verdicts, tmp_path, monkeypatch):
     model = net(same=True)
     assert not verdicts(model)["pointwise"][0]
     padded, shifted = export.explicit_padding(model)
@@ -116,7 +124,7 @@ def test_odd_images_see_no_difference(size):
     )
 
 
-def test_padding_layers_of_the_applications_are_found():
+def test_padding_layers_of_the_applications_are_found(verdicts):
     model = net(pad=((0, 1), (0, 1)))
     padded, shifted = export.explicit_padding(model)
     assert len(shifted) == 1 and verdicts(padded)["pointwise"][0]

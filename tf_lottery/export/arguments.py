@@ -2,11 +2,18 @@
 
 import os
 from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
 
+from tf_lottery.export import children
 from tf_lottery.export import sources
+from tf_lottery.export import vela
 from tf_lottery.utils import checks
 
 QUANTIZE = (None, "float16", "dynamic", "int8", "auto")
+DTYPES = ("float32", "int8")
+ENCODINGS = ("auto", "dense")
+VELA = "ethos-u"
 
 
 def check(path, target, quantize, signatures):
@@ -15,25 +22,22 @@ def check(path, target, quantize, signatures):
     Args:
         path: `pathlib.Path` of the file to write.
         target: `targets.Target`.
-        quantize: See `tflite`.
+        quantize: See `tflite`; `None` is what the target has first.
         signatures: See `tflite`.
     """
-    checks.optional(checks.choice, "quantize", quantize, QUANTIZE[1:])
-    checks.optional(
-        checks.mapping, "signatures", signatures, "name to function"
-    )
+    quantize = quantize or target.dtypes[0]
     several = signatures is not None
     if several and (not target.has_signatures or quantize == "int8"):
         raise ValueError(
-            "Files of several signatures are made for other targets than "
-            '"micro", and not with `quantize="int8"`. Received: '
+            "Files of several signatures are not made for microcontrollers, "
+            'nor with `quantize="int8"`. Received: '
             f"target={target.name!r}, quantize={quantize!r}"
         )
-    if quantize not in (None, "auto", *target.dtypes):
+    if quantize not in ("auto", *target.dtypes):
         raise ValueError(
             f'Target "{target.name}" computes in '
             f"{' or '.join(target.dtypes)}. Received: quantize={quantize!r}. "
-            f'Expected: None, {", ".join(map(repr, target.dtypes[1:]))} or '
+            f'Expected: None, {", ".join(map(repr, target.dtypes))} or '
             "'auto'"
         )
     target.check()
@@ -46,12 +50,33 @@ def check(path, target, quantize, signatures):
 
 
 def check_values(
-    representative_data, compare_on, batch_size, compact, select_tf_ops,
-    explicit_padding, tolerance, seconds, threads, progress,
+    quantize, representative_data, compare_on, batch_size, input_shapes,
+    signatures, compact, select_tf_ops, explicit_padding, input_dtype,
+    output_dtype, encoding, runtimes, tolerance, seconds, threads, progress,
 ):
     """Raises unless each argument of `tflite` is of its kind; see there."""
-    checks.data("representative_data", representative_data)
+    checks.optional(checks.choice, "quantize", quantize, QUANTIZE[1:])
+    checks.optional(
+        checks.mapping, "signatures", signatures, "name to function"
+    )
+    batches = isinstance(representative_data, (Callable, Iterator))
+    if not batches or isinstance(representative_data, type):
+        checks.data("representative_data", representative_data)
     checks.data("compare_on", compare_on)
+    _check_shapes(input_shapes)
+    for name, value in (
+        ("input_dtype", input_dtype), ("output_dtype", output_dtype)
+    ):
+        checks.optional(checks.choice, name, value, DTYPES)
+    integers = "int8" in (input_dtype, output_dtype)
+    if integers and quantize not in (None, "int8", "auto"):
+        raise ValueError(
+            "Inputs and outputs can be int8 in int8 files. Received: "
+            f"quantize={quantize!r}, input_dtype={input_dtype!r}, "
+            f"output_dtype={output_dtype!r}"
+        )
+    checks.choice("encoding", encoding, ENCODINGS)
+    _check_runtimes(runtimes)
     checks.optional(checks.whole, "batch_size", batch_size)
     checks.flag("compact", compact)
     checks.flag("select_tf_ops", select_tf_ops)
@@ -60,6 +85,43 @@ def check_values(
     checks.not_negative("seconds", seconds)
     checks.whole("threads", threads)
     checks.optional(checks.kind, "progress", progress, Callable, "callable")
+
+
+def _check_shapes(input_shapes):
+    if not isinstance(input_shapes, Mapping):
+        checks.optional(checks.shape, "input_shapes", input_shapes)
+        return
+    checks.mapping("input_shapes", input_shapes, "input name to shape")
+    for shape in input_shapes.values():
+        checks.shape("input_shapes", shape)
+
+
+def _check_runtimes(runtimes):
+    """Raises unless runtimes are known, and installed."""
+    if runtimes is None:
+        return
+    several = isinstance(runtimes, (list, tuple)) and len(runtimes) > 0
+    if not several or not all(
+        isinstance(name, str) and name in children.LABELS for name in runtimes
+    ):
+        checks.refuse(
+            "runtimes", runtimes, f"a list of {', '.join(children.LABELS)}"
+        )
+    ready = {*children.installed(), *[children.MICRO] * (
+        children.micro_installed()
+    ), *[VELA] * bool(vela.command())}
+    missing = [name for name in runtimes if name not in ready]
+    if missing:
+        raise ImportError(
+            f"Runtimes {missing} are not installed: "
+            "`pip install tf_lottery[litert,micro,ethosu]`. Received: "
+            f"runtimes={runtimes!r}"
+        )
+    if set(runtimes) == {VELA}:
+        raise ValueError(
+            "A compiler runs nothing: `runtimes` must have another one than "
+            f"{VELA!r}. Received: runtimes={runtimes!r}"
+        )
 
 
 def split(compare_on):
@@ -93,19 +155,21 @@ def check_shapes(source, target, *given):
             continue
         raise ValueError(
             f"Input '{spec.name}' of model '{source.name}' has the open "
-            f"shape {shape}. Fix it (`keras.Input`){way_out}"
+            f"shape {shape}. Fix it (`input_shapes=`){way_out}"
         )
 
 
-def check_ranges(quantize, source, data):
+def check_ranges(quantize, target, source, data):
     """Raises if nothing tells the ranges of an int8 file.
 
     Args:
         quantize: See `tflite`.
+        target: `targets.Target`.
         source: `sources.Source`.
         data: The representative data, or `None`.
     """
-    if quantize == "int8" and data is None and source.aware is None:
+    is_int8 = (quantize or target.dtypes[0]) == "int8"
+    if is_int8 and data is None and source.aware is None:
         raise ValueError(
             'Argument `quantize="int8"` needs `representative_data`, some '
             "hundred typical inputs that say how large activations get, or a "
@@ -119,9 +183,10 @@ def dtypes(quantize, has_ranges, target):
 
     float32 is always there: the others are seen next to it.
     """
+    wanted = [quantize or target.dtypes[0]]
     if quantize == "auto":
-        return [
+        wanted = [
             name for name in target.dtypes
             if name != "int8" or has_ranges
         ]
-    return list(dict.fromkeys(["float32", quantize or "float32"]))
+    return list(dict.fromkeys(["float32", *wanted]))

@@ -6,9 +6,6 @@ from tf_lottery.export import check
 from tf_lottery.export import entropy
 from tf_lottery.export import report
 
-# What choosing another data type may cost in accuracy.
-ACCURACY_DROP = 0.01
-
 
 @dataclasses.dataclass(eq=False)
 class Candidate:
@@ -18,13 +15,15 @@ class Candidate:
     row: report.Row
 
 
-def make(dense, quantize, target):
+def make(dense, quantize, target, encode=True):
     """Returns the dense candidate of a data type and its sparse ones.
 
     Args:
         dense: Bytes of the dense file.
         quantize: String, one of `convert.QUANTIZATIONS`.
         target: `targets.Target`.
+        encode: Boolean, whether there are others than the dense one.
+            Defaults to `True`.
 
     Returns:
         List of `Candidate`, the dense one first. A sparse one is there only
@@ -38,7 +37,7 @@ def make(dense, quantize, target):
     layers = [_as_dense(layer) for layer in found[0].row.layers]
     first = _candidate(f"{quantize} dense", quantize, dense, layers, bound)
     kept = [first]
-    for candidate in found:
+    for candidate in found if encode else ():
         known = {other.content for other in kept}
         smaller = target.size(candidate.row) < target.size(first.row)
         if candidate.content not in known and smaller:
@@ -51,7 +50,7 @@ def _as_dense(layer):
         return layer
     return dataclasses.replace(
         layer, form="dense", runs_sparse=False,
-        reason="runs dense; the file as a whole was not better sparse",
+        reason="runs dense; the file as a whole is stored dense",
     )
 
 
@@ -63,16 +62,17 @@ def _candidate(name, quantize, content, layers, bound):
     return Candidate(content, row)
 
 
-def choose(found, target, accuracy):
+def choose(found, target, metric, reference):
     """Returns the candidate that is written.
 
-    The target chooses. Between data types those that lose more than one
-    point of accuracy against the Keras model are passed over.
+    The target chooses. Between data types those that lose too much against
+    the Keras model, see `metrics.Metric.loss`, are passed over.
 
     Args:
         found: List of `Candidate`.
         target: `targets.Target`.
-        accuracy: Float, the Keras model's, or `None`.
+        metric: `metrics.Metric`.
+        reference: Float, the Keras model's value, or `None`.
 
     Raises:
         check.VerificationError: If none passed its checks.
@@ -89,15 +89,8 @@ def choose(found, target, accuracy):
         raise check.VerificationError(
             f"No file passed its checks; none was written.\n{said}", failures
         )
-    accurate = [c for c in passed if not _note_loss(c.row, accuracy)]
-    return target.choose(accurate or passed)
-
-
-def _note_loss(row, accuracy):
-    """Returns whether a row loses too much, which its note then says."""
-    if accuracy is None or row.accuracy is None:
-        return False
-    loses = accuracy - row.accuracy > ACCURACY_DROP
-    if loses:
-        row.note = f"loses {100 * (accuracy - row.accuracy):.1f} points"
-    return loses
+    for c in passed:
+        # What passed in float32 differs by rounding.
+        if c.row.quantize != "float32" and reference is not None:
+            c.row.note = metric.loss(c.row.metric, reference)
+    return target.choose([c for c in passed if not c.row.note] or passed)

@@ -20,8 +20,16 @@ import numpy as np
 
 from tf_lottery.export import runner
 
-LITE = ("ai_edge_litert", "tensorflow")
+TENSORFLOW = "tensorflow"
+LITE = ("ai_edge_litert", TENSORFLOW)
 MICRO = "tflite_micro"
+# As users know them.
+LABELS = {
+    "ai_edge_litert": "LiteRT",
+    TENSORFLOW: "TensorFlow Lite",
+    MICRO: "TFLM",
+    "ethos-u": "Ethos-U",
+}
 _SECONDS = 600
 _MEMORY = 8 << 30
 
@@ -58,6 +66,11 @@ def micro_installed():
 class Runtime:
     """One runtime, in a child process that is started when first needed.
 
+    Attributes:
+        name: String.
+        ran: Integer, the requests that the child has answered.
+        place: Path of the directory of its files.
+
     Args:
         name: String, `"ai_edge_litert"`, `"tensorflow"` or
             `"tflite_micro"`.
@@ -75,7 +88,7 @@ class Runtime:
         self._memory = memory
         self._child = None
         self._directory = tempfile.TemporaryDirectory(prefix="tf_lottery-")
-        self._place = pathlib.Path(self._directory.name)
+        self.place = pathlib.Path(self._directory.name)
 
     def __enter__(self):
         return self
@@ -87,7 +100,7 @@ class Runtime:
         """Starts the child; its imports go on while the caller works."""
         if self._child is None:
             limits = [str(self._memory), str(self._timeout)]
-            self._child = _Child(self.name, self._place, limits)
+            self._child = _Child(self.name, self.place, limits)
             self.ran = 0
 
     def close(self):
@@ -135,15 +148,30 @@ class Runtime:
             inputs=self._arrays(arrays), nbytes=nbytes,
         )
 
+    def call(self, module, function, **arguments):
+        """Calls a function of a module that needs nothing of the package.
+
+        Neither time nor memory is limited.
+
+        Args:
+            module: Module of one file.
+            function: String.
+            **arguments: What JSON can say, such as paths below `place`.
+        """
+        return self._ask(
+            "call", module=module.__file__, function=function,
+            arguments=arguments,
+        )
+
     def _run(self, content, inputs, **options):
-        outputs = self._place / "outputs.npz"
+        outputs = self.place / "outputs.npz"
         np.savez(
-            self._place / "inputs.npz",
+            self.place / "inputs.npz",
             **{str(name): array for name, array in inputs.items()},
         )
         self._ask(
             "run", model=self._write(content, "m"),
-            inputs=str(self._place / "inputs.npz"), outputs=str(outputs),
+            inputs=str(self.place / "inputs.npz"), outputs=str(outputs),
             **options,
         )
         with np.load(outputs) as found:
@@ -151,8 +179,9 @@ class Runtime:
 
     def _ask(self, do, **request):
         self.start()
+        timeout = None if do == "call" else self._timeout
         try:
-            answer = self._child.ask({"do": do, **request}, self._timeout)
+            answer = self._child.ask({"do": do, **request}, timeout)
         except RuntimeFailure:
             self.restart()
             raise
@@ -162,14 +191,14 @@ class Runtime:
         return answer["ok"]
 
     def _write(self, content, name):
-        path = self._place / f"{name}.tflite"
+        path = self.place / f"{name}.tflite"
         # The file before may still be mapped by the child: not over it.
         path.unlink(missing_ok=True)
         path.write_bytes(content)
         return str(path)
 
     def _arrays(self, arrays):
-        path = self._place / "inputs.npz"
+        path = self.place / "inputs.npz"
         np.savez(path, *arrays)
         return str(path)
 

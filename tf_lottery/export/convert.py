@@ -1,8 +1,9 @@
-"""Keras model -> dense TFLite file, with TensorFlow's converter, quietly.
+"""Keras model -> dense TFLite file, with TensorFlow's converter.
 
 The model's function is traced and frozen once; every data type is converted
-from that. `TFLiteConverter.from_keras_model` would write a SavedModel for
-each one, which takes longer than the conversion.
+from that, in a child process: the converter prints, leaves log handlers
+behind, and crashes on some models. `TFLiteConverter.from_keras_model` would
+write a SavedModel for each data type, which takes longer than the conversion.
 """
 
 import contextlib
@@ -11,13 +12,13 @@ import re
 import sys
 import tempfile
 import threading
-import warnings
 
 import numpy as np
 
+from tf_lottery.export import children
+from tf_lottery.export import converting
 from tf_lottery.export import flatbuffer
 from tf_lottery.export import sources
-from tf_lottery.utils.backends import tf
 
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
 SIGNATURE = "serving_default"
@@ -27,7 +28,6 @@ _UNSUPPORTED = (
     re.compile(r"'tf\.([A-Za-z0-9_]+)' op is neither"),
     re.compile(r"error: '[a-z_]+\.([A-Za-z0-9_]+)' op"),
 )
-_MAX_SAMPLES = 500
 _DESCRIPTORS = threading.Lock()
 
 
@@ -45,75 +45,117 @@ class Converter:
         select_tf_ops: Boolean, whether operators that TFLite lacks may be
             TensorFlow's; the runtime then needs its "Flex" delegate.
             Defaults to `False`.
+        child: `children.Runtime` of TensorFlow, in which the converter runs.
+            Defaults to one for each conversion.
+        dtypes: Pair of strings, of the inputs and outputs of int8 files:
+            `"float32"` or `"int8"`. Defaults to `"float32"` for both.
     """
 
-    def __init__(self, source, representative_data=None, select_tf_ops=False):
+    def __init__(
+        self, source, representative_data=None, select_tf_ops=False,
+        child=None, dtypes=("float32", "float32"),
+    ):
         self._source = source
         self._data = representative_data
         self._select_tf_ops = select_tf_ops
+        self._child = child
+        self._dtypes = dtypes
 
     def convert(self, quantize="float32"):
         """Returns the dense file as bytes.
 
         Args:
             quantize: String, one of `QUANTIZATIONS`. `"int8"` quantises
-                weights and activations where the operator can; inputs and
-                outputs stay float32.
+                weights and activations where the operator can.
 
         Raises:
             ConversionError: If an operator is not supported (it is named),
                 or the converter fails otherwise.
         """
-        with tempfile.TemporaryDirectory() as directory:
+        with contextlib.ExitStack() as stack:
+            child = self._runtime(stack)
+            child.start()
             with _silence():
                 source = self._source_of(quantize)
-                converter = self._converter(tf, source, directory)
-            self._set(tf, converter, quantize)
-            content = self._quietly(converter.convert)
+                request = self._request(source, child.place)
+            try:
+                child.call(
+                    converting, "convert", quantize=quantize,
+                    output=str(child.place / "converted"), **request,
+                )
+            except children.RuntimeFailure as failure:
+                raise ConversionError(self._explain(failure)) from None
+            content = (child.place / "converted").read_bytes()
         return _name_signature(content, source)
 
     def _source_of(self, quantize):
         is_int8 = quantize == "int8"
         return (is_int8 and self._source.aware) or self._source
 
-    def _converter(self, tf, source, directory):
-        if source.signatures is None:
-            frozen = source.freeze()
-            return tf.lite.TFLiteConverter.from_concrete_functions([frozen])
-        source.save(directory)
-        return tf.lite.TFLiteConverter.from_saved_model(
-            directory, signature_keys=sorted(source.signatures)
+    def shapes(self, content, inputs):
+        """Returns the shapes of a file's tensors in a call of one sample.
+
+        Args:
+            content: Bytes of the dense file.
+            inputs: List of arrays, one for each input.
+
+        Returns:
+            Dict from tensor number to shape, where inputs are open; else
+            `None`, as the file knows them.
+        """
+        specs = self._source.specs
+        if all(None not in sources.shape_of(spec) for spec in specs) or (
+            self._source.signatures is not None
+        ):
+            return None
+        with contextlib.ExitStack() as stack:
+            child = self._runtime(stack)
+            model, samples = child.place / "open", child.place / "one.npz"
+            model.write_bytes(content)
+            np.savez(samples, *(array[:1] for array in inputs))
+            found = child.call(
+                converting, "shapes", model=str(model), samples=str(samples)
+            )
+        return {int(number): shape for number, shape in found.items()}
+
+    def _runtime(self, stack):
+        return self._child or stack.enter_context(
+            children.Runtime(children.TENSORFLOW)
         )
 
-    def _set(self, tf, converter, quantize):
-        if quantize != "float32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if quantize == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        if quantize == "int8" and self._source.aware is None:
-            converter.representative_dataset = self._samples
-        if self._select_tf_ops:
-            converter.target_spec.supported_ops = [
-                tf.lite.OpsSet.TFLITE_BUILTINS,
-                tf.lite.OpsSet.SELECT_TF_OPS,
-            ]
+    def _request(self, source, place):
+        """Writes what the converter reads; returns its arguments."""
+        graph = place / "graph"
+        request = {
+            "graph": str(graph), "inputs": [], "outputs": [],
+            "signatures": None, "dtypes": self._dtypes, "samples": None,
+            "select_tf_ops": self._select_tf_ops,
+        }
+        if source.signatures is None:
+            frozen = source.freeze()
+            content = frozen.graph.as_graph_def().SerializeToString()
+            graph.write_bytes(content)
+            request["inputs"] = [tensor.name for tensor in frozen.inputs]
+            request["outputs"] = [tensor.name for tensor in frozen.outputs]
+        else:
+            source.save(str(graph))
+            request["signatures"] = sorted(source.signatures)
+        # A model that was trained for int8 has learnt its ranges.
+        if self._data is not None and self._source.aware is None:
+            request["samples"] = str(place / "samples.npz")
+            np.savez(request["samples"], *self._data)
+        return request
 
-    def _quietly(self, convert):
-        with tempfile.TemporaryFile() as log:
-            try:
-                with _silence(log):
-                    return convert()
-            # The converter raises its own errors, ValueErrors and others.
-            except Exception as error:
-                log.seek(0)
-                said = f"{error}\n{log.read().decode(errors='replace')}"
-                name, select = self._source.name, self._select_tf_ops
-                raise ConversionError(_explain(name, said, select)) from error
-
-    def _samples(self):
-        number = min(len(self._data[0]), _MAX_SAMPLES)
-        for i in range(number):
-            yield [array[i:i + 1] for array in self._data]
+    def _explain(self, failure):
+        source = self._source
+        if failure.crashed and source.loops:
+            return (
+                f"Model '{source.name}' loops over time, on which "
+                f"TensorFlow's calibrator of int8 crashes: {failure}. "
+                "Expected: recurrent layers with `unroll=True` and a fixed "
+                'number of steps, or `quantize` as "dynamic" or "float16"'
+            )
+        return _explain(source.name, str(failure), self._select_tf_ops)
 
 
 def _explain(name, said, select_tf_ops):
@@ -141,11 +183,11 @@ def _explain(name, said, select_tf_ops):
 
 
 @contextlib.contextmanager
-def _silence(log=None):
-    """Sends what Python and C++ write to stdout and stderr to `log`."""
+def _silence():
+    """Drops what C++ writes to stdout and stderr while a graph is frozen."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(_DESCRIPTORS)
-        file = log or stack.enter_context(tempfile.TemporaryFile())
+        file = stack.enter_context(tempfile.TemporaryFile())
         for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
@@ -153,30 +195,7 @@ def _silence(log=None):
             stack.callback(os.close, kept)
             stack.callback(os.dup2, kept, descriptor)
             os.dup2(file.fileno(), descriptor)
-        text = stack.enter_context(
-            open(os.devnull, "w", encoding="utf-8")
-        )
-        stack.enter_context(contextlib.redirect_stdout(text))
-        stack.enter_context(contextlib.redirect_stderr(text))
-        stack.enter_context(_quiet_absl())
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
         yield
-
-
-@contextlib.contextmanager
-def _quiet_absl():
-    import logging
-
-    loggers = [logging.getLogger(name) for name in ("absl", "tensorflow")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels):
-            logger.setLevel(level)
 
 
 def _name_signature(content, source):

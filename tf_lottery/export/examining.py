@@ -4,14 +4,17 @@ import dataclasses
 
 import numpy as np
 
+from tf_lottery.export import arguments
 from tf_lottery.export import check
 from tf_lottery.export import children
+from tf_lottery.export import compatibility
 from tf_lottery.export import latency
+from tf_lottery.export import metrics
 from tf_lottery.export import samples as samples_lib
 from tf_lottery.export import sources
 
 _CHECKED_SAMPLES = 8
-_ACCURACY_BATCH = 256
+_EVALUATED_BATCH = 256
 
 
 @dataclasses.dataclass(eq=False)
@@ -23,8 +26,11 @@ class Job:
         target: `targets.Target`.
         inputs: List of arrays on which outputs are compared.
         batch: Integer, samples in one call.
-        labels: Array, or `None`: then there is no accuracy.
+        metric: `metrics.Metric`.
+        labels: Array or a structure of arrays, or `None`: then the metric
+            has no value.
         evaluated: List of arrays that the labels belong to.
+        reference: Float, the metric's value for the Keras model, or `None`.
         seconds: Number, how long latency is measured.
         threads: Integer.
         tolerance: Float, or `None`.
@@ -35,19 +41,35 @@ class Job:
     target: object
     inputs: list
     batch: int
+    metric: metrics.Metric
     labels: object = None
     evaluated: list | None = None
+    reference: float | None = None
     seconds: float = 0.5
     threads: int = 1
     tolerance: float | None = None
     say: object = None
 
+    def value(self, outputs):
+        """Returns the metric's value for a list of outputs."""
+        return self.metric(self.labels, self.source.structured(outputs))
 
-def job(source, target, data, example, labels, **options):
+    @property
+    def evaluated_batch(self):
+        """Integer, samples in one call where the metric is computed."""
+        fixed = sources.shape_of(self.source.specs[0])[0]
+        return fixed or min(_EVALUATED_BATCH, len(self.evaluated[0]))
+
+
+def job(source, target, data, example, labels, metric, **options):
     """Returns the `Job` for data that was given, or for random inputs.
 
+    The Keras model is evaluated at once: a metric that does not fit is found
+    before anything is converted.
+
     Raises:
-        ValueError: If there are fewer samples than one batch has.
+        ValueError: If there are fewer samples than one batch has, or the
+            metric does not fit the model's outputs.
     """
     fixed = sources.shape_of(source.specs[0])[0]
     batch = fixed or 1
@@ -63,7 +85,14 @@ def job(source, target, data, example, labels, **options):
             f"{len(inputs[0])}"
         )
     checked = [array[:number] for array in inputs]
-    return Job(source, target, checked, batch, labels, example, **options)
+    made = Job(
+        source, target, checked, batch, metric, labels, example, **options
+    )
+    if labels is not None and source.signatures is None:
+        made.reference = made.value(samples_lib.keras_outputs(
+            source, example, made.evaluated_batch
+        ))
+    return made
 
 
 def _random(source, batch):
@@ -77,7 +106,7 @@ def _random(source, batch):
     ]
 
 
-def examine(job, found, runtimes):
+def examine(job, found, runtimes, compiled=False):
     """Fills in the rows of candidates.
 
     Args:
@@ -85,9 +114,8 @@ def examine(job, found, runtimes):
         found: List of `candidates.Candidate`; what they are compared with
             comes before them.
         runtimes: List of `children.Runtime`.
-
-    Returns:
-        Float, the Keras model's accuracy, or `None`.
+        compiled: Boolean, whether Vela must take int8 files. Defaults to
+            `False`.
     """
     if job.source.signatures is None:
         samples = samples_lib.Samples.of(job.source, job.inputs, job.batch)
@@ -98,12 +126,14 @@ def examine(job, found, runtimes):
     if checker.crashed:
         # Who wrote over whose memory is seen where each is alone.
         _check(job, checker.check_alone, found)
+    for c in found if compiled else ():
+        c.row.checks.append(compatibility.on_npu(c))
     passed = [c for c in found if c.row.passed]
     for c in passed:
         c.row.arena = job.target.arena(runtimes[0], c.content, _one(job))
     if job.seconds and passed and job.source.signatures is None:
         _measure(job, passed, runtimes[0])
-    return _accuracies(job, passed, runtimes[0])
+    _evaluate(job, passed, runtimes[0])
 
 
 def _check(job, check_file, found):
@@ -133,23 +163,37 @@ def _measure(job, passed, runtime):
         c.row.speedup = measured.speedups[c.row.name]
 
 
-def _accuracies(job, passed, runtime):
-    if job.labels is None or job.source.signatures is not None:
-        return None
-    job.say("comparing accuracies")
-    fixed = sources.shape_of(job.source.specs[0])[0]
-    batch = fixed or min(_ACCURACY_BATCH, len(job.labels))
+def _evaluate(job, passed, runtime):
+    if job.reference is None:
+        return
+    job.say(f"comparing {job.metric.name}")
     for c in passed:
-        c.row.accuracy = check.accuracy(
-            runtime, c.content, job.evaluated, job.labels, batch
-        )
-    return check.keras_accuracy(job.source, job.evaluated, job.labels, batch)
+        c.row.metric = job.value(samples_lib.outputs_of(
+            runtime, c.content, job.evaluated, job.evaluated_batch
+        ))
 
 
-def runtimes(stack, target, select_tf_ops):
-    """Starts the runtimes that check files, and closes them with `stack`."""
-    names = ["tensorflow"] if select_tf_ops else target.runtimes()
-    found = [stack.enter_context(children.Runtime(name)) for name in names]
-    for runtime in found:
+def start(stack, target, select_tf_ops, names=None):
+    """Starts the runtimes that check files, and the one that converts.
+
+    Args:
+        stack: `contextlib.ExitStack` that ends them.
+        target: `targets.Target`.
+        select_tf_ops: Boolean, see `tflite`.
+        names: List of strings, the runtimes asked for, or `None`.
+
+    Returns:
+        Tuple of a list of `children.Runtime`, and the one of TensorFlow,
+        which may be one of them.
+    """
+    names = names or target.runtimes()
+    if select_tf_ops:
+        names = [children.TENSORFLOW]
+    wanted = [name for name in names if name != arguments.VELA]
+    found = {
+        name: stack.enter_context(children.Runtime(name))
+        for name in dict.fromkeys([*wanted, children.TENSORFLOW])
+    }
+    for runtime in found.values():
         runtime.start()
-    return found
+    return [found[name] for name in wanted], found[children.TENSORFLOW]

@@ -3,6 +3,8 @@
 import dataclasses
 import math
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import rich.table
@@ -60,12 +62,15 @@ class Inspection:
         nbytes: Integer, bytes of the file.
         operators: Dict from operator name to how often it occurs.
         constants: List of `Constant`.
+        float_operators: List of strings, operators that compute float32, by
+            kind and output.
         signatures: List of strings.
     """
 
     nbytes: int
     operators: dict[str, int]
     constants: list[Constant]
+    float_operators: list[str]
     signatures: list[str]
 
     @property
@@ -97,11 +102,16 @@ class Inspection:
         return table
 
 
-def inspect(source: types.Path | bytes) -> Inspection:
+def inspect(
+    source: types.Path | bytes, shapes: Mapping[int, Any] | None = None
+) -> Inspection:
     """Reads what a TFLite file holds, without a runtime.
 
     Args:
         source: Path of the file, or its content as bytes.
+        shapes: Dict from the number of a tensor of the first subgraph to its
+            shape in a call, where the file leaves it open. Defaults to
+            `None`: what is open counts as 1.
 
     Returns:
         `Inspection`.
@@ -120,12 +130,30 @@ def inspect(source: types.Path | bytes) -> Inspection:
         len(source) if isinstance(source, (bytes, bytearray))
         else pathlib.Path(source).stat().st_size,
         operators,
-        [_constant(model, weight) for weight in flatbuffer.weights(model)],
+        [
+            _constant(model, weight, shapes or {})
+            for weight in flatbuffer.weights(model)
+        ],
+        _float_operators(model),
         [flatbuffer.text(s.signatureKey) for s in model.signatureDefs or ()],
     )
 
 
-def _constant(model, weight):
+def _float_operators(model):
+    found = []
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            kind = flatbuffer.operator_name(model, operator)
+            outputs = [graph.tensors[i] for i in operator.outputs]
+            if kind != "DEQUANTIZE" and any(
+                flatbuffer.type_name(t.type) == "FLOAT32" for t in outputs
+            ):
+                name = flatbuffer.text(outputs[0].name)
+                found.append(f"{kind} '{name}'")
+    return found
+
+
+def _constant(model, weight, shapes):
     dense = encoding.dense_values(model, weight)
     return Constant(
         weight.name,
@@ -137,14 +165,15 @@ def _constant(model, weight):
         int(dense.size - np.count_nonzero(dense)),
         weight.tensor.sparsity is not None,
         tuple(flatbuffer.operator_name(model, op) for op in weight.via),
-        macs(model, weight),
+        macs(model, weight, shapes if weight.graph == 0 else {}),
     )
 
 
-def macs(model, weight):
+def macs(model, weight, shapes):
     """Returns the multiplications of one call of an operator."""
     graph = model.subgraphs[weight.graph]
-    output = graph.tensors[weight.operator.outputs[0]].shape
+    index = int(weight.operator.outputs[0])
+    output = shapes.get(index, graph.tensors[index].shape)
     positions = math.prod(int(n) for n in output[:-1])
     if weight.kind == "TRANSPOSE_CONV":
         image = graph.tensors[weight.operator.inputs[2]].shape

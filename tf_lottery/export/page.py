@@ -1,10 +1,11 @@
 """Page of an export: its candidates as bars and as a table."""
 
+from tf_lottery.export import npu
 from tf_lottery.report import charts
 from tf_lottery.report import pages
 from tf_lottery.report import tables
 
-WORDS = ("file", "")
+WORDS = ("file", "", "on the NPU", "operator", "kind", "why")
 LAYER_HEADS = ("weights", "operator", "zeros", "stored", "why")
 
 
@@ -28,7 +29,23 @@ def render(report, heads, cells):
         charts=list(_charts(report.rows)),
         candidates=tables.Table(heads, cells, words, marked=marked),
         layers=tables.Table(LAYER_HEADS, layers, range(len(LAYER_HEADS))),
+        npu=[
+            tables.Table(
+                heads, rows, [i for i, h in enumerate(heads) if h in WORDS]
+            )
+            for heads, rows in npu_tables(report)
+        ],
     )
+
+
+def npu_tables(report):
+    """Returns heads and cells of the tables of what Vela says, if it did."""
+    if report.npu is None:
+        return []
+    return [
+        (npu.HEADS, report.npu.cells()),
+        (npu.OPERATOR_HEADS, report.npu.operator_cells()),
+    ]
 
 
 def layer_cells(layers):

@@ -10,7 +10,10 @@ import rich.table
 
 from tf_lottery import files
 from tf_lottery.export import check
+from tf_lottery.export import children
 from tf_lottery.export import latency
+from tf_lottery.export import metrics
+from tf_lottery.export import npu as npu_lib
 from tf_lottery.export import page
 from tf_lottery.export import storage
 from tf_lottery.utils import tables
@@ -20,7 +23,7 @@ from tf_lottery.utils import types
 _WIDTH = 100
 _HEADS = (
     "file", "bytes", "gzip", "/ bound", "latency", "speedup", "arena",
-    "error", "accuracy", "",
+    "error",
 )
 
 
@@ -36,12 +39,13 @@ class Row:
         bound: Integer, the entropy bound of its data type in bytes.
         layers: List of `storage.Layer`.
         checks: List of `check.Outcome`.
-        accuracy: Float, share of right answers, or `None`.
+        metric: Float, the value of the report's metric, or `None`.
         timing: `latency.Timing`, or `None` if it was not measured.
         speedup: Float, over the dense float32 file, or `None`.
         arena: Integer, bytes of RAM in TensorFlow Lite Micro, or `None`.
         shipped: Boolean, whether this is the file written.
         note: String, why it is no candidate though it passed, or empty.
+        others: List of `check.Outcome` in runtimes that need not run it.
     """
 
     name: str
@@ -51,12 +55,21 @@ class Row:
     bound: int
     layers: list[storage.Layer]
     checks: list[check.Outcome]
-    accuracy: float | None = None
+    metric: float | None = None
     timing: latency.Timing | None = None
     speedup: float | None = None
     arena: int | None = None
     shipped: bool = False
     note: str = ""
+    others: list[check.Outcome] = dataclasses.field(default_factory=list)
+
+    @property
+    def runs_in(self) -> list[str]:
+        """List of strings, the runtimes in which it was seen to be right."""
+        return [
+            children.LABELS[outcome.runtime]
+            for outcome in (*self.checks, *self.others) if outcome.passed
+        ]
 
     @property
     def passed(self) -> bool:
@@ -85,25 +98,29 @@ class Report:
         path: String, the file written.
         target: String.
         rows: List of `Row`; the first is the dense float32 file.
-        accuracy: Float, the Keras model's own, or `None`.
+        metric: Float, the value of the Keras model, or `None`.
         macs: Integer, multiplications of one call, zeros included.
         effective_macs: Integer, those by weights that are not zero.
         runtimes: List of strings, the runtimes that checked every file.
         threads: Integer, of the latencies.
         notes: List of strings.
         sources: List of strings, further files written.
+        npu: `npu.Comparison`, what Vela says of the file written, or `None`.
+        metric_name: String.
     """
 
     path: str
     target: str
     rows: list[Row]
-    accuracy: float | None
+    metric: float | None
     macs: int
     effective_macs: int
     runtimes: list[str]
     threads: int
     notes: list[str] = dataclasses.field(default_factory=list)
     sources: list[str] = dataclasses.field(default_factory=list)
+    npu: npu_lib.Comparison | None = None
+    metric_name: str = "accuracy"
 
     @property
     def shipped(self) -> Row:
@@ -128,7 +145,7 @@ class Report:
     def table(self) -> rich.table.Table:
         """Returns a `rich.table.Table` of all candidates."""
         table = tables.Table()
-        heads, rows = columns(self.rows)
+        heads, rows = columns(self.rows, self.metric_name)
         for name in heads:
             table.add_column(
                 name, justify="left" if name in page.WORDS else "right"
@@ -144,15 +161,34 @@ class Report:
             table.add_row(*row)
         return table
 
+    def npu_tables(self) -> list[rich.table.Table]:
+        """Returns two `rich.table.Table`s of what Vela says, or none."""
+        found = []
+        for heads, cells in page.npu_tables(self):
+            found.append(tables.Table())
+            for head in heads:
+                found[-1].add_column(
+                    head, justify="left" if head in page.WORDS else "right"
+                )
+            for row in cells:
+                found[-1].add_row(*row)
+        return found
+
     def render(self) -> rich.console.Group:
         """Returns a `rich` group: candidates, layers, notes."""
         lines = [
             f"{self.macs:,} MACs, {self.effective_macs:,} by nonzero "
-            f"weights; checked in {', '.join(self.runtimes)}"
+            f"weights; checked in {', '.join(self.runtimes)}",
+            f"Runs in: {', '.join(self.shipped.runs_in)}.",
         ]
+        lines += [
+            f"Not in {outcome}" for outcome in self.shipped.others
+            if not outcome.passed
+        ]
+        lines += [str(self.npu)] if self.npu else []
         lines += self.notes
         return rich.console.Group(
-            self.table(), self.layer_table(), *lines
+            self.table(), self.layer_table(), *self.npu_tables(), *lines
         )
 
     def __str__(self):
@@ -165,7 +201,10 @@ class Report:
         """Returns all of it as JSON-serialisable dicts."""
         found = dataclasses.asdict(self)
         for row, entry in zip(self.rows, found["rows"]):
-            entry |= {"passed": row.passed, "verdict": row.verdict}
+            entry |= {
+                "passed": row.passed, "verdict": row.verdict,
+                "runs_in": row.runs_in,
+            }
         return _finite(found)
 
     def to_json(self) -> str:
@@ -178,7 +217,7 @@ class Report:
         Raises:
             ImportError: If the extra `plot` is not installed.
         """
-        return page.render(self, *columns(self.rows))
+        return page.render(self, *columns(self.rows, self.metric_name))
 
     def save(self, path: types.Path) -> None:
         """Writes the report, by the file's suffix: `.html` or `.json`.
@@ -198,19 +237,20 @@ class Report:
         files.write_text(path, writers[suffix]())
 
 
-def columns(rows):
+def columns(rows, metric):
     """Returns the heads of a table of rows, and its cells.
 
     Columns that are empty everywhere are left out.
     """
-    found = [_cells(row) for row in rows]
-    shown = [i for i in range(len(_HEADS)) if any(row[i] for row in found)]
+    heads = [*_HEADS, metric, ""]
+    found = [_cells(row, metric) for row in rows]
+    shown = [i for i in range(len(heads)) if any(row[i] for row in found)]
     return (
-        [_HEADS[i] for i in shown], [[row[i] for i in shown] for row in found]
+        [heads[i] for i in shown], [[row[i] for i in shown] for row in found]
     )
 
 
-def _cells(row):
+def _cells(row, metric):
     def shown(value, text):
         return "" if value is None else text.format(value)
 
@@ -228,7 +268,7 @@ def _cells(row):
         shown(row.speedup, "{:.2f}x"),
         shown(row.arena, "{:,}"),
         f"{row.error:.1e}" if math.isfinite(row.error) else "",
-        "" if row.accuracy is None else f"{100 * row.accuracy:.2f} %",
+        metrics.text(metric, row.metric),
         _short(row.verdict),
     )
 

@@ -6,7 +6,9 @@ through files. Whatever happens to it happens to no one else.
 """
 
 import functools
+import importlib.util
 import json
+import math
 import os
 import sys
 import time
@@ -36,10 +38,12 @@ def main(runtime, memory, seconds):
     os.dup2(2, 1)
     warnings.simplefilter("ignore")
     open_file = _load(runtime)
-    _limit_memory(memory)
     for line in sys.stdin:
         request = json.loads(line)
-        _limit_time(seconds)
+        # A conversion takes what it takes.
+        limited = request["do"] != "call"
+        _limit_memory(memory if limited else math.inf)
+        _limit_time(seconds if limited else math.inf)
         try:
             answer = {"ok": _REQUESTS[request.pop("do")](open_file, **request)}
         # Any failure is an answer; the parent decides what it means.
@@ -50,12 +54,12 @@ def main(runtime, memory, seconds):
 
 
 def _limit_memory(more):
-    """Limits the memory that is taken from now on, where there are limits."""
+    """Limits the memory that is taken from now on, where that is possible."""
     if resource is None or not os.path.exists("/proc/self/statm"):
         return
     with open("/proc/self/statm") as file:
         taken = int(file.read().split()[0]) * resource.getpagesize()
-    _lower(resource.RLIMIT_AS, taken + more)
+    _limit(resource.RLIMIT_AS, taken + more)
 
 
 def _limit_time(seconds):
@@ -65,14 +69,17 @@ def _limit_time(seconds):
     usage = resource.getrusage(resource.RUSAGE_SELF)
     used = usage.ru_utime + usage.ru_stime
     allowed = float(seconds) * (os.cpu_count() or 1)
-    _lower(resource.RLIMIT_CPU, int(used + allowed) + 1)
+    _limit(resource.RLIMIT_CPU, used + allowed + 1)
 
 
-def _lower(limit, value):
+def _limit(limit, value):
+    """Sets a soft limit, as far as the hard one allows."""
     hard = resource.getrlimit(limit)[1]
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
-    resource.setrlimit(limit, (value, hard))
+    elif value == math.inf:
+        value = hard
+    resource.setrlimit(limit, (int(value), hard))
 
 
 def _load(runtime):
@@ -95,24 +102,20 @@ class _Lite:
         self.it = interpreter(model_path=path, num_threads=threads)
 
     def prepare(self, arrays):
-        import numpy as np
-
         details = self.it.get_input_details()
         for detail, array in zip(details, arrays):
             if tuple(detail["shape"]) != array.shape:
                 self.it.resize_tensor_input(detail["index"], array.shape)
         self.it.allocate_tensors()
         for detail, array in zip(details, arrays):
-            self.it.set_tensor(
-                detail["index"], np.asarray(array, detail["dtype"])
-            )
+            self.it.set_tensor(detail["index"], _as_input(array, detail))
 
     def invoke(self):
         self.it.invoke()
 
     def outputs(self):
         return [
-            self.it.get_tensor(detail["index"])
+            _as_float(self.it.get_tensor(detail["index"]), detail)
             for detail in self.it.get_output_details()
         ]
 
@@ -130,13 +133,43 @@ class _Micro:
 
     def prepare(self, arrays):
         for i, array in enumerate(arrays):
-            self.it.set_input(array, i)
+            detail = self.it.get_input_details(i)
+            self.it.set_input(_as_input(array, detail), i)
 
     def invoke(self):
         self.it.invoke()
 
     def outputs(self):
-        return [self.it.get_output(i) for i in range(self.number)]
+        return [
+            _as_float(self.it.get_output(i), self.it.get_output_details(i))
+            for i in range(self.number)
+        ]
+
+
+def _scale(detail):
+    """Returns scale and zero point of a quantised tensor, or `None`."""
+    found = detail["quantization_parameters"]
+    scales, zeros = found["scales"], found["zero_points"]
+    return (scales[0], zeros[0]) if len(scales) else None
+
+
+def _as_input(array, detail):
+    """Returns an array in the type of an input, quantised if that is."""
+    import numpy as np
+
+    if _scale(detail) and array.dtype.kind == "f":
+        scale, zero = _scale(detail)
+        limits = np.iinfo(detail["dtype"])
+        array = np.clip(np.round(array / scale) + zero, limits.min, limits.max)
+    return np.asarray(array, detail["dtype"])
+
+
+def _as_float(array, detail):
+    """Returns what a quantised output stands for."""
+    if not _scale(detail):
+        return array
+    scale, zero = _scale(detail)
+    return (array.astype("float32") - zero) * scale
 
 
 def _number_of_outputs(content):
@@ -235,7 +268,15 @@ def arena(open_file, model, inputs, nbytes):
     file.invoke()
 
 
-_REQUESTS = {"run": run, "measure": measure, "arena": arena}
+def call(open_file, module, function, arguments):
+    """Calls a function of a module that is given by its path."""
+    spec = importlib.util.spec_from_file_location("called", module)
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return getattr(found, function)(**arguments)
+
+
+_REQUESTS = {"run": run, "measure": measure, "arena": arena, "call": call}
 
 if __name__ == "__main__":
     main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))

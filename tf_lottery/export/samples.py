@@ -78,3 +78,40 @@ def _flat(outputs):
         outputs = {f"output_{i}": value for i, value in enumerate(outputs)}
     names = sorted(outputs, key=lambda name: (len(name), name))
     return [np.asarray(outputs[name]) for name in names]
+
+
+def outputs_of(runtime, content, arrays, batch):
+    """Returns the outputs of a file for all samples, as a list of arrays.
+
+    Args:
+        runtime: `children.Runtime`.
+        content: Bytes of the file.
+        arrays: List of arrays, one for each input.
+        batch: Integer, samples in one call.
+    """
+    found = runtime.run(content, _filled(arrays, batch), batch)
+    return [
+        output.reshape(-1, *output.shape[2:])[:len(arrays[0])]
+        for output in found
+    ]
+
+
+def keras_outputs(source, arrays, batch):
+    """Returns those of the Keras model of a `sources.Source`."""
+    filled = _filled(arrays, batch)
+    calls = [
+        source.call([array[start:start + batch] for array in filled])
+        for start in range(0, len(filled[0]), batch)
+    ]
+    return [
+        np.concatenate(parts)[:len(arrays[0])] for parts in zip(*calls)
+    ]
+
+
+def _filled(arrays, batch):
+    """Repeats the last sample until the batches are full."""
+    padding = -len(arrays[0]) % batch
+    return [
+        np.concatenate([a, np.repeat(a[-1:], padding, axis=0)])
+        for a in arrays
+    ]

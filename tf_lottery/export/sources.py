@@ -40,6 +40,7 @@ class Source:
     notes: list = dataclasses.field(default_factory=list)
     aware: "Source | None" = None
     _frozen: object = None
+    _outputs: object = None
 
     @property
     def name(self):
@@ -60,11 +61,24 @@ class Source:
             return sorted(outputs)
         return [f"output_{i}" for i in range(len(self._frozen.outputs))]
 
+    @property
+    def loops(self):
+        """Boolean, whether its graph has a loop, as over time."""
+        return self._frozen is not None and any(
+            "While" in node.op
+            for node in self._frozen.graph.as_graph_def().node
+        )
+
     def call(self, inputs):
         """Returns the outputs of the Keras model as a list of arrays."""
         outputs = self.model(self._arrange(inputs), training=False)
+        self._outputs = keras.tree.map_structure(lambda _: None, outputs)
         flat = keras.tree.flatten(outputs)
         return [np.asarray(keras.ops.convert_to_numpy(o)) for o in flat]
+
+    def structured(self, outputs):
+        """Returns a list of outputs as the Keras model returned its own."""
+        return keras.tree.pack_sequence_as(self._outputs, outputs)
 
     def freeze(self):
         """Returns a `ConcreteFunction` with the weights as constants."""
@@ -119,7 +133,9 @@ def _constant_signature(function):
     )
 
 
-def open_model(model, batch_size=None, signatures=None, example=None):
+def open_model(
+    model, batch_size=None, signatures=None, example=None, input_shapes=None
+):
     """Returns the `Source` of a model.
 
     Args:
@@ -131,9 +147,12 @@ def open_model(model, batch_size=None, signatures=None, example=None):
         signatures: See `Source`.
         example: Inputs of a subclassed model, whose shapes it does not
             tell: an array or a list of arrays.
+        input_shapes: Shapes in place of the model's own, without the batch:
+            a tuple, or a dict from input name to tuple. Defaults to `None`.
 
     Raises:
-        ValueError: If the model is not built, or the file cannot be read.
+        ValueError: If the model is not built, or the file cannot be read, or
+            it takes strings.
         OSError: If there is no such file.
     """
     backends.check_tensorflow("Export to TFLite takes")
@@ -160,6 +179,17 @@ def open_model(model, batch_size=None, signatures=None, example=None):
         _spec(tensor, batch_size, f"input_{i}")
         for i, tensor in enumerate(flat)
     ]
+    specs = _reshaped(specs, input_shapes)
+    for spec in specs:
+        if spec.dtype == tf.string:
+            raise ValueError(
+                f"Input '{spec.name}' of model '{model.name}' takes strings, "
+                "which no file of TFLite reads. Export the model behind its "
+                "text layer, on the integers that this returns "
+                "(`keras.Model(layer.output, model.outputs)`), and look up "
+                "the words where the file runs. Received: an input of dtype "
+                "string"
+            )
     count = iter(range(len(flat)))
     structure = keras.tree.map_structure(lambda _: next(count), given)
     if aware is not None:
@@ -250,3 +280,32 @@ def _spec(tensor, batch_size, name):
         shape[0] = batch_size
     name = getattr(tensor, "name", None) or name
     return tf.TensorSpec(shape, tensor.dtype, name=name.replace("/", "_"))
+
+
+def _reshaped(specs, shapes):
+    """Returns specifications with other shapes behind the batch."""
+    if shapes is None:
+        return specs
+    if not isinstance(shapes, dict):
+        shapes = {spec.name: shapes for spec in specs}
+    unknown = sorted(set(shapes) - {spec.name for spec in specs})
+    if unknown:
+        raise ValueError(
+            f"Argument `input_shapes` names no input: {unknown}. Expected: "
+            f"of {[spec.name for spec in specs]}"
+        )
+    found = []
+    for spec in specs:
+        own = shape_of(spec)
+        asked = (own[0], *shapes.get(spec.name, own[1:]))
+        fits = len(asked) == len(own) and all(
+            have in (None, want) for have, want in zip(own, asked)
+        )
+        if not fits:
+            raise ValueError(
+                f"Argument `input_shapes` does not fit input '{spec.name}'. "
+                f"Received: {asked[1:]}. Expected: {own[1:]}, its open sizes "
+                "set"
+            )
+        found.append(tf.TensorSpec(asked, spec.dtype, name=spec.name))
+    return found

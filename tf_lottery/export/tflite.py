@@ -15,10 +15,13 @@ from tf_lottery import files
 from tf_lottery import weights as weights_lib
 from tf_lottery.export import arguments
 from tf_lottery.export import candidates
+from tf_lottery.export import compatibility
 from tf_lottery.export import convert
 from tf_lottery.export import entropy
 from tf_lottery.export import examining
+from tf_lottery.export import feeding
 from tf_lottery.export import inspection
+from tf_lottery.export import metrics
 from tf_lottery.export import narrowing
 from tf_lottery.export import padding
 from tf_lottery.export import report
@@ -27,15 +30,24 @@ from tf_lottery.export import targets as targets_lib
 from tf_lottery.utils import checks
 from tf_lottery.utils import types
 
+_SHOWN = 8
+
 
 def tflite(
     model: keras.Model | types.Path,
     path: types.Path,
     target: str | targets_lib.Target = "auto",
     quantize: Literal["float16", "dynamic", "int8", "auto"] | None = None,
-    representative_data: np.ndarray | Sequence[np.ndarray] | None = None,
+    representative_data: types.Arrays = None,
     compare_on: types.Arrays = None,
     *,
+    accelerator: str | None = None,
+    metric: str | keras.metrics.Metric | Callable[..., float] | None = None,
+    runtimes: Sequence[str] | None = None,
+    encoding: Literal["auto", "dense"] = "auto",
+    input_dtype: Literal["float32", "int8"] | None = None,
+    output_dtype: Literal["float32", "int8"] | None = None,
+    input_shapes: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
     batch_size: int | None = None,
     signatures: Mapping[str, Any] | None = None,
     compact: bool = True,
@@ -54,36 +66,63 @@ def tflite(
     ones with their dense file and, more loosely, with the Keras model
     (`check.KERAS_TOLERANCE`, `check.DENSE_TOLERANCE`). One that fails is not
     taken; if none is left nothing is written. A file is never larger than
-    the dense one of its data type.
+    the dense one of its data type. The converter runs in a child process
+    too.
 
     The targets: `"size"`, the smallest download (`gzip -9`); `"flash"`, the
     smallest file as it is; `"cpu"`, fast on x86 and others, with sparse
     fully connected layers where they pay; `"arm"`, for XNNPACK's sparse
     convolutions; `"micro"`, TensorFlow Lite Micro with weights as bitmap and
-    values; `"auto"`, the fastest measured here. Structured sparsity speeds up
-    every one of them, so dead units are removed first.
+    values; `"auto"`, the fastest measured here; `"ethos-u55"`, `"ethos-u65"`
+    and `"ethos-u85"`, Arm's NPUs: an int8 file and, beside it, what Arm's
+    compiler Vela makes of it, with Vela's estimates. Structured sparsity
+    speeds up every one of them, so dead units are removed first.
 
     Args:
         model: A built `keras.Model`, with masks or without, or the path of a
             `.keras` file.
         path: Path of the file to write; one that ends in `.gz` is written
             compressed. With target `"micro"` a `.h` and a `.c` file of the
-            same name are written too.
+            same name are written too, with an Ethos-U a `_vela.tflite`.
         target: String, see above, or a `targets.Target`. Defaults to
             `"auto"`.
-        quantize: String or `None`: `None` keeps float32; `"float16"` and
-            `"dynamic"` (int8 weights alone) need no data; `"int8"` needs
-            `representative_data`, or a model of
-            `tf_lottery.quantize.aware`; `"auto"` tries all that can be made and
-            takes what suits the target, if it loses at most one point of
-            accuracy on `compare_on`. Defaults to `None`.
-        representative_data: Array, or list of arrays for several inputs,
-            some hundred typical samples. Defaults to `None`.
-        compare_on: Tuple of inputs and labels on which the accuracy of every
-            candidate is reported, or inputs alone. Defaults to random
-            inputs, and no accuracy.
-        batch_size: Integer, the batch size to fix; for `"micro"` 1. Defaults
-            to `None`, that of the model's inputs.
+        quantize: String or `None`: `None` keeps float32, or int8 with an
+            Ethos-U; `"float16"` and `"dynamic"` (int8 weights alone) need no
+            data; `"int8"` needs `representative_data`, or a model of
+            `tf_lottery.quantize.aware`; `"auto"` tries all that can be made
+            and takes what suits the target, if it loses at most one point of
+            accuracy on `compare_on`, or one per cent of another `metric`.
+            Defaults to `None`.
+        representative_data: Some hundred typical samples: an array, a list
+            or dict of arrays for several inputs, or batches of these, as a
+            `tf.data.Dataset`, `keras.utils.PyDataset`, generator or callable
+            (a tuple is inputs and labels). Defaults to `None`.
+        compare_on: Tuple of inputs and labels on which `metric` is reported
+            for every candidate, or inputs alone. Defaults to random inputs,
+            and no metric.
+        accelerator: String, the configuration of an Ethos-U, such as
+            `"ethos-u55-128"`, see `vela.ACCELERATORS`. Defaults to 128 MACs
+            a cycle for U55, 256 for the others. For system and memory modes
+            pass a `targets.EthosU` as `target`.
+        metric: `keras.metrics.Metric` or the name of one, or a callable of
+            labels and outputs, structured as the model's, that returns a
+            number, higher = better. Defaults to `None`, the share of right
+            answers of a classifier.
+        runtimes: List of strings, the runtimes in which every candidate must
+            be right: `"ai_edge_litert"`, `"tensorflow"`, `"tflite_micro"`;
+            and `"ethos-u"` for one that Vela compiles without leaving
+            anything to the CPU. Defaults to those of the target.
+        encoding: String, `"dense"` for a file with plain zeros, which tools
+            read that do not know sparse tensors. Defaults to `"auto"`.
+        input_dtype: String, `"float32"` or `"int8"`, of the inputs of int8
+            files. Defaults to `None`, which is int8 with an Ethos-U, else
+            float32.
+        output_dtype: String, the same of the outputs. Defaults to `None`.
+        input_shapes: Tuple of integers without the batch, or dict from input
+            name to tuple, where the model leaves a size open, such as time.
+            Defaults to `None`, the model's own.
+        batch_size: Integer, the batch size to fix; for `"micro"` and Ethos-U
+            1. Defaults to `None`, that of the model's inputs.
         signatures: Dict from name to `tf.function` with an input signature,
             for a file of several. Defaults to the model's call alone.
         compact: Boolean, whether dead units are removed first, which loses
@@ -107,9 +146,10 @@ def tflite(
         `Report`.
 
     Raises:
-        ValueError: If an argument does not fit, the model is damaged or
-            `convert.ConversionError`: uses operators that TFLite lacks.
-        ImportError: If target `"micro"` is asked for without its runtime.
+        ValueError: If an argument does not fit, the model is damaged;
+            `convert.ConversionError`: uses operators that TFLite lacks;
+            `vela.CompilationError`: Vela refuses the file.
+        ImportError: If a runtime or Vela is asked for and not installed.
         VerificationError: If no file passed its checks. None is left.
         OSError: If the path cannot be written.
 
@@ -128,49 +168,68 @@ def tflite(
     ('float32 sparse', 'densify', True)
     """
     checks.path("path", path)
-    path, target = pathlib.Path(path), targets_lib.get(target)
+    path, target = pathlib.Path(path), targets_lib.get(target, accelerator)
+    metric = metrics.Metric(metric)
     arguments.check_values(
-        representative_data, compare_on, batch_size, compact, select_tf_ops,
-        explicit_padding, tolerance, seconds, threads, progress,
+        quantize, representative_data, compare_on, batch_size, input_shapes,
+        signatures, compact, select_tf_ops, explicit_padding, input_dtype,
+        output_dtype, encoding, runtimes, tolerance, seconds, threads,
+        progress,
     )
     arguments.check(path, target, quantize, signatures)
     example, labels = arguments.split(compare_on)
+    data = feeding.arrays(representative_data)
     if target.has_fixed_shapes:
         batch_size = batch_size or 1
-    given = representative_data if representative_data is not None else example
-    source = sources.open_model(model, batch_size, signatures, given)
-    arguments.check_ranges(quantize, source, representative_data)
-    notes = source.notes + _narrow(source, compact)
-    notes += _pad(source, explicit_padding)
-    arguments.check_shapes(source, target, representative_data, example)
-    data, example = (
-        None if found is None else convert.as_inputs(found, source, name)
-        for found, name in (
-            (representative_data, "representative_data"),
-            (example, "compare_on"),
-        )
-    )
-    job = examining.job(
-        source, target, data, example, labels, seconds=seconds,
-        threads=threads, tolerance=tolerance, say=progress or _nothing,
-    )
-    converter = convert.Converter(source, data, select_tf_ops)
+    given = data if data is not None else example
     with contextlib.ExitStack() as stack:
-        runtimes = examining.runtimes(stack, target, select_tf_ops)
+        checking, child = examining.start(
+            stack, target, select_tf_ops, runtimes
+        )
+        source = sources.open_model(
+            model, batch_size, signatures, given, input_shapes
+        )
+        arguments.check_ranges(quantize, target, source, data)
+        notes = source.notes + _narrow(source, compact)
+        notes += _pad(source, explicit_padding)
+        arguments.check_shapes(source, target, data, example)
+        data, example = (
+            None if found is None else convert.as_inputs(found, source, name)
+            for found, name in (
+                (data, "representative_data"), (example, "compare_on"),
+            )
+        )
+        job = examining.job(
+            source, target, data, example, labels, metric,
+            seconds=seconds if target.is_timed_here else 0,
+            threads=threads, tolerance=tolerance, say=progress or _nothing,
+        )
+        converter = convert.Converter(
+            source, data, select_tf_ops, child,
+            (input_dtype or target.io_dtype, output_dtype or target.io_dtype),
+        )
         has_ranges = data is not None or source.aware is not None
         dtypes = arguments.dtypes(quantize, has_ranges, target)
-        found, dense = _convert(job, converter, dtypes)
-        accuracy = examining.examine(job, found, runtimes)
-        wanted = [c for c in found if _wanted(c, quantize)]
-        chosen = candidates.choose(wanted, target, accuracy)
+        found, first = _convert(
+            job, converter, dtypes, encoding == "auto", quantize == "auto",
+            notes,
+        )
+        compiled = arguments.VELA in (runtimes or ())
+        examining.examine(job, found, checking, compiled)
+        wanted = [c for c in found if _wanted(c, quantize, target)]
+        chosen = candidates.choose(wanted, target, metric, job.reference)
+        work = inspection.inspect(first, converter.shapes(first, job.inputs))
     chosen.row.shipped = True
-    work = inspection.inspect(dense)
     made = report.Report(
-        str(path), target.name, [c.row for c in found], accuracy, work.macs,
-        work.effective_macs, [r.name for r in runtimes], threads,
-        notes + _notes(source, chosen),
+        str(path), target.name, [c.row for c in found], job.reference,
+        work.macs, work.effective_macs, [r.name for r in checking], threads,
+        notes + _notes(source, chosen), metric_name=metric.name,
     )
-    made.sources = _write(path, chosen.content, target)
+    job.say("compiling")
+    compiled, made.npu = target.compile(chosen.content)
+    if source.signatures is None:
+        chosen.row.others = compatibility.try_others(job, chosen, work.macs)
+    made.sources = _write(path, chosen.content, compiled, target)
     return made
 
 
@@ -196,31 +255,42 @@ def _pad(source, wanted):
     ]
 
 
-def _wanted(candidate, quantize):
-    return quantize == "auto" or (
-        candidate.row.quantize == (quantize or "float32")
-    )
+def _wanted(candidate, quantize, target):
+    wanted = quantize or target.dtypes[0]
+    return wanted == "auto" or candidate.row.quantize == wanted
 
 
-def _convert(job, converter, dtypes):
+def _convert(job, converter, dtypes, encode, any_will_do, notes):
+    """Returns the candidates of some data types, and the first dense file.
+
+    Where any will do one that cannot be made is only noted.
+    """
     found, first = [], None
     for quantize in dtypes:
         job.say(f"converting to {quantize}")
-        dense = converter.convert(quantize)
+        try:
+            dense = converter.convert(quantize)
+        except convert.ConversionError as error:
+            if first is None or not any_will_do:
+                raise
+            notes.append(f"Not made: {quantize}. {error}")
+            continue
         first = first or dense
-        found += candidates.make(dense, quantize, job.target)
+        found += candidates.make(dense, quantize, job.target, encode)
     return found, first
 
 
 def _notes(source, chosen):
+    notes = [_floats(chosen)] if chosen.row.quantize == "int8" else []
     layers = chosen.row.layers
     zeros = sum(layer.zeros for layer in layers)
     if not zeros:
         return [
+            *filter(None, notes),
             "The model has no zeros: sparse encoding brings nothing, the file "
-            "is dense."
+            "is dense.",
         ]
-    notes, dead = [], [layer for layer in layers if layer.dead]
+    dead = [layer for layer in layers if layer.dead]
     if dead:
         notes.append(
             f"{sum(layer.dead for layer in dead):,} outputs in {len(dead)} "
@@ -233,7 +303,23 @@ def _notes(source, chosen):
             f"{zeros:,} of the {had:,} zeros of the model are zero in weights "
             "of the file; the others are in weights it stores in another way."
         )
-    return notes
+    if any(layer.form == "densify" for layer in layers):
+        notes.append(
+            "Weights are stored sparse behind DENSIFY: microcontrollers and "
+            "NPUs do not run the file, and ai-edge-quantizer does not "
+            'quantise them. `encoding="dense"` makes a file for these.'
+        )
+    return list(filter(None, notes))
+
+
+def _floats(chosen):
+    floats = inspection.inspect(chosen.content).float_operators
+    if floats:
+        return (
+            f"{len(floats)} operators of the int8 file compute in float32: "
+            f"{', '.join(floats[:_SHOWN])}{', ...' * (len(floats) > _SHOWN)}."
+        )
+    return None
 
 
 def _zeros(weight):
@@ -243,11 +329,11 @@ def _zeros(weight):
     return value.size - np.count_nonzero(value)
 
 
-def _write(path, content, target):
+def _write(path, content, compiled, target):
     """Writes the file, and those next to it; returns the paths of these."""
     packed = entropy.gzipped(content) if path.suffix == ".gz" else content
     files.write_atomic(path, [packed])
-    return target.write_sources(path, content)
+    return target.write_sources(path, content, compiled)
 
 
 def _nothing(message):

@@ -1,9 +1,12 @@
 """Targets: what files are made for."""
 
+from tf_lottery.export import vela
+from tf_lottery.export.targets import ethos_u
 from tf_lottery.export.targets import micro as micro
 from tf_lottery.export.targets.arm import Arm as Arm
 from tf_lottery.export.targets.auto import Auto as Auto
 from tf_lottery.export.targets.cpu import CPU as CPU
+from tf_lottery.export.targets.ethos_u import EthosU as EthosU
 from tf_lottery.export.targets.flash import Flash as Flash
 from tf_lottery.export.targets.micro import Micro as Micro
 from tf_lottery.export.targets.size import Size as Size
@@ -13,28 +16,48 @@ _FOUND = {
     found.name: found
     for found in (Auto(), Size(), Flash(), CPU(), Arm(), Micro())
 }
-TARGETS = tuple(_FOUND)
+TARGETS = (*_FOUND, *ethos_u.DEFAULTS)
 
 
-def get(target: str | Target) -> Target:
+def get(target: str | Target, accelerator: str | None = None) -> Target:
     """Returns the `Target` of a name.
 
     Args:
-        target: String, one of `TARGETS`, or a `Target`.
+        target: String, one of `TARGETS` or of `vela.ACCELERATORS`, or a
+            `Target`.
+        accelerator: String, one of `vela.ACCELERATORS` that belongs to the
+            target. Defaults to the target's own, or none.
 
     Raises:
-        ValueError: If there is no such target.
+        ValueError: If there is no such target, or it has no such accelerator.
 
     Example:
 
     >>> tfl.export.targets.get("micro").dtypes
     ('float32', 'int8')
     """
+    if accelerator is not None:
+        own = [
+            name for name in vela.ACCELERATORS
+            if isinstance(target, str) and name.startswith(target)
+            and target in ethos_u.DEFAULTS
+        ]
+        if accelerator not in own:
+            raise ValueError(
+                f"Argument `accelerator` must be one of {own or 'none'} for "
+                f"this target. Received: accelerator={accelerator!r}, "
+                f"target={target!r}"
+            )
+        return EthosU(accelerator)
     if isinstance(target, Target):
         return target
-    if not isinstance(target, str) or target not in _FOUND:
-        raise ValueError(
-            f"Argument `target` must be one of {list(TARGETS)}. "
-            f"Received: target={target!r}"
-        )
-    return _FOUND[target]
+    if isinstance(target, str):
+        if target in _FOUND:
+            return _FOUND[target]
+        name = ethos_u.DEFAULTS.get(target, target)
+        if name in vela.ACCELERATORS:
+            return EthosU(name)
+    raise ValueError(
+        f"Argument `target` must be one of {list(TARGETS)}. "
+        f"Received: target={target!r}"
+    )

@@ -49,6 +49,8 @@ class Micro(target.Target):
 
     def arena(self, runtime, content, inputs):
         """Returns the smallest RAM in which a file runs, by halving."""
+        if runtime.name != children.MICRO:
+            return None
         low, high = 0, max(1 << 20, 12 * len(content))
         while high - low > _ARENA_STEP:
             middle = (low + high) // 2
@@ -60,7 +62,7 @@ class Micro(target.Target):
                 low = middle
         return high
 
-    def write_sources(self, path, content):
+    def write_sources(self, path, content, compiled):
         name = "".join(
             c if c.isascii() and c.isalnum() else "_" for c in path.stem
         )

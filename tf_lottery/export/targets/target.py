@@ -23,9 +23,12 @@ class Target:
         name: String, the word for `tflite`.
         stored: String, what a file that is encoded for it is called.
         dtypes: Tuple of strings, the data types that can be made for it, of
-            `convert.QUANTIZATIONS`.
+            `convert.QUANTIZATIONS`; the first is made if none is asked for.
+        io_dtype: String, of the inputs and outputs of int8 files, if none is
+            asked for.
         is_exact: Boolean, whether encoded files compute the same bits as the
             dense one.
+        is_timed_here: Boolean, whether latency on this machine says anything.
         has_fixed_shapes: Boolean, whether batch and input shapes must be
             fixed; the batch size is 1 then, unless another is given.
         has_signatures: Boolean, whether files may have several.
@@ -37,7 +40,9 @@ class Target:
     name: str | None = None
     stored = "sparse"
     dtypes: tuple[str, ...] = ("float32", "float16", "dynamic", "int8")
+    io_dtype = "float32"
     is_exact = False
+    is_timed_here = True
     has_fixed_shapes = False
     has_signatures = True
     has_sparse_kernels = False
@@ -103,8 +108,24 @@ class Target:
         """Returns the bytes of RAM that a file needs, or `None`."""
         return None
 
-    def write_sources(self, path: pathlib.Path, content: bytes) -> list[str]:
-        """Writes further files next to a file; returns their paths."""
+    def compile(self, content: bytes) -> tuple[bytes | None, Any]:
+        """Compiles the file chosen, where the target has a compiler.
+
+        Returns:
+            Tuple of the compiled file and an `npu.Comparison`, or of `None`s.
+        """
+        return None, None
+
+    def write_sources(
+        self, path: pathlib.Path, content: bytes, compiled: bytes | None
+    ) -> list[str]:
+        """Writes further files next to a file; returns their paths.
+
+        Args:
+            path: Path of the file.
+            content: Bytes, what is in it.
+            compiled: Bytes, what `compile` made of it, or `None`.
+        """
         return []
 
 

@@ -1,0 +1,64 @@
+"""Representative data of every kind as arrays."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+# The converter calibrates on no more.
+_MOST = 500
+
+
+def arrays(data: Any) -> Any:
+    """Returns inputs as an array, or a list or dict of arrays.
+
+    Args:
+        data: An array; a list or dict of arrays, one for each input; or
+            batches of these: a `tf.data.Dataset`, a `keras.utils.PyDataset`,
+            a generator, or a callable that returns batches, as TensorFlow's
+            converter takes it. A tuple is `(inputs, labels)`, as in `fit`.
+            At most 500 samples are read of batches.
+
+    Raises:
+        ValueError: If there is no sample.
+    """
+    if data is None or hasattr(data, "shape"):
+        return data
+    if isinstance(data, (list, tuple, dict)):
+        return data
+    if isinstance(data, Callable):
+        data = data()
+    if isinstance(data, keras.utils.PyDataset):
+        number = data.num_batches
+        steps = itertools.count() if number is None else range(number)
+        data = (data[step] for step in steps)
+    found, count = [], 0
+    for batch in data:
+        found.append(keras.tree.map_structure(_array, _inputs(batch)))
+        count += len(keras.tree.flatten(found[-1])[0])
+        if count >= _MOST:
+            break
+    if not count:
+        raise ValueError(
+            "Argument `representative_data` must hold samples. Received: "
+            "data without a batch"
+        )
+    return keras.tree.map_structure(
+        lambda *parts: np.concatenate(parts)[:_MOST], *found
+    )
+
+
+def _inputs(batch):
+    return batch[0] if isinstance(batch, tuple) else batch
+
+
+def _array(value):
+    array = np.asarray(value)
+    if not array.ndim:
+        raise ValueError(
+            "Argument `representative_data` must come in batches. Received: "
+            "a sample without a batch dimension"
+        )
+    return array
