@@ -20,7 +20,9 @@ from tf_lottery.commands import parsers
 from tf_lottery.commands.parsers import analyze
 from tf_lottery.commands.parsers import names
 from tf_lottery.export import arguments as export_arguments
+from tf_lottery.export import children
 from tf_lottery.export import targets
+from tf_lottery.export import vela
 from tf_lottery.structured import scores
 
 ROOT = pathlib.Path(tfl.__file__).parent.parent
@@ -167,6 +169,10 @@ def test_names_are_those_of_the_library():
     assert names.SCOPES == distributions.SCOPES
     assert names.NORMS == scores.NORMS
     assert names.TARGETS == targets.TARGETS
+    assert names.ACCELERATORS == vela.ACCELERATORS
+    assert names.RUNTIMES == tuple(children.LABELS)
+    assert names.ENCODINGS == export_arguments.ENCODINGS
+    assert names.DTYPES == export_arguments.DTYPES
     assert (None, *names.QUANTIZE) == export_arguments.QUANTIZE
     from tf_lottery.analysis import findings
 

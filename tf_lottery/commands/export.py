@@ -33,6 +33,13 @@ def _convert(path, arguments, console):
             arguments.output or path.with_suffix(".tflite"),
             target=arguments.target,
             quantize=arguments.quantize,
+            accelerator=arguments.accelerator,
+            input_dtype=arguments.input_dtype,
+            output_dtype=arguments.output_dtype,
+            float_layers=arguments.float_layers,
+            encoding=arguments.encoding,
+            runtimes=arguments.runtimes,
+            metric=arguments.metric,
             representative_data=(
                 data_lib.first(data.train[0], _SAMPLES) if data else None
             ),

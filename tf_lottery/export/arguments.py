@@ -52,7 +52,8 @@ def check(path, target, quantize, signatures):
 def check_values(
     quantize, representative_data, compare_on, batch_size, input_shapes,
     signatures, compact, select_tf_ops, explicit_padding, input_dtype,
-    output_dtype, encoding, runtimes, tolerance, seconds, threads, progress,
+    output_dtype, float_layers, encoding, runtimes, tolerance, seconds,
+    threads, progress,
 ):
     """Raises unless each argument of `tflite` is of its kind; see there."""
     checks.optional(checks.choice, "quantize", quantize, QUANTIZE[1:])
@@ -75,6 +76,7 @@ def check_values(
             f"quantize={quantize!r}, input_dtype={input_dtype!r}, "
             f"output_dtype={output_dtype!r}"
         )
+    checks.names("float_layers", float_layers)
     checks.choice("encoding", encoding, ENCODINGS)
     _check_runtimes(runtimes)
     checks.optional(checks.whole, "batch_size", batch_size)
@@ -176,6 +178,25 @@ def check_ranges(quantize, target, source, data):
             "model of `tf_lottery.quantize.aware`, which has learnt it. "
             "Received: representative_data=None"
         )
+
+
+def check_aware(source, float_layers, explicit_padding):
+    """Raises if a model that was trained for int8 is to be another.
+
+    Args:
+        source: `sources.Source`.
+        float_layers: See `tflite`.
+        explicit_padding: See `tflite`.
+    """
+    if source.aware is None or not (float_layers or explicit_padding):
+        return
+    raise ValueError(
+        f"Model '{source.name}' was trained as its int8 file computes, which "
+        "`float_layers` and `explicit_padding` would change. Received: "
+        f"float_layers={float_layers!r}, explicit_padding="
+        f"{explicit_padding!r}. Expected: none of them; `exclude` of "
+        "`tf_lottery.quantize.aware` keeps layers in float"
+    )
 
 
 def dtypes(quantize, has_ranges, target):

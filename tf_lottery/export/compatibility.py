@@ -14,37 +14,38 @@ _MOST_BYTES = 4 << 20
 _MOST_MACS = 50_000_000
 
 
-def on_npu(candidate):
+def on_npu(candidate, estimate=None):
     """Returns the `check.Outcome` of compiling a file for Ethos-U.
 
     Args:
         candidate: `candidates.Candidate`. One that leaves operators to the
             CPU fails.
+        estimate: `vela.Estimate`, if it is compiled already, or `None`.
     """
     reason = None
-    if candidate.row.quantize != "int8":
-        reason = "it is not int8"
-    else:
-        try:
-            _, found = vela.compile(
-                candidate.content, next(iter(ethos_u.DEFAULTS.values()))
-            )
-            if found.on_cpu:
-                reason = "; ".join(f"{o.name} {o.reason}" for o in found.on_cpu)
-        except vela.CompilationError as error:
-            reason = str(error)
+    try:
+        if candidate.row.quantize != "int8":
+            reason = "it is not int8"
+        elif estimate is None:
+            accelerator = next(iter(ethos_u.DEFAULTS.values()))
+            estimate = vela.compile(candidate.content, accelerator)[1]
+    except vela.CompilationError as error:
+        reason = str(error)
+    if estimate is not None and estimate.on_cpu:
+        reason = "; ".join(f"{o.name} {o.reason}" for o in estimate.on_cpu)
     return check.Outcome(
         arguments.VELA, "Vela", math.inf if reason else 0.0, 0.0, reason
     )
 
 
-def try_others(job, candidate, macs):
+def try_others(job, candidate, macs, npu):
     """Returns outcomes of a file in installed runtimes that did not check it.
 
     Args:
         job: `examining.Job`.
         candidate: `candidates.Candidate`, the file to be written.
         macs: Integer, multiplications of one call.
+        npu: `npu.Comparison` of the file, or `None`.
     """
     tried = {outcome.runtime for outcome in candidate.row.checks}
     found = []
@@ -59,5 +60,5 @@ def try_others(job, candidate, macs):
     if arguments.VELA not in tried and vela.command() and (
         candidate.row.quantize == "int8"
     ):
-        found.append(on_npu(candidate))
+        found.append(on_npu(candidate, npu and npu.file))
     return found

@@ -49,17 +49,20 @@ class Converter:
             Defaults to one for each conversion.
         dtypes: Pair of strings, of the inputs and outputs of int8 files:
             `"float32"` or `"int8"`. Defaults to `"float32"` for both.
+        float_layers: Names of layers that int8 files compute in float32.
+            Defaults to none.
     """
 
     def __init__(
         self, source, representative_data=None, select_tf_ops=False,
-        child=None, dtypes=("float32", "float32"),
+        child=None, dtypes=("float32", "float32"), float_layers=(),
     ):
         self._source = source
         self._data = representative_data
         self._select_tf_ops = select_tf_ops
         self._child = child
         self._dtypes = dtypes
+        self._float_layers = float_layers
 
     def convert(self, quantize="float32"):
         """Returns the dense file as bytes.
@@ -78,11 +81,21 @@ class Converter:
             with _silence():
                 source = self._source_of(quantize)
                 request = self._request(source, child.place)
+            request["output"] = str(child.place / "converted")
+            calibrate_only = quantize == "int8" and bool(self._float_layers)
             try:
                 child.call(
                     converting, "convert", quantize=quantize,
-                    output=str(child.place / "converted"), **request,
+                    calibrate_only=calibrate_only, **request,
                 )
+                if calibrate_only:
+                    path = child.place / "calibrated"
+                    (child.place / "converted").rename(path)
+                    child.call(
+                        converting, "quantize", calibrated=str(path),
+                        output=request["output"], dtypes=self._dtypes,
+                        nodes=_nodes(path, self._float_layers),
+                    )
             except children.RuntimeFailure as failure:
                 raise ConversionError(self._explain(failure)) from None
             content = (child.place / "converted").read_bytes()
@@ -156,6 +169,30 @@ class Converter:
                 'number of steps, or `quantize` as "dynamic" or "float16"'
             )
         return _explain(source.name, str(failure), self._select_tf_ops)
+
+
+def _nodes(path, layers):
+    """Returns the outputs of the operators of some layers."""
+    model, found = flatbuffer.read(path), []
+    for layer in layers:
+        # In a trace Keras numbers the scopes of layers.
+        scope = re.compile(rf"(^|[/;]){re.escape(layer)}(_\d+)?/")
+        nodes = [
+            flatbuffer.text(graph.tensors[operator.outputs[0]].name)
+            for graph in model.subgraphs for operator in graph.operators
+            if any(
+                scope.search(flatbuffer.text(graph.tensors[index].name))
+                for index in (operator.outputs[0], *operator.inputs[1:])
+                if index != -1
+            )
+        ]
+        if not nodes:
+            raise ValueError(
+                f"Argument `float_layers` names no layer with an operator of "
+                f"its own in the file. Received: {layer!r}"
+            )
+        found += nodes
+    return found
 
 
 def _explain(name, said, select_tf_ops):

@@ -4,7 +4,6 @@
 imported there.
 """
 
-import os
 import pathlib
 
 import numpy as np
@@ -14,7 +13,7 @@ _MAX_SAMPLES = 500
 
 def convert(
     graph, output, inputs, outputs, signatures, quantize, dtypes, samples,
-    select_tf_ops,
+    select_tf_ops, calibrate_only,
 ):
     """Writes the dense file of a frozen graph, or of a SavedModel.
 
@@ -31,6 +30,8 @@ def convert(
         samples: Path of an `.npz` file with an array for each input, or
             `None` for a graph that tells the ranges itself.
         select_tf_ops: Boolean, see `convert.Converter`.
+        calibrate_only: Boolean, whether an int8 file only says how large
+            activations get, for `quantize`.
     """
     import tensorflow as tf
 
@@ -56,16 +57,31 @@ def convert(
             tf.lite.OpsSet.TFLITE_BUILTINS,
             tf.lite.OpsSet.SELECT_TF_OPS,
         ]
-    before = os.fstat(2).st_size
-    try:
-        content = converter.convert()
-    # The converter raises its own errors, ValueErrors and others; C++ names
-    # operators on stderr, which is a file here.
-    except Exception as error:
-        size = os.fstat(2).st_size - before
-        said = os.pread(2, size, before).decode(errors="replace")
-        raise ValueError(f"{error}\n{said}") from error
-    pathlib.Path(output).write_bytes(content)
+    if calibrate_only:
+        converter._experimental_calibrate_only = True
+    pathlib.Path(output).write_bytes(converter.convert())
+
+
+def quantize(calibrated, output, dtypes, nodes):
+    """Quantises a file that `convert` has calibrated, but for some operators.
+
+    The converter has no public way to do so but for debugging.
+
+    Args:
+        calibrated: Path of the file.
+        output: Path of the file to write.
+        dtypes: See `convert`.
+        nodes: List of strings, outputs of operators that stay float32.
+    """
+    import tensorflow as tf
+    from tensorflow.lite.python import convert as steps
+    from tensorflow.lite.python import util
+
+    content = pathlib.Path(calibrated).read_bytes()
+    content = steps.mlir_quantize(content, denylisted_nodes=set(nodes))
+    pathlib.Path(output).write_bytes(util.modify_model_io_type(
+        content, *(getattr(tf, name) for name in dtypes)
+    ))
 
 
 def shapes(model, samples):

@@ -1,11 +1,12 @@
 """Representative data of every kind as arrays."""
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
+
+from tf_lottery.utils import checks
 
 # The converter calibrates on no more.
 _MOST = 500
@@ -28,8 +29,12 @@ def arrays(data: Any) -> Any:
         return data
     if isinstance(data, (list, tuple, dict)):
         return data
-    if isinstance(data, Callable):
+    if callable(data) and not isinstance(data, keras.utils.PyDataset):
         data = data()
+    if not hasattr(data, "__iter__") and not hasattr(data, "num_batches"):
+        checks.refuse(
+            "representative_data", data, "arrays or batches, or return them"
+        )
     if isinstance(data, keras.utils.PyDataset):
         number = data.num_batches
         steps = itertools.count() if number is None else range(number)

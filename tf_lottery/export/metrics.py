@@ -1,6 +1,5 @@
 """Metrics of files: one word for the table and for what may be lost."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -34,7 +33,7 @@ class Metric:
             self._keras, self.name = metric, metric.name
             # Keras says it of its own ones, to callbacks too.
             self._rises = getattr(metric, "_direction", "up") != "down"
-        elif isinstance(metric, Callable) and not isinstance(metric, type):
+        elif callable(metric) and not isinstance(metric, type):
             self._function = metric
             self.name = getattr(metric, "__name__", type(metric).__name__)
         elif metric not in (None, "accuracy", "acc"):

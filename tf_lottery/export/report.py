@@ -163,7 +163,7 @@ class Report:
 
     def npu_tables(self) -> list[rich.table.Table]:
         """Returns two `rich.table.Table`s of what Vela says, or none."""
-        found = []
+        found: list[rich.table.Table] = []
         for heads, cells in page.npu_tables(self):
             found.append(tables.Table())
             for head in heads:

@@ -44,13 +44,23 @@ def main(runtime, memory, seconds):
         limited = request["do"] != "call"
         _limit_memory(memory if limited else math.inf)
         _limit_time(seconds if limited else math.inf)
+        before = os.fstat(2).st_size
         try:
             answer = {"ok": _REQUESTS[request.pop("do")](open_file, **request)}
         # Any failure is an answer; the parent decides what it means.
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
+            # The converter and TFLM say there what they do not raise.
+            if not limited or runtime == "tflite_micro":
+                answer["error"] += f"\n{_said(before)}"
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+
+
+def _said(before):
+    """Returns what was written to stderr, a file, behind a place in it."""
+    size = os.fstat(2).st_size - before
+    return os.pread(2, size, before).decode(errors="replace").strip()
 
 
 def _limit_memory(more):

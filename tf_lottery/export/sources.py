@@ -159,6 +159,7 @@ def open_model(
     if not isinstance(model, keras.Model):
         model = _load(model)
     weights_lib.check_built(model)
+    _check_quantized(model)
     notes, aware = [], None
     if quantize.is_aware(model):
         quantize.check_trained(model)
@@ -195,6 +196,20 @@ def open_model(
     if aware is not None:
         aware = Source(aware, specs, structure)
     return Source(model, specs, structure, signatures, notes, aware)
+
+
+def _check_quantized(model):
+    names = [
+        layer.name for layer in internals.layers.flat(model)
+        if getattr(layer, "quantization_mode", None)
+    ]
+    if names:
+        raise ValueError(
+            f"Layers {names} of model '{model.name}' were quantised by Keras "
+            "(`model.quantize`), whose integer products TFLite does not have. "
+            "Export the model as it was before, with `quantize`. Received: "
+            "a quantised model"
+        )
 
 
 def _is_half(layer):

@@ -9,10 +9,8 @@ from typing import Any
 from typing import Literal
 
 import keras
-import numpy as np
 
 from tf_lottery import files
-from tf_lottery import weights as weights_lib
 from tf_lottery.export import arguments
 from tf_lottery.export import candidates
 from tf_lottery.export import compatibility
@@ -23,14 +21,13 @@ from tf_lottery.export import feeding
 from tf_lottery.export import inspection
 from tf_lottery.export import metrics
 from tf_lottery.export import narrowing
+from tf_lottery.export import notes as notes_lib
 from tf_lottery.export import padding
 from tf_lottery.export import report
 from tf_lottery.export import sources
 from tf_lottery.export import targets as targets_lib
 from tf_lottery.utils import checks
 from tf_lottery.utils import types
-
-_SHOWN = 8
 
 
 def tflite(
@@ -47,6 +44,7 @@ def tflite(
     encoding: Literal["auto", "dense"] = "auto",
     input_dtype: Literal["float32", "int8"] | None = None,
     output_dtype: Literal["float32", "int8"] | None = None,
+    float_layers: types.Names = (),
     input_shapes: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
     batch_size: int | None = None,
     signatures: Mapping[str, Any] | None = None,
@@ -118,6 +116,8 @@ def tflite(
             files. Defaults to `None`, which is int8 with an Ethos-U, else
             float32.
         output_dtype: String, the same of the outputs. Defaults to `None`.
+        float_layers: Names of layers that int8 files compute in float32,
+            such as a last one that loses accuracy. Defaults to none.
         input_shapes: Tuple of integers without the batch, or dict from input
             name to tuple, where the model leaves a size open, such as time.
             Defaults to `None`, the model's own.
@@ -173,8 +173,8 @@ def tflite(
     arguments.check_values(
         quantize, representative_data, compare_on, batch_size, input_shapes,
         signatures, compact, select_tf_ops, explicit_padding, input_dtype,
-        output_dtype, encoding, runtimes, tolerance, seconds, threads,
-        progress,
+        output_dtype, float_layers, encoding, runtimes, tolerance, seconds,
+        threads, progress,
     )
     arguments.check(path, target, quantize, signatures)
     example, labels = arguments.split(compare_on)
@@ -182,31 +182,33 @@ def tflite(
     if target.has_fixed_shapes:
         batch_size = batch_size or 1
     given = data if data is not None else example
+    source = sources.open_model(
+        model, batch_size, signatures, given, input_shapes
+    )
+    arguments.check_ranges(quantize, target, source, data)
+    arguments.check_aware(source, float_layers, explicit_padding)
+    arguments.check_shapes(source, target, data, example)
+    data, example = (
+        None if found is None else convert.as_inputs(found, source, name)
+        for found, name in (
+            (data, "representative_data"), (example, "compare_on"),
+        )
+    )
     with contextlib.ExitStack() as stack:
         checking, child = examining.start(
             stack, target, select_tf_ops, runtimes
         )
-        source = sources.open_model(
-            model, batch_size, signatures, given, input_shapes
-        )
-        arguments.check_ranges(quantize, target, source, data)
         notes = source.notes + _narrow(source, compact)
         notes += _pad(source, explicit_padding)
-        arguments.check_shapes(source, target, data, example)
-        data, example = (
-            None if found is None else convert.as_inputs(found, source, name)
-            for found, name in (
-                (data, "representative_data"), (example, "compare_on"),
-            )
-        )
         job = examining.job(
-            source, target, data, example, labels, metric,
+            source, target, data, example, labels, metric, threads=threads,
             seconds=seconds if target.is_timed_here else 0,
-            threads=threads, tolerance=tolerance, say=progress or _nothing,
+            tolerance=tolerance, say=progress or _nothing,
         )
         converter = convert.Converter(
             source, data, select_tf_ops, child,
             (input_dtype or target.io_dtype, output_dtype or target.io_dtype),
+            [float_layers] if isinstance(float_layers, str) else float_layers,
         )
         has_ranges = data is not None or source.aware is not None
         dtypes = arguments.dtypes(quantize, has_ranges, target)
@@ -214,8 +216,9 @@ def tflite(
             job, converter, dtypes, encoding == "auto", quantize == "auto",
             notes,
         )
-        compiled = arguments.VELA in (runtimes or ())
-        examining.examine(job, found, checking, compiled)
+        examining.examine(
+            job, found, checking, arguments.VELA in (runtimes or ())
+        )
         wanted = [c for c in found if _wanted(c, quantize, target)]
         chosen = candidates.choose(wanted, target, metric, job.reference)
         work = inspection.inspect(first, converter.shapes(first, job.inputs))
@@ -223,13 +226,24 @@ def tflite(
     made = report.Report(
         str(path), target.name, [c.row for c in found], job.reference,
         work.macs, work.effective_macs, [r.name for r in checking], threads,
-        notes + _notes(source, chosen), metric_name=metric.name,
+        notes + notes_lib.of(source, chosen), metric_name=metric.name,
     )
+    return _finish(job, made, path, chosen)
+
+
+def _finish(job, made, path, chosen):
+    """Compiles and tries the file chosen, writes it, returns its report."""
     job.say("compiling")
-    compiled, made.npu = target.compile(chosen.content)
-    if source.signatures is None:
-        chosen.row.others = compatibility.try_others(job, chosen, work.macs)
-    made.sources = _write(path, chosen.content, compiled, target)
+    compiled, made.npu = job.target.compile(chosen.content)
+    if job.source.signatures is None:
+        chosen.row.others = compatibility.try_others(
+            job, chosen, made.macs, made.npu
+        )
+    packed = chosen.content
+    if path.suffix == ".gz":
+        packed = entropy.gzipped(packed)
+    files.write_atomic(path, [packed])
+    made.sources = job.target.write_sources(path, chosen.content, compiled)
     return made
 
 
@@ -278,62 +292,6 @@ def _convert(job, converter, dtypes, encode, any_will_do, notes):
         first = first or dense
         found += candidates.make(dense, quantize, job.target, encode)
     return found, first
-
-
-def _notes(source, chosen):
-    notes = [_floats(chosen)] if chosen.row.quantize == "int8" else []
-    layers = chosen.row.layers
-    zeros = sum(layer.zeros for layer in layers)
-    if not zeros:
-        return [
-            *filter(None, notes),
-            "The model has no zeros: sparse encoding brings nothing, the file "
-            "is dense.",
-        ]
-    dead = [layer for layer in layers if layer.dead]
-    if dead:
-        notes.append(
-            f"{sum(layer.dead for layer in dead):,} outputs in {len(dead)} "
-            "operators have no weights left; `structured.compact` removes "
-            "units that are dead, which is faster everywhere."
-        )
-    had = sum(map(_zeros, weights_lib.inspect(source.model)))
-    if zeros < had:
-        notes.append(
-            f"{zeros:,} of the {had:,} zeros of the model are zero in weights "
-            "of the file; the others are in weights it stores in another way."
-        )
-    if any(layer.form == "densify" for layer in layers):
-        notes.append(
-            "Weights are stored sparse behind DENSIFY: microcontrollers and "
-            "NPUs do not run the file, and ai-edge-quantizer does not "
-            'quantise them. `encoding="dense"` makes a file for these.'
-        )
-    return list(filter(None, notes))
-
-
-def _floats(chosen):
-    floats = inspection.inspect(chosen.content).float_operators
-    if floats:
-        return (
-            f"{len(floats)} operators of the int8 file compute in float32: "
-            f"{', '.join(floats[:_SHOWN])}{', ...' * (len(floats) > _SHOWN)}."
-        )
-    return None
-
-
-def _zeros(weight):
-    if weight.reason is not None:
-        return 0
-    value = keras.ops.convert_to_numpy(weight.variable)
-    return value.size - np.count_nonzero(value)
-
-
-def _write(path, content, compiled, target):
-    """Writes the file, and those next to it; returns the paths of these."""
-    packed = entropy.gzipped(content) if path.suffix == ".gz" else content
-    files.write_atomic(path, [packed])
-    return target.write_sources(path, content, compiled)
 
 
 def _nothing(message):

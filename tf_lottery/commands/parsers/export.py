@@ -18,7 +18,35 @@ def add_parser(commands):
     shared.add_name(parser, "--target", "target", names.TARGETS, "auto")
     shared.add_name(
         parser, "--quantize", "type", names.QUANTIZE,
-        help="type of the weights; auto tries all (default: float32)",
+        help="type of the weights; auto tries all (default: float32; int8 "
+        "for an Ethos-U)",
+    )
+    shared.add_name(
+        parser, "--accelerator", "configuration", names.ACCELERATORS,
+        help="configuration of the Ethos-U that Vela compiles for",
+    )
+    for side in ("input", "output"):
+        shared.add_name(
+            parser, f"--{side}-dtype", "type", names.DTYPES,
+            help=f"type of the {side}s of int8 files",
+        )
+    parser.add_argument(
+        "--float-layers", nargs="+", default=(), metavar="LAYER",
+        help="layers that int8 files compute in float32",
+    )
+    shared.add_name(
+        parser, "--encoding", "encoding", names.ENCODINGS, "auto",
+        help="dense stores zeros as they are, for other tools to read",
+    )
+    parser.add_argument(
+        "--runtimes", nargs="+", metavar="NAME",
+        type=readers.one_of("runtime", names.RUNTIMES),
+        help="where every file must be right: "
+        f"{', '.join(names.RUNTIMES)}",
+    )
+    parser.add_argument(
+        "--metric", metavar="NAME",
+        help="a Keras metric in place of the accuracy",
     )
     shared.add_data(parser, "to measure accuracy on, and to quantise with")
     parser.add_argument(

@@ -13,7 +13,18 @@ COLLAPSE = ("keep-one", "warn", "error")
 SCOPES = ("global", "layer", "uniform+", "erk", "er")
 UNIT_SCOPES = ("global", "layer")
 NORMS = ("l1", "l2", "joint")
-TARGETS = ("auto", "size", "flash", "cpu", "arm", "micro")
+TARGETS = (
+    "auto", "size", "flash", "cpu", "arm", "micro", "ethos-u55", "ethos-u65",
+    "ethos-u85",
+)
+ACCELERATORS = (
+    "ethos-u55-32", "ethos-u55-64", "ethos-u55-128", "ethos-u55-256",
+    "ethos-u65-256", "ethos-u65-512", "ethos-u85-128", "ethos-u85-256",
+    "ethos-u85-512", "ethos-u85-1024", "ethos-u85-2048",
+)
+RUNTIMES = ("ai_edge_litert", "tensorflow", "tflite_micro", "ethos-u")
+ENCODINGS = ("auto", "dense")
+DTYPES = ("float32", "int8")
 QUANTIZE = ("float16", "dynamic", "int8", "auto")
 TUNERS = ("random", "hyperband", "bayesian")
 TUNABLE = (

@@ -20,6 +20,19 @@ _OPERATOR = "TFLM_DECODE"
 _HEADER = bytes([2, 1, 0, 0, 1] + [0] * 11)
 _KINDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _DTYPES = ("FLOAT32", "INT8")
+# What no array can be called in C or C++.
+_RESERVED = frozenset(
+    "alignas alignof and and_eq asm auto bitand bitor bool break case catch "
+    "char class compl concept const const_cast consteval constexpr constinit "
+    "continue decltype default delete do double dynamic_cast else enum "
+    "explicit export extern false float for friend goto if inline int long "
+    "main mutable namespace new noexcept not not_eq nullptr operator or or_eq "
+    "private protected public register reinterpret_cast requires restrict "
+    "return short signed sizeof static static_assert static_cast struct "
+    "switch template this thread_local throw true try typedef typeid typename "
+    "typeof union unsigned using virtual void volatile wchar_t while xor "
+    "xor_eq NULL".split()
+)
 # How closely the smallest arena is looked for, in bytes.
 _ARENA_STEP = 256
 
@@ -66,7 +79,8 @@ class Micro(target.Target):
         name = "".join(
             c if c.isascii() and c.isalnum() else "_" for c in path.stem
         )
-        name = name if name[:1].isalpha() else f"model_{name}"
+        if not name[:1].isalpha() or name in _RESERVED:
+            name = f"model_{name}"
         written = []
         for suffix, text in zip((".h", ".c"), source_pair(content, name)):
             written.append(str(path.with_name(f"{name}{suffix}")))
