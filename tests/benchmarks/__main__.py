@@ -18,8 +18,8 @@ from tests.benchmarks import harness
 _ALL = (
     "held", "mirrored", "imp_mnist", "between_rounds", "global_selection",
     "disk", "criteria", "structured", "pipeline", "export_size",
-    "export_latency", "export_time", "export_accuracy", "migration", "tuner",
-    "tensorboard",
+    "export_latency", "export_time", "export_accuracy", "ethos_u", "migration",
+    "tuner", "tensorboard",
 )
 
 

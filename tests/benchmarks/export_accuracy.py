@@ -35,9 +35,9 @@ def main():
     rows = [
         harness.Row(
             f"{row.name}: points from the Keras model",
-            100 * abs(row.accuracy - report.accuracy),
+            100 * abs(row.metric - report.metric),
             0.0 if row.quantize == "float32" else 0.3, "points",
-            f"{100 * row.accuracy:.2f} %, {row.nbytes:,} bytes"
+            f"{100 * row.metric:.2f} %, {row.nbytes:,} bytes"
             + (", shipped" if row.shipped else ""),
         )
         for row in report.rows

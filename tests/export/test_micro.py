@@ -119,11 +119,31 @@ def test_the_source_holds_the_file():
 
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
-def test_the_source_compiles(tmp_path):
-    header, source = micro.source_pair(b"TFL3" * 9, "net")
-    (tmp_path / "net.h").write_text(header)
-    (tmp_path / "net.c").write_text(source)
-    subprocess.run(
-        ["cc", "-std=c11", "-Wall", "-Werror", "-c", "net.c"], cwd=tmp_path,
-        check=True, capture_output=True,
+@pytest.mark.parametrize("stem", ["net", "int", "main", "2net", "new"])
+def test_the_source_compiles(stem, tmp_path):
+    written = micro.Micro().write_sources(
+        tmp_path / f"{stem}.tflite", b"TFL3" * 9, None
     )
+    assert len(written) == 2
+    subprocess.run(
+        ["cc", "-std=c11", "-Wall", "-Werror", "-c", written[1]],
+        cwd=tmp_path, check=True, capture_output=True,
+    )
+
+
+@pytest.mark.slow
+@needs_runtime
+def test_runtimes_that_are_asked_for_decide(model, tmp_path):
+    wanted = ["tensorflow", "tflite_micro"]
+    either, both = (
+        export.tflite(
+            model, tmp_path / "m.tflite", "flash", batch_size=1, seconds=0,
+            runtimes=runtimes,
+        ) for runtimes in (wanted[:1], wanted)
+    )
+    assert either.shipped.name == "float32 sparse"
+    assert "TFLM" not in either.shipped.runs_in
+    assert any("DENSIFY" in note for note in either.notes)
+    assert both.shipped.name == "float32 dense"
+    assert both.shipped.runs_in == ["TensorFlow Lite", "TFLM"]
+    assert "DENSIFY" in both.rows[1].verdict

@@ -12,6 +12,7 @@ from tests.conftest import random_masks
 from tf_lottery import export
 from tf_lottery.export import children
 from tf_lottery.export import examining
+from tf_lottery.export import sources
 
 
 @pytest.fixture(autouse=True)
@@ -298,3 +299,47 @@ def test_micro_needs_its_extra(monkeypatch, tmp_path):
     monkeypatch.setattr(children, "micro_installed", lambda: False)
     with pytest.raises(ImportError, match=r"pip install tf_lottery\[micro\]"):
         export.tflite(model(), tmp_path / "m.tflite", "micro")
+
+
+def test_open_sizes_are_set_by_input_shapes():
+    model = keras.Sequential([keras.Input((None, 3)), keras.layers.LSTM(4)])
+    for given in ((5, 3), {model.inputs[0].name: (5, 3)}):
+        found = sources.open_model(model, 1, input_shapes=given)
+        assert sources.shape_of(found.specs[0]) == (1, 5, 3)
+    for wrong in ((5, 4), (3,), {"nowhere": (5, 3)}):
+        with pytest.raises(ValueError, match="input_shapes"):
+            sources.open_model(model, 1, input_shapes=wrong)
+
+
+def test_strings_are_refused_with_the_way_out():
+    model = keras.Sequential([
+        keras.Input((1,), dtype="string"),
+        keras.layers.TextVectorization(
+            output_sequence_length=4, vocabulary=["a", "b"]
+        ),
+        keras.layers.Embedding(4, 3),
+    ])
+    with pytest.raises(ValueError, match="behind its text layer"):
+        sources.open_model(model)
+
+
+@pytest.mark.filterwarnings("ignore:Layer InputLayer does not")
+def test_models_that_keras_quantised_are_refused_with_the_reason():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8)])
+    model.quantize("int8")
+    with pytest.raises(ValueError, match="were quantised by Keras"):
+        sources.open_model(model)
+
+
+@pytest.mark.slow
+def test_lora_is_in_the_file(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8)])
+    plain = model(np.ones((1, 4), "float32"))
+    model.layers[0].enable_lora(2)
+    model.layers[0].lora_kernel_b.assign(np.ones((2, 8)))
+    path, _ = shipped(model, tmp_path, "flash")
+    output, = run(path, [np.ones((1, 4), "float32")])
+    assert np.abs(output[0] - plain).max() > 1e-3
+    np.testing.assert_allclose(
+        output[0], model(np.ones((1, 4), "float32")), atol=1e-6
+    )

@@ -575,7 +575,8 @@ LEGITIMATE = {
         "*classes augment export.tflite.progress hypermodel round_callbacks"
     ),
     "dict": (
-        "custom_objects export hparams layouts masks metrics provenance "
+        "custom_objects export hparams input_shapes layouts masks metrics "
+        "provenance "
         "readers relative_rates shapes shortened signatures snapshot "
         "tickets tune units"
     ),
@@ -583,7 +584,7 @@ LEGITIMATE = {
         "custom_objects export input_shape provenance shortened signatures"
     ),
     "empty string": (
-        "exclude experiments.Preset.budget include keys verdict"
+        "exclude experiments.Preset.budget float_layers include keys verdict"
     ),
     "fraction": (
         "alpha beta damp dpi epsilon epsilons "
@@ -591,7 +592,8 @@ LEGITIMATE = {
         "step_size temperature tolerance tuner.TicketHyperModel.learning_rate"
     ),
     "function": (
-        "export.tflite.progress hypermodel round_callbacks"
+        "export.tflite.metric export.tflite.progress hypermodel "
+        "round_callbacks"
     ),
     "huge": (
         "alpha beta damp end epsilon epsilons "
@@ -599,7 +601,8 @@ LEGITIMATE = {
         "step_size temperature tolerance tuner.TicketHyperModel.learning_rate"
     ),
     "list": (
-        "also_rewind_to compare drops exclude include input_shape inputs keys "
+        "also_rewind_to compare drops exclude float_layers include "
+        "input_shape inputs keys "
         "masks.Layout.inputs outputs quantiles shape test_densities tickets"
     ),
     "list of none": (
@@ -609,6 +612,8 @@ LEGITIMATE = {
         "end_step"
     ),
     "none": (
+        "accelerator export.tflite.metric export.tflite.runtimes "
+        "input_dtype input_shapes output_dtype "
         "analysis.report.out "
         "analysis.robustness.seed augment barrier baseline batch_size batches "
         "block_size bytes classes clip compare_on custom_objects data "
@@ -622,7 +627,7 @@ LEGITIMATE = {
         "tuner.Hyperband.max_trials units update_rule y"
     ),
     "null character": (
-        "dataset exclude include keys "
+        "dataset exclude float_layers include keys "
         "monitor pattern summary verdict"
     ),
     "true": (
@@ -634,7 +639,7 @@ LEGITIMATE = {
     ),
     "unknown name": (
         "analysis.report.out experiments.compare.out "
-        "dataset directory exclude include keys "
+        "dataset directory exclude float_layers include keys "
         "log_dir monitor output_dir path pattern summary verdict"
     ),
     "wrong shape": (

@@ -9,6 +9,7 @@ from tf_lottery.utils import checks
 
 # What another data type may cost: of a share, or of the Keras model's value.
 _DROP = 0.01
+_ACCURACY = ("accuracy", "acc")
 
 
 class Metric:
@@ -27,8 +28,8 @@ class Metric:
     def __init__(self, metric: Any = None) -> None:
         self._keras = self._function = None
         self._rises, self.name = True, "accuracy"
-        if isinstance(metric, str) and metric not in ("accuracy", "acc"):
-            metric = _named(metric)
+        if isinstance(metric, str):
+            metric = None if metric in _ACCURACY else _named(metric)
         if isinstance(metric, keras.metrics.Metric):
             self._keras, self.name = metric, metric.name
             # Keras says it of its own ones, to callbacks too.
@@ -36,7 +37,7 @@ class Metric:
         elif callable(metric) and not isinstance(metric, type):
             self._function = metric
             self.name = getattr(metric, "__name__", type(metric).__name__)
-        elif metric not in (None, "accuracy", "acc"):
+        elif metric is not None:
             checks.refuse(
                 "metric", metric, "a `keras.metrics.Metric`, the name of one, "
                 "or a function of labels and outputs"
