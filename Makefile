@@ -3,6 +3,8 @@
 # make test-quick  the tests of what is pure arithmetic or checks, in 2 minutes
 # make test-all    all tests, those marked slow as well
 # make test-backends  the core's tests under JAX and torch
+# make docs   the documentation site, into site/
+# make dist   wheel and source distribution, tried in an empty environment
 # make bench  the benchmarks; fewer repetitions: make bench BENCH=--quick
 # make clean  remove the virtual environment and what tools left behind
 #
@@ -22,7 +24,7 @@ QUICK = tests/test_*.py tests/files tests/patterns tests/utils tests/verdicts \
 	$(ACROSS:%=tests/integration/test_%.py)
 ACROSS = bad_input import registration types
 
-.PHONY: demo test test-quick test-all test-backends lint bench clean
+.PHONY: demo test test-quick test-all test-backends lint docs dist bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/tf-lottery run lenet-digits --output-dir runs/lenet-digits
@@ -46,12 +48,22 @@ lint: $(VENV)/installed-dev
 	$(BIN)/lint-imports --config setup.cfg
 	$(BIN)/mypy
 
+# Notebooks are executed, and whatever is amiss ends the build.
+docs: $(VENV)/installed-docs
+	PYTHONPATH=. $(BIN)/mkdocs build --strict --quiet
+
+dist: $(VENV)/installed-dev
+	rm -rf dist
+	$(BIN)/python -m build --quiet
+	$(BIN)/python -m tests.distribution dist
+
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info
 	rm -rf .pytest_cache .hypothesis .import_linter_cache .mypy_cache
+	rm -rf .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/created:
@@ -81,6 +93,12 @@ $(VENV)/installed-dev: $(VENV)/created setup.cfg pyproject.toml
 	@echo "Installing tf_lottery, TensorFlow and test tools into $(VENV) ..."
 	@$(BIN)/pip install -qq --disable-pip-version-check \
 		--editable ".[dev]"
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/created setup.cfg pyproject.toml
+	@echo "Installing tf_lottery and what makes its pages into $(VENV) ..."
+	@$(BIN)/pip install -qq --disable-pip-version-check \
+		--editable ".[docs]"
 	@touch $@
 
 $(VENV)/installed-backends: $(VENV)/created setup.cfg pyproject.toml

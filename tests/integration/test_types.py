@@ -7,29 +7,18 @@ import pathlib
 import re
 import subprocess
 import sys
-import types
 import typing
 
 import pytest
 
 import tf_lottery as tfl
-import tf_lottery.experiments
-import tf_lottery.tuner
 import tf_lottery.verdicts.judging
 import tf_lottery.verdicts.significance
 import tf_lottery.verdicts.words
+from tests.public_names import is_ours
+from tests.public_names import public
 
 ROOT = pathlib.Path(tfl.__file__).parents[1]
-SPACES = {
-    "tfl": tfl,
-    "tfl.experiments": tfl.experiments,
-    "tfl.experiments.models": tfl.experiments.models,
-    "tfl.tuner": tfl.tuner,
-    **{
-        f"tfl.{name}": value for name in tfl.__all__
-        if isinstance(value := getattr(tfl, name), types.ModuleType)
-    },
-}
 # They are public by their place.
 VERDICTS = (
     tf_lottery.verdicts.definitions,
@@ -38,26 +27,8 @@ VERDICTS = (
     tf_lottery.verdicts.significance,
     tf_lottery.verdicts.words,
 )
-# One module says it to another.
-INTERNAL = ("tfl.masks.brief",)
 # What Python calls by itself takes what the language says.
 CALLED = ("__init__", "__call__", "__getitem__", "__len__", "__iter__")
-
-
-def is_ours(value):
-    module = getattr(value, "__module__", None)
-    return str(module).startswith("tf_lottery") and callable(value)
-
-
-def public():
-    """Every public callable by the name that a user writes."""
-    found = {}
-    for space, module in SPACES.items():
-        for name in getattr(module, "__all__", None) or dir(module):
-            value = getattr(module, name)
-            if not name.startswith("_") and is_ours(value):
-                found[f"{space}.{name}"] = value
-    return {k: v for k, v in found.items() if k not in INTERNAL}
 
 
 def methods(cls):

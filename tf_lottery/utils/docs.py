@@ -91,14 +91,15 @@ def filled(documented: _Documented) -> _Documented:
     """
     # `python -OO` leaves no docstring.
     if documented.__doc__:
-        documented.__doc__ = _fill(inspect.cleandoc(documented.__doc__))
+        documented.__doc__ = fill(inspect.cleandoc(documented.__doc__))
     return documented
 
 
-def _fill(text):
+def fill(text: str) -> str:
+    """Returns a docstring with the paragraphs that it names."""
     return re.sub(
         r"^( *)\{\{(\w+)\}\}$",
-        lambda found: textwrap.indent(_fill(PARAGRAPHS[found[2]]), found[1]),
+        lambda found: textwrap.indent(fill(PARAGRAPHS[found[2]]), found[1]),
         text,
         flags=re.MULTILINE,
     )
