@@ -44,7 +44,7 @@ test-backends: $(VENV)/installed-backends
 	$(BIN)/python -m tests.backends
 
 lint: $(VENV)/installed-dev
-	$(BIN)/flake8
+	$(BIN)/ruff check --quiet
 	$(BIN)/lint-imports --config setup.cfg
 	$(BIN)/mypy
 

@@ -3,14 +3,14 @@
 import types
 
 import tf_lottery as tfl
-import tf_lottery.experiments
-import tf_lottery.tuner
+from tf_lottery import experiments
+from tf_lottery import tuner
 
 SPACES = {
     "tfl": tfl,
-    "tfl.experiments": tfl.experiments,
-    "tfl.experiments.models": tfl.experiments.models,
-    "tfl.tuner": tfl.tuner,
+    "tfl.experiments": experiments,
+    "tfl.experiments.models": experiments.models,
+    "tfl.tuner": tuner,
     **{
         f"tfl.{name}": value for name in tfl.__all__
         if isinstance(value := getattr(tfl, name), types.ModuleType)

@@ -4,8 +4,6 @@ import html.parser
 import pathlib
 import urllib.parse
 
-from mkdocs import exceptions
-
 
 class Found(html.parser.HTMLParser):
     """The links and the anchors of a page."""
@@ -24,18 +22,22 @@ class Found(html.parser.HTMLParser):
 
 
 def on_post_build(config):
-    site = pathlib.Path(config.site_dir)
+    broken = find_broken(pathlib.Path(config.site_dir))
+    if broken:
+        raise SystemExit("Broken links:\n" + "\n".join(broken))
+
+
+def find_broken(site):
+    """Returns a line for each link of a site that leads nowhere."""
     pages = {
         path: Found(path.read_text(encoding="utf-8"))
         for path in site.rglob("*.html") if path.name != "404.html"
     }
-    broken = sorted(
+    return sorted(
         f"{path.relative_to(site)}: {link}"
         for path, page in pages.items() for link in page.links
         if not _leads_somewhere(path, link, pages)
     )
-    if broken:
-        raise exceptions.Abort("Broken links:\n" + "\n".join(broken))
 
 
 def _leads_somewhere(path, link, pages):

@@ -16,8 +16,6 @@ import pytest
 
 import tf_lottery as tfl
 import tf_lottery.experiments
-import tf_lottery.runs.run_directory
-import tf_lottery.tuner
 from tf_lottery.report import charts
 
 SECONDS = 20
