@@ -108,9 +108,7 @@ def test_a_broken_link_is_found(tmp_path):
     ]
 
 
-def world():
-    """What the blocks of a page may use: a model, and data to train it."""
-    data = experiments.load("digits")
+def make_model():
     model = keras.Sequential([
         keras.Input((8, 8, 1)),
         keras.layers.Flatten(),
@@ -119,14 +117,20 @@ def world():
         keras.layers.Dense(10, name="logits"),
     ])
     model.compile("adam", conftest.loss(), metrics=["accuracy"])
-    x, y = data.x_train[:256], data.y_train[:256]
-    val = data.x_val[:100], data.y_val[:100]
+    return model
+
+
+def world():
+    """What the blocks of a page may use: a model, and data to train it."""
     import tensorflow as tf
 
+    data = experiments.load("digits")
+    x, y = data.x_train[:256], data.y_train[:256]
+    val = data.x_val[:100], data.y_val[:100]
     return {
-        "keras": keras, "np": np, "tfl": tfl, "model": model, "x": x, "y": y,
-        "val": val, "x_val": val[0], "y_val": val[1], "x_test": val[0],
-        "y_test": val[1],
+        "keras": keras, "np": np, "tfl": tfl, "make_model": make_model,
+        "model": make_model(), "x": x, "y": y, "val": val, "x_val": val[0],
+        "y_val": val[1],
         "train": tf.data.Dataset.from_tensor_slices((x, y)).batch(32),
     }
 

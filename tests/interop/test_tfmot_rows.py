@@ -1,4 +1,4 @@
-"""The README's table "TFMOT call -> tf_lottery call", row by row.
+"""The table of docs/tfmot.md "TFMOT call -> tf_lottery call", row by row.
 
 TFMOT makes masks of random weights without ties; the call of ours beside it
 must make the same of the same weights.

@@ -1,4 +1,4 @@
-"""What TFMOT does with each of its calls, for the README's table.
+"""What TFMOT does with each of its calls, for the table of docs/tfmot.md.
 
     python -m tests.interop.tfmot_rows DIRECTORY
 """
