@@ -147,7 +147,7 @@ def prepare_analyses(names):
 
 
 def prepare_tfmot(names):
-    made = tfmot_process.run("tfmot_harness", pathlib.Path("."))
+    made = tfmot_process.run("tfmot_harness", pathlib.Path.cwd())
     for ending in ("h5", "keras"):
         shutil.copy(made / f"sequential.{ending}", f"pruned.{ending}")
     names["x"], names["y"] = np.zeros((32, 8, 8, 3)), np.zeros((32, 3))
