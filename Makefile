@@ -50,7 +50,7 @@ lint: $(VENV)/installed-dev
 
 # Notebooks are executed, and whatever is amiss ends the build.
 docs: $(VENV)/installed-docs
-	PYTHONPATH=. $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/mkdocs build --strict --quiet
 
 dist: $(VENV)/installed-dev
 	rm -rf dist

@@ -1,6 +1,7 @@
 """README, guides and reference say what is true, and their code runs."""
 
 import importlib
+import json
 import pathlib
 import re
 import shlex
@@ -38,7 +39,10 @@ COMMANDS = (
 )
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)(#[^)]*)?\)")
 # They have tests of their own, which look at more than that they run.
-ELSEWHERE = {"docs/custom_training.md", "docs/several_machines.md"}
+ELSEWHERE = {
+    "docs/custom_training.md", "docs/getting_started.md",
+    "docs/several_machines.md",
+}
 RUN = [
     name for name, text in PAGES.items()
     if PYTHON.search(text) and name not in ELSEWHERE
@@ -64,6 +68,12 @@ def test_every_page_is_in_the_navigation():
         for path in tests.ROOT.glob("docs/notebooks/*.ipynb")
     )]
     assert [name for name in shown if f" {name}\n" not in navigation] == []
+
+
+def test_notebooks_are_without_outputs():
+    for path in tests.ROOT.glob("docs/notebooks/*.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        assert not any(cell.get("outputs") for cell in cells), path.name
 
 
 def test_commands_are_understood():
