@@ -140,7 +140,7 @@ def world():
     return {
         "keras": keras, "np": np, "tfl": tfl, "make_model": make_model,
         "model": make_model(), "x": x, "y": y, "val": val, "x_val": val[0],
-        "y_val": val[1],
+        "y_val": val[1], "loss": conftest.loss(),
         "train": tf.data.Dataset.from_tensor_slices((x, y)).batch(32),
     }
 
