@@ -124,6 +124,10 @@ class TestCatalogue:
         with pytest.raises(ValueError, match=words):
             experiments.preset("lenet-digits", **changes)
 
+    def test_a_rate_says_of_which_layers(self):
+        with pytest.raises(TypeError, match="`rate` must be a dict"):
+            experiments.preset("lenet-digits", rate=0.35)
+
     def test_middle_rounds_make_another_experiment(self):
         cheap = experiments.preset("lenet-mnist", middle_rounds=0.2, rounds=3)
         assert cheap.round_lengths == (500, 100, 100, 500)

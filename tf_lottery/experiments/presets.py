@@ -195,6 +195,7 @@ class Preset:
             checks.choice("compare", name, comparisons.FLAGS)
         checks.names("exclude", self.exclude)
         checks.mapping("shortened", self.shortened, "name to value")
+        checks.mapping("rate", self.rate, "layer pattern to fraction")
         schedules.validate_rate(self.rate)
         checks.positive("learning_rate", self.learning_rate)
         if self.optimizer == "adam" and (self.momentum or self.weight_decay):
