@@ -38,7 +38,7 @@ def arrays(data: Any) -> Any:
     if isinstance(data, keras.utils.PyDataset):
         number = data.num_batches
         steps = itertools.count() if number is None else range(number)
-        data = (data[step] for step in steps)
+        data = map(data.__getitem__, steps)
     found, count = [], 0
     for batch in data:
         found.append(keras.tree.map_structure(_array, _inputs(batch)))
