@@ -2,6 +2,7 @@
 
 from tf_lottery import analysis
 from tf_lottery import callbacks
+from tf_lottery import compression
 from tf_lottery import constraints
 from tf_lottery import controls
 from tf_lottery import criteria
@@ -21,7 +22,9 @@ from tf_lottery import schedules
 from tf_lottery import sparsity_schedules
 from tf_lottery import structured
 from tf_lottery import weights
+from tf_lottery.analysis import recalibrate
 from tf_lottery.callbacks import IterativeMagnitudePruning
+from tf_lottery.compression import sensitivity
 from tf_lottery.holding import hold
 from tf_lottery.holding import masks_of
 from tf_lottery.holding import strip
@@ -35,6 +38,7 @@ from tf_lottery.runs.ticket import Ticket
 __all__ = [
     "analysis",
     "callbacks",
+    "compression",
     "constraints",
     "controls",
     "criteria",
@@ -62,6 +66,8 @@ __all__ = [
     "masks_of",
     "strip",
     "prune",
+    "recalibrate",
+    "sensitivity",
     "summary",
     "Ticket",
 ]

@@ -301,6 +301,24 @@ def test_shrink_compacts_masks(capsys, tmp_path, saved):
     assert small.get_layer("fc1").units == 7
 
 
+def test_shrink_recalibrates(capsys, tmp_path):
+    model = keras.Sequential([
+        keras.Input((4,)), keras.layers.Dense(6, name="fc"),
+        keras.layers.BatchNormalization(name="norm"), keras.layers.Dense(2),
+    ])
+    model.save(tmp_path / "model.keras")
+    x = np.random.default_rng(0).normal(3, 2, (50, 4)).astype("float32")
+    np.savez(tmp_path / "data.npz", x=x, y=np.zeros(50))
+    arguments = [*SHRINK, "--ratio", "0.5", "--recalibrate", "data.npz"]
+    assert cli.main(arguments) == 0
+    assert "recalibrated: 1 layers" in capsys.readouterr().out
+    small = keras.saving.load_model(tmp_path / "model.small.keras")
+    np.testing.assert_allclose(
+        small.get_layer("norm").moving_mean,
+        np.mean(small.get_layer("fc")(x), 0), rtol=1e-4,
+    )
+
+
 def test_shrink_dry_run(capsys, tmp_path, saved):
     assert cli.main([*SHRINK, "--ratio", "0.5", "--dry-run"]) == 0
     assert "params" in capsys.readouterr().out

@@ -52,6 +52,8 @@ BAD = {
 
 # What the library makes, and nobody else: results, and parts of graphs.
 RECORDS = {
+    "compression.Reading",
+    "compression.Sensitivity",
     "criteria.Context",
     "data.Batch",
     "experiments.Data",
@@ -229,6 +231,10 @@ GOOD = {
     },
     "masks_of": _MODEL,
     "prune": lambda w: {"model": w.model, "sparsity": 0.5},
+    "recalibrate": lambda w: {"model": w.model, "data": w.data},
+    "sensitivity": lambda w: {
+        "model": w.model, "data": w.data, "sparsities": [0.5]
+    },
     "strip": _MODEL,
     "summary": _MODEL,
     "analysis.ErrorBarrier": lambda w: {"data": w.data},
@@ -274,6 +280,9 @@ GOOD = {
     },
     "controls.reshuffle": _TICKET,
     "controls.shuffle_masks": _TICKET,
+    "compression.sensitivity": lambda w: {
+        "model": w.model, "data": w.data, "sparsities": [0.5]
+    },
     "criteria.BatchNormScale": _NOTHING,
     "criteria.Criterion": _NOTHING,
     "criteria.FPGM": _NOTHING,
@@ -287,6 +296,7 @@ GOOD = {
     "criteria.Magnitude": _NOTHING,
     "criteria.MagnitudeIncrease": _NOTHING,
     "criteria.Movement": _NOTHING,
+    "criteria.OBC": _DATA,
     "criteria.OBD": _DATA,
     "criteria.Random": _NOTHING,
     "criteria.SNIP": _DATA,
@@ -296,6 +306,7 @@ GOOD = {
     "criteria.SynFlow": _NOTHING,
     "criteria.Taylor": _DATA,
     "criteria.UnitCriterion": _NOTHING,
+    "criteria.Wanda": _DATA,
     "criteria.WoodFisher": _DATA,
     "criteria.get": lambda w: {"identifier": "lamp"},
     "criteria.make_context": _NOTHING,

@@ -71,6 +71,7 @@ def test_public_names_are_documented(name):
         (tfl.callbacks.DynamicSparseTraining, ("collapse", "layers")),
         (tfl.criteria.SNIP, ("gradients",)),
         (tfl.criteria.WoodFisher, ("gradients",)),
+        (tfl.criteria.OBC, ("calibration",)),
         (tfl.experiments.models.conv_2, ("network",)),
     ],
 )

@@ -2,6 +2,7 @@
 
 import pathlib
 
+import tf_lottery
 from tf_lottery import files
 from tf_lottery import structured
 from tf_lottery.commands import console as console_lib
@@ -32,12 +33,22 @@ def main(arguments):
         if not arguments.compact:
             small = structured.shrink(model, plan)
         console.print(str(structured.proof_of(small)), soft_wrap=True)
+        if arguments.recalibrate:
+            _recalibrate(small, arguments.recalibrate, console)
     if arguments.save_plan:
         files.write_text(arguments.save_plan, plan.to_json(indent=1))
         console.print(f"written: {arguments.save_plan}", soft_wrap=True)
     if not arguments.dry_run:
         files.save_model(small, out)
         console.print(f"written: {out}", soft_wrap=True)
+
+
+def _recalibrate(model, data, console):
+    number = tf_lottery.recalibrate(model, data_lib.load(data, model).train)
+    console.print(
+        f"recalibrated: {number} layers of batch normalisation",
+        soft_wrap=True,
+    )
 
 
 def _plan(model, arguments):

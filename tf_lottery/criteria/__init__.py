@@ -33,6 +33,7 @@ from tf_lottery.criteria.grasp import GraSP as GraSP
 from tf_lottery.criteria.lookahead import Lookahead as Lookahead
 from tf_lottery.criteria.magnitude import LAMP as LAMP
 from tf_lottery.criteria.magnitude import Magnitude as Magnitude
+from tf_lottery.criteria.obc import OBC as OBC
 from tf_lottery.criteria.obd import OBD as OBD
 from tf_lottery.criteria.random import Random as Random
 from tf_lottery.criteria.synflow import SynFlow as SynFlow
@@ -41,6 +42,7 @@ from tf_lottery.criteria.taylor import Taylor as Taylor
 from tf_lottery.criteria.units import FPGM as FPGM
 from tf_lottery.criteria.units import BatchNormScale as BatchNormScale
 from tf_lottery.criteria.units import UnitCriterion as UnitCriterion
+from tf_lottery.criteria.wanda import Wanda as Wanda
 from tf_lottery.criteria.woodfisher import WoodFisher as WoodFisher
 from tf_lottery.utils import checks
 from tf_lottery.utils import docs
@@ -49,7 +51,7 @@ from tf_lottery.weights import snapshots
 
 ALL_CRITERIA = (
     Magnitude, Random, LAMP, Lookahead, SNIP, GraSP, SynFlow, Taylor, OBD,
-    WoodFisher, FPGM, BatchNormScale, *ALL_DECONSTRUCTED,
+    WoodFisher, Wanda, OBC, FPGM, BatchNormScale, *ALL_DECONSTRUCTED,
 )
 _BY_NAME = {criterion.name: criterion for criterion in ALL_CRITERIA}
 

@@ -107,6 +107,13 @@ def check_given(data, criterion):
         )
 
 
+def labelled(data):
+    """Returns data with labels, zeros where they are an array of inputs."""
+    if hasattr(data, "shape"):
+        return data, np.zeros(len(data))
+    return data
+
+
 def len_of(structure):
     """Returns the number of examples in a batch of inputs."""
     return int(keras.tree.flatten(structure)[0].shape[0])

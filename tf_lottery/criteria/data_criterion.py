@@ -1,4 +1,4 @@
-"""The base class of criteria that follow the gradient of a loss."""
+"""The base classes of criteria that look at data, and follow a loss."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,60 @@ from tf_lottery.utils import types
 
 
 @docs.filled
-class DataCriterion(Criterion):
+class InputCriterion(Criterion):
+    """A criterion that looks at inputs, whatever their labels.
+
+    What `tf_lottery.prune` or `tf_lottery.criteria.score` is given comes
+    before what the constructor is given.
+
+    Args:
+        {{calibration}}
+    """
+
+    needs_data = True
+
+    def __init__(
+        self,
+        data: types.Data | None = None,
+        batches: int | None = None,
+        batch_size: int = 128,
+    ) -> None:
+        checks.data("data", data)
+        checks.optional(checks.whole, "batches", batches)
+        checks.whole("batch_size", batch_size)
+        self.data = data
+        self.batches = batches
+        self.batch_size = batch_size
+
+    def check_data(self, data: types.Data | None) -> None:
+        batches_lib.check_given(
+            self.data if data is None else data, self.name
+        )
+
+    def read(self, context: Context) -> batches_lib.Batches:
+        """Returns the `Batches` to use."""
+        data = self.data if context.data is None else context.data
+        return batches_lib.batches_of(
+            batches_lib.labelled(data), self.batches, self.batch_size,
+            self.name,
+        )
+
+    def check_finite(
+        self, scores: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Returns `scores`; raises if some are not finite."""
+        bad = [k for k, score in scores.items() if not np.isfinite(score).all()]
+        if bad:
+            raise ValueError(
+                f"Criterion '{self.name}' gives scores that are not finite "
+                f"to these weights: {bad}. Check the model's weights and the "
+                "data for NaN and infinity."
+            )
+        return scores
+
+
+@docs.filled
+class DataCriterion(InputCriterion):
     """A criterion that looks at data and a loss.
 
     What `tf_lottery.prune` or `tf_lottery.criteria.score` is given comes
@@ -27,8 +80,6 @@ class DataCriterion(Criterion):
         {{gradients}}
     """
 
-    needs_data = True
-
     def __init__(
         self,
         data: types.Data | None = None,
@@ -36,19 +87,9 @@ class DataCriterion(Criterion):
         batches: int | None = None,
         batch_size: int = 128,
     ) -> None:
-        checks.data("data", data)
+        super().__init__(data, batches, batch_size)
         checks.loss("loss", loss)
-        checks.optional(checks.whole, "batches", batches)
-        checks.whole("batch_size", batch_size)
-        self.data = data
         self.loss = loss
-        self.batches = batches
-        self.batch_size = batch_size
-
-    def check_data(self, data: types.Data | None) -> None:
-        batches_lib.check_given(
-            self.data if data is None else data, self.name
-        )
 
     def read(self, context: Context) -> batches_lib.Batches:
         """Returns the `Batches` to use."""
@@ -70,16 +111,3 @@ class DataCriterion(Criterion):
         return functional, losses.resolve(
             model, loss, self.name, functional.dtype
         )
-
-    def check_finite(
-        self, scores: dict[str, np.ndarray]
-    ) -> dict[str, np.ndarray]:
-        """Returns `scores`; raises if some are not finite."""
-        bad = [k for k, score in scores.items() if not np.isfinite(score).all()]
-        if bad:
-            raise ValueError(
-                f"Criterion '{self.name}' gives scores that are not finite "
-                f"to these weights: {bad}. Check the model's weights and the "
-                "data for NaN and infinity."
-            )
-        return scores

@@ -78,6 +78,24 @@ def replaced(owner, name, value):
 
 
 @contextlib.contextmanager
+def call_replaced(layer, change):
+    """Lets a layer run another function meanwhile.
+
+    Args:
+        layer: A layer.
+        change: Function of its `call` that returns what is run instead.
+    """
+    attributes = vars(layer)
+    before = {"call": attributes["call"]} if "call" in attributes else {}
+    attributes["call"] = change(layer.call)
+    try:
+        yield
+    finally:
+        del attributes["call"]
+        attributes.update(before)
+
+
+@contextlib.contextmanager
 def computing_in(layers, variables, precision, is_floating):
     """Lets layers compute in a precision meanwhile, and keep no losses.
 

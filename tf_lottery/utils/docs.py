@@ -50,6 +50,15 @@ batches: Integer, how many batches of the data to use. Defaults to
     `None`: all.
 batch_size: Integer, the size of a batch where the data are arrays.
     Defaults to 128.""",
+    "calibration": """\
+data: An array of inputs, arrays `(x, y)`, a `tf.data.Dataset` or a
+    `keras.utils.PyDataset`, whose labels are ignored. What
+    `tf_lottery.prune` or `tf_lottery.criteria.score` is given comes
+    first. Defaults to `None`.
+batches: Integer, how many batches of the data to use. Defaults to
+    `None`: all.
+batch_size: Integer, the size of a batch where the data are arrays.
+    Defaults to 128.""",
     "network": """\
 Args:
     input_shape: Tuple of integers, the shape of one image, such as

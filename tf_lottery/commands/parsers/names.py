@@ -6,8 +6,8 @@ The library is what decides; a test holds these names equal to its own.
 DATASETS = ("cifar10", "cifar100", "digits", "fashion_mnist", "mnist")
 CRITERIA = (
     "bn_scale", "fpgm", "grasp", "lamp", "large_final", "lookahead",
-    "magnitude", "obd", "random", "small_final", "snip", "synflow", "taylor",
-    "woodfisher",
+    "magnitude", "obc", "obd", "random", "small_final", "snip", "synflow",
+    "taylor", "wanda", "woodfisher",
 )
 COLLAPSE = ("keep-one", "warn", "error")
 SCOPES = ("global", "layer", "uniform+", "erk", "er")

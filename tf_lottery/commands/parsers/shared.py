@@ -35,10 +35,10 @@ def add_name(parser, flag, what, known, default=None, help=None):
     )
 
 
-def add_data(parser, purpose):
+def add_data(parser, purpose, flag="--data"):
     """Adds `--data`, for a purpose such as `"to measure accuracy on"`."""
     parser.add_argument(
-        "--data", type=readers.data, metavar="DATA",
+        flag, type=readers.data, metavar="DATA",
         help=_DATA.format(purpose),
     )
 

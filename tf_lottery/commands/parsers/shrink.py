@@ -42,6 +42,10 @@ def add_parser(commands):
     )
     shared.add_exclude(parser, "layers whose units stay, by name or pattern")
     shared.add_data(parser, "for criteria that look at data")
+    shared.add_data(
+        parser, "to estimate the statistics of batch normalisation anew, in "
+        "the small model", "--recalibrate",
+    )
     parser.add_argument(
         "--save-plan", metavar="FILE", type=readers.new_file(".json"),
         help="write the plan as JSON, for another checkpoint of the model",

@@ -1,0 +1,309 @@
+"""Criteria layer by layer, from what layers read: Wanda and OBC."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import tf_lottery as tfl
+from tf_lottery.criteria import layer_inputs
+from tf_lottery.criteria import least_squares
+from tf_lottery.criteria import linear_maps
+
+RNG = np.random.default_rng(0)
+
+
+def conv(kind, *args, **kwargs):
+    return kind(*args, use_bias=False, **kwargs)
+
+
+LAYERS = {
+    "dense": ((4,), layers.Dense(3, use_bias=False)),
+    "dense on a sequence": ((5, 4), layers.Dense(3, use_bias=False)),
+    "causal": ((9, 4), conv(
+        layers.Conv1D, 6, 3, padding="causal", dilation_rate=2
+    )),
+    "causal with strides": ((9, 4), conv(
+        layers.Conv1D, 6, 3, padding="causal", strides=2
+    )),
+    "valid": ((8, 7, 3), conv(layers.Conv2D, 5, (3, 2))),
+    "valid with strides": ((8, 7, 3), conv(layers.Conv2D, 5, 3, strides=2)),
+    "same": ((8, 7, 3), conv(layers.Conv2D, 5, (4, 3), padding="same")),
+    "same with strides": ((8, 7, 3), conv(
+        layers.Conv2D, 5, 3, padding="same", strides=(2, 3)
+    )),
+    "dilated": ((8, 7, 3), conv(
+        layers.Conv2D, 5, 2, padding="same", dilation_rate=(2, 3)
+    )),
+    "groups": ((6, 6, 4), conv(layers.Conv2D, 6, 3, groups=2)),
+    "3D": ((4, 5, 4, 2), conv(layers.Conv3D, 3, 2, padding="same")),
+    "query": ((5, 4), layers.EinsumDense("abc,cde->abde", (None, 2, 3))),
+    "heads": ((5, 2, 3), layers.EinsumDense("abcd,cde->abe", (None, 4))),
+    "own axis": ((5, 4), layers.EinsumDense("abc,bcd->abd", (5, 3))),
+    "summed": ((5, 4), layers.EinsumDense("abc,cd->ad", 3)),
+    "dots": ((5, 4), layers.EinsumDense("...x,xy->...y", 3)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_is_its_rows_times_its_matrices(name):
+    shape, layer = LAYERS[name]
+    x = RNG.normal(size=(2, *shape)).astype("float32")
+    expected = np.asarray(layer(x))
+    linear = linear_maps.linear_map(layer, layer.kernel)
+    kernel = np.asarray(layer.kernel)
+    matrices = linear.to_matrices(kernel)
+    np.testing.assert_array_equal(linear.from_matrices(matrices), kernel)
+    assert matrices.shape == linear.sizes
+    found = np.asarray(linear.rows(x)) @ matrices
+    # The stack, or groups, are an axis of the outputs: never the first.
+    if name == "own axis":
+        found, expected = found, expected.transpose(1, 0, 2)
+    elif name == "groups":
+        found = np.concatenate(found, -1)
+    np.testing.assert_allclose(
+        found.reshape(expected.shape), expected, atol=1e-5
+    )
+
+
+def test_rows_where_channels_come_first():
+    x = RNG.normal(size=(2, 6, 5, 3)).astype("float32")
+    last, first = (
+        layers.Conv2D(4, 3, 2, "same", data_format=f"channels_{order}")
+        for order in ("last", "first")
+    )
+    last.build(x.shape)
+    first.build((2, 3, 6, 5))
+    np.testing.assert_array_equal(
+        linear_maps.linear_map(last, last.kernel).rows(x),
+        linear_maps.linear_map(first, first.kernel).rows(
+            np.moveaxis(x, -1, 1)
+        ),
+    )
+
+
+# Least squares, against brute force.
+
+
+@pytest.fixture
+def problem():
+    rows = RNG.normal(size=(40, 7)) @ RNG.normal(size=(7, 7))
+    weights = RNG.normal(size=(7, 4))
+    kept = RNG.random((7, 4)) < 0.6
+    kept[:, 1] = True
+    kept[:, 2] = False
+    kept[:, 3] = kept[:, 0]
+    return rows, weights, kept
+
+
+def solved(rows, weights, kept, damp=0.0):
+    """Least squares of each column by itself, on the rows themselves."""
+    ridge = np.sqrt(damp * np.square(rows).sum(0).mean())
+    rows = np.concatenate([rows, ridge * np.eye(rows.shape[1])])
+    found = np.zeros(weights.shape)
+    for column, stays in enumerate(kept.T):
+        found[stays, column] = np.linalg.lstsq(
+            rows[:, stays], rows @ weights[:, column], rcond=None
+        )[0]
+    return found
+
+
+def test_refit_is_least_squares(problem):
+    rows, weights, kept = problem
+    found = least_squares.refit(rows.T @ rows, weights, kept)
+    np.testing.assert_allclose(found, solved(*problem), atol=1e-9)
+    np.testing.assert_array_equal(found[:, 1], weights[:, 1])
+
+
+def test_costs_are_what_one_weight_less_adds(problem):
+    rows, weights, kept = problem
+    found = least_squares.costs(rows.T @ rows, weights, kept)
+
+    def error(kept):
+        return np.square(rows @ (solved(rows, weights, kept) - weights)).sum()
+
+    for index in np.ndindex(kept.shape):
+        if kept[index]:
+            fewer = kept.copy()
+            fewer[index] = False
+            added = error(fewer) - error(kept)
+            assert found[index] == pytest.approx(added, abs=1e-8)
+        else:
+            assert found[index] == 0
+
+
+# Whole models.
+
+
+def cnn():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            layers.Conv2D(4, 3, padding="same", name="conv"),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Conv2D(8, 3, groups=2, name="grouped"),
+            layers.Flatten(),
+            layers.Dense(3, name="logits"),
+        ]
+    )
+    model.compile("sgd", "mse")
+    return model
+
+
+# Neighbours are alike, as in images.
+X = RNG.normal(size=(60, 6, 6, 2)).cumsum(1).cumsum(2).astype("float32")
+
+
+DAMP = 0.01
+
+
+def of_layer(model, name):
+    """The inputs of a layer and the rows it makes of them."""
+    layer = model.get_layer(name)
+    read = keras.Model(model.inputs[0], layer.input)(X)
+    rows = np.asarray(linear_maps.linear_map(layer, layer.kernel).rows(read))
+    return rows.astype("float64"), np.asarray(layer.kernel, "float64")
+
+
+@pytest.mark.parametrize(
+    "pattern, iterations", [("unstructured", 3), ("2:4", 1)]
+)
+def test_obc_refits_every_layer(pattern, iterations):
+    model = cnn()
+    before = {n: of_layer(model, n) for n in ("conv", "grouped", "logits")}
+    masks = tfl.prune(
+        model, 0.5, "obc", "layer", pattern, data=X, iterations=iterations
+    )
+    for name, (rows, kernel) in before.items():
+        layer = model.get_layer(name)
+        linear = linear_maps.linear_map(layer, layer.kernel)
+        found = linear.to_matrices(np.asarray(layer.kernel))
+        kept = linear.to_matrices(masks[f"{name}/kernel"])
+        for group, matrix in enumerate(linear.to_matrices(kernel)):
+            expected = solved(rows[group], matrix, kept[group], DAMP)
+            np.testing.assert_allclose(found[group], expected, atol=1e-4)
+
+
+def test_obc_changes_outputs_less_than_magnitude_and_with_steps_less():
+    reference = np.asarray(cnn()(X))
+    found = []
+    for criterion, steps in (("magnitude", 1), ("obc", 1), ("obc", 6)):
+        model = cnn()
+        tfl.prune(model, 0.5, criterion, "layer", data=X, iterations=steps)
+        found.append(np.square(model(X) - reference).mean())
+    assert found[2] < found[1] < 0.5 * found[0]
+
+
+def test_what_is_pruned_before_stays_and_is_no_target():
+    model = cnn()
+    first = tfl.prune(model, 0.4, "magnitude", "layer")
+    rows, kernel = of_layer(model, "logits")
+    masks = tfl.prune(model, 0.6, "obc", "layer", data=X)
+    assert tfl.masks.nested(masks, first)
+    found = np.asarray(model.get_layer("logits").kernel)
+    expected = solved(rows[0], kernel, masks["logits/kernel"], DAMP)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_blocks_are_refit_by_themselves():
+    model = cnn()
+    rows, kernel = of_layer(model, "logits")
+    criterion = tfl.criteria.OBC(block_size=70)
+    masks = tfl.prune(model, 0.5, criterion, "layer", data=X)
+    kept = masks["logits/kernel"]
+    found = np.asarray(model.get_layer("logits").kernel)
+    for part in (slice(0, 64), slice(64, 128)):
+        expected = solved(rows[0][:, part], kernel[part], kept[part], DAMP)
+        np.testing.assert_allclose(found[part], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["obc", "wanda"])
+def test_passes_and_batches_make_no_difference(name, monkeypatch):
+    whole = tfl.criteria.score(cnn(), name, data=X)
+    monkeypatch.setattr(layer_inputs, "_PASS_BYTES", 1)
+    criterion = type(tfl.criteria.get(name))(data=(X, X), batch_size=25)
+    for key, scores in tfl.criteria.score(cnn(), criterion).items():
+        np.testing.assert_allclose(scores, whole[key], rtol=1e-4)
+
+
+def test_wanda_is_magnitude_times_norm():
+    model = cnn()
+    scores = tfl.criteria.score(model, "wanda", data=X)
+    for name in ("conv", "logits"):
+        rows, kernel = of_layer(model, name)
+        norms = np.sqrt(np.square(rows[0]).sum(0))
+        expected = np.abs(kernel) * norms.reshape(*kernel.shape[:-1], 1)
+        np.testing.assert_allclose(
+            scores[f"{name}/kernel"], expected, rtol=1e-4
+        )
+
+
+def test_attention_shared_layers_and_inputs_that_are_always_zero():
+    inputs = keras.Input((4, 6))
+    shared = layers.Dense(6, name="shared")
+    x = shared(shared(inputs))
+    x = layers.MultiHeadAttention(2, 3, name="attention")(x, x)
+    model = keras.Model(inputs, layers.Dense(2, name="logits")(x))
+    model.compile("sgd", "mse")
+    x = RNG.normal(size=(10, 4, 6)).astype("float32")
+    x[..., 0] = 0
+    norms = tfl.criteria.score(model, "wanda", data=x)["shared/kernel"]
+    norms = norms / np.abs(shared.kernel)
+    once = np.asarray(shared(x))
+    expected = np.square(x).sum((0, 1)) + np.square(once).sum((0, 1))
+    np.testing.assert_allclose(norms[:, 0] ** 2, expected, rtol=1e-4)
+    masks = tfl.prune(model, 0.5, "obc", "layer", data=x)
+    assert "attention/query/kernel" in masks
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
+def test_other_layers_are_refused_and_excluded():
+    model = keras.Sequential(
+        [
+            keras.Input((4, 3)),
+            layers.TimeDistributed(layers.Dense(5), name="steps"),
+            layers.GRU(5, name="gru"),
+            layers.Dense(2, name="logits"),
+        ]
+    )
+    model.compile("sgd", "mse")
+    x = np.ones((4, 4, 3))
+    with pytest.raises(ValueError, match="does not know what .*steps.*gru"):
+        tfl.prune(model, 0.5, "obc", data=x)
+    exclude = ["steps/*", "gru/*"]
+    masks = tfl.prune(model, 0.5, "obc", data=x, exclude=exclude)
+    assert list(masks) == ["logits/kernel"]
+    with pytest.raises(ValueError, match="needs data"):
+        tfl.prune(model, 0.5, "obc", exclude=exclude)
+
+
+def test_a_layer_that_is_not_called():
+    class Two(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.used = layers.Dense(2, name="used")
+            self.spare = layers.Dense(2, name="spare")
+            self.used.build((None, 3))
+            self.spare.build((None, 3))
+
+        def call(self, x):
+            return self.used(x)
+
+    model = Two()
+    model(np.ones((1, 3)))
+    with pytest.raises(ValueError, match="not call .*'spare/kernel'"):
+        tfl.criteria.score(model, "wanda", data=np.ones((4, 3)))
+
+
+def test_too_little_damping():
+    x = X[:9].copy()
+    with pytest.raises(ValueError, match="`damp` is too small.*1e-30"):
+        tfl.prune(cnn(), 0.5, tfl.criteria.OBC(damp=1e-30), data=x)
+
+
+def test_no_trace_is_left_in_the_model():
+    model = cnn()
+    tfl.criteria.score(model, "obc", data=X)
+    assert not any("call" in vars(layer) for layer in model.layers)

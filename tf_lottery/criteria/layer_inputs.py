@@ -1,0 +1,165 @@
+"""What layers read, summed over data without keeping it."""
+
+import contextlib
+from collections.abc import Iterator
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from tf_lottery import internals
+from tf_lottery import weights as weights_lib
+from tf_lottery.criteria import gradients as gradients_lib
+from tf_lottery.criteria import linear_maps
+from tf_lottery.criteria.batches import Batches
+from tf_lottery.criteria.functional import Functional
+
+# As many bytes of sums are made in one pass over the data.
+_PASS_BYTES = 2**28
+# Layers inside are called in loops, where what they read cannot be seen.
+_LOOPS = (
+    keras.layers.RNN, keras.layers.Bidirectional, keras.layers.TimeDistributed,
+)
+
+
+def linear_maps_of(
+    model: keras.Model, variables: Mapping[str, keras.Variable], criterion: str
+) -> dict[str, linear_maps.LinearMap]:
+    """Returns the linear maps that weights are the kernels of.
+
+    Args:
+        model: A built `keras.Model`.
+        variables: Dict from weight key to `keras.Variable`.
+        criterion: String, the criterion's name.
+
+    Returns:
+        Dict from weight key to `tf_lottery.criteria.linear_maps.LinearMap`.
+
+    Raises:
+        ValueError: If some are of other layers; all such are listed.
+    """
+    owners = weights_lib.owners(model)
+    looped = {
+        id(layer) for loop in internals.layers.flat(model)
+        if isinstance(loop, _LOOPS) for layer in internals.layers.below(loop)
+    }
+    found = {
+        key: None if id(owners[key][1]) in looped
+        else linear_maps.linear_map(owners[key][1], variable)
+        for key, variable in variables.items()
+    }
+    unknown = [key for key, linear in found.items() if linear is None]
+    if unknown:
+        raise ValueError(
+            f"Criterion '{criterion}' does not know what these weights are "
+            f"multiplied by: {unknown}. Expected: weights of Dense, Conv1D, "
+            "Conv2D, Conv3D and EinsumDense layers, outside of recurrent and "
+            "time-distributed ones. Leave the others out (`exclude=`) or use "
+            "another criterion."
+        )
+    return found
+
+
+class LayerInputs:
+    """Sums over the rows that layers read, in as few passes as fit in memory.
+
+    Args:
+        model: A built `keras.Model`.
+        variables: Dict from weight key to `keras.Variable`.
+        linear: Dict from weight key to `LinearMap`.
+        batches: `tf_lottery.criteria.batches.Batches`.
+        reduce: Function from rows, a tensor `(stack, rows, inputs)`, to a
+            list of tensors that are summed over batches.
+        size: Function from a `LinearMap` to how many numbers these have.
+    """
+
+    def __init__(self, model, variables, linear, batches, reduce, size):
+        self._functional = Functional(model, variables)
+        self._linear = linear
+        self._batches: Batches = batches
+        self._reduce = reduce
+        self._runs = {
+            keys: self._functional.function(self._recorder(keys))
+            for keys in _passes({k: 8 * size(m) for k, m in linear.items()})
+        }
+
+    @property
+    def passes(self) -> int:
+        """Integer, how often the data are gone through."""
+        return len(self._runs)
+
+    def sums(
+        self, masks: Mapping[str, np.ndarray]
+    ) -> Iterator[tuple[str, list[np.ndarray]]]:
+        """Yields the key of each weight and its sums, in float64.
+
+        Args:
+            masks: Dict from weight key to boolean array; what it prunes is
+                zero while the model runs.
+
+        Raises:
+            ValueError: If the model does not call a layer.
+        """
+        values = self._functional.values(masks)
+        for keys, run in self._runs.items():
+            total = {}
+            for x, _, _ in self._batches:
+                _add(total, run(values, x))
+            missing = [key for key in keys if key not in total]
+            if missing:
+                raise ValueError(
+                    f"Model '{self._functional.model.name}' does not call the "
+                    f"layers of these weights: {missing}. Leave them out "
+                    "(`exclude=`)."
+                )
+            for key in keys:
+                yield key, total.pop(key)
+
+    def _recorder(self, keys):
+        def run(values, x):
+            found = {}
+            with contextlib.ExitStack() as stack:
+                for key in keys:
+                    stack.enter_context(internals.layers.call_replaced(
+                        self._linear[key].layer, self._noting(key, found)
+                    ))
+                self._functional.outputs(values, x)
+            return found
+
+        return run
+
+    def _noting(self, key, found):
+        """Returns what makes a layer note what it reads."""
+        def change(call):
+            def noted(x, *args, **kwargs):
+                sums = self._reduce(self._linear[key].rows(x))
+                before = found.get(key, [0] * len(sums))
+                found[key] = [a + b for a, b in zip(before, sums)]
+                return call(x, *args, **kwargs)
+
+            return noted
+
+        return change
+
+
+def _passes(sizes):
+    """Yields tuples of keys whose sums fit in memory together."""
+    part, taken = [], 0
+    for key, size in sizes.items():
+        if part and taken + size > _PASS_BYTES:
+            yield tuple(part)
+            part, taken = [], 0
+        part.append(key)
+        taken += size
+    yield tuple(part)
+
+
+def _add(total, parts):
+    for key, tensors in parts.items():
+        names = dict(enumerate(tensors))
+        arrays = gradients_lib.to_arrays(names).values()
+        if key in total:
+            for array, part in zip(total[key], arrays):
+                array += part
+        else:
+            total[key] = [np.array(part, "float64") for part in arrays]

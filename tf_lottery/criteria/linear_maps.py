@@ -1,0 +1,149 @@
+"""Layers as linear maps, from rows of inputs to rows of outputs.
+
+What a Dense layer, a convolution or an EinsumDense layer computes is, but for
+the bias, `rows @ matrix`: one row for each example and position, one column
+for each output. A convolution in groups, or an equation with an axis that is
+in the input, the kernel and the output, is a stack of such products.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_lottery.patterns import layouts
+from tf_lottery.utils import layer_kinds
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearMap:
+    """The kernel of a layer as a stack of matrices, its inputs as rows.
+
+    Attributes:
+        layer: The `keras.layers.Layer`.
+        shape: Tuple of integers, of the kernel.
+        split: Tuple of integers, the shape with the groups of a convolution
+            as an axis of their own.
+        layout: `tf_lottery.patterns.layouts.Layout` of that shape; its
+            positions are the stack.
+        rows: Function from what the layer reads to a tensor
+            `(stack, rows, inputs)`.
+    """
+
+    layer: keras.layers.Layer
+    shape: tuple[int, ...]
+    split: tuple[int, ...]
+    layout: layouts.Layout
+    rows: Callable[[Any], Any]
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Tuple of integers: the stack, inputs and outputs."""
+        return self.layout.sizes(self.split)
+
+    def to_matrices(self, array: np.ndarray) -> np.ndarray:
+        """Returns the kernel as `(stack, inputs, outputs)`."""
+        return self.layout.to_matrix(np.reshape(array, self.split))
+
+    def from_matrices(self, matrices: np.ndarray) -> np.ndarray:
+        """Returns what `to_matrices` made matrices of."""
+        found = self.layout.from_matrix(matrices, self.split)
+        return found.reshape(self.shape)
+
+
+def linear_map(layer, variable):
+    """Returns the `LinearMap` of a layer, or `None` where it is no such layer.
+
+    Args:
+        layer: The `keras.layers.Layer` that owns the variable.
+        variable: `keras.Variable`.
+    """
+    shape = tuple(variable.shape)
+    if isinstance(layer, keras.layers.Dense):
+        return LinearMap(
+            layer, shape, shape, layouts.default(2),
+            lambda x: ops.reshape(x, (1, -1, shape[0])),
+        )
+    if isinstance(layer, layer_kinds.CONVOLUTIONS):
+        return _of_convolution(layer, shape)
+    if isinstance(layer, keras.layers.EinsumDense):
+        return _of_equation(layer, shape)
+    return None
+
+
+def _of_convolution(layer, shape):
+    groups, inputs = layer.groups, len(shape) - 1
+    split = (*shape[:-1], groups, shape[-1] // groups)
+    layout = layouts.Layout(tuple(range(inputs)), (inputs + 1,))
+
+    def rows(x):
+        taps = _taps(x, layer)
+        width = shape[-2]
+        found = ops.reshape(taps, (-1, taps.shape[-2], groups, width))
+        found = ops.transpose(found, (2, 0, 1, 3))
+        return ops.reshape(found, (groups, -1, math.prod(shape[:-1])))
+
+    return LinearMap(layer, shape, split, layout, rows)
+
+
+def _taps(x, layer):
+    """What each weight of a kernel reads, `(examples, ..., taps, channels)`."""
+    if layer.data_format == "channels_first":
+        x = ops.moveaxis(x, 1, -1)
+    axes = list(zip(
+        x.shape[1:-1], layer.kernel_size, layer.strides, layer.dilation_rate
+    ))
+    pads, counts = zip(*(_extent(layer.padding, *axis) for axis in axes))
+    x = ops.pad(x, [(0, 0), *pads, (0, 0)])
+    slices = [
+        [
+            slice(start, start + (count - 1) * stride + 1, stride)
+            for start in range(0, kernel * dilation, dilation)
+        ]
+        for count, (_, kernel, stride, dilation) in zip(counts, axes)
+    ]
+    every = slice(None)
+    return ops.stack(
+        [x[(every, *tap, every)] for tap in itertools.product(*slices)], -2
+    )
+
+
+def _extent(padding, size, kernel, stride, dilation):
+    """Returns the padding before and behind, and the number of outputs."""
+    reach = (kernel - 1) * dilation
+    if padding == "causal":
+        return (reach, 0), (size - 1) // stride + 1
+    if padding == "valid":
+        return (0, 0), (size - reach - 1) // stride + 1
+    count = -(-size // stride)
+    total = max((count - 1) * stride + reach + 1 - size, 0)
+    return (total // 2, total - total // 2), count
+
+
+def _of_equation(layer, shape):
+    terms, output = layer.equation.replace(" ", "").split("->")
+    source, kernel = terms.split(",")
+    stack = [c for c in kernel if c in source and c in output]
+    inputs = [c for c in kernel if c in source and c not in output]
+    outputs = [c for c in kernel if c not in source]
+    if not inputs or not set(outputs) <= set(output):
+        return None
+    # An axis of the input that the equation sums over is not in the rows.
+    rest = source.replace("...", "")
+    rest = [c for c in rest if c not in kernel and c in output]
+    dots = "..." if "..." in source else ""
+    to_rows = f"{source}->{''.join(stack)}{dots}{''.join([*rest, *inputs])}"
+    layout = layouts.Layout(
+        tuple(map(kernel.index, inputs)), tuple(map(kernel.index, outputs))
+    )
+    count, width, _ = layout.sizes(shape)
+
+    def rows(x):
+        return ops.reshape(ops.einsum(to_rows, x), (count, -1, width))
+
+    return LinearMap(layer, shape, shape, layout, rows)
