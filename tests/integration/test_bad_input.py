@@ -203,6 +203,7 @@ _TICKET = lambda w: {"ticket": w.ticket}  # noqa: E731
 _MASKS = lambda w: {"masks": w.masks}  # noqa: E731
 _TWO = lambda w: {"a": w.masks, "b": w.masks}  # noqa: E731
 _DATA = lambda w: {"data": w.data, "loss": "mse"}  # noqa: E731
+_INPUTS = lambda w: {"data": w.data}  # noqa: E731
 
 
 def _tuner(w):
@@ -296,7 +297,7 @@ GOOD = {
     "criteria.Magnitude": _NOTHING,
     "criteria.MagnitudeIncrease": _NOTHING,
     "criteria.Movement": _NOTHING,
-    "criteria.OBC": _DATA,
+    "criteria.OBC": _INPUTS,
     "criteria.OBD": _DATA,
     "criteria.Random": _NOTHING,
     "criteria.SNIP": _DATA,
@@ -306,7 +307,7 @@ GOOD = {
     "criteria.SynFlow": _NOTHING,
     "criteria.Taylor": _DATA,
     "criteria.UnitCriterion": _NOTHING,
-    "criteria.Wanda": _DATA,
+    "criteria.Wanda": _INPUTS,
     "criteria.WoodFisher": _DATA,
     "criteria.get": lambda w: {"identifier": "lamp"},
     "criteria.make_context": _NOTHING,
@@ -641,7 +642,8 @@ LEGITIMATE = {
     ),
     "true": (
         "masks_from_zeros "
-        "allow_collapse cold compact compile explicit_padding kernel "
+        "allow_collapse channels cold compact compile explicit_padding "
+        "kernel "
         "learning_curves mask "
         "other_versions outputs overwrite png reshuffle_rounds safe_mode "
         "select_tf_ops shuffle signed snapshot verbose"

@@ -11,7 +11,6 @@ from tf_lottery import internals
 from tf_lottery import weights as weights_lib
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria import linear_maps
-from tf_lottery.criteria.batches import Batches
 from tf_lottery.criteria.functional import Functional
 
 # As many bytes of sums are made in one pass over the data.
@@ -43,12 +42,14 @@ def linear_maps_of(
         id(layer) for loop in internals.layers.flat(model)
         if isinstance(loop, _LOOPS) for layer in internals.layers.below(loop)
     }
-    found = {
-        key: None if id(owners[key][1]) in looped
-        else linear_maps.linear_map(owners[key][1], variable)
-        for key, variable in variables.items()
-    }
-    unknown = [key for key, linear in found.items() if linear is None]
+    found, unknown = {}, []
+    for key, variable in variables.items():
+        _, layer = owners[key]
+        linear = linear_maps.linear_map(layer, variable)
+        if linear is None or id(layer) in looped:
+            unknown.append(key)
+        else:
+            found[key] = linear
     if unknown:
         raise ValueError(
             f"Criterion '{criterion}' does not know what these weights are "
@@ -76,7 +77,7 @@ class LayerInputs:
     def __init__(self, model, variables, linear, batches, reduce, size):
         self._functional = Functional(model, variables)
         self._linear = linear
-        self._batches: Batches = batches
+        self._batches = batches
         self._reduce = reduce
         self._runs = {
             keys: self._functional.function(self._recorder(keys))
