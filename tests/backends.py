@@ -19,6 +19,7 @@ FILES = (
     "test_controls.py",
     "criteria/test_backends.py",
     "criteria/test_data.py",
+    "criteria/test_layerwise.py",
     "criteria/test_lookahead.py",
     "criteria/test_weights.py",
     "test_data.py",
