@@ -1,5 +1,5 @@
 """Compression: what each part of a model may lose, and what that costs."""
 
-from tf_lottery.compression.sensitivity import Reading as Reading
-from tf_lottery.compression.sensitivity import Sensitivity as Sensitivity
+from tf_lottery.compression.readings import Reading as Reading
+from tf_lottery.compression.readings import Sensitivity as Sensitivity
 from tf_lottery.compression.sensitivity import sensitivity as sensitivity

@@ -1,0 +1,161 @@
+"""Readings: losses with one part of a model pruned at a time."""
+
+import dataclasses
+import io
+import json
+import math
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import Literal
+
+from tf_lottery.report import charts
+from tf_lottery.utils import checks
+
+if TYPE_CHECKING:
+    import rich.table
+
+KINDS = ("weights", "channels")
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What a model reaches with one part of it pruned to one sparsity.
+
+    Attributes:
+        kind: String, `"weights"` or `"channels"`.
+        name: String, the weight key, or the name of the group of channels as
+            in `structured.Plan`.
+        size: Integer, how many weights or channels there are.
+        sparsity: Float, the fraction asked for.
+        removed: Float, the fraction that is gone.
+        loss: Float, infinity where it is not finite.
+        accuracy: Float, or `None` where the labels are no classes.
+    """
+
+    kind: str
+    name: str
+    size: int
+    sparsity: float
+    removed: float
+    loss: float
+    accuracy: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Sensitivity:
+    """The loss against the sparsity of every weight and group of channels.
+
+    Print it, render it with rich, or draw it (`tfl.analysis.save_plot`).
+
+    Attributes:
+        name: String, the model's name.
+        loss: Float, of the model as it is.
+        accuracy: Float of the model as it is, or `None`.
+        examples: Integer, how many examples these are of.
+        readings: Tuple of `Reading`, in the order of the model.
+        skipped: Dict from the name of what was not measured to the reason.
+    """
+
+    name: str
+    loss: float
+    accuracy: float | None
+    examples: int
+    readings: tuple[Reading, ...]
+    skipped: dict[str, str]
+
+    def largest(
+        self,
+        increase: float,
+        kind: Literal["weights", "channels"] = "weights",
+    ) -> dict[str, float]:
+        """Returns how far each part can be pruned alone for a little loss.
+
+        Args:
+            increase: Float, by how much the loss may be higher.
+            kind: String, `"weights"` or `"channels"`. Defaults to
+                `"weights"`, whose result `tf_lottery.prune` takes as its
+                `sparsity`.
+
+        Returns:
+            Dict from name to the largest sparsity that was measured up to
+            which the loss is no higher; 0 where there is none.
+        """
+        checks.not_negative("increase", increase)
+        checks.choice("kind", kind, KINDS)
+        found = {}
+        for name, readings in self._parts(kind).items():
+            within = 0.0
+            for reading in sorted(readings, key=lambda r: r.sparsity):
+                if reading.loss > self.loss + increase:
+                    break
+                within = reading.sparsity
+            found[name] = within
+        return found
+
+    def to_json(self, indent: int | None = None) -> str:
+        """Returns all of it as a JSON string; a loss of infinity is `null`.
+
+        Args:
+            indent: See `json.dumps`. Defaults to `None`: one line.
+        """
+        checks.optional(checks.whole, "indent", indent, 0)
+        fields = dataclasses.asdict(self)
+        for reading in fields["readings"]:
+            if math.isinf(reading["loss"]):
+                reading["loss"] = None
+        return json.dumps(fields, indent=indent)
+
+    def chart(self) -> dict[str, Any]:
+        """Returns the losses as a Vega-Lite chart, a line for each part."""
+        finite = [r for r in self.readings if math.isfinite(r.loss)]
+        return charts.lines(
+            "Sensitivity", "fraction removed", "loss",
+            [
+                {"series": r.name, "x": r.removed, "y": r.loss,
+                 "choice": r.kind}
+                for r in finite
+            ],
+            reference=("as it is", self.loss),
+            choice=("parts", list(KINDS), finite[0].kind) if finite else None,
+        )
+
+    def render(self) -> "rich.table.Table":
+        """Returns a `rich.table.Table` of what the loss is higher by."""
+        from tf_lottery.utils import tables
+
+        asked = sorted({r.sparsity for r in self.readings})
+        table = tables.Table(
+            "", numbers=("of", *(f"{s:.0%}" for s in asked)),
+            title=f"Sensitivity of '{self.name}'",
+        )
+        for kind in KINDS:
+            for name, readings in self._parts(kind).items():
+                losses = {r.sparsity: r.loss for r in readings}
+                table.add_row(
+                    name, f"{readings[0].size:,} {kind}",
+                    *(f"{losses[s] - self.loss:+.4f}" for s in asked),
+                )
+        reached = "" if self.accuracy is None else (
+            f", accuracy {self.accuracy:.2%}"
+        )
+        table.caption = (
+            "What the loss is higher by with this fraction removed. As it is: "
+            f"loss {self.loss:.4f}{reached}, of {self.examples:,} examples."
+        )
+        return table
+
+    def __str__(self):
+        from rich import console
+
+        text = io.StringIO()
+        console.Console(file=text, width=100).print(self.render())
+        return text.getvalue()
+
+    __repr__ = __str__
+
+    def _parts(self, kind):
+        found = {}
+        for reading in self.readings:
+            if reading.kind == kind:
+                found.setdefault(reading.name, []).append(reading)
+        return found
