@@ -19,12 +19,15 @@ class Symbol:
         dtype: String.
         uniform: Boolean, whether all its units have the same value, so that
             it does not matter to a maximum which of them are there.
+        vanishes: Boolean, whether a unit is zero in it once every weight
+            that makes the unit is.
     """
 
     ids: np.ndarray
     shape: tuple
     dtype: str = "float32"
     uniform: bool = False
+    vanishes: bool = False
 
     def axis(self, axis):
         """Returns an axis of the tensor as an axis of `ids`, -1 = batch."""
@@ -43,6 +46,8 @@ class Call:
         outputs: List of the shapes of the outputs, with the batch.
         units: `tf_lottery.graph.units.Units`.
         uniform: Boolean that a rule may set, see `Symbol.uniform`.
+        vanishes: Boolean that a rule may set, see `Symbol.vanishes`. `None`
+            stands for what is known of the class.
     """
 
     def __init__(self, tracer, operation, args, kwargs, outputs, outer=None):
@@ -54,6 +59,7 @@ class Call:
         ]
         self.units = tracer.units
         self.uniform = False
+        self.vanishes = None
         self._tracer = tracer
         # The operation in the graph, and the way to this one's configuration.
         self._root, self._way = outer or (operation, ())
@@ -125,10 +131,14 @@ class Call:
         """Says that at least one of some units must be kept."""
         self._tracer.part(ids)
 
-    def scale(self, variable, ids, factor):
+    def scale(self, variable, ids, factor, shift=0.0):
         """Says that a weight is multiplied by a factor, see `Scale`."""
         if variable is not None:
-            self._tracer.scale(variable, ids, factor)
+            self._tracer.scale(variable, ids, factor, shift)
+
+    def clear(self, ids):
+        """Says that removal is exact only where nothing makes the units."""
+        self._tracer.clear(ids)
 
     def freeze(self, ids, reason):
         """Freezes ids, or those of a `Symbol`."""

@@ -27,12 +27,15 @@ class View:
             share the dict.
         constants: List of what `model` is called with besides tensors, `None`
             for a model that needs no reading.
+        length: Integer in the place of axes of unknown size, `None` where
+            those stay open.
     """
 
     model: keras.layers.Layer
     graph: keras.Model
     parts: dict
     constants: list | None = None
+    length: int | None = None
 
 
 def view(model):
@@ -110,13 +113,39 @@ def part(parent, operation, args, kwargs):
     graph = own_graph(operation)
     if graph is not None:
         constants = None
+        if parent.length is not None:
+            tensors = ordered(graph, args, kwargs, _is_symbolic)
+            graph = at_shapes(graph, [x.shape for x in tensors])
     else:
-        shapes = tree.map_structure(_as_input, (args, kwargs))
-        inputs = [x for x in tree.flatten(shapes) if _is_symbolic(x)]
-        graph = _inlined(operation, *shapes, inputs)
-    found = View(operation, graph, parent.parts, constants)
+        graph = _inlined_at(operation, args, kwargs, parent.length)
+    found = View(operation, graph, parent.parts, constants, parent.length)
     parent.parts[id(operation)] = found
     return found
+
+
+def at_shapes(graph, shapes):
+    """Returns a graph of the same layers for inputs of other shapes."""
+    inputs = [
+        keras.Input(
+            batch_shape=shape,
+            dtype=x.dtype,
+            name=internals.graphs.maker(x).name,
+        )
+        for x, shape in zip(graph.inputs, shapes)
+    ]
+
+    def call(operation, args, kwargs, _):
+        if not isinstance(operation, keras.layers.Layer):
+            operation = internals.graphs.unlinked(operation)
+        return operation(*args, **kwargs)
+
+    outputs = run(graph, inputs, call)
+    pack = tree.pack_sequence_as
+    return keras.Model(
+        pack(internals.graphs.input_structure(graph), inputs),
+        pack(internals.graphs.output_structure(graph), outputs),
+        name=graph.name,
+    )
 
 
 def run(graph, inputs, call):
@@ -327,6 +356,22 @@ def _input_like(tensor, shape, dtype):
     )
 
 
+def _inlined_at(layer, args, kwargs, length):
+    """The graph of a layer's `call`, for one example where it must be."""
+    shapes = tree.map_structure(_as_input, (args, kwargs))
+    inputs = [x for x in tree.flatten(shapes) if _is_symbolic(x)]
+    try:
+        return _inlined(layer, *shapes, inputs)
+    except Unreadable:
+        if length is None:
+            raise
+    shapes = tree.map_structure(_as_single_input, (args, kwargs))
+    inputs = [x for x in tree.flatten(shapes) if _is_symbolic(x)]
+    graph = _inlined(layer, *shapes, inputs)
+    internals.graphs.open_batch(graph)
+    return graph
+
+
 def _inlined(layer, args, kwargs, inputs):
     """The graph of a layer's `call`, sharing its variables."""
     own = internals.layers.own_variables(layer)
@@ -392,6 +437,12 @@ def _as_input(value):
     if not _is_symbolic(value):
         return value
     return keras.Input(batch_shape=value.shape, dtype=value.dtype)
+
+
+def _as_single_input(value):
+    if not _is_symbolic(value):
+        return value
+    return keras.Input(batch_shape=(1, *value.shape[1:]), dtype=value.dtype)
 
 
 def _is_symbolic(value):

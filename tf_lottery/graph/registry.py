@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 from typing import TypeVar
 
-_RULES: dict[type, Callable[..., Any]] = {}
+_RULES: dict[type | str, Callable[..., Any]] = {}
 
 _Rule = TypeVar("_Rule", bound=Callable[..., Any])
 
@@ -61,11 +61,26 @@ def register_rule(*classes: type) -> Callable[[_Rule], _Rule]:
     return register
 
 
+def register_named(*names: str) -> Callable[[_Rule], _Rule]:
+    """Registers a rule for classes by module and name, as `register_rule`.
+
+    For libraries that need not be installed.
+    """
+
+    def register(rule: _Rule) -> _Rule:
+        _RULES.update(dict.fromkeys(names, rule))
+        return rule
+
+    return register
+
+
 def find(cls):
     """Returns the rule for a class, `None` if there is none."""
     for base in cls.__mro__:
-        if base in _RULES:
-            # A rule knows nothing of a `call` written below its class.
-            same = getattr(cls, "call", None) is getattr(base, "call", None)
-            return _RULES[base] if same else None
+        for known in (base, f"{base.__module__}.{base.__qualname__}"):
+            if known in _RULES:
+                # A rule knows nothing of a `call` written below its class.
+                call = getattr(cls, "call", None)
+                same = call is getattr(base, "call", None)
+                return _RULES[known] if same else None
     return None

@@ -69,11 +69,13 @@ class Scale:
         key: String, the weight key.
         ids: Integer array of the ids it depends on.
         factor: Function from boolean array over ids to a float.
+        shift: Float that the layer adds to the weight before it uses it.
     """
 
     key: str
     ids: np.ndarray
     factor: Callable
+    shift: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -158,6 +160,9 @@ class Graph:
         corrections: List of `Scale`.
         producers: List of `Producer`.
         frozen: List of `Frozen`.
+        cleared: Boolean array over ids, the classes that are removed exactly
+            only where all that makes them is zero, too: a mean square counts
+            them.
         size: Integer, ids are below it.
     """
 
@@ -168,6 +173,7 @@ class Graph:
     corrections: list[Scale]
     producers: list[Producer]
     frozen: list[Frozen]
+    cleared: np.ndarray
     size: int
 
     @functools.cached_property
@@ -280,7 +286,9 @@ class Graph:
         """Returns the factors that keep the model exact.
 
         Attention divides by the root of its key dimensions, so the query's
-        kernel and bias are multiplied by `sqrt(kept / all)` of them.
+        kernel and bias are multiplied by `sqrt(kept / all)` of them. A mean
+        square over fewer channels is larger, so the scale behind it is
+        multiplied likewise, and its epsilon by `all / kept`.
 
         Args:
             kept: See `slices`.
@@ -291,6 +299,11 @@ class Graph:
         kept = self._checked(kept)
         factors = {s.key: s.factor(kept) for s in self.corrections}
         return {key: f for key, f in factors.items() if f != 1.0}
+
+    @property
+    def shifts(self) -> dict[str, float]:
+        """Dict from weight key to `Scale.shift`."""
+        return {s.key: s.shift for s in self.corrections}
 
     def _checked(self, kept: np.ndarray | dict[int, bool]) -> np.ndarray:
         if isinstance(kept, dict):

@@ -11,6 +11,7 @@ from tf_lottery import weights
 from tf_lottery.graph import functional
 from tf_lottery.graph import registry
 from tf_lottery.graph import structure
+from tf_lottery.graph import vanishing
 from tf_lottery.graph.call import Call
 from tf_lottery.graph.call import Symbol
 from tf_lottery.graph.units import Units
@@ -35,10 +36,12 @@ class Tracer:
         self._bindings = {}
         self._edits = {}
         self._scales = {}
+        self._cleared = []
         self._parts = []
         self._opaque = {}
         self._memory = {}
         self._pending = collections.deque()
+        self.unread = 0
 
     def constant(self, tensor, reason):
         """A symbol of a tensor that is none of the units."""
@@ -54,6 +57,11 @@ class Tracer:
             for a, b in zip(first, inputs):
                 self.units.union(a.ids, b.ids)
             return outputs
+        # Those of a batch it was read at may be more definite.
+        inputs = [
+            dataclasses.replace(x, shape=tuple(tensor.shape))
+            for x, tensor in zip(inputs, view.graph.inputs)
+        ]
 
         def call(operation, args, kwargs, outputs):
             return self._called(view, operation, args, kwargs, outputs)
@@ -83,9 +91,13 @@ class Tracer:
     def bind(self, layer, variable, axis, ids, kind):
         place = id(variable), axis
         if place in self._bindings:
-            self.units.union(self._bindings[place][2], ids)
-        else:
-            self._bindings[place] = layer, variable, ids, kind
+            first, made = self._bindings[place][2:]
+            self.units.union(first, ids)
+            if {made, kind} != {"in", "out"}:
+                return
+            # A tied weight makes the unit and reads it.
+            ids, kind = first, "zero"
+        self._bindings[place] = layer, variable, ids, kind
 
     def edit(self, operation, entry, ids, value):
         place = id(operation), entry
@@ -95,8 +107,11 @@ class Tracer:
         else:
             self._edits[place] = operation, entry, ids, value
 
-    def scale(self, variable, ids, factor):
-        self._scales.setdefault(id(variable), (variable, ids, factor))
+    def scale(self, variable, ids, factor, shift):
+        self._scales.setdefault(id(variable), (variable, ids, factor, shift))
+
+    def clear(self, ids):
+        self._cleared.append(np.ravel(ids))
 
     def part(self, ids):
         self._parts.append(ids)
@@ -126,12 +141,13 @@ class Tracer:
             ],
             corrections=[
                 structure.Scale(
-                    self._keys[id(v)], final(ids), self._on(factor)
+                    self._keys[id(v)], final(ids), self._on(factor), shift
                 )
-                for v, ids, factor in self._scales.values()
+                for v, ids, factor, shift in self._scales.values()
             ],
             producers=self._final_producers(),
             frozen=self._frozen(),
+            cleared=self._final_cleared(),
             size=self.units.size,
         )
 
@@ -145,15 +161,22 @@ class Tracer:
                 inputs = functional.ordered(
                     nested.graph, args, kwargs, _is_symbol
                 )
-            ids = [x.ids for x in self.run(nested, inputs)]
+            found = self.run(nested, inputs)
+            ids = [x.ids for x in found]
+            call.vanishes = all(x.vanishes for x in found)
         elif reason:
             ids = call.frozen(reason)
         else:
             ids = self.call(call)
         ids = [ids] if isinstance(ids, np.ndarray) else list(ids)
+        vanishes = vanishing.vanishes(call)
         return [
             Symbol(
-                self.units.collapse(i), tuple(x.shape), x.dtype, call.uniform
+                self.units.collapse(i),
+                tuple(x.shape),
+                x.dtype,
+                call.uniform,
+                vanishes,
             )
             for i, x in zip(ids, outputs)
         ]
@@ -175,6 +198,7 @@ class Tracer:
         try:
             return functional.part(view, operation, args, kwargs), None
         except functional.Unreadable as error:
+            self.unread += 1
             return None, _unknown(call, error)
 
     def _on(self, function):
@@ -214,6 +238,13 @@ class Tracer:
                     producers.append(part)
                     break
         return producers
+
+    def _final_cleared(self):
+        cleared = np.zeros(self.units.size, bool)
+        for ids in self._cleared:
+            cleared[self.units.final(ids)] = True
+        cleared[0] = False
+        return cleared
 
     def _frozen(self):
         frozen = [

@@ -7,6 +7,7 @@ import numpy as np
 
 from tf_lottery import weights
 from tf_lottery.graph import functional
+from tf_lottery.graph import lengths
 from tf_lottery.graph.structure import Graph
 from tf_lottery.graph.tracer import Tracer
 from tf_lottery.utils import checks
@@ -50,11 +51,22 @@ def trace(model: keras.Model) -> Graph:
     """
     weights.check_built(model)
     view = functional.view(model)
+    tracer = _traced(model, view)
+    if tracer.unread:
+        # The code of some layers takes no open axes.
+        for closed in lengths.closed(view):
+            other = _traced(model, closed)
+            if other.unread < tracer.unread:
+                return other.graph()
+    return tracer.graph()
+
+
+def _traced(model, view):
     tracer = Tracer(model, view)
     inputs = [tracer.constant(x, "model input") for x in view.graph.inputs]
     for symbol in tracer.run(view, inputs):
         tracer.units.freeze(symbol.ids, "model output")
-    return tracer.graph()
+    return tracer
 
 
 def channel_units(

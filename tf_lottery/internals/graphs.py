@@ -80,6 +80,15 @@ def same_lambda(layer):
     )
 
 
+def open_batch(graph):
+    """Makes a graph that was read for one example take any number."""
+    (reshape,) = operation_classes("Reshape")
+    for node in nodes(graph):
+        if isinstance(node.operation, reshape):
+            shape = node.outputs[0].shape
+            node.operation.newshape = (-1, *shape[1:])
+
+
 def operation_classes(*names):
     """Returns the classes behind functions of `keras.ops`.
 

@@ -140,8 +140,8 @@ def _warn_of_trajectory(model, cut):
     ]
     if cut.scales:
         reasons.append(
-            f"{', '.join(sorted(cut.scales))} are rescaled, for attention "
-            "divides by the root of its key dimensions"
+            f"{', '.join(sorted(cut.scales))} are rescaled, for a layer "
+            "divides by the number of its key dimensions or channels"
         )
     if reasons:
         warnings.warn(

@@ -24,8 +24,8 @@ def rebuild(graph, kept, inputs=None):
     """Builds the small model of a graph, of the big one's class if possible.
 
     A class with a configuration of its own says how wide layers are in its
-    own words. Numbers in it that the big model's weights have as a width are
-    replaced by widths of the small model's; the class is kept where that
+    own words. Numbers in it that the big model's weights have as a width, or
+    its layers as an epsilon, are replaced by those of the small model; the class is kept where that
     makes the same weights and computes the same.
 
     Args:
@@ -41,19 +41,24 @@ def rebuild(graph, kept, inputs=None):
     if type(twin.model) is type(model):
         return twin
     with alike.known(internals.layers.flat(model)):
-        for numbers in itertools.islice(_widths(model, twin), _TRIALS):
+        changes = _widths(model, twin, graph.edits(kept))
+        for numbers in itertools.islice(changes, _TRIALS):
             small = _remade(model, numbers)
             if small is not None and _is_same(small, twin, graph, inputs):
                 return _in_class(small, model)
     return twin
 
 
-def _widths(model, twin):
+def _widths(model, twin, edits):
     """Yields dicts from place in the model's configuration to number."""
     found = collections.defaultdict(set)
     for key, variable in weights_lib.variables(model).items():
         for big, small in zip(variable.shape, twin.variables[key].shape):
             found[big].add(small)
+    for operation, entries in edits.items():
+        for (*_, name), value in entries.items():
+            if isinstance(value, float):
+                found[getattr(operation, name)].add(value)
     try:
         numbers = list(_numbers(model.get_config(), ()))
     except NotImplementedError:
@@ -66,14 +71,14 @@ def _widths(model, twin):
 
 
 def _numbers(config, place):
-    """Yields the place and value of every integer in a configuration."""
+    """Yields the place and value of every number in a configuration."""
     pairs = config.items() if isinstance(config, dict) else enumerate(config)
     for name, value in pairs:
         if name == "build_config":
             continue
         if isinstance(value, (dict, list, tuple)):
             yield from _numbers(value, (*place, name))
-        elif isinstance(value, int) and not isinstance(value, bool):
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
             yield (*place, name), value
 
 

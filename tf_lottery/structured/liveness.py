@@ -35,7 +35,8 @@ class Liveness:
             removed: Boolean array over ids: classes that read nothing.
         """
         readers = [b for b in self.graph.bindings if _reads(b)]
-        found = np.zeros(self.graph.size, bool)
+        # A mean square reads without a weight.
+        found = self.graph.cleared.copy()
         found[0] = True
 
         def step(binding):

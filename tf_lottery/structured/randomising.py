@@ -89,6 +89,8 @@ def _fans(graph, kept):
 def zero_readers(twin, graph, kept):
     """Sets the slices that read removed units to zero.
 
+    Where a mean square counts the units, those that make them as well.
+
     Args:
         twin: `copies.Twin` of the model of `graph`.
         graph: `tf_lottery.graph.Graph`.
@@ -96,7 +98,9 @@ def zero_readers(twin, graph, kept):
     """
     for binding in graph.bindings:
         mask = kept[binding.ids]
-        if binding.kind not in ("in", "zero") or mask.all():
+        if binding.kind not in ("in", "zero"):
+            mask = mask | ~graph.cleared[binding.ids]
+        if mask.all():
             continue
         variable = twin.variables[binding.key]
         shape = [1] * len(variable.shape)

@@ -13,15 +13,18 @@ class Cut:
         slices: Dict from weight key to list of `(axis, mask)`, the mask a
             boolean array along the axis, `True` = kept.
         scales: Dict from weight key to the float it is multiplied by.
+        shifts: Dict from weight key to what is added to it before, and taken
+            away after.
     """
 
     slices: dict
     scales: dict
+    shifts: dict
 
     @classmethod
     def of(cls, graph, kept):
         """Returns the cut that keeps some classes of a graph."""
-        return cls(graph.slices(kept), graph.scales(kept))
+        return cls(graph.slices(kept), graph.scales(kept), graph.shifts)
 
     def array(self, key, array):
         """Returns what is left of an array shaped like a weight."""
@@ -37,7 +40,8 @@ class Cut:
         array = self.array(key, array)
         if key not in self.scales:
             return array
-        return array.astype("float64") * self.scales[key]
+        shift = self.shifts[key]
+        return (array.astype("float64") + shift) * self.scales[key] - shift
 
     def without_axis(self, key, array, lost, rank):
         """Returns what is left of an array that lacks one axis of a weight.

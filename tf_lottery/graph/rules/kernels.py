@@ -44,6 +44,22 @@ def embedding(call):
     return call.place(out, -1, len(x.shape) + 1)
 
 
+@register_rule(keras.layers.ReversibleEmbedding)
+def reversible_embedding(call):
+    """As an embedding, or reads what it makes with the same weights."""
+    layer, arguments = call.layer, call.arguments()
+    if not arguments.get("reverse"):
+        return embedding(call)
+    x = arguments["inputs"]
+    into, call.vanishes = call.along(x, -1), False
+    tied = layer.tie_weights
+    weight = layer.embeddings if tied else layer.reverse_embeddings
+    call.bind(weight, 1 if tied else 0, into, "in")
+    call.edit_count("output_dim", into)
+    vocabulary = call.units.constant(f"vocabulary of {call.name}")
+    return call.place(vocabulary.reshape(1), -1, len(x.shape))
+
+
 @register_rule(*layer_kinds.CONVOLUTIONS)
 def convolution(call):
     """Reads and makes channels, all of them or within groups."""
@@ -114,62 +130,6 @@ def separable_convolution(call):
     call.bind(layer.pointwise_kernel, -2, between, "in")
     call.bind(layer.pointwise_kernel, -1, out, "out")
     return _made(call, x, out, axis, "filters")
-
-
-@register_rule(keras.layers.EinsumDense)
-def einsum_dense(call):
-    """A dense layer in disguise: one axis is read, one is made."""
-    x, layer = call.inputs[0], call.layer
-    read, kernel, made = _parse(layer.equation)
-    fresh = [c for c in kernel if c in made and c not in read]
-    summed = [c for c in kernel if c in read and c not in made]
-    beside = [c for c in read if c not in summed]
-    dense_like = (
-        len(fresh) == len(summed) == 1
-        and len(kernel) == 2
-        and beside
-        and beside == [c for c in made if c not in fresh]
-    )
-    if not dense_like or made.find(fresh[0]) < made.find("."):
-        return _opaque_einsum(call)
-    into = call.along(x, read.index(summed[0]) - len(read))
-    out = call.fresh(layer.kernel.shape[kernel.index(fresh[0])])
-    back = made.index(fresh[0]) - len(made)
-    call.bind(layer.kernel, kernel.index(summed[0]), into, "in")
-    call.bind(layer.kernel, kernel.index(fresh[0]), out, "out")
-    if layer.bias is not None:
-        if fresh[0] in layer.bias_axes:
-            call.bind(layer.bias, back, out, "out")
-    activations.freeze_mixed(call, out, layer.activation)
-    _edit_output_shape(call, out, back)
-    return call.place(out, back, len(call.outputs[0]))
-
-
-def _opaque_einsum(call):
-    reason = (
-        f"{call.name} with equation '{call.layer.equation}' does not read one "
-        "axis and make one"
-    )
-    return call.frozen(reason)
-
-
-def _parse(equation):
-    """The labels of input, kernel and output; a dot for an ellipsis."""
-    inputs, output = equation.replace(" ", "").replace("...", ".").split("->")
-    read, kernel = inputs.split(",")
-    return read, kernel, output
-
-
-def _edit_output_shape(call, out, back):
-    shape = call.layer.get_config()["output_shape"]
-    whole = (shape,) if isinstance(shape, int) else tuple(shape)
-
-    def value(kept):
-        new = list(whole)
-        new[back] = int(kept[out].sum())
-        return tuple(new)
-
-    call.edit("output_shape", out, value)
 
 
 def _made(call, x, out, axis, entry, kind="out"):

@@ -1,5 +1,7 @@
 """Normalisation: per channel it lets units pass, over channels it does not."""
 
+import math
+
 import keras
 import numpy as np
 
@@ -38,13 +40,59 @@ def group_normalization(call):
 
 @register_rule(
     keras.layers.LayerNormalization,
-    keras.layers.RMSNormalization,
     keras.layers.UnitNormalization,
 )
 def layer_normalization(call):
     """Mixes what lies along its axes."""
     x = call.inputs[0]
     call.freeze_mixed(x, _axes(call.layer.axis))
+    return x.ids
+
+
+@register_rule(keras.layers.RMSNormalization)
+def rms_normalization(call):
+    """Lets units of the last axis pass, rescaled."""
+    x, axes = call.inputs[0], _axes(call.layer.axis)
+    call.freeze_mixed(x, [a for a in axes if x.axis(a) != x.axis(-1)])
+    if len(axes) > 1:
+        call.freeze_mixed(x, [-1])
+    return mean_square(call, call.layer.scale)
+
+
+def mean_square(call, scale, shift=0.0):
+    """Passes units through `x / sqrt(mean(x**2) + epsilon) * scale`.
+
+    Of C channels some vanish and C' are left: the mean is C / C' times what
+    it was, and so must be epsilon; the scale is divided by the root of it.
+
+    Args:
+        call: `Call` of a layer with an attribute `epsilon`.
+        scale: `keras.Variable`, along the last axis.
+        shift: Float that the layer adds to the scale. Defaults to 0.
+
+    Returns:
+        Array of ids.
+    """
+    x, layer = call.inputs[0], call.layer
+    call.vanishes = x.vanishes
+    if not call.units.varies(x.ids, x.axis(-1)):
+        return x.ids
+    if not x.vanishes:
+        call.freeze(
+            x, f"{call.name} counts units that are not zero with their weights"
+        )
+        return x.ids
+    ids = call.along(x, -1)
+
+    def share(kept):
+        return kept[ids].sum() / len(ids)
+
+    call.clear(ids)
+    call.bind(scale, 0, ids, "pass")
+    call.scale(scale, ids, lambda kept: math.sqrt(share(kept)), shift)
+    call.edit(
+        "epsilon", ids, lambda kept: float(layer.epsilon / share(kept))
+    )
     return x.ids
 
 

@@ -1,0 +1,109 @@
+"""What is zero where all weights that make it are zero.
+
+A mean square over channels is the same without a channel only if that is
+zero in it. Zero weights make zeros; sigmoids, constants and statistics do not.
+"""
+
+import functools
+
+import keras
+
+from tf_lottery.graph.call import Symbol
+from tf_lottery.internals.graphs import operation_classes
+from tf_lottery.utils import layer_kinds
+
+_ACTIVATIONS = (
+    "linear relu relu6 gelu silu swish hard_silu hard_swish tanh elu selu "
+    "celu leaky_relu softsign soft_shrink hard_shrink hard_tanh mish "
+    "tanh_shrink"
+).split()
+_MAKERS = (
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    keras.layers.Embedding,
+    *layer_kinds.ATTENTION,
+    *layer_kinds.CONVOLUTIONS,
+    *layer_kinds.DEPTHWISE,
+    *layer_kinds.SEPARABLE,
+    *layer_kinds.TRANSPOSED,
+)
+# Zero where all that comes in is.
+_ALL = (
+    keras.layers.Add,
+    keras.layers.Average,
+    keras.layers.AveragePooling1D,
+    keras.layers.AveragePooling2D,
+    keras.layers.BatchNormalization,
+    keras.layers.Concatenate,
+    keras.layers.Dropout,
+    keras.layers.Flatten,
+    keras.layers.GlobalAveragePooling1D,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.Identity,
+    keras.layers.MaxPooling1D,
+    keras.layers.MaxPooling2D,
+    keras.layers.Maximum,
+    keras.layers.Minimum,
+    keras.layers.Permute,
+    keras.layers.ReLU,
+    keras.layers.Reshape,
+    keras.layers.SpatialDropout1D,
+    keras.layers.Subtract,
+    *operation_classes(
+        *"Absolute Add Cast Concatenate Elu Expm1 ExpandDims Gelu "
+        "GetItem HardSilu LeakyRelu Max Maximum Mean Min Minimum Moveaxis "
+        "Negative Relu Relu6 Repeat Reshape Selu Sign Silu Sin Softsign "
+        "Split Sqrt Square Squeeze Stack StopGradient Subtract Sum Swapaxes "
+        "Tan Tanh Tile Transpose".split()
+    ),
+)
+# Zero where one of the factors is.
+_ANY = (
+    keras.layers.Multiply,
+    *operation_classes("Einsum", "Matmul", "Multiply"),
+)
+_FIRST = tuple(operation_classes("Divide", "TrueDivide"))
+# Not zero with a constant.
+_SHIFTED = tuple(operation_classes("Add", "Maximum", "Minimum", "Subtract"))
+
+
+def vanishes(call):
+    """Whether the outputs of a call are zero if their weights are.
+
+    Args:
+        call: `Call`, after its rule.
+
+    Returns:
+        Boolean.
+    """
+    if call.vanishes is not None:
+        return call.vanishes
+    operation = call.operation
+    while getattr(operation, "transparent", False):
+        operation = operation.layer
+    if isinstance(operation, _MAKERS):
+        return keeps_zero(getattr(operation, "activation", None))
+    known = [x.vanishes for x in call.inputs]
+    if isinstance(operation, keras.layers.Activation):
+        return all(known) and keeps_zero(operation.activation)
+    if isinstance(operation, _ANY):
+        return any(known)
+    if isinstance(operation, _FIRST):
+        first = call.args[0] if call.args else None
+        return isinstance(first, Symbol) and first.vanishes
+    if isinstance(operation, _SHIFTED) and not _only_symbols(call):
+        return False
+    return isinstance(operation, _ALL) and all(known)
+
+
+def keeps_zero(activation):
+    """Whether an activation is zero at zero."""
+    while isinstance(activation, functools.partial):
+        activation = activation.func
+    name = getattr(activation, "__name__", type(activation).__name__)
+    return activation is None or name in _ACTIVATIONS
+
+
+def _only_symbols(call):
+    operands = [*call.args, *call.kwargs.values()]
+    return all(isinstance(x, Symbol) for x in operands)
