@@ -8,6 +8,7 @@ import keras
 from keras import tree
 
 from tf_lottery import internals
+from tf_lottery.graph import registry
 
 
 class Unreadable(ValueError):
@@ -229,13 +230,52 @@ def _reconfigured(operation, edits):
     if isinstance(operation, keras.layers.Lambda):
         # Its function is not always found again by its configuration.
         return internals.graphs.same_lambda(operation)
-    config = without_build(operation.get_config())
+    config = without_build(config_of(operation))
     for entry, value in edits.items():
         below = config
         for name in entry[:-1]:
             below = below[name]
         below[entry[-1]] = value
-    return type(operation).from_config(config)
+    return _made(type(operation), config)
+
+
+def config_of(operation):
+    """Returns the configuration of a layer or operation.
+
+    A class that has none is taken to keep its arguments under their names.
+    """
+    try:
+        return operation.get_config()
+    # Code of the user's, which may fail in any way.
+    except Exception:
+        names = _arguments(type(operation))
+        config = {n: getattr(operation, n) for n in names if hasattr(operation, n)}
+    if isinstance(operation, keras.layers.Layer):
+        config["dtype"] = operation.dtype_policy.name
+        config["trainable"] = operation.trainable
+    return config
+
+
+def _made(kind, config):
+    try:
+        return kind.from_config(config)
+    except TypeError:
+        # Some tell in it what their constructor does not take.
+        names = {*_arguments(kind), "name", "trainable", "dtype"}
+        known = {k: v for k, v in config.items() if k in names}
+        if known == config:
+            raise
+        return kind.from_config(known)
+
+
+def _arguments(kind):
+    """The names of what the constructor of a class takes, with its bases'."""
+    found = set()
+    for base in kind.__mro__[:-1]:
+        if base.__module__.startswith("keras.src"):
+            break
+        found |= inspect.signature(base.__init__).parameters.keys()
+    return found - {"self", "args", "kwargs"} | {"name"}
 
 
 def rebuild(view, operation_fn=edited, input_shapes=None, dtype=None):
@@ -362,14 +402,35 @@ def _inlined_at(layer, args, kwargs, length):
     inputs = [x for x in tree.flatten(shapes) if _is_symbolic(x)]
     try:
         return _inlined(layer, *shapes, inputs)
-    except Unreadable:
-        if length is None:
+    except Unreadable as failure:
+        if internals.layers.own_variables(layer):
             raise
-    shapes = tree.map_structure(_as_single_input, (args, kwargs))
-    inputs = [x for x in tree.flatten(shapes) if _is_symbolic(x)]
-    graph = _inlined(layer, *shapes, inputs)
-    internals.graphs.open_batch(graph)
-    return graph
+        error = failure
+    for as_input in (_as_input, _as_single_input)[: 1 + (length is not None)]:
+        shapes = tree.map_structure(as_input, (args, kwargs))
+        inputs = [x for x in tree.flatten(shapes) if _is_symbolic(x)]
+        try:
+            # Layers inside may take or return what no symbolic call does.
+            with internals.layers.calling_through(_is_composite):
+                return _inlined(layer, *shapes, inputs)
+        except Unreadable:
+            continue
+    raise error
+
+
+def _is_composite(layer):
+    """Whether a layer is only what the layers inside it are."""
+    return not (
+        is_keras(layer)
+        or isinstance(layer, keras.Model)
+        or registry.find(type(layer))
+        or internals.layers.own_variables(layer)
+    )
+
+
+def is_keras(layer):
+    """Whether the class of a layer is Keras' own, or this package's."""
+    return type(layer).__module__.startswith(("keras.", "tf_lottery."))
 
 
 def _inlined(layer, args, kwargs, inputs):
@@ -392,7 +453,9 @@ def _inlined(layer, args, kwargs, inputs):
 def _called(layer, args, kwargs, inputs):
     try:
         outputs = layer.call(*args, **kwargs)
-        return keras.Model(inputs, outputs)
+        graph = keras.Model(inputs, outputs)
+        internals.graphs.open_batch(graph)
+        return graph
     # Code of the user's: whatever it raises on symbols is the reason.
     except Exception as error:
         message = (str(error).strip().splitlines() or [""])[0]

@@ -4,10 +4,11 @@ Decoders make masks and position tables with as many entries as there are
 tokens, which takes a number. What a channel does is the same at any length.
 """
 
+from tf_lottery import internals
 from tf_lottery.graph import functional
 
-# Tried one after the other: a table of positions may be shorter.
-LENGTHS = (16, 8, 4, 64, 256)
+# Tried one after the other, for images must not be too small.
+LENGTHS = (16, 64, 256)
 
 
 def closed(view):
@@ -23,7 +24,11 @@ def closed(view):
     if not any(None in shape[1:] for shape in shapes):
         yield functional.View(view.model, view.graph, {}, length=0)
         return
-    for length in LENGTHS:
+    tables = [
+        layer.sequence_length for layer in internals.layers.flat(view.model)
+        if isinstance(getattr(layer, "sequence_length", None), int)
+    ]
+    for length in [min(LENGTHS[0], *tables, 256), *LENGTHS[1:]]:
         sizes = [
             (shape[0], *(length if n is None else n for n in shape[1:]))
             for shape in shapes

@@ -190,7 +190,9 @@ class Tracer:
             return None, None
         if registry.find(type(operation)) is not None:
             return None, None
-        if functional.own_graph(operation) is None and _is_keras(operation):
+        if functional.own_graph(operation) is None and functional.is_keras(
+            operation
+        ):
             return None, None
         args, kwargs = tree.map_structure(
             _as_symbolic, (call.args, call.kwargs)
@@ -269,10 +271,6 @@ def _layer_paths(model):
     for key, layer in weights.layers(model).items():
         paths.setdefault(id(layer), key)
     return paths
-
-
-def _is_keras(layer):
-    return type(layer).__module__.startswith(("keras.", "tf_lottery."))
 
 
 def _is_symbol(value):

@@ -15,7 +15,7 @@ from tf_lottery.utils import layer_kinds
 _ACTIVATIONS = (
     "linear relu relu6 gelu silu swish hard_silu hard_swish tanh elu selu "
     "celu leaky_relu softsign soft_shrink hard_shrink hard_tanh mish "
-    "tanh_shrink"
+    "tanh_shrink gelu_approximate"
 ).split()
 _MAKERS = (
     keras.layers.Dense,

@@ -81,12 +81,13 @@ def same_lambda(layer):
 
 
 def open_batch(graph):
-    """Makes a graph that was read for one example take any number."""
+    """Makes reshaping that was read for some batch take any other."""
     (reshape,) = operation_classes("Reshape")
     for node in nodes(graph):
-        if isinstance(node.operation, reshape):
-            shape = node.outputs[0].shape
-            node.operation.newshape = (-1, *shape[1:])
+        shape = node.outputs[0].shape
+        if isinstance(node.operation, reshape) and None not in shape[1:]:
+            # A copy is made from the arguments of the constructor.
+            node.operation = reshape((-1, *shape[1:]))
 
 
 def operation_classes(*names):

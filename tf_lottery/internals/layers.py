@@ -35,6 +35,44 @@ def own_variables(layer):
     return [v for v in layer.variables if id(v) not in inside]
 
 
+@contextlib.contextmanager
+def calling_through(chosen):
+    """A scope in which calls of some layers are calls of what is in them.
+
+    Projections tell the shapes they make there, and not those that they were
+    built for.
+
+    Args:
+        chosen: Function from layer to boolean.
+    """
+    original = keras.layers.Layer.__call__
+
+    def call(layer, *args, **kwargs):
+        if chosen(layer):
+            return layer.call(*args, **kwargs)
+        outputs = original(layer, *args, **kwargs)
+        if isinstance(layer, keras.layers.EinsumDense):
+            _make_definite(outputs, layer.equation, args[0])
+        return outputs
+
+    keras.layers.Layer.__call__ = call
+    try:
+        yield
+    finally:
+        keras.layers.Layer.__call__ = original
+
+
+def _make_definite(output, equation, tensor):
+    labels, _, made = equation.replace(" ", "").partition("->")
+    read = labels.partition(",")[0]
+    if "." not in equation:
+        sizes = dict(zip(read, tensor.shape))
+        output._shape = tuple(
+            sizes.get(c) if n is None else n
+            for c, n in zip(made, output.shape)
+        )
+
+
 def is_trained(layer, variable):
     """Whether a variable of a layer's own was made to be trained."""
     return any(variable is v for v in layer._trainable_variables)

@@ -10,7 +10,7 @@ from tf_lottery import internals
 from tf_lottery.graph import functional
 
 # For axes of unknown size, tried one after the other.
-SIZES = (16, 32, 64, 128, 256)
+SIZES = (16, 8, 4, 32, 64, 128, 256)
 _ELEMENTS = 2**18
 # What depends on the size of an image, if its inputs have one.
 _SIZED = {

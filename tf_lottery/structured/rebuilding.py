@@ -80,7 +80,7 @@ def _in_precision(operation, dtype):
     """Edits that put an operation, and what is inside it, in a precision."""
     return {
         way: dtype if way[-1] == "dtype" else True
-        for way, value in _entries(operation.get_config(), ())
+        for way, value in _entries(functional.config_of(operation), ())
         if (way[-1] == "dtype" and _is_float(value)) or way[-1] == "trainable"
     }
 

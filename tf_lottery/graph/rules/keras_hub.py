@@ -1,7 +1,6 @@
 """Layers of KerasHub that have weights of their own, or a cache."""
 
 from tf_lottery.graph.registry import register_named
-from tf_lottery.graph.rules import attention
 from tf_lottery.graph.rules import normalization
 
 _HUB = "keras_hub.src"
@@ -37,15 +36,12 @@ def weighted_mean_square(call):
     return normalization.mean_square(call, call.layer.weight)
 
 
-@register_named(
-    f"{_HUB}.layers.modeling.cached_multi_head_attention."
-    "CachedMultiHeadAttention"
-)
-def cached_attention(call):
-    """As without a cache, which graphs do not have."""
-    if call.arguments().get("cache") is not None:
-        return call.frozen(f"{call.name} has a cache")
-    return attention.multi_head(call)
+@register_named(f"{_HUB}.models.mit.mit_layers.DropPath")
+def drop_path(call):
+    """Drops whole examples in training."""
+    x = call.inputs[0]
+    call.vanishes = x.vanishes
+    return x.ids
 
 
 @register_named(f"{_HUB}.layers.modeling.position_embedding.PositionEmbedding")

@@ -1,7 +1,5 @@
 """Normalisation: per channel it lets units pass, over channels it does not."""
 
-import math
-
 import keras
 import numpy as np
 
@@ -63,7 +61,7 @@ def mean_square(call, scale, shift=0.0):
     """Passes units through `x / sqrt(mean(x**2) + epsilon) * scale`.
 
     Of C channels some vanish and C' are left: the mean is C / C' times what
-    it was, and so must be epsilon; the scale is divided by the root of it.
+    it was, so epsilon and the square of the scale must be as well.
 
     Args:
         call: `Call` of a layer with an attribute `epsilon`.
@@ -89,7 +87,7 @@ def mean_square(call, scale, shift=0.0):
 
     call.clear(ids)
     call.bind(scale, 0, ids, "pass")
-    call.scale(scale, ids, lambda kept: math.sqrt(share(kept)), shift)
+    call.scale(scale, ids, lambda kept: share(kept) ** -0.5, shift)
     call.edit(
         "epsilon", ids, lambda kept: float(layer.epsilon / share(kept))
     )
