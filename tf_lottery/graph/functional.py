@@ -1,6 +1,7 @@
 """The graph behind a Keras model: reading it, running it, building it anew.
 """
 
+import collections
 import dataclasses
 import inspect
 
@@ -135,12 +136,12 @@ def at_shapes(graph, shapes):
         for x, shape in zip(graph.inputs, shapes)
     ]
 
-    def call(operation, args, kwargs, _):
-        if not isinstance(operation, keras.layers.Layer):
-            operation = internals.graphs.unlinked(operation)
-        return operation(*args, **kwargs)
+    def same(operation):
+        if isinstance(operation, keras.layers.Layer):
+            return operation
+        return internals.graphs.unlinked(operation)
 
-    outputs = run(graph, inputs, call)
+    outputs = run(graph, inputs, _calling(same))
     pack = tree.pack_sequence_as
     return keras.Model(
         pack(internals.graphs.input_structure(graph), inputs),
@@ -304,20 +305,52 @@ def rebuild(view, operation_fn=edited, input_shapes=None, dtype=None):
     >>> copy.get_layer("fc").units, copy.layers[0] is model.layers[0]
     (2, False)
     """
-    made = {}
+    made, shared = {}, _shared(view)
 
     def replaced(operation):
         if id(operation) not in made:
             nested = view.parts.get(id(operation))
-            made[id(operation)] = (
-                operation_fn(operation)
-                if nested is None
-                else _Nested(nested, replaced, dtype)
-            )
+            if nested is None:
+                made[id(operation)] = operation_fn(operation)
+            elif shared & _inside(nested):
+                made[id(operation)] = _Merged(nested, replaced)
+            else:
+                made[id(operation)] = _Nested(nested, replaced, dtype)
         return made[id(operation)]
 
     shapes = input_shapes or [x.shape for x in view.graph.inputs]
     return _build(view, replaced, shapes, dtype)
+
+
+def _shared(view):
+    """Ids of layers in several graphs, which Keras loads as several."""
+    graphs = [view, *view.parts.values()]
+    counts = collections.Counter(i for part in graphs for i in _inside(part))
+    return {i for i, count in counts.items() if count > 1}
+
+
+def _inside(view):
+    return {
+        id(operation) for operation, *_ in symbolic_arguments(view.graph)
+        if isinstance(operation, keras.layers.Layer)
+    }
+
+
+class _Merged:
+    """A model inside another, made a part of its graph."""
+
+    def __init__(self, view, replaced):
+        self.view, self.replaced = view, replaced
+
+    def __call__(self, *args, **kwargs):
+        if self.view.constants is None:
+            inputs = ordered(self.view.graph, args, kwargs, _is_symbolic)
+        else:
+            flat = tree.flatten((args, kwargs))
+            inputs = [x for x in flat if _is_symbolic(x)]
+        outputs = run(self.view.graph, inputs, _calling(self.replaced))
+        structure = internals.graphs.output_structure(self.view.graph)
+        return tree.pack_sequence_as(structure, outputs)
 
 
 class _Nested:
@@ -349,13 +382,7 @@ def _build(view, replaced, shapes, dtype):
     ]
     if isinstance(view.model, keras.Sequential):
         return _build_sequential(view, replaced, inputs)
-    outputs = run(
-        view.graph,
-        inputs,
-        lambda operation, args, kwargs, _: replaced(operation)(
-            *args, **kwargs
-        ),
-    )
+    outputs = run(view.graph, inputs, _calling(replaced))
     pack = tree.pack_sequence_as
     kind = type(view.model) if is_made_of_layers(view.model) else keras.Model
     return kind(
@@ -363,6 +390,19 @@ def _build(view, replaced, shapes, dtype):
         pack(internals.graphs.output_structure(view.graph), outputs),
         name=view.model.name,
     )
+
+
+def _calling(replaced):
+    def call(operation, args, kwargs, _):
+        outputs = replaced(operation)(*args, **kwargs)
+        tensors = [x for x in tree.flatten((args, kwargs)) if _is_symbolic(x)]
+        if not any(x.sparse for x in tensors):
+            # Products with a number are said to be sparse.
+            for x in tree.flatten(outputs):
+                internals.graphs.make_dense(x)
+        return outputs
+
+    return call
 
 
 def _build_sequential(view, replaced, inputs):
@@ -453,6 +493,9 @@ def _inlined(layer, args, kwargs, inputs):
 def _called(layer, args, kwargs, inputs):
     try:
         outputs = layer.call(*args, **kwargs)
+        if not all(map(_is_symbolic, tree.flatten(outputs))):
+            # What else it returns, such as no scores, goes nowhere.
+            outputs = [x for x in tree.flatten(outputs) if _is_symbolic(x)]
         graph = keras.Model(inputs, outputs)
         internals.graphs.open_batch(graph)
         return graph

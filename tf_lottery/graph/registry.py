@@ -74,10 +74,15 @@ def register_named(*names: str) -> Callable[[_Rule], _Rule]:
     return register
 
 
+def full_name(cls):
+    """Returns what a class is called in `register_named`."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
 def find(cls):
     """Returns the rule for a class, `None` if there is none."""
     for base in cls.__mro__:
-        for known in (base, f"{base.__module__}.{base.__qualname__}"):
+        for known in (base, full_name(base)):
             if known in _RULES:
                 # A rule knows nothing of a `call` written below its class.
                 call = getattr(cls, "call", None)

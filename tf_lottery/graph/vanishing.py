@@ -60,7 +60,7 @@ _ALL = (
 # Zero where one of the factors is.
 _ANY = (
     keras.layers.Multiply,
-    *operation_classes("Einsum", "Matmul", "Multiply"),
+    *operation_classes("DotProductAttention", "Einsum", "Matmul", "Multiply"),
 )
 _FIRST = tuple(operation_classes("Divide", "TrueDivide"))
 # Not zero with a constant.

@@ -3,6 +3,7 @@
 import copy
 import importlib
 import inspect
+import math
 
 from keras.src.models import functional
 
@@ -80,14 +81,30 @@ def same_lambda(layer):
     )
 
 
+def make_dense(tensor):
+    """Makes a symbolic tensor say that it is not sparse."""
+    tensor._sparse = False
+
+
 def open_batch(graph):
     """Makes reshaping that was read for some batch take any other."""
     (reshape,) = operation_classes("Reshape")
     for node in nodes(graph):
-        shape = node.outputs[0].shape
-        if isinstance(node.operation, reshape) and None not in shape[1:]:
+        if not isinstance(node.operation, reshape):
+            continue
+        shape = _known(node.outputs[0].shape, node.input_tensors[0].shape)
+        if None not in shape[1:]:
             # A copy is made from the arguments of the constructor.
             node.operation = reshape((-1, *shape[1:]))
+
+
+def _known(shape, before):
+    """A shape with the one size that follows from the others."""
+    if shape[0] != before[0] or None in before[1:]:
+        return shape
+    size = math.prod(before[1:])
+    rest = math.prod(n for n in shape[1:] if n is not None)
+    return [shape[0], *(size // rest if n is None else n for n in shape[1:])]
 
 
 def operation_classes(*names):

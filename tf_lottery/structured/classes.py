@@ -16,8 +16,10 @@ from tf_lottery.structured import comparing
 from tf_lottery.structured import inputs as inputs_lib
 from tf_lottery.structured import rebuilding
 
-_TRIALS = 16
+_TRIALS = 32
 _TOLERANCE = 1e-5
+# Numbers of layers, tokens and so on are no widths.
+_DEPTH = {"layers", "depth", "blocks", "repeats", "length", "vocabulary"}
 
 
 def rebuild(graph, kept, inputs=None):
@@ -65,7 +67,8 @@ def _widths(model, twin, edits):
         return
     choices = [
         [(place, width) for width in (*sorted(found[n] - {n}), n)]
-        for place, n in numbers if found.get(n, {n}) != {n}
+        for place, n in numbers
+        if found.get(n, {n}) != {n} and not _DEPTH & {*str(place[-1]).split("_")}
     ]
     yield from map(dict, itertools.product(*choices))
 

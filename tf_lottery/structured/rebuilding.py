@@ -8,6 +8,7 @@ from tf_lottery import internals
 from tf_lottery import weights as weights_lib
 from tf_lottery.copies import Twin
 from tf_lottery.graph import functional
+from tf_lottery.graph.rules import keras_hub
 
 _SCALES = ("_inverse_sqrt_key_dim", "_inverse_sqrt_head_dim")
 
@@ -112,7 +113,8 @@ def _make_portable(layer):
 
     TensorFlow has no kernel on a CPU for grouped convolutions, which Keras
     compiles at every call there, minutes for a deep network, and may have
-    none for channels first. Attention scales by a number rounded to float32.
+    none for channels first. Attention scales by a number rounded to float32;
+    normalisations of KerasHub are computed in it.
     In the models that a proof runs these are put together from what does run.
 
     Args:
@@ -122,6 +124,7 @@ def _make_portable(layer):
     for name in _SCALES:
         if isinstance(getattr(layer, name, None), float):
             setattr(layer, name, np.float64(getattr(layer, name)))
+    keras_hub.make_portable(layer)
     if isinstance(layer, (keras.layers.Conv2D, keras.layers.Conv3D)):
         _make_convolution_portable(layer)
 

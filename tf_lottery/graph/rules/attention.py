@@ -7,6 +7,7 @@ import numpy as np
 
 from tf_lottery.graph import functional
 from tf_lottery.graph.registry import register_rule
+from tf_lottery.internals.graphs import operation_classes
 
 
 @register_rule(keras.layers.MultiHeadAttention)
@@ -52,6 +53,19 @@ def grouped_query(call):
     call.edit_count("num_key_value_heads", groups)
     call.edit_count("head_dim", sizes)
     return _outputs(call, heads, out)
+
+
+@register_rule(*operation_classes("DotProductAttention"))
+def dot_product(call):
+    """Heads of query, key and value go together, their sizes stay."""
+    query, key, value = call.inputs[:3]
+    for x in call.inputs[3:]:
+        call.freeze_mixed(x)
+    heads = [call.along(x, 2) for x in (query, key, value)]
+    repeats = len(heads[0]) // len(heads[1])
+    call.units.union(heads[1], heads[2])
+    call.units.union(heads[0], np.repeat(heads[1], repeats))
+    return call.place(heads[0], 2, 4)
 
 
 def _read(call):

@@ -1,39 +1,45 @@
 """Layers of KerasHub that have weights of their own, or a cache."""
 
+from keras import ops
+
+from tf_lottery.graph.registry import full_name
 from tf_lottery.graph.registry import register_named
 from tf_lottery.graph.rules import normalization
 
 _HUB = "keras_hub.src"
-_NORMS = tuple(
-    f"{_HUB}.{name}"
-    for name in (
-        "models.llama.llama_layernorm.LlamaLayerNorm",
-        "models.mistral.mistral_layer_norm.MistralLayerNormalization",
-        "models.qwen.qwen_layernorm.QwenLayerNorm",
-    )
-)
-_SHIFTED_NORMS = (
-    f"{_HUB}.models.gemma.rms_normalization.RMSNormalization",
-    f"{_HUB}.models.gemma3.gemma3_layers.RMSNormalization",
-)
+# What they call their scale, and what they add to it.
+NORMS = {
+    f"{_HUB}.models.gemma.rms_normalization.RMSNormalization": ("scale", 1.0),
+    f"{_HUB}.models.gemma3.gemma3_layers.RMSNormalization": ("scale", 1.0),
+    f"{_HUB}.models.llama.llama_layernorm.LlamaLayerNorm": ("scale", 0.0),
+    f"{_HUB}.models.mistral.mistral_layer_norm.MistralLayerNormalization": (
+        "scale", 0.0
+    ),
+    f"{_HUB}.models.qwen.qwen_layernorm.QwenLayerNorm": ("scale", 0.0),
+    f"{_HUB}.models.t5.t5_layer_norm.T5LayerNorm": ("weight", 0.0),
+}
 
 
-@register_named(*_NORMS)
+@register_named(*NORMS)
 def mean_square(call):
     """Divides by the root of a mean square."""
-    return normalization.mean_square(call, call.layer.scale)
+    name, shift = NORMS[full_name(type(call.layer))]
+    scale = getattr(call.layer, name)
+    return normalization.mean_square(call, scale, shift)
 
 
-@register_named(*_SHIFTED_NORMS)
-def shifted_mean_square(call):
-    """Multiplies by one more than its scale."""
-    return normalization.mean_square(call, call.layer.scale, 1.0)
+def make_portable(layer):
+    """Makes a normalisation compute in the precision of its layer."""
+    if full_name(type(layer)) not in NORMS:
+        return
+    name, shift = NORMS[full_name(type(layer))]
 
+    def call(x):
+        mean = ops.mean(ops.square(x), axis=-1, keepdims=True)
+        scale = getattr(layer, name) + shift
+        return x * ops.rsqrt(mean + layer.epsilon) * scale
 
-@register_named(f"{_HUB}.models.t5.t5_layer_norm.T5LayerNorm")
-def weighted_mean_square(call):
-    """Divides by the root of a mean square."""
-    return normalization.mean_square(call, call.layer.weight)
+    layer.call = call
 
 
 @register_named(f"{_HUB}.models.mit.mit_layers.DropPath")
