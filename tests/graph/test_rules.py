@@ -148,11 +148,7 @@ def channels_first():
     return ending(inputs, x)
 
 
-@expect(
-    ("a", 8),
-    c="EinsumDense 'c' with equation 'abc,cde->abde' does not read one axis "
-    "and make one",
-)
+@expect(("a", 8), ("b", 5), ("c:heads", 2), ("d", 4))
 def einsum_dense():
     inputs = keras.Input((6, 4))
     x = layers.EinsumDense(
@@ -160,7 +156,21 @@ def einsum_dense():
     )(inputs)
     x = layers.EinsumDense("...x,xy->...y", 5, name="b")(x)
     x = layers.EinsumDense("abc,cde->abde", (None, 2, 3), name="c")(x)
+    x = layers.EinsumDense("abde,def->abf", (None, 4), name="d")(x)
     return keras.Model(inputs, layers.Dense(3)(x))
+
+
+@expect(("k:heads", 2), ("q:heads", 2), ("v", 4))
+def einsum():
+    inputs = keras.Input((6, 4))
+
+    def heads(name, equation="abc,cde->abde"):
+        return layers.EinsumDense(equation, (None, 2, 3), name=name)(inputs)
+
+    scores = ops.einsum("aqhe,akhe->ahqk", heads("q"), heads("k"))
+    values = ops.einsum("ahqk,ake->aqhe", ops.softmax(scores), inputs)
+    x = layers.EinsumDense("aqhe,hef->aqf", (None, 4), name="v")(values)
+    return ending(inputs, x)
 
 
 @expect(("a", 5))
@@ -200,7 +210,8 @@ def group_normalization():
     ("e", 7),
     a="LayerNormalization 'one' mixes channels",
     b="UnitNormalization 'two' mixes channels",
-    c="RMSNormalization 'three' mixes channels",
+    c="RMSNormalization 'three' counts units that are not zero with their "
+    "weights",
     d="Softmax 'four' mixes channels",
     f="Normalization 'five' holds statistics of every channel",
 )

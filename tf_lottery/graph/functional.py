@@ -451,11 +451,35 @@ def _inlined_at(layer, args, kwargs, length):
         inputs = [x for x in tree.flatten(shapes) if _is_symbolic(x)]
         try:
             # Layers inside may take or return what no symbolic call does.
-            with internals.layers.calling_through(_is_composite):
+            with internals.layers.calling_through(_is_composite, _modelled):
                 return _inlined(layer, *shapes, inputs)
         except Unreadable:
             continue
     raise error
+
+
+def _modelled(layer, args, kwargs):
+    """Calls a layer as a model of what is inside it."""
+    if not layer.variables:
+        return layer.call(*args, **kwargs)
+    shapes = tree.map_structure(_as_input, (args, kwargs))
+    inputs = [x for x in tree.flatten(shapes) if _is_symbolic(x)]
+    outputs = layer.call(*shapes[0], **shapes[1])
+    flat = tree.flatten(outputs)
+    graph = _model(inputs, outputs, name=layer.name)
+    made = iter(graph([x for x in tree.flatten((args, kwargs)) if _is_symbolic(x)]))
+    flat = [next(made) if _is_symbolic(x) else x for x in flat]
+    return tree.pack_sequence_as(outputs, flat)
+
+
+def _model(inputs, outputs, **kwargs):
+    """A graph from tensors to tensors; what else comes out goes nowhere."""
+    flat = [x for x in tree.flatten(outputs) if _is_symbolic(x)]
+    whole = len(flat) == len(tree.flatten(outputs)) and not kwargs
+    graph = keras.Model(inputs, outputs if whole else flat, **kwargs)
+    if not internals.graphs.open_batch(graph):
+        raise Unreadable("it reshapes to sizes that are not known")
+    return graph
 
 
 def _is_composite(layer):
@@ -492,13 +516,9 @@ def _inlined(layer, args, kwargs, inputs):
 
 def _called(layer, args, kwargs, inputs):
     try:
-        outputs = layer.call(*args, **kwargs)
-        if not all(map(_is_symbolic, tree.flatten(outputs))):
-            # What else it returns, such as no scores, goes nowhere.
-            outputs = [x for x in tree.flatten(outputs) if _is_symbolic(x)]
-        graph = keras.Model(inputs, outputs)
-        internals.graphs.open_batch(graph)
-        return graph
+        return _model(inputs, layer.call(*args, **kwargs))
+    except Unreadable:
+        raise
     # Code of the user's: whatever it raises on symbols is the reason.
     except Exception as error:
         message = (str(error).strip().splitlines() or [""])[0]
@@ -510,11 +530,14 @@ def _called(layer, args, kwargs, inputs):
 
 def _kinds(graph):
     """What happens in a graph; operations are new in every call of it."""
-    operations = [node.operation for node in internals.graphs.nodes(graph)]
-    return [
-        op if isinstance(op, keras.layers.Layer) else type(op)
-        for op in operations
-    ]
+    return [_kind(node.operation) for node in internals.graphs.nodes(graph)]
+
+
+def _kind(operation):
+    if internals.graphs.is_functional_call(operation):
+        return _kinds(operation)
+    is_layer = isinstance(operation, keras.layers.Layer)
+    return operation if is_layer else type(operation)
 
 
 def _built_inputs(model):

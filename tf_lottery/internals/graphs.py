@@ -87,7 +87,12 @@ def make_dense(tensor):
 
 
 def open_batch(graph):
-    """Makes reshaping that was read for some batch take any other."""
+    """Makes reshaping that was read for some batch take any other.
+
+    Returns:
+        Boolean, whether that is known everywhere.
+    """
+    known = True
     (reshape,) = operation_classes("Reshape")
     for node in nodes(graph):
         if not isinstance(node.operation, reshape):
@@ -96,6 +101,9 @@ def open_batch(graph):
         if None not in shape[1:]:
             # A copy is made from the arguments of the constructor.
             node.operation = reshape((-1, *shape[1:]))
+        elif None in tuple(node.operation.newshape):
+            known = False
+    return known
 
 
 def _known(shape, before):

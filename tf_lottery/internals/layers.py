@@ -36,20 +36,21 @@ def own_variables(layer):
 
 
 @contextlib.contextmanager
-def calling_through(chosen):
-    """A scope in which calls of some layers are calls of what is in them.
+def calling_through(chosen, instead):
+    """A scope in which some layers are called in another way.
 
     Projections tell the shapes they make there, and not those that they were
     built for.
 
     Args:
         chosen: Function from layer to boolean.
+        instead: Function of `(layer, args, kwargs)`.
     """
     original = keras.layers.Layer.__call__
 
     def call(layer, *args, **kwargs):
         if chosen(layer):
-            return layer.call(*args, **kwargs)
+            return instead(layer, args, kwargs)
         outputs = original(layer, *args, **kwargs)
         if isinstance(layer, keras.layers.EinsumDense):
             _make_definite(outputs, layer.equation, args[0])

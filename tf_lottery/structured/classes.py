@@ -18,8 +18,11 @@ from tf_lottery.structured import rebuilding
 
 _TRIALS = 32
 _TOLERANCE = 1e-5
-# Numbers of layers, tokens and so on are no widths.
-_DEPTH = {"layers", "depth", "blocks", "repeats", "length", "vocabulary"}
+# Words in the names of numbers that are no widths.
+_OTHERS = {
+    "blocks", "depth", "image", "kernel", "layers", "length", "patch",
+    "repeats", "strides", "vocabulary",
+}
 
 
 def rebuild(graph, kept, inputs=None):
@@ -68,9 +71,14 @@ def _widths(model, twin, edits):
     choices = [
         [(place, width) for width in (*sorted(found[n] - {n}), n)]
         for place, n in numbers
-        if found.get(n, {n}) != {n} and not _DEPTH & {*str(place[-1]).split("_")}
+        if found.get(n, {n}) != {n} and not _is_no_width(place)
     ]
     yield from map(dict, itertools.product(*choices))
+
+
+def _is_no_width(place):
+    words = [word for name in place for word in str(name).split("_")]
+    return not _OTHERS.isdisjoint(words)
 
 
 def _numbers(config, place):
