@@ -221,7 +221,7 @@ def mixing_normalization():
     x = layers.LayerNormalization(name="one")(x)
     x = layers.Dense(6, name="b")(x)
     x = layers.UnitNormalization(name="two")(x)
-    x = layers.Dense(5, name="c")(x)
+    x = layers.Dense(5, "sigmoid", name="c")(x)
     x = layers.RMSNormalization(name="three")(x)
     x = layers.Dense(5, name="d")(x)
     x = layers.Softmax(name="four")(x)

@@ -117,7 +117,9 @@ def part(parent, operation, args, kwargs):
         constants = None
         if parent.length is not None:
             tensors = ordered(graph, args, kwargs, _is_symbolic)
-            graph = at_shapes(graph, [x.shape for x in tensors])
+            shapes = [x.shape for x in tensors]
+            if shapes != [x.shape for x in graph.inputs]:
+                graph = at_shapes(graph, shapes)
     else:
         graph = _inlined_at(operation, args, kwargs, parent.length)
     found = View(operation, graph, parent.parts, constants, parent.length)
@@ -475,6 +477,8 @@ def _modelled(layer, args, kwargs):
 def _model(inputs, outputs, **kwargs):
     """A graph from tensors to tensors; what else comes out goes nowhere."""
     flat = [x for x in tree.flatten(outputs) if _is_symbolic(x)]
+    if {id(x) for x in flat} & {id(x) for x in tree.flatten(inputs)}:
+        raise Unreadable("it returns what it is given")
     whole = len(flat) == len(tree.flatten(outputs)) and not kwargs
     graph = keras.Model(inputs, outputs if whole else flat, **kwargs)
     if not internals.graphs.open_batch(graph):
