@@ -211,6 +211,19 @@ def causal_lm():
     )
 
 
+def language_model(family, heads=4, groups=2):
+    """A decoder with its head, all widths of which can go."""
+    task = getattr(keras_hub.models, f"{family}CausalLM")
+    options = _TEXT | {
+        "hidden_dim": 16, "num_query_heads": heads,
+        "num_key_value_heads": groups, "intermediate_dim": 16,
+    }
+    if family == "Gemma3":
+        options |= {"image_size": 16, "head_dim": 4}
+    backbone = getattr(keras_hub.models, f"{family}Backbone")(**options)
+    return task(backbone=backbone, preprocessor=None)
+
+
 MODELS = {
     "ResNet": resnet,
     "MobileNet": mobilenet,

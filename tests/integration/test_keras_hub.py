@@ -59,6 +59,35 @@ def test_a_language_model_goes_on_generating():
     )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "family, exclude, roles",
+    [
+        ("Llama", (), 3),
+        ("Mistral", (), 3),
+        ("Qwen", (), 3),
+        ("Gemma3", ("*/token_embedding",), 2),
+    ],
+)
+def test_decoders_shrink_and_go_on_generating(family, exclude, roles):
+    model = hub_models.language_model(family)
+    plan = tfl.structured.plan(model, ratio=0.5, exclude=exclude)
+    small = tfl.structured.shrink(model, plan)
+    proof = tfl.structured.proof_of(small)
+    assert proof.dtype == "float64" and proof.error < 1e-10
+    assert type(small) is type(model)
+    # Heads with their keys and values, layers between, and the width.
+    assert len(plan.groups) == 2 * 2 + (roles == 3)
+    assert small.count_params() < 0.6 * model.count_params()
+    prompt = {
+        "token_ids": np.ones((1, 6), "int32"),
+        "padding_mask": np.array([[1, 1, 1, 0, 0, 0]]),
+    }
+    small.compile(sampler="greedy")
+    found = small.generate(prompt, stop_token_ids=None)
+    assert found["token_ids"].shape == (1, 6)
+
+
 def test_masks_around_layers_that_have_no_configuration():
     with pytest.raises(ValueError, match="'transformer_layer_0' cannot be ma"):
         tfl.layers.wrap(hub_models.llama())

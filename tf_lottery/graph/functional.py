@@ -252,7 +252,10 @@ def config_of(operation):
     # Code of the user's, which may fail in any way.
     except Exception:
         names = _arguments(type(operation))
-        config = {n: getattr(operation, n) for n in names if hasattr(operation, n)}
+        config = {
+            name: getattr(operation, name)
+            for name in names if hasattr(operation, name)
+        }
     if isinstance(operation, keras.layers.Layer):
         config["dtype"] = operation.dtype_policy.name
         config["trainable"] = operation.trainable
@@ -469,7 +472,8 @@ def _modelled(layer, args, kwargs):
     outputs = layer.call(*shapes[0], **shapes[1])
     flat = tree.flatten(outputs)
     graph = _model(inputs, outputs, name=layer.name)
-    made = iter(graph([x for x in tree.flatten((args, kwargs)) if _is_symbolic(x)]))
+    tensors = [x for x in tree.flatten((args, kwargs)) if _is_symbolic(x)]
+    made = iter(graph(tensors))
     flat = [next(made) if _is_symbolic(x) else x for x in flat]
     return tree.pack_sequence_as(outputs, flat)
 

@@ -32,6 +32,17 @@ def shrink(
     that training follows the trajectory that the big model would follow with
     the kernels that read removed units held at zero.
 
+    Where a root mean square counts the removed channels (`RMSNormalization`),
+    the big model that the small one is equal to has all weights at zero that
+    make them, too: kernels, biases and columns of embeddings. The scale and
+    the epsilon of the normalisation are corrected for the number of channels,
+    so that the small model is exactly that one. Other normalisations over
+    channels keep their width.
+
+    Layers whose code takes no open axes, as those of decoders that make
+    masks, are read at one length. A small model of the big one's class takes
+    any length again; a plain Functional one takes that length alone.
+
     Before it is returned it is compared with the big model in float64, under
     random weights and under those it has: see `Proof`.
 

@@ -26,7 +26,8 @@ class Proof:
 
     Attributes:
         error: Float, under random weights: kernels that read removed units
-            are zero in the big model, whose statistics are calibrated then.
+            are zero in the big model, whose statistics are calibrated then;
+            so are weights that make units which a mean square counts.
         weights_error: Float, under the weights the model has; `None` where
             those are not finite.
         control: Float, the smallest error that a fault put in on purpose
