@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import tree
 
+from tf_lottery import internals
 from tf_lottery import weights
 from tf_lottery.graph import functional
 from tf_lottery.graph import registry
@@ -41,6 +42,7 @@ class Tracer:
         self._opaque = {}
         self._memory = {}
         self._pending = collections.deque()
+        # How many layers could not be read as they were called.
         self.unread = 0
 
     def constant(self, tensor, reason):
@@ -200,7 +202,9 @@ class Tracer:
         try:
             return functional.part(view, operation, args, kwargs), None
         except functional.Unreadable as error:
-            self.unread += 1
+            # A weight that no rule is for has none at other lengths either.
+            own = internals.layers.own_variables(operation)
+            self.unread += not own
             return None, _unknown(call, error)
 
     def _on(self, function):
