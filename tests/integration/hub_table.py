@@ -132,11 +132,13 @@ def _said(do):
 
 def main(path):
     text = HEAD.format(version=hub_models.keras_hub.__version__)
+    before = pathlib.Path(path).read_text(encoding="utf-8")
+    _, heading, widths = before.partition("\n## Smaller widths\n")
     for name in hub_models.MODELS:
         with tempfile.TemporaryDirectory() as directory:
             row = row_of(name, pathlib.Path(directory))
         text += "| " + " | ".join(row) + " |\n"
-        pathlib.Path(path).write_text(text, encoding="utf-8")
+        pathlib.Path(path).write_text(text + heading + widths, "utf-8")
 
 
 if __name__ == "__main__":
