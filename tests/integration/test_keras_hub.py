@@ -60,6 +60,8 @@ def test_a_language_model_goes_on_generating():
 
 
 @pytest.mark.slow
+# Tasks are compiled, and scales are corrected for the number of channels.
+@pytest.mark.filterwarnings("ignore:The small model computes the same")
 @pytest.mark.parametrize(
     "family, exclude, roles",
     [
