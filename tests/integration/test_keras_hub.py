@@ -79,7 +79,8 @@ def test_decoders_shrink_and_go_on_generating(family, exclude, roles):
     assert proof.dtype == "float64" and proof.error < 1e-10
     assert type(small) is type(model)
     # Heads with their keys and values, layers between, and the width.
-    assert len(plan.groups) == 2 * 2 + (roles == 3)
+    cut = [group for group in plan.groups if len(group.kept) < group.size]
+    assert len(cut) == 2 * 2 + (roles == 3)
     assert small.count_params() < 0.6 * model.count_params()
     prompt = {
         "token_ids": np.ones((1, 6), "int32"),
