@@ -86,9 +86,10 @@ def test_decoders_shrink_and_go_on_generating(family, exclude, roles):
         "token_ids": np.ones((1, 6), "int32"),
         "padding_mask": np.array([[1, 1, 1, 0, 0, 0]]),
     }
-    small.compile(sampler="greedy")
-    found = small.generate(prompt, stop_token_ids=None)
-    assert found["token_ids"].shape == (1, 6)
+    if family != "Gemma3":  # It needs a preprocessor to generate.
+        small.compile(sampler="greedy")
+        found = small.generate(prompt, stop_token_ids=None)
+        assert found["token_ids"].shape == (1, 6)
 
 
 def test_masks_around_layers_that_have_no_configuration():
