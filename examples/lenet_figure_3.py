@@ -19,9 +19,9 @@ from laboratory import runs
 
 from tf_lottery.analysis import caveats
 from tf_lottery.analysis import claims
-from tf_lottery.analysis import run_files
 from tf_lottery.analysis.curves import chart
 from tf_lottery.analysis.curves import of_runs
+from tf_lottery.verdicts import words
 
 COMPARED = ("random-reinit", "random-mask", "one-shot")
 COLUMNS = {
@@ -33,8 +33,9 @@ TEXT = (
     "Figures 3 and 4 of Frankle and Carbin 2019, "
     "[arXiv:1803.03635](https://arxiv.org/abs/1803.03635): LeNet-300-100, "
     "20 % of the weights removed in every round, 10 % of the output layer's. "
-    "Values are means over trials and seeds, in brackets the least and the "
-    "greatest. The early-stop step is that of the least validation loss."
+    "Values are means over trials. The early-stop step is that of the least "
+    "validation loss; where this was the last evaluation in any trial, the "
+    "early stop was not measured."
 )
 
 
@@ -48,7 +49,7 @@ def main():
     with runs.found(
         arguments, compare=COMPARED, control_trials=arguments.control_trials
     ) as subject:
-        preset, run = subject.preset, run_files.read(subject.path)
+        preset, run = subject.preset, subject.run
     curves = of_runs([run])
     compared = claims.compare(preset.published, curves)
     # Where no early stop was measured, there is nothing to draw of it.
@@ -57,7 +58,7 @@ def main():
         if any(name in metrics for metrics in curves.values())
     ]
     tables = [
-        curves_lib.table(curves, name, COLUMNS[name]) for name in shown
+        curves_lib.table(run, name, COLUMNS[name]) for name in shown
     ]
     if compared:
         tables.insert(0, claimed(compared))
@@ -65,14 +66,16 @@ def main():
     pages.write(
         arguments.output_dir,
         f"Tickets and their controls: {preset.name}",
-        "\n".join([TEXT, "", *(
-            f"- {line}"
-            for line in caveats.of_run(run, curves, preset.published)
-        )]),
+        "\n".join([
+            TEXT, "",
+            *pages.bullets(words.text(run.judgement).splitlines()), "",
+            "Caveats:", "",
+            *pages.bullets(caveats.of_run(run, curves, preset.published)),
+        ]),
         tables,
         {name: chart([run], name) for name in shown},
-        runs.protocol(preset) | {
-            "trials": len(run.trials), "versions in the run": ", ".join(
+        runs.protocol(subject) | {
+            "versions in the run": ", ".join(
                 f"{name} {version}" for name, version in run.versions.items()
             ),
         },

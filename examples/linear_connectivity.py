@@ -6,21 +6,23 @@ weights, whose data come in different orders, are stable if the error on the
 line between them is nowhere more than 2 points above that of its ends. LeNet
 on MNIST is stable from initialisation, and so are its tickets; larger
 networks become so after some steps. Compared are the dense network, the
-ticket and random masks, from initialisation and from `--rewind`. Statistics
-of batch normalisation are estimated anew at every point. Five minutes:
+ticket and random masks, from every rewinding point of the run. Statistics of
+batch normalisation are estimated anew at every point. With a directory of
+results that was interrupted, it resumes where it was:
 
-    python examples/linear_connectivity.py --output-dir linear
+    python examples/linear_connectivity.py --run runs/lenet --round 10 \\
+        --output-dir linear
     python examples/linear_connectivity.py --preset resnet20-cifar10-low
 """
 
 import argparse
 
+from laboratory import lines
 from laboratory import pages
 from laboratory import runs
 
 from tf_lottery import analysis
 from tf_lottery import controls
-from tf_lottery.report import charts
 
 TEXT = (
     "Instability of Frankle et al. 2020, "
@@ -35,106 +37,84 @@ TEXT = (
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     runs.add_arguments(parser, rounds=10)
-    parser.add_argument("--rewind", type=int, default=500, metavar="STEP")
-    parser.add_argument("--points", type=int, default=30)
     parser.add_argument(
-        "--examples", type=int, default=10_000, help="of each set"
+        "--round", type=int, help="whose tickets; default: --rounds"
     )
+    parser.add_argument("--rewind", type=int, default=500, metavar="STEP")
+    lines.add_arguments(parser)
     arguments = parser.parse_args()
     if arguments.run is None and arguments.iterations is None:
         arguments.iterations = 5000
+    number = arguments.round or arguments.rounds
+    trainings = runs.Rows(arguments.output_dir)
     with runs.found(
         arguments, compare=(), rewind_to=0,
         also_rewind_to=(f"{arguments.rewind}it",),
     ) as subject:
-        bench = subject.bench(0, arguments.iterations)
-        found = {}
-        for name, ticket in networks(subject, arguments.rounds):
-            found[name] = between(bench, ticket, arguments)
-    table = pages.Table(
-        "barriers", "On the line between two trainings; errors in points",
-        [{"network": name, **row} for name, (row, _) in found.items()],
-    )
-    pages.show(table)
-    lines = {name: connected for name, (_, connected) in found.items()}
+        for trial in subject.trials(number)[:arguments.trials]:
+            bench = subject.bench(trial, arguments.iterations)
+            for name, step, ticket in networks(subject, trial, number):
+                trainings.add(
+                    lambda: between(bench, ticket, arguments), trial=trial,
+                    network=f"{name}, from step {step}", round=number,
+                    iterations=bench.preset.iterations,
+                )
+    shown = table(trainings.rows)
+    pages.show(shown)
     pages.write(
         arguments.output_dir,
         f"Linear connectivity: {subject.preset.name}",
         TEXT,
-        [table],
-        {"line": chart(lines)},
-        runs.protocol(subject.preset, arguments),
-        {"line": points(lines)},
+        [shown],
+        {"line": lines.chart(
+            "Test error between two trainings", trainings.rows, "network"
+        )},
+        runs.protocol(subject, arguments),
     )
 
 
-def networks(subject, number):
+def networks(subject, trial, number):
     """Yields the name and the start of what is trained twice."""
-    preset = subject.preset
-    for step in (preset.rewind_step, *preset.other_rewind_steps):
-        ticket = subject.ticket(0, number, step)
-        dense = subject.ticket(0, 0, step)
+    for step in runs.points(subject):
+        ticket = subject.ticket(trial, number, step)
         for name, start in (
-            ("dense", dense),
+            ("dense", subject.ticket(trial, 0, step)),
             (f"ticket, {ticket.density:.1%}", ticket),
-            ("random masks", controls.random_masks(ticket, preset.seed)),
+            ("random masks", controls.random_masks(ticket, trial)),
         ):
-            yield f"{name}, from step {step}", start
+            yield name, step, start
 
 
 def between(bench, ticket, arguments):
     """Trains a ticket on two orders of the data; returns what is between."""
-    ends = []
+    ends, accuracies = [], []
     for order in (1, 2):
-        bench.retrain(ticket, order)
+        accuracies.append(100 * bench.retrain(ticket, order))
         ends.append(bench.weights())
-    data, first = bench.data, slice(arguments.examples)
-    found = analysis.linear_connectivity(
-        bench.model,
-        *ends,
-        {
-            "train": (data.x_train[first], data.y_train[first]),
-            "test": (data.x_test[first], data.y_test[first]),
-        },
-        points=arguments.points,
-    )
-    errors = found.errors["test"]
     return {
-        "density, %": 100 * ticket.density,
-        "test error of both": 50 * (errors[0] + errors[-1]),
-        "barrier, train": 100 * found.barriers["train"],
-        "barrier, test": 100 * found.barriers["test"],
-        "barrier of the loss, test": found.loss_barriers["test"],
-        "stable": "yes" if found.stable else "no",
+        "density": 100 * ticket.density,
+        "test error of both": 100 - sum(accuracies) / 2,
+        **lines.between(bench, ends, arguments),
         "L2": analysis.stability(*ends, ticket.masks).distance,
-    }, found
+    }
 
 
-def chart(lines):
-    """Returns the test errors of all networks as one chart."""
-    return charts.lines(
-        "Test error between two trainings", "fraction of the way",
-        "error (%)",
+def table(rows):
+    measured = (
+        "test error of both", "barrier, train", "barrier, test",
+        "loss barrier, test", "L2",
+    )
+    return pages.Table(
+        "barriers", "On the line between two trainings; errors in points",
         [
-            {"series": name, "x": fraction, "y": 100 * error}
-            for name, found in lines.items()
-            for fraction, error in zip(found.fractions, found.errors["test"])
+            {
+                "network": network, "density, %": same[0]["density"],
+                **{name: pages.Spread.of(same, name) for name in measured},
+                "stable": lines.stable(same),
+            }
+            for (network,), same in pages.grouped(rows, "network").items()
         ],
     )
-
-
-def points(lines):
-    return [
-        {
-            "network": name, "fraction": fraction,
-            "train error": found.errors["train"][i],
-            "test error": found.errors["test"][i],
-            "train loss": found.losses["train"][i],
-            "test loss": found.losses["test"][i],
-        }
-        for name, found in lines.items()
-        for i, fraction in enumerate(found.fractions)
-    ]
 
 
 if __name__ == "__main__":

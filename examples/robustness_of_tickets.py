@@ -57,8 +57,7 @@ def main():
                 "round": number, "density": same[0]["density"],
                 "network": network,
                 **{
-                    name: pages.Spread.of(row[name] for row in same)
-                    for name in measured
+                    name: pages.Spread.of(same, name) for name in measured
                 },
             }
             for (number, network), same in pages.grouped(
@@ -76,7 +75,7 @@ def main():
             name.replace(" ", "-"): pages.against_density(rows, name)
             for name in ("gap", *attacks[::len(radii)])
         },
-        runs.protocol(subject.preset, arguments) | {
+        runs.protocol(subject, arguments) | {
             "attacked": f"the first {arguments.examples:,} test images"
         },
     )

@@ -35,9 +35,9 @@ TEXT = (
     "Row LeNet of table 1, and the angles of figure 10, of Frankle et al. "
     "2019, [arXiv:1903.01611](https://arxiv.org/abs/1903.01611), at 10.7 % "
     "density: distances over the weights that the ticket keeps, at the end "
-    "of training. Ours are means, in brackets the least and the greatest, "
-    "over pairs of data orders and over trainings; distances grow with the "
-    "length of training, the ratios say more."
+    "of training. Ours are means over trials, of the mean of a trial's pairs "
+    "of data orders and trainings; distances grow with the length of "
+    "training, the ratios say more."
 )
 
 
@@ -62,7 +62,7 @@ def main():
         TEXT,
         [table],
         {},
-        runs.protocol(subject.preset, arguments) | {
+        runs.protocol(subject, arguments) | {
             "data orders": arguments.orders
         },
         {"measured": found},
@@ -74,7 +74,7 @@ def measure(subject, trial, arguments):
     bench = subject.bench(trial, arguments.iterations)
     ticket = subject.ticket(trial, arguments.round)
     seed = bench.seed("controls", arguments.round, 0)
-    dense, accuracy = runs.dense(subject, bench)
+    dense, accuracy = runs.trained(subject, bench)
     yield row("dense test accuracy, %", "tickets", trial, 100 * accuracy)
     for name, network in (
         ("tickets", ticket),
@@ -106,10 +106,10 @@ def row(quantity, network, trial, value, orders=0):
 
 def beside_paper(found):
     def ours(quantity, network):
-        return pages.Spread.of(
-            row["value"] for row in found
+        return pages.Spread.of([
+            row for row in found
             if (row["quantity"], row["network"]) == (quantity, network)
-        )
+        ], "value")
 
     rows = []
     for quantity, (ticket, random, ratio) in PAPER.items():

@@ -16,6 +16,7 @@ from rich import table
 import tf_lottery as tfl
 from tf_lottery.experiments import outputs
 from tf_lottery.report import charts as charts_lib
+from tf_lottery.verdicts import significance
 
 _VERSIONS = ("tensorflow", "keras", "numpy")
 _NONE = "–"
@@ -38,26 +39,40 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """The mean of several values, the least and the greatest of them."""
+    """The mean over trials, and how far its 90 % t-interval reaches."""
 
     mean: float
-    low: float
-    high: float
-    number: int
+    reach: float | None
+    least: float
+    greatest: float
+    trials: int
 
     @classmethod
-    def of(cls, values):
-        """Returns the spread of some values, `None` of no value."""
-        values = list(values)
+    def of(cls, rows, name):
+        """Returns the spread of a quantity, `None` where no row has it.
+
+        Several values of a trial count as one, their mean: trials are what
+        is independent.
+
+        Args:
+            rows: List of dicts with `"trial"`.
+            name: String, the quantity.
+        """
+        known = [row for row in rows if row.get(name) is not None]
+        values = [
+            statistics.fmean(row[name] for row in same)
+            for same in grouped(known, "trial").values()
+        ]
         if not values:
             return None
-        mean = statistics.fmean(values)
-        return cls(mean, min(values), max(values), len(values))
+        found = significance.test(values, margin=None)
+        reach = None if found.low is None else found.mean - found.low
+        return cls(found.mean, reach, min(values), max(values), len(values))
 
     def __str__(self):
-        if self.low == self.high:
+        if self.reach is None:
             return cell(self.mean)
-        return f"{cell(self.mean)} ({cell(self.low)} to {cell(self.high)})"
+        return f"{cell(self.mean)} ± {cell(self.reach)}"
 
 
 def show(*tables):
@@ -111,9 +126,11 @@ def against_density(rows, name, by="network"):
         by: String, the column that tells the lines apart.
     """
     records = [
-        {"series": line, "trial": str(number), "x": density, "y": row[name]}
-        for (line, density), same in grouped(rows, by, "density").items()
-        for number, row in enumerate(same)
+        {
+            "series": row[by], "trial": str(row["trial"]),
+            "x": row["density"], "y": row[name],
+        }
+        for row in rows
     ]
     return charts_lib.lines(
         name, "density (%)", f"{name} (%)", records, "density"
@@ -142,6 +159,11 @@ def markdown(table):
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def bullets(lines):
+    """Returns lines of text as the items of a list in Markdown."""
+    return [f"- {line}" for line in lines]
+
+
 def cell(value):
     """Returns how a value is shown."""
     if value is None:
@@ -159,9 +181,10 @@ def _plain(rows):
         for name, value in row.items():
             if isinstance(value, Spread):
                 plain |= {
-                    name: value.mean, f"{name}, least": value.low,
-                    f"{name}, greatest": value.high,
-                    f"{name}, number": value.number,
+                    name: value.mean, f"{name}, ±": value.reach,
+                    f"{name}, least": value.least,
+                    f"{name}, greatest": value.greatest,
+                    f"{name}, trials": value.trials,
                 }
             else:
                 plain[name] = value
@@ -184,6 +207,8 @@ def _facts(protocol):
     facts = {
         "command": f"`{command}`",
         **protocol,
+        "intervals": "± is half of the 90 % t-interval of the mean over "
+        "trials; it does not contain the sampling error of the test images",
         "versions": ", ".join(f"{k} {v}" for k, v in versions.items()),
         "date": datetime.date.today().isoformat(),
         "hardware": f"{os.cpu_count()} CPU cores",

@@ -8,6 +8,7 @@ import tempfile
 from tf_lottery import experiments
 from tf_lottery.experiments import outputs
 from tf_lottery.experiments.analyses import subject as subject_lib
+from tf_lottery.verdicts import comparisons
 
 
 def add_arguments(parser, rounds, choose=False):
@@ -64,25 +65,36 @@ def found(arguments, **changes):
         yield subject_lib.Subject(path)
 
 
-def protocol(preset, arguments=None):
-    """Returns what a reader has to know of a preset, for a page.
+def protocol(subject, arguments=None):
+    """Returns what a reader has to know of a run, for a page.
 
     Args:
-        preset: `tf_lottery.experiments.Preset`.
+        subject: `Subject` of the run.
         arguments: Namespace with the flags of `add_arguments`, if the script
             trains by it. Defaults to `None`.
     """
+    preset, run = subject.preset, subject.run
     facts = {
         "protocol": f"preset {preset.name}: {preset.model} on "
         f"{preset.dataset}, {preset.optimizer} {preset.learning_rate}, "
         f"batches of {preset.batch_size}, {preset.iterations:,} steps a round",
         "seed": f"{preset.seed}, for weights, data order and controls by "
         "trial",
+        "trials": str(len(run.trials)),
     }
+    images, dense = run.known.get("images"), run.judgement.dense
+    if images:
+        error = 100 * (dense * (1 - dense) / images) ** 0.5
+        facts["test images"] = (
+            f"{images:,}, the same in all trials: the standard error of an "
+            f"accuracy of {100 * dense:.1f} % is {error:.2f} points"
+        )
     steps = preset.published.get("protocol", {}).get("iterations")
     if steps not in (None, preset.iterations):
         paper = preset.published["source"].rpartition("/")[2]
         facts["shortened"] = f"arXiv:{paper} has {steps:,} steps a round"
+    if arguments is not None and arguments.trials:
+        facts["trials"] = f"{arguments.trials} of {facts['trials']}"
     if arguments is not None and arguments.iterations:
         facts["steps of a training here"] = f"{arguments.iterations:,}"
     return facts
@@ -101,20 +113,52 @@ def tickets(subject, arguments):
             yield bench, subject.ticket(trial, round)
 
 
-def dense(subject, bench):
-    """Returns what the dense network trains to, and its test accuracy.
+def points(subject):
+    """Returns the steps that tickets of a run were rewound to, as a list."""
+    preset = subject.preset
+    return sorted({preset.rewind_step, *preset.other_rewind_steps})
 
-    It is taken from the run where that has trained as many steps.
+
+def trained(subject, bench, round=0, step=None):
+    """Returns what a round trained to, and its test accuracy.
+
+    They are taken from the run if that has trained as many steps and keeps
+    the weights: those of the dense network and of the last round.
 
     Args:
         subject: `Subject` of a run.
         bench: Its `Bench` of a trial.
+        round: Integer. Defaults to 0, the dense network.
+        step: Integer, the rewinding point. Defaults to that of the preset.
     """
     trial = bench.number
-    if bench.preset == subject.preset:
-        return subject.trained_dense(trial), subject.accuracy(trial, 0)
-    accuracy = bench.retrain(subject.ticket(trial, 0))
-    return bench.weights(), accuracy
+    if bench.preset == subject.preset and round in (0, subject.preset.rounds):
+        if not round:
+            return subject.trained_dense(trial), subject.accuracy(trial, 0)
+        return subject.trained_last(trial, step), accuracy(
+            subject, trial, round, step
+        )
+    found = bench.retrain(subject.ticket(trial, round, step))
+    return bench.weights(), found
+
+
+def accuracy(subject, trial, round, step=None):
+    """Returns the test accuracy at the end that the run recorded.
+
+    Args:
+        subject: `Subject` of a run.
+        trial: Integer.
+        round: Integer.
+        step: Integer, see `trained`. Defaults to `None`.
+    """
+    if step in (None, subject.preset.rewind_step):
+        return subject.accuracy(trial, round)
+    found, = (
+        row["test_accuracy"] for row in subject.run.controls
+        if (row["trial"], row["round"], row["control"])
+        == (trial, round, comparisons.of_point(step))
+    )
+    return found
 
 
 class Rows:

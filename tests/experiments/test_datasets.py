@@ -23,6 +23,29 @@ def size(shapes):
     return sum(int(np.prod(shape)) for shape in shapes)
 
 
+def test_halved_images(monkeypatch):
+    rng = np.random.default_rng(0)
+    large, small = {}, {}
+    for part, n in (("train", 5010), ("test", 10)):
+        images = rng.integers(0, 256, (n, 2, 2, 3), "uint8")
+        labels = np.arange(n) % 10
+        small[part] = images, labels
+        # Four pixels around each value, whose mean it is.
+        blocks = images.repeat(2, 1).repeat(2, 2).astype("int64")
+        blocks[:, ::2] += 1
+        blocks[:, 1::2] -= 1
+        large[part] = blocks.clip(0, 255), labels
+    monkeypatch.setattr(datasets, "_read_tfds", lambda name: large)
+    found = datasets.load("cifar10_16x16")
+    monkeypatch.setattr(datasets, "_read_tfds", lambda name: small)
+    whole = datasets.load("cifar10")
+    assert found.image_shape == (2, 2, 3)
+    for name in ("x_train", "x_val", "x_test"):
+        np.testing.assert_allclose(
+            getattr(found, name), getattr(whole, name), atol=0.02
+        )
+
+
 class TestModels:
     # The published numbers, in thousands: all weights, and convolutions.
     @pytest.mark.parametrize(
@@ -35,6 +58,7 @@ class TestModels:
             # The paper's 1.7M contradicts its own layers.
             ("conv_6", CIFAR, 2_262, 1_100),
             ("resnet_20", CIFAR, 274, 270),
+            ("resnet_20_narrow", (16, 16, 3), 69.6, 68),
             ("vgg_19", CIFAR, 20_000, 20_000),
             ("squeezenet", (64, 64, 3), 1_248, 1_244),
         ],

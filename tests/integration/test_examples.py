@@ -36,7 +36,7 @@ EXPECTED = {
     ),
     "lenet_figure_3.py": ("one-shot", *TINY),
     "rewinding_matters.py": (
-        "The order at", "--rewind-to", "20it", *TINY,
+        "rewound to step 20", "--rewind-to", "20it", "--points", "3", *TINY,
     ),
     "cheap_tickets.py": (
         "% of the steps, tickets end", *TINY, "--rounds", "4",
@@ -48,9 +48,13 @@ EXPECTED = {
     "robustness_of_tickets.py": (
         "PGD 0.1", "--choose", "2", "--examples", "50", *TINY,
     ),
-    "tickets_beside_snip.py": (
+    "before_training.py": (
         "synflow", "--choose", "2", "--examples", "50", *TINY,
     ),
+    "level_connectivity.py": (
+        "1 and 2", "--choose", "1", "2", "--points", "3", *TINY,
+    ),
+    "supermasks_and_signs.py": ("same sign", "--choose", "2", *TINY),
     "tune_tickets.py": (
         "The best model keeps", "--trials", "2", "--rounds", "1",
         "--epochs", "2",

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import scipy
 
 import tests
 from tf_lottery import experiments
@@ -63,24 +64,31 @@ def test_cell(pages, value, shown):
 
 
 def test_spread(pages):
-    spread = pages.Spread.of(iter([1.0, 2.0, 6.0]))
-    assert spread == pages.Spread(3.0, 1.0, 6.0, 3)
-    assert str(spread) == "3.00 (1.00 to 6.00)"
-    assert str(pages.Spread.of([2.5])) == "2.50"
-    assert pages.Spread.of([]) is None
+    # Two values of a trial count once.
+    rows = [
+        {"trial": 0, "a": 0.0}, {"trial": 0, "a": 2.0}, {"trial": 1, "a": 2.0},
+        {"trial": 2, "a": 6.0}, {"trial": 3, "a": None}, {"trial": 4},
+    ]
+    spread = pages.Spread.of(rows, "a")
+    reach = scipy.stats.t.isf(0.05, 2) * (7 / 3) ** 0.5
+    assert spread == pages.Spread(3.0, pytest.approx(reach), 1.0, 6.0, 3)
+    assert str(spread) == f"3.00 ± {reach:.2f}"
+    assert str(pages.Spread.of(rows[:1], "a")) == "0.00"
+    assert pages.Spread.of(rows[4:], "a") is None
 
 
 def test_page_shows_what_the_files_hold(pages, tmp_path):
-    rows = [{"a": 1, "b": pages.Spread.of([1.0, 2.0])}, {"a": 2}]
+    spread = pages.Spread(1.5, 3.25, 1.0, 2.0, 2)
+    rows = [{"a": 1, "b": spread}, {"a": 2}]
     table = pages.Table("numbers", "Numbers", rows)
     out = tmp_path / "deep" / "results"
     pages.write(out, "Title", "Text.", [table], {}, {"seed": 7},
                 {"raw": [{"x": 5}]})
     page = (out / "README.md").read_text(encoding="utf-8")
-    assert "| 1 | 1.50 (1.00 to 2.00) |" in page and "| 2 | – |" in page
+    assert "| 1 | 1.50 ± 3.25 |" in page and "| 2 | – |" in page
     assert "- seed: 7" in page and "- versions: Python" in page
     first, second = read(out / "numbers.csv")
-    assert first["b"] == "1.5" and first["b, greatest"] == "2.0"
+    assert first["b"] == "1.5" and first["b, ±"] == "3.25"
     assert second == {"a": "2"} | dict.fromkeys(first.keys() - {"a"}, "")
     assert read(out / "raw.csv") == [{"x": "5"}]
 
@@ -98,7 +106,7 @@ def test_grouped(pages):
 
 def test_chart_against_density(pages):
     rows = [
-        {"network": "tickets", "density": density, "gap": gap}
+        {"network": "tickets", "trial": 0, "density": density, "gap": gap}
         for density, gap in ((50.0, 3.0), (100.0, 1.0), (50.0, 5.0))
     ]
     found = pages.against_density(rows, "gap")["data"]["values"]
@@ -130,7 +138,7 @@ def test_trainings_are_not_repeated(runs, tmp_path):
 def test_the_dense_network_is_that_of_the_run(runs, run, subject):
     rounds = run[1].trials[0].rounds
     bench = subject.bench(0)
-    dense, accuracy = runs.dense(subject, bench)
+    dense, accuracy = runs.trained(subject, bench)
     assert accuracy == rounds[0].outcome.test_accuracy
     assert bench.retrain(subject.ticket(0, 0)) == accuracy
     for key, array in bench.weights().items():
@@ -140,14 +148,24 @@ def test_the_dense_network_is_that_of_the_run(runs, run, subject):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("step", [0, STEP])
+def test_the_last_round_is_that_of_the_run(step, runs, subject):
+    bench = subject.bench(0)
+    weights, accuracy = runs.trained(subject, bench, ROUND, step)
+    assert bench.retrain(subject.ticket(0, ROUND, step)) == accuracy
+    for key, array in bench.weights().items():
+        np.testing.assert_allclose(array, weights[key], atol=1e-5)
+
+
+@pytest.mark.slow
 def test_shorter_trainings_have_their_own_dense_network(runs, subject):
     short = subject.bench(0, iterations=2 * STEP)
-    dense, accuracy = runs.dense(subject, short)
+    dense, accuracy = runs.trained(subject, short)
     # The run came by there, and was evaluated.
     passed = read(subject.path / "trial-0" / "history.csv")
     assert short.preset.evaluate_every == STEP
     assert accuracy == float(passed[1]["test_accuracy"])
-    whole, _ = runs.dense(subject, subject.bench(0))
+    whole, _ = runs.trained(subject, subject.bench(0))
     assert any(np.abs(dense[k] - whole[k]).max() > 1e-3 for k in dense)
 
 
@@ -190,6 +208,7 @@ def test_tickets_of_trials_that_came_to_a_round(runs, subject):
         ("lenet_figure_3.py", "test_accuracy", ()),
         ("stabilizing_table.py", "table",
          ("--round", str(ROUND), "--orders", "2")),
+        ("rewinding_matters.py", "points", ("--points", "2")),
     ],
 )
 def test_script_of_a_run(name, table, arguments, run, tmp_path, monkeypatch):

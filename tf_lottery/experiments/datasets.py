@@ -64,7 +64,8 @@ def load(name: str, split_seed: int = 0) -> Data:
 
     Args:
         name: `"digits"` (8x8 images that come with tf_lottery), `"mnist"`,
-            `"fashion_mnist"`, `"cifar10"` or `"cifar100"` (through
+            `"fashion_mnist"`, `"cifar10"`, `"cifar10_16x16"`, whose pixels
+            are the means of two by two, or `"cifar100"` (through
             `tensorflow_datasets`, which honours the environment variable
             `TFDS_DATA_DIR` and downloads what it does not find).
         split_seed: Integer, seed of the split into training and validation
@@ -153,13 +154,27 @@ def _from_tfds(name, rng):
     return train, val, whole["test"]
 
 
+def _halved(name, rng):
+    return [
+        (_means_of_four(images), labels)
+        for images, labels in _from_tfds("cifar10", rng)
+    ]
+
+
 LOADERS: dict[str, Callable[[str, np.random.Generator], Any]] = {
     "digits": _digits,
     "mnist": _from_tfds,
     "fashion_mnist": _from_tfds,
     "cifar10": _from_tfds,
+    "cifar10_16x16": _halved,
     "cifar100": _from_tfds,
 }
+
+
+def _means_of_four(images):
+    n, height, width, channels = images.shape
+    blocks = images.reshape(n, height // 2, 2, width // 2, 2, channels)
+    return blocks.mean((2, 4), dtype="float32").round().astype("uint8")
 
 
 def _cut(images, labels, rng, sizes):

@@ -3,7 +3,10 @@
 The library is what decides; a test holds these names equal to its own.
 """
 
-DATASETS = ("cifar10", "cifar100", "digits", "fashion_mnist", "mnist")
+DATASETS = (
+    "cifar10", "cifar10_16x16", "cifar100", "digits", "fashion_mnist",
+    "mnist",
+)
 CRITERIA = (
     "bn_scale", "fpgm", "grasp", "lamp", "large_final", "lookahead",
     "magnitude", "obc", "obd", "random", "small_final", "snip", "synflow",

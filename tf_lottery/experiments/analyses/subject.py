@@ -155,6 +155,16 @@ class Subject:
         """Returns what the dense round of a trial trained to, by key."""
         return branches.dense_weights(self._place(trial).dense)
 
+    def trained_last(self, trial, step=None):
+        """Returns what the last round of a trial trained to, by key.
+
+        Args:
+            trial: Integer.
+            step: Integer, the rewinding point, see `ticket`. Defaults to
+                that of the preset.
+        """
+        return branches.dense_weights(self._files(trial, step).path)
+
     def bench(self, trial, iterations=None):
         """Returns the `Bench` of a trial; that of another one is dropped.
 

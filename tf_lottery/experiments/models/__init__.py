@@ -16,6 +16,7 @@ _HOMES = {
     "conv_6": "conv",
     "resnet_8": "resnet",
     "resnet_20": "resnet",
+    "resnet_20_narrow": "resnet",
     "vgg_16": "vgg",
     "vgg_19": "vgg",
     "resnet_50": "imagenet",

@@ -1,4 +1,4 @@
-"""ResNet-20 for CIFAR-10, and a smaller one."""
+"""ResNet-20 for CIFAR-10, and smaller ones."""
 
 import keras
 
@@ -26,7 +26,25 @@ def resnet_20(
     >>> tfl.experiments.models.resnet_20((32, 32, 3)).count_params()
     274042
     """
-    return _resnet(3, "resnet_20", input_shape, classes, seed)
+    return _resnet(3, 16, "resnet_20", input_shape, classes, seed)
+
+
+@docs.filled
+def resnet_20_narrow(
+    input_shape: tuple[int, ...], classes: int = 10, seed: int = 0
+) -> keras.Model:
+    """ResNet-20 of half the width: `resnet_20` with 8, 16 and 32 filters.
+
+    Not of the papers: as deep as theirs at a quarter of the cost.
+
+    {{network}}
+
+    Example:
+
+    >>> tfl.experiments.models.resnet_20_narrow((16, 16, 3)).count_params()
+    69570
+    """
+    return _resnet(3, 8, "resnet_20_narrow", input_shape, classes, seed)
 
 
 @docs.filled
@@ -44,15 +62,15 @@ def resnet_8(
     >>> tfl.experiments.models.resnet_8((32, 32, 3)).count_params()
     78714
     """
-    return _resnet(1, "resnet_8", input_shape, classes, seed)
+    return _resnet(1, 16, "resnet_8", input_shape, classes, seed)
 
 
-def _resnet(blocks, name, input_shape, classes, seed):
+def _resnet(blocks, width, name, input_shape, classes, seed):
     seeds = parts.Seeds(seed)
     inputs = keras.Input(input_shape)
-    x = _convolution(inputs, 16, 3, 1, "conv1", seeds)
+    x = _convolution(inputs, width, 3, 1, "conv1", seeds)
     x = keras.layers.ReLU(name="relu1")(x)
-    for stage, filters in enumerate((16, 32, 64), start=1):
+    for stage, filters in enumerate((width, 2 * width, 4 * width), start=1):
         for block in range(1, blocks + 1):
             stride = 2 if stage > 1 and block == 1 else 1
             x = _block(x, filters, stride, f"stage{stage}_{block}", seeds)
