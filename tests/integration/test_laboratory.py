@@ -221,6 +221,7 @@ def test_script_of_a_run(name, table, arguments, run, tmp_path, monkeypatch):
     runpy.run_path(str(EXAMPLES / name), run_name="__main__")
     page = (out / "README.md").read_text(encoding="utf-8")
     accuracy = report.trials[0].rounds[ROUND].outcome.test_accuracy
-    assert f"{100 * accuracy:.2f}" in page
+    written = "".join(path.read_text("utf-8") for path in out.glob("*.csv"))
+    assert f"{100 * accuracy:.4f}"[:5] in written
     assert f"python examples/{name}" in page
     assert f"(`{table}.csv`)" in page and read(out / f"{table}.csv")
