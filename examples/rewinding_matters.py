@@ -19,6 +19,7 @@ of 16x16 pixels, pruned once, in half an hour a trial:
 """
 
 import argparse
+import itertools
 
 from laboratory import lines
 from laboratory import pages
@@ -30,19 +31,30 @@ from tf_lottery.analysis.curves import of_runs
 from tf_lottery.verdicts import comparisons
 from tf_lottery.verdicts import words
 
-_ACCURACY = "test accuracy, %"
-_OVER = "over re-init, points"
+_CLEAREST = "validation accuracy, %"
+_ACCURACIES = {_CLEAREST: "val_accuracy", "test accuracy, %": "test_accuracy"}
+_OVER = "over re-init, points of validation"
+_BARRIERS = {
+    "barrier between orders, train": "barrier, train",
+    "the same, test": "barrier, test",
+    "barrier to dense, train": "to dense, train",
+    "the same to dense, test": "to dense, test",
+    "L2 between orders": "L2",
+}
 TEXT = (
     "Table 1 and figure 4 of Frankle et al. 2019, "
     "[arXiv:1903.01611](https://arxiv.org/abs/1903.01611): there, "
     "\"Resnet-18\" at learning rate 0.1 and 16.7 % density comes to 87.7 % "
     "rewound to step 0, 87.7 % with random masks, and above the dense "
     "network's 90.5 % rewound to step 500. Barriers are the highest error on "
-    "the line between two networks less the mean of its ends, in points of "
-    "test error: between two trainings of the ticket in different orders of "
-    "the data ([arXiv:1912.05671](https://arxiv.org/abs/1912.05671)), and "
-    "between the dense network and the ticket as they were trained. Random "
-    "masks start where the tickets of step {} do."
+    "the line between two networks less the mean of its ends, in points, on "
+    "10,000 training images and on the test set: between two trainings of "
+    "the ticket in different orders of the data "
+    "([arXiv:1912.05671](https://arxiv.org/abs/1912.05671)), and between "
+    "the dense network and the ticket as they were trained. Random "
+    "masks start where the tickets of step {} do. Nothing was chosen on the "
+    "validation set, whose {:,} images tell smaller differences than the "
+    "test set's {:,}."
 )
 
 
@@ -68,7 +80,10 @@ def main():
         arguments.output_dir,
         f"Where to rewind to: {preset.model} on {preset.dataset}",
         "\n".join([
-            TEXT.format(preset.rewind_step), "", *pages.bullets([
+            TEXT.format(
+                preset.rewind_step, len(subject.data.x_val),
+                subject.data.test_images,
+            ), "", *pages.bullets([
                 *words.text(run.judgement).splitlines(),
                 *caveats.of_run(run, of_runs([run]), preset.published),
             ]),
@@ -96,7 +111,8 @@ def add(trainings, subject, arguments, trial, step):
         other = bench.weights()
         return {
             **lines.between(bench, (trained, other), arguments),
-            "barrier to dense": level["barrier, test"],
+            "to dense, train": level["barrier, train"],
+            "to dense, test": level["barrier, test"],
             "L2": analysis.stability(trained, other, ticket.masks).distance,
         }
 
@@ -106,50 +122,49 @@ def add(trainings, subject, arguments, trial, step):
 def table(subject, found):
     """A row for every rewinding point, and one for each control."""
     run, last = subject.run, subject.preset.rounds
-    reinit = {
-        row["trial"]: row for row in run.controls
-        if row["control"] == "random_reinitialize" and row["round"] == last
+    rows = [row for row in run.rows + run.controls if row["round"] == last]
+    series = pages.grouped([
+        {"series": row.get("control", ""), "trial": row["trial"]} | {
+            name: 100 * row[metric] for name, metric in _ACCURACIES.items()
+        }
+        for row in rows
+    ], "series")
+    known = {
+        row["trial"]: row for row in series.get(("random_reinitialize",), ())
     }
-    shown = []
-    for step in runs.points(subject):
-        rows = [
-            {
-                "trial": trial,
-                _ACCURACY: 100 * runs.accuracy(subject, trial, last, step),
-                _OVER: 100 * (
-                    runs.accuracy(subject, trial, last, step)
-                    - reinit[trial]["test_accuracy"]
-                ),
+    for row in itertools.chain(*series.values()):
+        if row["trial"] in known:
+            row[_OVER] = row[_CLEAREST] - known[row["trial"]][_CLEAREST]
+    shown = [
+        _row("dense", [
+            {"trial": row["trial"]} | {
+                name: 100 * row[metric] for name, metric in _ACCURACIES.items()
             }
-            for trial in subject.trials(last) if trial in reinit
-        ]
-        own = [row for row in found if row["rewound to"] == step]
-        shown.append({
-            "network": f"ticket, rewound to step {step}",
-            _ACCURACY: pages.Spread.of(rows, _ACCURACY),
-            _OVER: pages.Spread.of(rows, _OVER),
-            "barrier between orders": pages.Spread.of(own, "barrier, test"),
-            "barrier to dense": pages.Spread.of(own, "barrier to dense"),
-            "L2 between orders": pages.Spread.of(own, "L2"),
-        })
-    for name, rows in {
-        "dense": [row for row in run.rows if not row["round"]],
+            for row in run.rows if not row["round"]
+        ])
+    ]
+    for step in runs.points(subject):
+        own = step == subject.preset.rewind_step
+        shown.append(_row(
+            f"ticket, rewound to step {step}",
+            series.get(("" if own else comparisons.of_point(step),), ()),
+            [row for row in found if row["rewound to"] == step],
+        ))
+    for name in ("random_reinitialize", "random_masks"):
+        shown.append(_row(comparisons.label(name), series.get((name,), ())))
+    return pages.Table("points", f"At {100 * rows[0]['density']:.1f} % density",
+                       shown)
+
+
+def _row(network, rows, barriers=()):
+    return {
+        "network": network,
+        **{name: pages.Spread.of(rows, name) for name in (*_ACCURACIES, _OVER)},
         **{
-            comparisons.label(control): [
-                row for row in run.controls
-                if row["control"] == control and row["round"] == last
-            ]
-            for control in ("random_reinitialize", "random_masks")
+            title: pages.Spread.of(barriers, name)
+            for title, name in _BARRIERS.items()
         },
-    }.items():
-        rows = [row | {_ACCURACY: 100 * row["test_accuracy"]} for row in rows]
-        shown.append({
-            "network": name, _ACCURACY: pages.Spread.of(rows, _ACCURACY),
-        })
-    density = 100 * run.rows[-1]["density"]
-    return pages.Table(
-        "points", f"At {density:.1f} % density", shown
-    )
+    }
 
 
 if __name__ == "__main__":

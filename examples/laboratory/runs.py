@@ -135,15 +135,14 @@ def trained(subject, bench, round=0, step=None):
     if bench.preset == subject.preset and round in (0, subject.preset.rounds):
         if not round:
             return subject.trained_dense(trial), subject.accuracy(trial, 0)
-        return subject.trained_last(trial, step), accuracy(
-            subject, trial, round, step
-        )
+        found = outcome(subject, trial, round, step)
+        return subject.trained_last(trial, step), found["test_accuracy"]
     found = bench.retrain(subject.ticket(trial, round, step))
     return bench.weights(), found
 
 
-def accuracy(subject, trial, round, step=None):
-    """Returns the test accuracy at the end that the run recorded.
+def outcome(subject, trial, round, step=None):
+    """Returns the row of a run's results for one of its tickets.
 
     Args:
         subject: `Subject` of a run.
@@ -151,12 +150,12 @@ def accuracy(subject, trial, round, step=None):
         round: Integer.
         step: Integer, see `trained`. Defaults to `None`.
     """
-    if step in (None, subject.preset.rewind_step):
-        return subject.accuracy(trial, round)
+    own = step in (None, subject.preset.rewind_step)
+    series = None if own else comparisons.of_point(step)
     found, = (
-        row["test_accuracy"] for row in subject.run.controls
-        if (row["trial"], row["round"], row["control"])
-        == (trial, round, comparisons.of_point(step))
+        row for row in (*subject.run.rows, *subject.run.controls)
+        if (row["trial"], row["round"], row.get("control"))
+        == (trial, round, series)
     )
     return found
 
