@@ -73,7 +73,7 @@ def main():
         )]),
         [table],
         {},
-        runs.protocol(full.preset) | {
+        runs.protocol(full) | {
             "rates": f"{full.preset.rate} in full rounds, "
             f"{cheap.preset.rate} in cheap ones",
         },
@@ -129,7 +129,7 @@ def summary(found):
         for where in METRICS:
             for name in ("full", "cheap"):
                 row[f"{where}, {name}"] = pages.Spread.of(
-                    r[f"{where}, {name}"] for r in same
+                    same, f"{where}, {name}"
                 )
             row[f"{where}, difference"] = difference([
                 r[f"{where}, cheap"] - r[f"{where}, full"] for r in same

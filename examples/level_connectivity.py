@@ -38,7 +38,7 @@ def main():
     trainings = runs.Rows(arguments.output_dir)
     with runs.found(arguments) as subject:
         numbers = [number for number in arguments.choose if number]
-        for trial in subject.trials(max(numbers))[:arguments.trials]:
+        for trial in runs.trials(subject, max(numbers))[:arguments.trials]:
             for step in runs.points(subject):
                 for number in numbers:
                     add(trainings, subject, arguments, trial, number, step)

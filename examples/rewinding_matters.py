@@ -70,7 +70,8 @@ def main():
         arguments, rewind_to=arguments.rewind_to, also_rewind_to=(0,),
         control_trials=1, control_every=arguments.rounds,
     ) as subject:
-        for trial in subject.trials(subject.preset.rounds)[:arguments.trials]:
+        last = subject.preset.rounds
+        for trial in runs.trials(subject, last)[:arguments.trials]:
             for step in runs.points(subject):
                 add(trainings, subject, arguments, trial, step)
     preset, run = subject.preset, subject.run

@@ -119,6 +119,21 @@ def points(subject):
     return sorted({preset.rewind_step, *preset.other_rewind_steps})
 
 
+def trials(subject, round):
+    """Returns the trials that came to a round from every rewinding point."""
+    others = {
+        comparisons.of_point(step)
+        for step in subject.preset.other_rewind_steps
+    }
+    return [
+        trial for trial in subject.trials(round)
+        if others <= {
+            row["control"] for row in subject.run.controls
+            if (row["trial"], row["round"]) == (trial, round)
+        }
+    ]
+
+
 def trained(subject, bench, round=0, step=None):
     """Returns what a round trained to, and its test accuracy.
 
