@@ -153,14 +153,17 @@ def table(subject, found):
         ))
     for name in ("random_reinitialize", "random_masks"):
         shown.append(_row(comparisons.label(name), series.get((name,), ())))
-    return pages.Table("points", f"At {100 * rows[0]['density']:.1f} % density",
-                       shown)
+    density = 100 * rows[0]["density"]
+    return pages.Table("points", f"At {density:.1f} % density", shown)
 
 
 def _row(network, rows, barriers=()):
     return {
         "network": network,
-        **{name: pages.Spread.of(rows, name) for name in (*_ACCURACIES, _OVER)},
+        **{
+            name: pages.Spread.of(rows, name)
+            for name in (*_ACCURACIES, _OVER)
+        },
         **{
             title: pages.Spread.of(barriers, name)
             for title, name in _BARRIERS.items()
