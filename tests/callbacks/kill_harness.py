@@ -39,10 +39,6 @@ SCENARIOS = {
     "late": {"rewind_to": "8it"},
     "learning_rate": {"rewind": "learning_rate", "rewind_to": "3it"},
     "fine_tune": {"rewind": "none"},
-    "lengths": {
-        "epochs_per_round": [3, 2, 3], "rewind": "learning_rate",
-        "rewind_to": "8it", "barrier": _movement, "max_barrier": 1e9,
-    },
     "every_2_steps": {"save_freq": 2, "rewind_to": "5it"},
     "every_round": {"save_freq": "round"},
     "arrays": {},
@@ -50,6 +46,10 @@ SCENARIOS = {
     "schedule": {"rewind_to": "1ep"},
     "mixed": {},
     "callbacks": {},
+    "lengths": {
+        "epochs_per_round": [3, 2, 3], "rewind": "learning_rate",
+        "rewind_to": "8it", "barrier": _movement, "max_barrier": 1e9,
+    },
 }
 OPTIMIZERS = {
     "ema": lambda: keras.optimizers.Adam(

@@ -286,6 +286,7 @@ def test_weights_are_those_of_the_rewinding_point(data):
          "8it", [30, 12, 30]),
     ],
 )
+@pytest.mark.some(1)
 def test_rounds_have_lengths_of_their_own(lengths, rewind, point, ends, data):
     """A short round ends early on the schedule; the next starts it anew."""
     rates = {}
@@ -452,6 +453,7 @@ def test_a_barrier_between_rounds_is_measured_and_changes_nothing(data):
 
 
 @pytest.mark.parametrize("limit, rounds", [(0.2, [0, 1]), (0.3, [0, 1, 2])])
+@pytest.mark.some(1)
 def test_stops_at_a_barrier_between_rounds(limit, rounds, data):
     imp = imp_of(
         barrier=lambda model, before, trained: 0.3, max_barrier=limit,

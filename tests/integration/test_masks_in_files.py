@@ -375,7 +375,6 @@ def test_legacy_h5_says_that_masks_are_not_carried(name, data, tmp_path):
     assert_holds(pickle.loads(pickle.dumps(model)), masks)
 
 
-@conftest.tensorflow_only("a checkpoint is TensorFlow's")
 def test_a_model_without_masks_is_saved_in_silence(tmp_path):
     model = make("functional")
     with carrier.asked_for():
@@ -383,6 +382,17 @@ def test_a_model_without_masks_is_saved_in_silence(tmp_path):
     assert not tfl.masks_of(tfl.load_model(tmp_path / "plain.keras"))
 
 
+def test_layers_that_save_their_masks_are_saved_in_silence(tmp_path):
+    wrapped = tfl.layers.wrap(make("functional"))
+    masks = conftest.random_masks(wrapped, 0.5)
+    tfl.hold(wrapped, masks)
+    with carrier.asked_for():
+        wrapped.save(tmp_path / "wrapped.keras")
+    loaded = keras.saving.load_model(tmp_path / "wrapped.keras")
+    assert tfl.masks_of(loaded).keys() == masks.keys()
+
+
+@conftest.tensorflow_only("a checkpoint is TensorFlow's")
 def test_checkpoints(data, tmp_path):
     import tensorflow as tf
 

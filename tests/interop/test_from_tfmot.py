@@ -81,6 +81,7 @@ def assert_all_equal(actual, expected):
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.filterwarnings("ignore:Masks are not held on frozen")
+@pytest.mark.some(5)
 def test_masks_weights_and_outputs_are_those_of_tfmot(name, files):
     path = files / name
     model = migrate(path)

@@ -470,6 +470,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_a_stripped_model_loads_without_tf_lottery(data, tmp_path):
     paths = [str(tmp_path / f"{n}.keras") for n in ("masked", "held", "wrap")]
     model = make()

@@ -8,6 +8,7 @@ import tf_lottery
 from tf_lottery import callbacks
 from tf_lottery import experiments
 from tf_lottery.experiments import compared_tickets
+from tf_lottery.experiments import dense_networks
 from tf_lottery.experiments import plans
 from tf_lottery.experiments import report
 from tf_lottery.verdicts import comparisons
@@ -30,7 +31,7 @@ def test_every_comparison_can_be_asked_for(comparison):
     *_, planned = plans.plan(preset)
     assert planned.what == comparison.flag
     assert planned.count == 4 * (3 if comparison.sampled else 1)
-    own = comparison.key in compared_tickets.MAKERS
+    own = comparison.key in {**compared_tickets.MAKERS, **dense_networks.MAKERS}
     assert own == (comparison.rewind is None)
     if not own:
         callbacks.IterativeMagnitudePruning(

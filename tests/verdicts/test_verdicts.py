@@ -384,6 +384,7 @@ def test_the_dict_is_plain_and_the_table_has_every_round():
         assert words.to_dict(found)["sentence"] == words.sentence(found)
 
 
+@pytest.mark.slow
 def test_runs_without_a_difference_are_called_winning_in_five_percent():
     """The whole way of a run, at the first density that is worse."""
     times, false = 200, 0

@@ -228,7 +228,7 @@ def _warn_of_loading(model):
     )
     keys = [
         key for key, variable in weights_lib.variables(model).items()
-        if constraints.keep_of(variable) is not None
+        if (keep := constraints.keep_of(variable)) and not keep.in_layer
     ]
     if not keys or masked and not custom:
         return
