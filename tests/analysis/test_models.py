@@ -374,6 +374,7 @@ def test_fgsm_is_one_step_of_pgd(compiled, data, norm):
 
 
 @pytest.mark.parametrize("norm", attacks.NORMS)
+@pytest.mark.some(1)
 def test_pgd_stays_in_the_ball_and_in_the_range(compiled, data, norm):
     gradients = attacks.Gradients(trained(compiled, data))
     x, y = data

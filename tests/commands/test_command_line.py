@@ -108,6 +108,7 @@ def test_mistakes_are_one_line(arguments, words, tmp_path):
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["script", "module"])
+@pytest.mark.some(1)
 def test_a_command_has_the_whole_package_and_says_nothing(tmp_path, script):
     (tmp_path / "own.py").write_text(
         "import sys, tf_lottery\n"

@@ -45,6 +45,7 @@ def readings(found, kind):
     return [r for r in found.readings if r.kind == kind]
 
 
+@pytest.mark.slow
 def test_weights_cost_what_pruning_them_alone_costs(found):
     names = [(r.name, r.sparsity) for r in readings(found, "weights")]
     assert names == [

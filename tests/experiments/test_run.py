@@ -200,6 +200,7 @@ class Seen(keras.layers.Layer):
 
 
 @pytest.mark.parametrize("execution", [1, 2, 3])
+@pytest.mark.some(1)
 def test_fit_sees_the_same_batches_in_every_round(execution):
     x = np.arange(14, dtype="float32")[:, None]
     y = np.arange(14) % 2

@@ -81,6 +81,7 @@ def test_the_format_restores_the_weights(model, quantize, child):
 
 @needs_runtime
 @pytest.mark.parametrize("quantize", [None, "int8"])
+@pytest.mark.some(1)
 def test_outputs_equal_those_of_the_dense_file(model, quantize, tmp_path):
     x = data()
     report = export.tflite(

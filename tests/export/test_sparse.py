@@ -85,6 +85,7 @@ def lenet(child):
     return model, content
 
 
+@pytest.mark.slow
 def test_a_file_keeps_what_it_holds_when_written_again(lenet):
     model, content = lenet
     again = flatbuffer.write(flatbuffer.read(content))

@@ -359,6 +359,7 @@ def test_shared_layer():
 
 
 @pytest.mark.parametrize("fitted", [False, True])
+@pytest.mark.some(1)
 def test_looking_at_a_model_changes_no_weight(fitted, data, compiled):
     if fitted:
         compiled.fit(*data, verbose=0)

@@ -148,6 +148,7 @@ def test_ranges_are_moving_averages_of_training_alone():
 
 
 @pytest.mark.parametrize("net", NETS)
+@pytest.mark.some(1)
 def test_the_file_computes_what_training_saw(net):
     aware, content = aware_net(net)
     found, step, _ = run(content, X)

@@ -249,6 +249,7 @@ def test_a_ticket_without_state_starts_afresh_at_step_0(data, compiled):
     assert not any(np.count_nonzero(v) for v in slots)
 
 
+@pytest.mark.slow
 def test_apply_in_a_fresh_process(ticket, path, tmp_path):
     model = make()
     ticket.save(path)
