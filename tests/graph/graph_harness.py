@@ -11,6 +11,7 @@ import numpy as np
 from tf_lottery import graph as graphs
 from tf_lottery import weights
 from tf_lottery.graph import functional
+from tf_lottery.graph import renewing
 
 
 def randomize(model, seed=0):
@@ -46,12 +47,12 @@ def shrink(graph, kept):
     edits, pairs = graph.edits(kept), []
 
     def renewed(operation):
-        new = functional.edited(operation, edits.get(operation))
+        new = renewing.edited(operation, edits.get(operation))
         if isinstance(operation, keras.layers.Layer):
             pairs.append((operation, new))
         return new
 
-    small = functional.rebuild(graph.view, renewed)
+    small = renewing.rebuild(graph.view, renewed)
     slices, scales = graph.slices(kept), graph.scales(kept)
     keys = {id(v): k for k, v in weights.variables(graph.model).items()}
     for layer, new in pairs:

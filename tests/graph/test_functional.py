@@ -20,6 +20,7 @@ from tests.graph.graph_harness import shrink
 from tf_lottery import graph as graphs
 from tf_lottery import weights
 from tf_lottery.graph import functional
+from tf_lottery.graph import renewing
 from tf_lottery.graph import registry
 from tf_lottery.graph.units import Units
 
@@ -322,7 +323,7 @@ def test_names_and_shapes_stay():
     assert small.input_shape == (None, 4) and small.output_shape == (None, 2)
     assert set(weights.variables(small)) == set(weights.variables(graph.model))
     kinds = [type(layer) for layer in graphs.trace(sequential()).model.layers]
-    rebuilt = functional.rebuild(functional.view(sequential()))
+    rebuilt = renewing.rebuild(functional.view(sequential()))
     assert type(rebuilt) is keras.Sequential
     assert [type(layer) for layer in rebuilt.layers] == kinds
 
@@ -502,7 +503,7 @@ def test_units_are_connected_components(unions, frozen):
 
 def test_configurations_that_hold_tracked_lists_are_edited():
     layer = layers.RandomBrightness(0.1, value_range=[0, 1])
-    copy = functional.edited(layer, {("factor",): 0.2})
+    copy = renewing.edited(layer, {("factor",): 0.2})
     assert list(copy.value_range) == [0, 1]
     assert tuple(copy.factor) == (-0.2, 0.2)
     assert tuple(layer.factor) == (-0.1, 0.1)

@@ -13,6 +13,7 @@ from tf_lottery import weights as weights_lib
 from tf_lottery.copies import alike
 from tf_lottery.copies import state
 from tf_lottery.graph import functional
+from tf_lottery.graph import renewing
 
 
 class NotCopyable(ValueError):
@@ -51,7 +52,7 @@ def renewed(layer, edit=copying.deepcopy):
     if not isinstance(layer, keras.layers.Layer) or isinstance(
         layer, keras.layers.Lambda
     ):
-        return functional.edited(layer)
+        return renewing.edited(layer)
     return type(layer).from_config(edit(layer.get_config()))
 
 

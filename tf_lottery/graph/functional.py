@@ -1,7 +1,5 @@
-"""The graph behind a Keras model: reading it, running it, building it anew.
-"""
+"""The graph behind a Keras model: reading it, and running it."""
 
-import collections
 import dataclasses
 import inspect
 
@@ -116,7 +114,7 @@ def part(parent, operation, args, kwargs):
     if graph is not None:
         constants = None
         if parent.length is not None:
-            tensors = ordered(graph, args, kwargs, _is_symbolic)
+            tensors = ordered(graph, args, kwargs, is_symbolic)
             shapes = [x.shape for x in tensors]
             if shapes != [x.shape for x in graph.inputs]:
                 graph = at_shapes(graph, shapes)
@@ -143,7 +141,7 @@ def at_shapes(graph, shapes):
             return operation
         return internals.graphs.unlinked(operation)
 
-    outputs = run(graph, inputs, _calling(same))
+    outputs = run(graph, inputs, calling(same))
     pack = tree.pack_sequence_as
     return keras.Model(
         pack(internals.graphs.input_structure(graph), inputs),
@@ -195,212 +193,16 @@ def sublayers(layer):
     }
 
 
-def edited(operation, edits=None):
-    """Returns a new layer or operation with some of its configuration edited.
+def calling(replaced):
+    """Returns what `run` calls where other operations take places.
 
     Args:
-        operation: A `keras.layers.Layer` or `keras.Operation`.
-        edits: Dict from entry to value as in `Graph.edits`. Defaults to none.
-
-    Returns:
-        An operation without weights yet; a function that calls one where the
-        edit is in the arguments of the call.
-
-    Example:
-
-    >>> from tf_lottery.graph import functional
-    >>> layer = keras.layers.Dense(8, name="fc")
-    >>> functional.edited(layer, {("units",): 5}).units
-    5
+        replaced: Function from an operation to the one in its place.
     """
-    edits = dict(edits or {})
-    arguments = {e[1]: edits.pop(e) for e in list(edits) if e[0] == "call"}
-    new = _reconfigured(operation, edits)
-    if not arguments:
-        return new
 
-    def call(*args, **kwargs):
-        args = [arguments.get(i, value) for i, value in enumerate(args)]
-        return new(*args, **kwargs)
-
-    return call
-
-
-def _reconfigured(operation, edits):
-    if not edits and not isinstance(operation, keras.layers.Layer):
-        # Not every operation has a configuration, and none has a state.
-        return internals.graphs.unlinked(operation)
-    if isinstance(operation, keras.layers.Lambda):
-        # Its function is not always found again by its configuration.
-        return internals.graphs.same_lambda(operation)
-    config = without_build(config_of(operation))
-    for entry, value in edits.items():
-        below = config
-        for name in entry[:-1]:
-            below = below[name]
-        below[entry[-1]] = value
-    return _made(type(operation), config)
-
-
-def config_of(operation):
-    """Returns the configuration of a layer or operation.
-
-    A class that has none is taken to keep its arguments under their names.
-    """
-    try:
-        return operation.get_config()
-    # Code of the user's, which may fail in any way.
-    except Exception:
-        names = _arguments(type(operation))
-        config = {
-            name: getattr(operation, name)
-            for name in names if hasattr(operation, name)
-        }
-    if isinstance(operation, keras.layers.Layer):
-        config["dtype"] = operation.dtype_policy.name
-        config["trainable"] = operation.trainable
-    return config
-
-
-def _made(kind, config):
-    try:
-        return kind.from_config(config)
-    except TypeError:
-        # Some tell in it what their constructor does not take.
-        names = {*_arguments(kind), "name", "trainable", "dtype"}
-        known = {k: v for k, v in config.items() if k in names}
-        if known == config:
-            raise
-        return kind.from_config(known)
-
-
-def _arguments(kind):
-    """The names of what the constructor of a class takes, with its bases'."""
-    found = set()
-    for base in kind.__mro__[:-1]:
-        if base.__module__.startswith("keras.src"):
-            break
-        found |= inspect.signature(base.__init__).parameters.keys()
-    return found - {"self", "args", "kwargs"} | {"name"}
-
-
-def rebuild(view, operation_fn=edited, input_shapes=None, dtype=None):
-    """Builds a model anew, with other operations in the same places.
-
-    Args:
-        view: A `View`; its `parts` are rebuilt as models of their own.
-        operation_fn: Function from layer or operation to the one in its
-            place, called once for each. Defaults to copying.
-        input_shapes: List of shapes with batch, one per input. Defaults to
-            those of the model.
-        dtype: String, the precision of the floating-point inputs of the
-            model and of those inside it. Defaults to what they have.
-
-    Returns:
-        A `keras.Sequential` if the model was one, else a Functional
-        `keras.Model`, not compiled, with fresh weights. It is of the model's
-        class where that is made from layers, or inputs and outputs.
-
-    Example:
-
-    >>> from tf_lottery.graph import functional
-    >>> model = keras.Sequential(
-    ...     [keras.Input((4,)), keras.layers.Dense(2, name="fc")])
-    >>> copy = functional.rebuild(functional.view(model))
-    >>> copy.get_layer("fc").units, copy.layers[0] is model.layers[0]
-    (2, False)
-    """
-    made, shared = {}, _shared(view)
-
-    def replaced(operation):
-        if id(operation) not in made:
-            nested = view.parts.get(id(operation))
-            if nested is None:
-                made[id(operation)] = operation_fn(operation)
-            elif shared & _inside(nested):
-                made[id(operation)] = _Merged(nested, replaced)
-            else:
-                made[id(operation)] = _Nested(nested, replaced, dtype)
-        return made[id(operation)]
-
-    shapes = input_shapes or [x.shape for x in view.graph.inputs]
-    return _build(view, replaced, shapes, dtype)
-
-
-def _shared(view):
-    """Ids of layers in several graphs, which Keras loads as several."""
-    graphs = [view, *view.parts.values()]
-    counts = collections.Counter(i for part in graphs for i in _inside(part))
-    return {i for i, count in counts.items() if count > 1}
-
-
-def _inside(view):
-    return {
-        id(operation) for operation, *_ in symbolic_arguments(view.graph)
-        if isinstance(operation, keras.layers.Layer)
-    }
-
-
-class _Merged:
-    """A model inside another, made a part of its graph."""
-
-    def __init__(self, view, replaced):
-        self.view, self.replaced = view, replaced
-
-    def __call__(self, *args, **kwargs):
-        if self.view.constants is None:
-            inputs = ordered(self.view.graph, args, kwargs, _is_symbolic)
-        else:
-            flat = tree.flatten((args, kwargs))
-            inputs = [x for x in flat if _is_symbolic(x)]
-        outputs = run(self.view.graph, inputs, _calling(self.replaced))
-        structure = internals.graphs.output_structure(self.view.graph)
-        return tree.pack_sequence_as(structure, outputs)
-
-
-class _Nested:
-    """A model inside another, built when the shapes it gets are known."""
-
-    def __init__(self, view, replaced, dtype):
-        self.view, self.replaced, self.dtype = view, replaced, dtype
-        self.model = None
-
-    def __call__(self, *args, **kwargs):
-        inlined = self.view.constants is not None
-        if inlined:
-            tensors = [
-                x for x in tree.flatten((args, kwargs)) if _is_symbolic(x)
-            ]
-            args, kwargs = (tensors,), {}
-        else:
-            tensors = ordered(self.view.graph, args, kwargs, _is_symbolic)
-        if self.model is None:
-            shapes = [x.shape for x in tensors]
-            self.model = _build(self.view, self.replaced, shapes, self.dtype)
-        return self.model(*args, **kwargs)
-
-
-def _build(view, replaced, shapes, dtype):
-    inputs = [
-        _input_like(x, shape, dtype)
-        for x, shape in zip(view.graph.inputs, shapes)
-    ]
-    if isinstance(view.model, keras.Sequential):
-        return _build_sequential(view, replaced, inputs)
-    outputs = run(view.graph, inputs, _calling(replaced))
-    pack = tree.pack_sequence_as
-    kind = type(view.model) if is_made_of_layers(view.model) else keras.Model
-    return kind(
-        pack(internals.graphs.input_structure(view.graph), inputs),
-        pack(internals.graphs.output_structure(view.graph), outputs),
-        name=view.model.name,
-    )
-
-
-def _calling(replaced):
     def call(operation, args, kwargs, _):
         outputs = replaced(operation)(*args, **kwargs)
-        tensors = [x for x in tree.flatten((args, kwargs)) if _is_symbolic(x)]
+        tensors = [x for x in tree.flatten((args, kwargs)) if is_symbolic(x)]
         if not any(x.sparse for x in tensors):
             # Products with a number are said to be sparse.
             for x in tree.flatten(outputs):
@@ -410,41 +212,10 @@ def _calling(replaced):
     return call
 
 
-def _build_sequential(view, replaced, inputs):
-    made_of_layers = is_made_of_layers(view.model)
-    kind = type(view.model) if made_of_layers else keras.Sequential
-    model = kind(inputs, name=view.model.name)
-    for layer in view.model.layers:
-        new = replaced(layer)
-        if isinstance(new, _Nested):
-            new(model.outputs[0] if model.layers else inputs[0])
-            new = new.model
-        model.add(new)
-    return model
-
-
-def _input_like(tensor, shape, dtype):
-    """A new input; sizes that were unknown stay so."""
-    shape = [
-        old if old is None or new is None else new
-        for old, new in zip(tensor.shape, shape)
-    ]
-    layer = internals.graphs.maker(tensor)
-    if dtype is None or not keras.backend.is_float_dtype(tensor.dtype):
-        dtype = tensor.dtype
-    return keras.Input(
-        batch_shape=shape,
-        dtype=dtype,
-        sparse=tensor.sparse,
-        name=layer.name,
-        optional=getattr(layer, "optional", False),
-    )
-
-
 def _inlined_at(layer, args, kwargs, length):
     """The graph of a layer's `call`, for one example where it must be."""
     shapes = tree.map_structure(_as_input, (args, kwargs))
-    inputs = [x for x in tree.flatten(shapes) if _is_symbolic(x)]
+    inputs = [x for x in tree.flatten(shapes) if is_symbolic(x)]
     try:
         return _inlined(layer, *shapes, inputs)
     except Unreadable as failure:
@@ -453,7 +224,7 @@ def _inlined_at(layer, args, kwargs, length):
         error = failure
     for as_input in (_as_input, _as_single_input)[: 1 + (length is not None)]:
         shapes = tree.map_structure(as_input, (args, kwargs))
-        inputs = [x for x in tree.flatten(shapes) if _is_symbolic(x)]
+        inputs = [x for x in tree.flatten(shapes) if is_symbolic(x)]
         try:
             # Layers inside may take or return what no symbolic call does.
             with internals.layers.calling_through(_is_composite, _modelled):
@@ -468,19 +239,19 @@ def _modelled(layer, args, kwargs):
     if not layer.variables:
         return layer.call(*args, **kwargs)
     shapes = tree.map_structure(_as_input, (args, kwargs))
-    inputs = [x for x in tree.flatten(shapes) if _is_symbolic(x)]
+    inputs = [x for x in tree.flatten(shapes) if is_symbolic(x)]
     outputs = layer.call(*shapes[0], **shapes[1])
     flat = tree.flatten(outputs)
     graph = _model(inputs, outputs, name=layer.name)
-    tensors = [x for x in tree.flatten((args, kwargs)) if _is_symbolic(x)]
+    tensors = [x for x in tree.flatten((args, kwargs)) if is_symbolic(x)]
     made = iter(graph(tensors))
-    flat = [next(made) if _is_symbolic(x) else x for x in flat]
+    flat = [next(made) if is_symbolic(x) else x for x in flat]
     return tree.pack_sequence_as(outputs, flat)
 
 
 def _model(inputs, outputs, **kwargs):
     """A graph from tensors to tensors; what else comes out goes nowhere."""
-    flat = [x for x in tree.flatten(outputs) if _is_symbolic(x)]
+    flat = [x for x in tree.flatten(outputs) if is_symbolic(x)]
     if {id(x) for x in flat} & {id(x) for x in tree.flatten(inputs)}:
         raise Unreadable("it returns what it is given")
     whole = len(flat) == len(tree.flatten(outputs)) and not kwargs
@@ -571,34 +342,21 @@ def _built_inputs(model):
 
 
 def _as_input(value):
-    if not _is_symbolic(value):
+    if not is_symbolic(value):
         return value
     return keras.Input(batch_shape=value.shape, dtype=value.dtype)
 
 
 def _as_single_input(value):
-    if not _is_symbolic(value):
+    if not is_symbolic(value):
         return value
     return keras.Input(batch_shape=(1, *value.shape[1:]), dtype=value.dtype)
 
 
-def _is_symbolic(value):
+def is_symbolic(value):
     return isinstance(value, keras.KerasTensor)
 
 
 def _constants(args, kwargs):
     flat = tree.flatten_with_path((args, kwargs))
-    return [(p, x) for p, x in flat if not _is_symbolic(x)]
-
-
-def without_build(config):
-    """Returns a copy without the shapes that layers were built with."""
-    if isinstance(config, (list, tuple)):
-        return type(config)(map(without_build, config))
-    if not isinstance(config, dict):
-        return config
-    return {
-        key: without_build(value)
-        for key, value in config.items()
-        if key != "build_config"
-    }
+    return [(p, x) for p, x in flat if not is_symbolic(x)]

@@ -271,7 +271,7 @@ class Graph:
         Returns:
             Dict from layer or operation to dict from entry (a tuple, see
             `ConfigEdit`) to its new value, for
-            `tf_lottery.graph.functional.edited`.
+            `tf_lottery.graph.renewing.edited`.
         """
         kept = self._checked(kept)
         edits = collections.defaultdict(dict)

@@ -11,7 +11,7 @@ from tf_lottery import internals
 from tf_lottery import weights as weights_lib
 from tf_lottery.copies import alike
 from tf_lottery.copies import state
-from tf_lottery.graph import functional
+from tf_lottery.graph import renewing
 from tf_lottery.structured import comparing
 from tf_lottery.structured import inputs as inputs_lib
 from tf_lottery.structured import rebuilding
@@ -98,7 +98,7 @@ def _numbers(config, place):
 def _remade(model, numbers):
     """A model made with other numbers, or `None` where they do not fit."""
     def edit(config):
-        return functional.without_build(_edited(config, numbers, ()))
+        return renewing.without_build(_edited(config, numbers, ()))
 
     try:
         return alike.remade(model, edit)

@@ -7,7 +7,7 @@ from keras import ops
 from tf_lottery import internals
 from tf_lottery import weights as weights_lib
 from tf_lottery.copies import Twin
-from tf_lottery.graph import functional
+from tf_lottery.graph import renewing
 from tf_lottery.graph.rules import keras_hub
 
 _SCALES = ("_inverse_sqrt_key_dim", "_inverse_sqrt_head_dim")
@@ -24,7 +24,7 @@ def rebuild(graph, kept=None, dtype=None, input_shapes=None):
         dtype: String, the precision of all layers, for a model to run
             proofs on: its layers are trainable, and portable convolutions.
             Defaults to that of the model.
-        input_shapes: See `functional.rebuild`.
+        input_shapes: See `renewing.rebuild`.
 
     Returns:
         A `copies.Twin`, not compiled.
@@ -39,7 +39,7 @@ def rebuild(graph, kept=None, dtype=None, input_shapes=None):
             return operation
         if dtype is not None:
             changes = changes | _in_precision(operation, dtype)
-        new = functional.edited(operation, changes)
+        new = renewing.edited(operation, changes)
         if dtype is not None:
             _make_portable(new)
         while getattr(operation, "transparent", False):
@@ -47,7 +47,7 @@ def rebuild(graph, kept=None, dtype=None, input_shapes=None):
         pairs.append((operation, new))
         return new
 
-    model = functional.rebuild(graph.view, renewed, input_shapes, dtype)
+    model = renewing.rebuild(graph.view, renewed, input_shapes, dtype)
     return _matched(graph.model, model, pairs)
 
 
@@ -81,7 +81,7 @@ def _in_precision(operation, dtype):
     """Edits that put an operation, and what is inside it, in a precision."""
     return {
         way: dtype if way[-1] == "dtype" else True
-        for way, value in _entries(functional.config_of(operation), ())
+        for way, value in _entries(renewing.config_of(operation), ())
         if (way[-1] == "dtype" and _is_float(value)) or way[-1] == "trainable"
     }
 
