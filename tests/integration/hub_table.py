@@ -17,7 +17,7 @@ HEAD = """# KerasHub models
 Tiny models of keras-hub {version} with random weights, each through the whole
 way: summary, `prune` to half, a step of `fit`, a file and back, `strip`, and
 `export.tflite` with its check. The table is made by
-`cd tests; python hub_table.py ../docs/keras_hub.md`, and
+`python -m tests.integration.hub_table docs/keras_hub.md`, and
 `tests/integration/test_keras_hub.py` has the same steps.
 
 `strip` returns the model's own class with its methods, `backbone` and

@@ -1,13 +1,16 @@
 """KerasHub models go all the way, and stay what they are."""
 
+import importlib
+
 import numpy as np
 import pytest
 
 import tf_lottery as tfl
 from tests.conftest import tensorflow_only
 
-hub_models = pytest.importorskip("hub_models")
-hub_table = pytest.importorskip("hub_table")
+pytest.importorskip("keras_hub", reason="the hub extra is not installed")
+hub_models = importlib.import_module("tests.integration.hub_models")
+hub_table = importlib.import_module("tests.integration.hub_table")
 
 pytestmark = tensorflow_only("KerasHub's tokenizers, and TFLite")
 QUICK = ("ResNet", "BERT", "ViT", "Llama")
