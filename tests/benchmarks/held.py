@@ -1,6 +1,5 @@
 r"""What holding masks costs in training: CPU time against dense `fit`.
 
-    cd tests
     python -m tests.benchmarks.held [--quick] \
         [--json PATH] [--tfmot-python PATH]
 

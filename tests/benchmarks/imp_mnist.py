@@ -1,6 +1,5 @@
 r"""Iterative magnitude pruning of LeNet-300-100 on MNIST, the whole process.
 
-    cd tests
     TFDS_DATA_DIR=... python -m tests.benchmarks.imp_mnist [--quick] \
         [--json PATH]
 

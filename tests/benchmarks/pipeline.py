@@ -1,6 +1,5 @@
 r"""What the experiments' input, evaluation and bookkeeping cost.
 
-    cd tests
     TFDS_DATA_DIR=... python -m tests.benchmarks.pipeline [--quick] \
         [--json PATH]
 

@@ -1,6 +1,5 @@
 """Every model of `keras.applications`, shrunk to half width and proved.
 
-    cd tests
     python -m tests.benchmarks.structured_applications TABLE.csv [MODEL ...]
 
 Random weights, 96 x 96 inputs, `ratio=0.5`, `round_to=8`; then saved, loaded

@@ -1,6 +1,5 @@
 r"""What `SparsityBoard` costs in training: CPU time against no board.
 
-    cd tests
     TFDS_DATA_DIR=... python -m tests.benchmarks.tensorboard [--quick] \
         [--json PATH]
 
