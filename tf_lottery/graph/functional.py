@@ -354,6 +354,7 @@ def _as_single_input(value):
 
 
 def is_symbolic(value):
+    """Whether a value stands for a tensor in a graph."""
     return isinstance(value, keras.KerasTensor)
 
 
