@@ -135,7 +135,8 @@ def test_a_loaded_model_is_clustered_to_the_same_values(tmp_path):
     tfl.prune(model, sparsity=0.5)
     tfl.cluster(model, clusters=4)
     fit(model)
-    model.save(tmp_path / "m.keras")
+    with pytest.warns(UserWarning, match="fc/kernel.*cluster` again"):
+        model.save(tmp_path / "m.keras")
     loaded = tfl.load_model(tmp_path / "m.keras")
     loaded.run_eagerly = True
     tfl.cluster(loaded, clusters=4)

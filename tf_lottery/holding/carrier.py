@@ -51,6 +51,7 @@ class Carrier(internals.models.Saveable):
         holding.settle(model)
         if internals.models.path_in_file(store) == internals.models.GROUP:
             _warn_of_loading(model)
+            _warn_of_lost(model)
         masks = {
             key: constraints.mask_of(variable)
             for key, variable in _own(model).items()
@@ -240,6 +241,22 @@ def _warn_of_loading(model):
         "`tf_lottery.load_weights(model, path)`.",
         stacklevel=2,
     )
+
+
+def _warn_of_lost(model):
+    """Says which weights hold more than a mask, which no file carries."""
+    lost = {}
+    for key, variable in weights_lib.variables(model).items():
+        keep = constraints.keep_of(variable)
+        words = getattr(keep and keep.constraint, "lost_in_files", None)
+        if words is not None:
+            lost.setdefault(words, []).append(key)
+    for words, keys in lost.items():
+        warnings.warn(
+            f"The file of model '{model.name}' has the values of {keys}, but "
+            f"does not say that they are held: {words}",
+            stacklevel=2,
+        )
 
 
 internals.models.register(of, holding.on_compile)

@@ -32,6 +32,11 @@ class Clusters(keras.constraints.Constraint):
     Reference: Han, Mao and Dally 2016, https://arxiv.org/abs/1510.00149.
     """
 
+    lost_in_files = (
+        "call `tf_lottery.cluster` again once it is loaded; it finds the same "
+        "clusters."
+    )
+
     def __init__(
         self,
         index: keras.Variable,
