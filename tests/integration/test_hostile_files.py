@@ -440,7 +440,7 @@ _limit_memory(64 << 20)
 try:
     bytearray(1 << 30)
 except MemoryError:
-    print("refused")
+    print("refused", flush=True)
 bytearray(1 << 20)
 _limit_time({seconds})
 while True:
@@ -450,7 +450,7 @@ while True:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no limits")
 def test_children_are_limited_in_memory_and_time():
-    script = SPENDER.format(source=children.runner.__file__, seconds=1)
+    script = SPENDER.format(source=children.runner.__file__, seconds=0.1)
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True,
         timeout=60,
