@@ -73,7 +73,7 @@ PRESETS: dict[str, presets.Preset] = {
         presets.Preset(
             "lenet-digits",
             "LeNet-300-100 on 1,797 handwritten digits that come with "
-            "tf_lottery; about four minutes.",
+            "tf_lottery; about two minutes.",
             dataset="digits",
             batch_size=50,
             # Fewer would end before the early stop of sparse tickets.
