@@ -477,7 +477,8 @@ def test_rates_follow_the_barriers(data, tmp_path):
     steps = np.log([r.density for r in imp.results]) / np.log(0.8)
     np.testing.assert_allclose(steps, [0, 1, 3, 7, 9], atol=0.4)
     assert imp.protocol()["rate"] == {
-        "name": "BarrierRate", "rate": {"*": 0.2}, "most": 4, "barrier": 0.0025,
+        "name": "BarrierRate", "rate": {"*": 0.2}, "most": 4,
+        "max_barrier": 0.0025,
     }
 
 

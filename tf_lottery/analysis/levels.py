@@ -109,8 +109,8 @@ class BarrierRate:
             to 0.2.
         most: Integer, the steps of `rate` that one round may remove. Defaults
             to 4: 59 % at a rate of 0.2.
-        barrier: Float, up to which an error barrier counts as none. Defaults
-            to 0.0025, half of what ends a run.
+        max_barrier: Float, up to which an error barrier counts as none.
+            Defaults to 0.0025, half of what ends a run.
 
     Raises:
         ValueError: If an argument is invalid; when it is called, if rounds
@@ -128,12 +128,13 @@ class BarrierRate:
         self,
         rate: types.Fraction = 0.2,
         most: int = 4,
-        barrier: float = 0.0025,
+        max_barrier: float = 0.0025,
     ) -> None:
         schedules.validate_rate(rate)
         checks.whole("most", most)
-        checks.not_negative("barrier", barrier)
-        self.rate, self.most, self.barrier = rate, most, barrier
+        checks.not_negative("max_barrier", max_barrier)
+        self.rate, self.most = rate, most
+        self.max_barrier = max_barrier
 
     def __call__(
         self, results: Sequence[results_lib.RoundResult]
@@ -152,7 +153,7 @@ class BarrierRate:
                     "too. Received: metrics of round "
                     f"{result.round}: {sorted(result.metrics)}"
                 )
-            flat = result.metrics["barrier"] <= self.barrier
+            flat = result.metrics["barrier"] <= self.max_barrier
             steps = min(2 * steps, self.most) if flat else max(steps // 2, 1)
         if isinstance(self.rate, Mapping):
             return {
@@ -164,5 +165,7 @@ class BarrierRate:
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments as a dict of plain values."""
         return {
-            "rate": self.rate, "most": self.most, "barrier": self.barrier,
+            "rate": self.rate,
+            "most": self.most,
+            "max_barrier": self.max_barrier,
         }
