@@ -10,12 +10,13 @@ from tf_lottery import internals
 from tf_lottery.graph import functional
 
 
-def edited(operation, edits=None):
+def edited(operation, edits=None, kind=None):
     """Returns a new layer or operation with some of its configuration edited.
 
     Args:
         operation: A `keras.layers.Layer` or `keras.Operation`.
         edits: Dict from entry to value as in `Graph.edits`. Defaults to none.
+        kind: Class of the new one. Defaults to that of `operation`.
 
     Returns:
         An operation without weights yet; a function that calls one where the
@@ -30,7 +31,7 @@ def edited(operation, edits=None):
     """
     edits = dict(edits or {})
     arguments = {e[1]: edits.pop(e) for e in list(edits) if e[0] == "call"}
-    new = _reconfigured(operation, edits)
+    new = _reconfigured(operation, edits, kind or type(operation))
     if not arguments:
         return new
 
@@ -41,7 +42,7 @@ def edited(operation, edits=None):
     return call
 
 
-def _reconfigured(operation, edits):
+def _reconfigured(operation, edits, kind):
     if not edits and not isinstance(operation, keras.layers.Layer):
         # Not every operation has a configuration, and none has a state.
         return internals.graphs.unlinked(operation)
@@ -54,7 +55,7 @@ def _reconfigured(operation, edits):
         for name in entry[:-1]:
             below = below[name]
         below[entry[-1]] = value
-    return _made(type(operation), config)
+    return _made(kind, config)
 
 
 def config_of(operation):

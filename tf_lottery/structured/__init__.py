@@ -1,6 +1,7 @@
 """Physically smaller models: plan, shrink, compact, each proved equal."""
 
 from tf_lottery.graph import register_rule as register_rule
+from tf_lottery.structured.centring import centre as centre
 from tf_lottery.structured.compacting import compact as compact
 from tf_lottery.structured.compacting import compact_ticket as compact_ticket
 from tf_lottery.structured.compacting import report_of as report_of

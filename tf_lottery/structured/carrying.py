@@ -39,18 +39,21 @@ def weights(twin, model, values):
                 f"{values[key].shape}. Expected: {tuple(variable.shape)}."
             )
         variable.assign(values[key])
-        if variable.trainable != source[key].trainable:
-            variable.trainable = source[key].trainable
+        like = source.get(key, variable)
+        if variable.trainable != like.trainable:
+            variable.trainable = like.trainable
     rebuilding.finalize(twin.model)
 
 
-def training(twin, model, cut):
+def training(twin, model, cut, with_state=True):
     """Compiles the small model as the big one, with its state and masks.
 
     Args:
         twin: `copies.Twin`, the small model, with its weights already.
         model: The big `keras.Model`, left as it is.
         cut: `slices.Cut`.
+        with_state: Boolean, whether the optimizer goes on with the big one's
+            state. Defaults to `True`.
     """
     masks = {
         twin.keys[key]: cut.array(key, mask)
@@ -66,7 +69,7 @@ def training(twin, model, cut):
             )
         return
     copies.compile_like(twin.model, model, with_state=False)
-    if model.optimizer.built:
+    if with_state and model.optimizer.built:
         _copy_state(twin, model, cut)
     if masks:
         holding.hold(twin.model, masks)

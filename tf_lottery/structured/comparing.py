@@ -57,7 +57,9 @@ class Pair:
         graph, dtype = self.graph, self.dtype
         self.big = rebuilding.rebuild(graph, None, dtype, shapes)
         self.copy(self.big, _values_of(graph.model))
-        self.small = rebuilding.rebuild(graph, self.kept, dtype, shapes)
+        self.small = rebuilding.rebuild(
+            graph, self.kept, dtype, shapes, self.cut.replaced
+        )
 
     def weights_error(self, exact, masks):
         """The error under the model's weights, `None` if not finite."""
@@ -82,13 +84,11 @@ class Pair:
             randomising.zero_readers(self.big, self.graph, self.kept)
             randomising.calibrate(self.big.model, self.inputs)
             expected = self.outputs(self.big)
-            self.copy(
-                self.small,
-                {
-                    key: self.cut.value(key, ops.convert_to_numpy(variable))
-                    for key, variable in self.big.variables.items()
-                },
-            )
+            values = {
+                key: ops.convert_to_numpy(variable)
+                for key, variable in self.big.variables.items()
+            }
+            self.copy(self.small, self.cut.values(values))
             error = difference(expected, self.outputs(self.small))
             controls = self._controls(expected, floor_of(error, self.dtype))
             if any(c >= floor_of(error, self.dtype) for c in controls.values()):

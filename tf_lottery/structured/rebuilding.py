@@ -13,7 +13,9 @@ from tf_lottery.graph.rules import keras_hub
 _SCALES = ("_inverse_sqrt_key_dim", "_inverse_sqrt_head_dim")
 
 
-def rebuild(graph, kept=None, dtype=None, input_shapes=None):
+def rebuild(
+    graph, kept=None, dtype=None, input_shapes=None, replaced=None
+):
     """Builds the model of a graph anew, with fresh weights.
 
     Layers of `tf_lottery.layers.Masked` are left out around what they wrap.
@@ -25,21 +27,23 @@ def rebuild(graph, kept=None, dtype=None, input_shapes=None):
             proofs on: its layers are trainable, and portable convolutions.
             Defaults to that of the model.
         input_shapes: See `renewing.rebuild`.
+        replaced: See `slices.Cut`. Defaults to none.
 
     Returns:
         A `copies.Twin`, not compiled.
     """
     edits = graph.edits(graph.kept() if kept is None else kept)
-    pairs = []
+    pairs, replaced = [], replaced or {}
 
     def renewed(operation):
-        changes = edits.get(operation, {})
+        kind, changes = replaced.get(operation, (None, {}))
+        changes = changes | edits.get(operation, {})
         if _is_shared(operation):
             pairs.append((operation, operation))
             return operation
         if dtype is not None:
             changes = changes | _in_precision(operation, dtype)
-        new = renewing.edited(operation, changes)
+        new = renewing.edited(operation, changes, kind)
         if dtype is not None:
             _make_portable(new)
         while getattr(operation, "transparent", False):
@@ -48,7 +52,7 @@ def rebuild(graph, kept=None, dtype=None, input_shapes=None):
         return new
 
     model = renewing.rebuild(graph.view, renewed, input_shapes, dtype)
-    return _matched(graph.model, model, pairs)
+    return _matched(graph.model, model, pairs, replaced)
 
 
 def _is_shared(operation):
@@ -58,15 +62,19 @@ def _is_shared(operation):
     )
 
 
-def _matched(old, new, pairs):
+def _matched(old, new, pairs, replaced):
     names = {id(v): key for key, v in weights_lib.variables(old).items()}
     found = {}
     for before, after in pairs:
         if not isinstance(before, keras.layers.Layer):
             continue
-        for a, b in zip(before.variables, after.variables, strict=True):
+        # Those that are new in a layer in another's place come last.
+        strict = before not in replaced
+        for a, b in zip(before.variables, after.variables, strict=strict):
             found[names[id(a)]] = b
     new_names = {id(v): key for key, v in weights_lib.variables(new).items()}
+    for layer in replaced:
+        found |= _added(layer, pairs, new_names)
     keys = {key: new_names.pop(id(v)) for key, v in found.items()}
     if new_names:
         raise ValueError(
@@ -75,6 +83,13 @@ def _matched(old, new, pairs):
             f"{sorted(new_names.values())[:8]}"
         )
     return Twin(new, found, keys)
+
+
+def _added(layer, pairs, new_names):
+    """Variables that only the layer in another's place has, by key."""
+    (after,) = (b for a, b in pairs if a is layer)
+    added = after.variables[len(layer.variables):]
+    return {new_names[id(v)]: v for v in added}
 
 
 def _in_precision(operation, dtype):

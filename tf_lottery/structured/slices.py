@@ -15,11 +15,14 @@ class Cut:
         scales: Dict from weight key to the float it is multiplied by.
         shifts: Dict from weight key to what is added to it before, and taken
             away after.
+        replaced: Dict from layer to the class and the configuration entries
+            of the one in its place. Defaults to none.
     """
 
     slices: dict
     scales: dict
     shifts: dict
+    replaced: dict = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, graph, kept):
@@ -42,6 +45,10 @@ class Cut:
             return array
         shift = self.shifts[key]
         return (array.astype("float64") + shift) * self.scales[key] - shift
+
+    def values(self, arrays):
+        """Returns what the weights of the small model are, by key."""
+        return {key: self.value(key, a) for key, a in arrays.items()}
 
     def without_axis(self, key, array, lost, rank):
         """Returns what is left of an array that lacks one axis of a weight.

@@ -61,7 +61,7 @@ class Proof:
 
 
 def proof_of(model: keras.Model) -> Proof:
-    """Returns the proof of a model that `shrink` or `compact` returned.
+    """Returns the proof of a model that `structured` returned.
 
     Args:
         model: `keras.Model`, the very object they returned.
@@ -76,7 +76,7 @@ def proof_of(model: keras.Model) -> Proof:
     if model not in _PROOFS:
         raise ValueError(
             f"Model '{model.name}' has no proof in this process. Expected a "
-            "model returned by `structured.shrink` or `structured.compact`."
+            "model returned by `structured.shrink`, `compact` or `centre`."
         )
     return _PROOFS[model]
 

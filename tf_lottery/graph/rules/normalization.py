@@ -50,11 +50,25 @@ def layer_normalization(call):
 @register_rule(keras.layers.RMSNormalization)
 def rms_normalization(call):
     """Lets units of the last axis pass, rescaled."""
-    x, axes = call.inputs[0], _axes(call.layer.axis)
+    return over_axes(call, call.layer.axis, call.layer.scale)
+
+
+def over_axes(call, axis, scale):
+    """Passes units through a mean square, if it is over the last axis alone.
+
+    Args:
+        call: See `mean_square`.
+        axis: Integer, or list of them.
+        scale: `keras.Variable`; `None` lets no unit pass.
+
+    Returns:
+        Array of ids.
+    """
+    x, axes = call.inputs[0], _axes(axis)
     call.freeze_mixed(x, [a for a in axes if x.axis(a) != x.axis(-1)])
-    if len(axes) > 1:
+    if len(axes) > 1 or scale is None:
         call.freeze_mixed(x, [-1])
-    return mean_square(call, call.layer.scale)
+    return mean_square(call, scale)
 
 
 def mean_square(call, scale, shift=0.0):

@@ -1,0 +1,240 @@
+"""Streams: tensors that are read by nothing but layer normalisations.
+
+A layer normalisation takes the mean over channels out. Where all that writes
+into a stream has none, there is nothing to take out, and a root mean square
+does the same.
+"""
+
+import dataclasses
+import inspect
+
+import keras
+import numpy as np
+from keras import tree
+
+from tf_lottery.graph import functional
+from tf_lottery.graph import trials
+from tf_lottery.graph.units import Units
+from tf_lottery.utils import layer_kinds
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Flow:
+    """A tensor, and the stream it is part of."""
+
+    id: np.ndarray
+    shape: tuple
+    dtype: str
+    is_flow: bool = True
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Streams:
+    """The streams of a model whose mean can be taken out.
+
+    Attributes:
+        norms: List of `keras.layers.LayerNormalization` that read them.
+        weights: List of `keras.Variable` that write into them along their
+            last axis.
+        tied: List of `keras.layers.ReversibleEmbedding` that write into them,
+            and are read themselves by their transpose.
+        reasons: List of pairs of another layer normalisation and the reason
+            why it stays.
+    """
+
+    norms: list
+    weights: list
+    tied: list
+    reasons: list
+
+
+def find(graph, masked=()):
+    """Finds the streams of a model.
+
+    Args:
+        graph: `tf_lottery.graph.Graph`.
+        masked: Iterable of variables that must keep their zeros.
+
+    Returns:
+        `Streams`.
+    """
+    walk = _Walk()
+    for variable in masked:
+        walk.freeze_weights([variable], f"weight '{variable.path}' is masked")
+    inputs = [walk.fresh(x, "the model's input") for x in graph.view.graph.inputs]
+    for flow in walk.run(graph.view, inputs):
+        walk.units.freeze(flow.id, "it is an output of the model")
+    return walk.found()
+
+
+class _Walk:
+    """Follows streams from operation to operation."""
+
+    def __init__(self):
+        self.units = Units()
+        self._norms, self._weights, self._tied = {}, {}, {}
+        self._memory, self._tried = {}, {}
+
+    def fresh(self, tensor, reason=None):
+        id_ = self.units.fresh(1)
+        if reason is not None:
+            self.units.freeze(id_, reason)
+        return _Flow(id_, tuple(tensor.shape), tensor.dtype)
+
+    def freeze_weights(self, variables, reason):
+        for variable in variables:
+            self.units.freeze(self._weight(variable), reason)
+
+    def run(self, view, inputs):
+        if id(view) in self._memory:
+            first, outputs = self._memory[id(view)]
+            for a, b in zip(first, inputs):
+                self.units.union(a.id, b.id)
+            return outputs
+
+        def call(operation, args, kwargs, outputs):
+            return self._called(view, operation, args, kwargs, outputs)
+
+        outputs = functional.run(view.graph, inputs, call)
+        self._memory[id(view)] = inputs, outputs
+        return outputs
+
+    def found(self):
+        norms, reasons, roots = [], [], set()
+        for layer, id_ in self._norms.values():
+            (reason,) = self.units.reasons(id_)
+            if reason is not None:
+                reasons.append((layer, reason))
+                continue
+            norms.append(layer)
+            roots.add(int(self.units.find(id_)[0]))
+        weights = [
+            variable for variable, id_ in self._weights.values()
+            if int(self.units.find(id_)[0]) in roots
+        ]
+        ids = {id(variable) for variable in weights}
+        tied = [x for x in self._tied.values() if id(x.embeddings) in ids]
+        return Streams(norms, weights, tied, reasons)
+
+    def _weight(self, variable):
+        place = id(variable)
+        if place not in self._weights:
+            self._weights[place] = variable, self.units.fresh(1)
+        return self._weights[place][1]
+
+    def _called(self, view, operation, args, kwargs, outputs):
+        leaves = tree.flatten((args, kwargs))
+        flows = list({
+            id(x): x for x in leaves if trials.is_tensor(x)
+        }.values())
+        nested = view.parts.get(id(operation))
+        if nested is not None:
+            if nested.constants is None:
+                flows = functional.ordered(
+                    nested.graph, args, kwargs, trials.is_tensor
+                )
+            else:
+                flows = [x for x in leaves if trials.is_tensor(x)]
+            return self.run(nested, flows)
+        name = _name(operation)
+        constants = [x for x in leaves if isinstance(x, keras.Variable)]
+        self.freeze_weights(constants, f"{name} reads a weight that makes it")
+        if type(operation) is keras.layers.LayerNormalization:
+            self._normalised(operation, flows[0])
+            reason = f"{name} writes into it with its own scale and shift"
+            return [self.fresh(x, reason) for x in outputs]
+        return self._applied(operation, args, kwargs, flows, outputs)
+
+    def _normalised(self, layer, flow):
+        axes = [axis % len(flow.shape) for axis in np.ravel(layer.axis)]
+        if axes != [len(flow.shape) - 1]:
+            self.units.freeze(flow.id, f"{_name(layer)} has other axes")
+        if layer.gamma is None or layer.rms_scaling:
+            reason = f"{_name(layer)} has no scale that could be corrected"
+            self.units.freeze(flow.id, reason)
+        _, first = self._norms.setdefault(id(layer), (layer, flow.id))
+        self.units.union(first, flow.id)
+
+    def _applied(self, operation, args, kwargs, flows, outputs):
+        name, width = _name(operation), (outputs[0].shape or (None,))[-1]
+        joined = [x for x in flows if _is_wide(x, width)]
+        makers = _makers(operation, args, kwargs)
+        made = [v for v in makers if _is_wide(v, width)]
+        for read in (joined, []) if joined else ([],):
+            if width in (None, 1) or not (read or made):
+                continue
+            if self._commutes(operation, args, kwargs, read, made):
+                return self._joined(name, outputs, flows, read, made)
+        if not _is_reversed(operation, args, kwargs):
+            variables = getattr(operation, "weights", ())
+            self.freeze_weights(variables, f"{name} is not linear in it")
+        elif operation.tie_weights:
+            self._tied[id(operation)] = operation
+        for x in flows:
+            self.units.freeze(x.id, f"{name} reads it as it is")
+        return [self.fresh(x, f"{name} writes into it") for x in outputs]
+
+    def _joined(self, name, outputs, flows, read, made):
+        ids = [x.id for x in read] + [self._weight(v) for v in made]
+        for x in flows:
+            if not any(x is y for y in read):
+                self.units.freeze(x.id, f"{name} reads it as it is")
+        found, width = [], outputs[0].shape[-1]
+        for x in outputs:
+            reason = None if _is_wide(x, width) else f"{name} writes into it"
+            found.append(self.fresh(x, reason))
+            for id_ in ids if reason is None else ():
+                self.units.union(id_, found[-1].id)
+        return found
+
+    def _commutes(self, operation, args, kwargs, read, made):
+        """The result of a trial, one for all layers that are alike."""
+        call = operation, args, kwargs, read, made
+        if not getattr(operation, "weights", None):
+            return trials.commutes(*call)
+        try:
+            config = {**operation.get_config(), "name": None}
+        # Not every layer of a user's has one.
+        except Exception:
+            return trials.commutes(*call)
+        shapes = tree.map_structure(
+            lambda x: (x.shape, any(x is y for y in read))
+            if trials.is_tensor(x) else x,
+            (args, kwargs),
+        )
+        key = type(operation), repr(config), repr(shapes)
+        if key not in self._tried:
+            self._tried[key] = trials.commutes(*call)
+        return self._tried[key]
+
+
+def _makers(operation, args, kwargs):
+    """The weights of a layer that may make what comes out of it."""
+    if isinstance(operation, layer_kinds.ATTENTION):
+        operation = functional.sublayers(operation)["attention_output"]
+    elif isinstance(operation, keras.layers.Embedding):
+        reads = _is_reversed(operation, args, kwargs)
+        return [] if reads else [operation.embeddings]
+    return list(getattr(operation, "weights", ()))
+
+
+def _is_reversed(operation, args, kwargs):
+    if not isinstance(operation, keras.layers.ReversibleEmbedding):
+        return False
+    bound = inspect.signature(operation.call).bind(*args, **kwargs)
+    return bool(bound.arguments.get("reverse"))
+
+
+def _is_wide(x, width):
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    shape = tuple(x.shape)
+    return bool(shape) and shape[-1] == width and (
+        keras.backend.is_float_dtype(dtype)
+    )
+
+
+def _name(operation):
+    kind = type(operation).__name__
+    if isinstance(operation, keras.layers.Layer):
+        return f"{kind} '{operation.name}'"
+    return f"operation {kind}"

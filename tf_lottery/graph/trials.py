@@ -1,0 +1,110 @@
+"""Operations tried on random numbers: what they do to a mean over channels."""
+
+import keras
+import numpy as np
+from keras import ops
+from keras import tree
+
+# In place of sizes that are not known, tried one after the other.
+_SIZES = (4, 16, 64, 256)
+_TOLERANCES = {"bfloat16": 0.05, "float16": 0.05}
+_TOLERANCE = 1e-3
+
+
+def centred(array):
+    """Returns an array without its mean over the last axis."""
+    return array - array.mean(-1, keepdims=True, dtype="float64")
+
+
+def commutes(operation, args, kwargs, read, made):
+    """Whether an operation carries the mean over channels through.
+
+    That is, whether its outputs are the same without their mean, when it is
+    taken out of some of the inputs and weights instead.
+
+    Args:
+        operation: Layer or `keras.Operation`, not changed.
+        args: Positional arguments of a call, objects with `shape` and `dtype`
+            in the place of tensors, see `read`.
+        kwargs: Keyword arguments.
+        read: List of those to take the mean out of.
+        made: List of weights to take it out of.
+
+    Returns:
+        Boolean, `False` also where it does not run on random numbers.
+    """
+    for size in _SIZES:
+        try:
+            pair = [
+                _outputs(operation, args, kwargs, size, changed)
+                for changed in ((), [*read, *made])
+            ]
+        # Code of the user's, on a size it may not be for.
+        except Exception:
+            continue
+        return _is_centred(*pair, [*read, *made][0].shape[-1])
+    return False
+
+
+def is_tensor(value):
+    """Whether a value stands for a tensor in the arguments of a call."""
+    return hasattr(value, "shape") and hasattr(value, "is_flow")
+
+
+def _outputs(operation, args, kwargs, size, changed):
+    generator = np.random.default_rng(0)
+    changed = {id(x) for x in changed}
+
+    def value(x):
+        if not is_tensor(x):
+            return x
+        shape = [size if n is None else n for n in x.shape[1:]]
+        # A batch of two, where that is open.
+        return _random(generator, (x.shape[0] or 2, *shape), x, changed)
+
+    known = {}
+    args, kwargs = tree.map_structure(
+        lambda x: known.setdefault(id(x), value(x)), (args, kwargs)
+    )
+    if not getattr(operation, "variables", None):
+        outputs = operation(*args, **kwargs)
+    else:
+        values = [
+            [
+                _random(generator, v.shape, v, changed)
+                if keras.backend.is_float_dtype(v.dtype) else v.value
+                for v in variables
+            ]
+            for variables in (
+                operation.trainable_variables,
+                operation.non_trainable_variables,
+            )
+        ]
+        outputs, _ = operation.stateless_call(*values, *args, **kwargs)
+    return tree.flatten(outputs)
+
+
+def _random(generator, shape, x, changed):
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    if not keras.backend.is_float_dtype(dtype):
+        return ops.ones(shape, dtype)
+    array = generator.normal(0.2, 0.5, shape)
+    return ops.convert_to_tensor(
+        centred(array) if id(x) in changed else array, dtype
+    )
+
+
+def _is_centred(plain, changed, width):
+    """Whether outputs as wide differ by their mean, and no other does."""
+    seen = False
+    for a, b in zip(plain, changed, strict=True):
+        tolerance = _TOLERANCES.get(
+            keras.backend.standardize_dtype(a.dtype), _TOLERANCE
+        )
+        a, b = (ops.convert_to_numpy(ops.cast(x, "float32")) for x in (a, b))
+        if a.ndim > 1 and a.shape[-1] == width:
+            a, seen = centred(a), True
+        largest = np.abs(a).max(initial=0)
+        if not np.abs(a - b).max(initial=0) <= tolerance * largest:
+            return False
+    return seen

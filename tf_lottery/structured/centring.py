@@ -1,0 +1,157 @@
+"""Layer normalisations made root mean squares, so that widths can shrink."""
+
+import dataclasses
+import os
+import warnings
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_lottery import graph as graph_lib
+from tf_lottery import holding
+from tf_lottery import weights as weights_lib
+from tf_lottery.graph import streams as streams_lib
+from tf_lottery.graph import trials
+from tf_lottery.layers import MeanSquareNormalization
+from tf_lottery.structured import carrying
+from tf_lottery.structured import rebuilding
+from tf_lottery.structured import verifying
+from tf_lottery.structured.slices import Cut
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Centring(Cut):
+    """Weights without their mean over channels.
+
+    Attributes:
+        centred: Set of weight keys.
+        untied: Dict from weight key of the new model to that of the table
+            that it is the transpose of.
+    """
+
+    centred: set = dataclasses.field(default_factory=set)
+    untied: dict = dataclasses.field(default_factory=dict)
+
+    def value(self, key, array):
+        return trials.centred(array) if key in self.centred else array
+
+    def values(self, arrays):
+        found = super().values(arrays)
+        return found | {a: arrays[b].T for a, b in self.untied.items()}
+
+
+def centre(model: keras.Model, inputs: types.Arrays = None) -> keras.Model:
+    """Returns a model of which widths behind layer normalisations can shrink.
+
+    A layer normalisation takes the mean over channels out and divides by a
+    root mean square. The mean is taken out of the weights instead, of all
+    that write into the stream that the normalisation reads: embeddings, dense
+    layers, convolutions, attention, position tables, with their biases. Then
+    `tf_lottery.layers.MeanSquareNormalization` computes the same, through
+    which `plan` and `shrink` remove channels (Ashkboos et al. 2024, SliceGPT,
+    arXiv:2401.15024, section 3, where the invariance comes from).
+
+    That holds for pre-norm models: the streams of GPT-2, of Whisper and of
+    vision transformers are written by layers that are linear in their
+    weights, and read by normalisations alone, a final one included. Other
+    streams stay as they are, and are named with the reason: what
+    normalisation writes into with its own scale and shift (post-norm, as in
+    BERT), a layer scale or activation behind the writer, a reader without
+    normalisation, an output of the model, a weight that holds a mask, whose
+    zeros would be filled. An embedding that is read by its transpose as well
+    is untied, at the cost of a second table.
+
+    The new model computes at inference what `model` does; that is proved in
+    float64 before it is returned, see `proof_of`. In training a dropout
+    within the stream leaves a mean that is not taken out any more, and
+    optimizers are started afresh.
+
+    Args:
+        model: A built `keras.Model`, left as it is.
+        inputs: See `shrink`.
+
+    Returns:
+        A `keras.Model`, compiled if `model` is, and of its class where that
+        is made from layers, or inputs and outputs; otherwise Functional.
+
+    Raises:
+        ValueError: If no layer normalisation can be replaced; the message
+            has the reason for each.
+        VerificationError: If equality cannot be proved.
+
+    Warns:
+        UserWarning: If some layer normalisations stay.
+
+    Example:
+
+    >>> inputs = keras.Input((4,))
+    >>> x = keras.layers.Dense(8, name="stem")(inputs)
+    >>> y = keras.layers.LayerNormalization(name="norm")(x)
+    >>> x = x + keras.layers.Dense(8, name="fc")(y)
+    >>> x = keras.layers.LayerNormalization(name="final")(x)
+    >>> model = keras.Model(inputs, keras.layers.Dense(3)(x))
+    >>> tfl.structured.plan(model, ratio=0.5).removed
+    0
+    >>> centred = tfl.structured.centre(model)
+    >>> small = tfl.structured.shrink(
+    ...     centred, tfl.structured.plan(centred, ratio=0.5))
+    >>> small.get_layer("stem").units, small.count_params()
+    (4, 71)
+    """
+    checks.data("inputs", inputs)
+    graph = graph_lib.trace(model)
+    held = holding.masks_of(model)
+    variables = weights_lib.variables(model)
+    streams = streams_lib.find(
+        graph, [variables[k] for k, mask in held.items() if not mask.all()]
+    )
+    _report(model, streams)
+    centring = _centring(streams, variables)
+    twin = rebuilding.rebuild(graph, replaced=centring.replaced)
+    centring.untied.update(_untied(twin, variables))
+    values = {k: ops.convert_to_numpy(v) for k, v in variables.items()}
+    exact = centring.values(values)
+    proof = verifying.prove(
+        graph, graph.kept(), centring, exact, inputs=inputs
+    )
+    carrying.weights(twin, model, exact)
+    carrying.training(twin, model, centring, with_state=False)
+    verifying.attach(twin.model, proof)
+    return twin.model
+
+
+def _report(model, streams):
+    """Says which normalisations stay, and raises if all do."""
+    lines = [f"  '{layer.name}': {why}" for layer, why in streams.reasons]
+    if not streams.norms:
+        raise ValueError(
+            f"No layer normalisation of model '{model.name}' can do without "
+            "the mean. Received:\n"
+            + ("\n".join(lines) or "  a model without any over its last axis")
+        )
+    if lines:
+        warnings.warn(
+            f"Some layer normalisations of '{model.name}' stay, and the "
+            "widths they read:\n" + "\n".join(lines),
+            stacklevel=3,
+        )
+
+
+def _centring(streams, variables):
+    ids = {id(variable) for variable in streams.weights}
+    replaced = {x: (MeanSquareNormalization, {}) for x in streams.norms}
+    for layer in streams.tied:
+        replaced[layer] = type(layer), {("tie_weights",): False}
+    centred = {key for key, v in variables.items() if id(v) in ids}
+    return _Centring({}, {}, {}, replaced, centred)
+
+
+def _untied(twin, variables):
+    """The tables that only the new model has, and what they are made of."""
+    return {
+        key: f"{os.path.dirname(key)}/embeddings"
+        for key in twin.variables if key not in variables
+    }
