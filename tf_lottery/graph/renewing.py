@@ -79,15 +79,32 @@ def config_of(operation):
 
 
 def _made(kind, config):
+    names = {*_arguments(kind), "name", "trainable", "dtype"}
     try:
-        return kind.from_config(config)
+        layer = kind.from_config(config)
     except TypeError:
         # Some tell in it what their constructor does not take.
-        names = {*_arguments(kind), "name", "trainable", "dtype"}
         known = {k: v for k, v in config.items() if k in names}
         if known == config:
             raise
-        return kind.from_config(known)
+        config, layer = known, kind.from_config(known)
+    if not kind.__module__.startswith("keras.src"):
+        _tell_only(layer, config.keys() | names)
+    return layer
+
+
+def _tell_only(layer, names):
+    """Leaves out what no constructor takes, so that files can be loaded."""
+    tell = layer.get_config
+    try:
+        more = tell().keys() - names
+    # Not every layer has a configuration.
+    except Exception:
+        return
+    if more:
+        layer.get_config = lambda: {
+            k: v for k, v in tell().items() if k not in more
+        }
 
 
 def _arguments(kind):

@@ -141,7 +141,7 @@ class _Walk:
         self.freeze_weights(constants, f"{name} reads a weight that makes it")
         if type(operation) is keras.layers.LayerNormalization:
             self._normalised(operation, flows[0])
-            reason = f"{name} writes into it with its own scale and shift"
+            reason = f"{name} writes a mean into it, by its own scale and shift"
             return [self.fresh(x, reason) for x in outputs]
         return self._applied(operation, args, kwargs, flows, outputs)
 
@@ -172,7 +172,7 @@ class _Walk:
             self._tied[id(operation)] = operation
         for x in flows:
             self.units.freeze(x.id, f"{name} reads it as it is")
-        return [self.fresh(x, f"{name} writes into it") for x in outputs]
+        return [self.fresh(x, f"{name} writes a mean into it") for x in outputs]
 
     def _joined(self, name, outputs, flows, read, made):
         ids = [x.id for x in read] + [self._weight(v) for v in made]
@@ -181,7 +181,7 @@ class _Walk:
                 self.units.freeze(x.id, f"{name} reads it as it is")
         found, width = [], outputs[0].shape[-1]
         for x in outputs:
-            reason = None if _is_wide(x, width) else f"{name} writes into it"
+            reason = None if _is_wide(x, width) else f"{name} writes a mean into it"
             found.append(self.fresh(x, reason))
             for id_ in ids if reason is None else ():
                 self.units.union(id_, found[-1].id)

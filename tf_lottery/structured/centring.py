@@ -1,7 +1,6 @@
 """Layer normalisations made root mean squares, so that widths can shrink."""
 
 import dataclasses
-import os
 import warnings
 
 import keras
@@ -125,7 +124,11 @@ def centre(model: keras.Model, inputs: types.Arrays = None) -> keras.Model:
 
 def _report(model, streams):
     """Says which normalisations stay, and raises if all do."""
-    lines = [f"  '{layer.name}': {why}" for layer, why in streams.reasons]
+    paths = {id(x): key for key, x in weights_lib.layers(model).items()}
+    lines = [
+        f"  '{paths.get(id(layer), layer.name)}': {why}"
+        for layer, why in streams.reasons
+    ]
     if not streams.norms:
         raise ValueError(
             f"No layer normalisation of model '{model.name}' can do without "
@@ -152,6 +155,6 @@ def _centring(streams, variables):
 def _untied(twin, variables):
     """The tables that only the new model has, and what they are made of."""
     return {
-        key: f"{os.path.dirname(key)}/embeddings"
+        key: f"{key.rpartition('/')[0]}/embeddings"
         for key in twin.variables if key not in variables
     }

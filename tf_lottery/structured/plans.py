@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from tf_lottery import graph as graph_lib
+from tf_lottery import weights as weights_lib
+from tf_lottery.layers import MeanSquareNormalization
 from tf_lottery.structured import plan_fields
 
 FORMAT_VERSION = 1
@@ -47,7 +49,8 @@ class Plan:
         before: Dict of `"units"`, `"params"`, `"macs"`, `"bytes"` (parameters
             at four bytes each) of the model.
         after: The same once the plan is carried out.
-        arguments: Dict, how the plan was made.
+        arguments: Dict, how the plan was made; `"rewritten"` lists the layer
+            normalisations that `structured.centre` replaced.
     """
 
     groups: list[PlannedGroup]
@@ -166,6 +169,9 @@ class Plan:
                 f"  {entry['path']}{role}: {entry['units']} units: "
                 f"{entry['reason']}"
             )
+        if "rewritten" in self.arguments:
+            names = ", ".join(self.arguments["rewritten"])
+            lines += ["", f"normalisations without their mean: {names}"]
         return "\n".join([*lines, "", *self._costs()])
 
     def _costs(self):
@@ -193,6 +199,12 @@ def plan_of(graph, kept, before, after, arguments, frozen=()):
         positions = np.flatnonzero(kept[group.classes]).tolist()
         groups.append(dataclasses.replace(_of(graph, group), kept=positions))
     reasons = [dataclasses.asdict(entry) for entry in graph.frozen]
+    rewritten = [
+        path for path, layer in weights_lib.layers(graph.model).items()
+        if isinstance(layer, MeanSquareNormalization)
+    ]
+    if rewritten:
+        arguments = arguments | {"rewritten": rewritten}
     return Plan(groups, [*reasons, *frozen], before, after, arguments)
 
 

@@ -74,7 +74,7 @@ def _matched(old, new, pairs, replaced):
             found[names[id(a)]] = b
     new_names = {id(v): key for key, v in weights_lib.variables(new).items()}
     for layer in replaced:
-        found |= _added(layer, pairs, new_names)
+        found |= _added(layer, pairs, names)
     keys = {key: new_names.pop(id(v)) for key, v in found.items()}
     if new_names:
         raise ValueError(
@@ -85,11 +85,12 @@ def _matched(old, new, pairs, replaced):
     return Twin(new, found, keys)
 
 
-def _added(layer, pairs, new_names):
+def _added(layer, pairs, names):
     """Variables that only the layer in another's place has, by key."""
     (after,) = (b for a, b in pairs if a is layer)
+    path = names[id(layer.variables[0])].rpartition("/")[0]
     added = after.variables[len(layer.variables):]
-    return {new_names[id(v)]: v for v in added}
+    return {f"{path}/{v.name}": v for v in added}
 
 
 def _in_precision(operation, dtype):

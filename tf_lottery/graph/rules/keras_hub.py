@@ -58,3 +58,19 @@ def position_embedding(call):
     call.vanishes = True
     call.bind(call.layer.position_embeddings, 1, ids, "out")
     return call.replace(x, ids, -1)
+
+
+@register_named(
+    f"{_HUB}.models.vit.vit_layers.ViTPatchingAndEmbedding",
+    f"{_HUB}.models.deit.deit_layers.DeiTEmbeddings",
+)
+def patches(call):
+    """Patches, tokens and a table of positions, all of one width."""
+    layer = call.layer
+    call.freeze(call.inputs[0], f"{call.name} reads images")
+    out = call.fresh(layer.hidden_dim)
+    for variable in layer.weights:
+        call.bind(variable, -1, out, "out")
+    call.vanishes = True
+    call.edit_count("hidden_dim", out)
+    return call.place(out, -1, 3)
