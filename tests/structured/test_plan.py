@@ -458,3 +458,70 @@ def test_what_is_timed_has_the_weights_of_the_model():
         interpreter.get_output_details()[0]["index"]
     )
     np.testing.assert_allclose(outputs, model(inputs), rtol=1e-4, atol=1e-6)
+
+
+def blocks():
+    """Two like blocks and another; the second has the larger weights."""
+    inputs = keras.Input((4,))
+    x = layers.Dense(6, name="stem")(inputs)
+    for name, width in (("a", 8), ("b", 8), ("c", 4)):
+        y = layers.Dense(width, "relu", name=f"{name}_up")(x)
+        x = x + layers.Dense(6, name=f"{name}_down")(y)
+    model = keras.Model(inputs, layers.Dense(2, name="logits")(x))
+    for name in ("b_up", "b_down"):
+        kernel = model.get_layer(name).kernel
+        kernel.assign(10 * kernel)
+    return model
+
+
+def kept(**options):
+    plan = structured.plan(blocks(), **options)
+    return {group.name: len(group.kept) for group in plan.groups}
+
+
+def test_like_groups_are_ranked_together():
+    # All of the worse block but the one unit that every layer keeps.
+    found = kept(ratio=0.5, scope="isomorphic")
+    assert found == {"stem": 3, "a_up": 1, "b_up": 8, "c_up": 2}
+    assert kept(ratio=0.5)["b_up"] == 4
+
+
+def test_ratios_by_group():
+    found = kept(ratio={"*_up": 0.5, "b_up": 0.25})
+    assert found == {"stem": 6, "a_up": 4, "b_up": 6, "c_up": 2}
+
+
+@pytest.mark.parametrize("scope", ["global", "layer", "isomorphic"])
+def test_no_group_loses_more_than_its_most(scope):
+    found = kept(ratio=0.8, scope=scope, max_ratio={"*_up": 0.4, "stem": 0.0})
+    assert found["stem"] == 6
+    # Floors of 0.4 times 8 and 4.
+    assert min(found["a_up"], found["b_up"]) == 5 and found["c_up"] == 3
+
+
+def test_rounding_removes_no_more_than_the_most():
+    found = kept(ratio=0.8, max_ratio=0.4, round_to=3)
+    assert found == {"stem": 6, "a_up": 6, "b_up": 6, "c_up": 3}
+
+
+def test_a_budget_is_met_within_the_most():
+    model = blocks()
+    plan = structured.plan(model, params=0.7, max_ratio=0.5)
+    assert plan.after["params"] <= 0.7 * model.count_params()
+    with pytest.raises(ValueError, match="`params` cannot be met"):
+        structured.plan(model, params=0.1, max_ratio=0.5)
+
+
+@pytest.mark.parametrize(
+    "arguments, match",
+    [
+        ({"ratio": {"*": 1.0}}, "`ratio` must be a float in"),
+        ({"ratio": {"nowhere": 0.5}}, "nowhere"),
+        ({"ratio": {"*": 0.5}, "scope": "global"}, "takes `scope='layer'`"),
+        ({"ratio": 0.5, "max_ratio": 1.5}, "`max_ratio` must be a float in"),
+        ({"ratio": 0.5, "max_ratio": {"nowhere": 0.5}}, "nowhere"),
+    ],
+)
+def test_ratios_are_checked(arguments, match):
+    with pytest.raises(ValueError, match=match):
+        structured.plan(blocks(), **arguments)

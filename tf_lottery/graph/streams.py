@@ -61,7 +61,9 @@ def find(graph, masked=()):
     walk = _Walk()
     for variable in masked:
         walk.freeze_weights([variable], f"weight '{variable.path}' is masked")
-    inputs = [walk.fresh(x, "the model's input") for x in graph.view.graph.inputs]
+    inputs = [
+        walk.fresh(x, "the model's input") for x in graph.view.graph.inputs
+    ]
     for flow in walk.run(graph.view, inputs):
         walk.units.freeze(flow.id, "it is an output of the model")
     return walk.found()
@@ -179,12 +181,13 @@ class _Walk:
         for x in flows:
             if not any(x is y for y in read):
                 self.units.freeze(x.id, f"{name} reads it as it is")
-        found, width = [], outputs[0].shape[-1]
-        for x in outputs:
-            reason = None if _is_wide(x, width) else f"{name} writes a mean into it"
-            found.append(self.fresh(x, reason))
-            for id_ in ids if reason is None else ():
-                self.units.union(id_, found[-1].id)
+        found = [self.fresh(x) for x in outputs]
+        for x in found:
+            if not _is_wide(x, outputs[0].shape[-1]):
+                self.units.freeze(x.id, f"{name} writes a mean into it")
+                continue
+            for id_ in ids:
+                self.units.union(id_, x.id)
         return found
 
     def _commutes(self, operation, args, kwargs, read, made):

@@ -1,5 +1,7 @@
 """Budgets: the smallest ratio that meets one."""
 
+from collections.abc import Mapping
+
 from tf_lottery.structured import latency
 from tf_lottery.structured import plans
 from tf_lottery.utils import checks
@@ -27,10 +29,16 @@ def chosen(budgets):
         )
     ((name, value),) = given.items()
     if name == "ratio":
-        checks.number(name, value, "a float in [0, 1)", lambda v: 0 <= v < 1)
+        check_ratio(name, value, "a float in [0, 1)", lambda v: 0 <= v < 1)
     else:
         checks.positive(name, value)
     return name, value
+
+
+def check_ratio(name, value, expected, fits):
+    """Refuses anything but a number that fits, or a dict of them by group."""
+    for number in value.values() if isinstance(value, Mapping) else [value]:
+        checks.number(name, number, f"{expected}, or a dict of them", fits)
 
 
 def ratio_for(name, value, chooser, costs):

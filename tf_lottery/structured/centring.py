@@ -4,7 +4,6 @@ import dataclasses
 import warnings
 
 import keras
-import numpy as np
 from keras import ops
 
 from tf_lottery import graph as graph_lib

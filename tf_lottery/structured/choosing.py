@@ -6,6 +6,9 @@ import math
 
 import numpy as np
 
+from tf_lottery import schedules
+from tf_lottery.structured import plans
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cell:
@@ -21,10 +24,16 @@ class Cell:
     ids: np.ndarray
     counts: np.ndarray
 
-    def nearest(self, wanted):
-        """Returns the allowed number next to `wanted`, the larger of two."""
-        distance = np.abs(self.counts - wanted)
-        return int(self.counts[np.flatnonzero(distance == distance.min())[-1]])
+    def nearest(self, wanted, least):
+        """Returns the allowed number next to `wanted`, the larger of two.
+
+        Where none is at least `least`, all are kept.
+        """
+        counts = self.counts[self.counts >= least]
+        if not len(counts):
+            return len(self.ids)
+        distance = np.abs(counts - wanted)
+        return int(counts[np.flatnonzero(distance == distance.min())[-1]])
 
 
 class Chooser:
@@ -36,42 +45,72 @@ class Chooser:
     Args:
         graph: `tf_lottery.graph.Graph`.
         scores: Float array over ids, see `scores.score`.
-        scope: `"global"` or `"layer"`.
+        scope: `"global"`, `"layer"` or `"isomorphic"`.
         round_to: Integer, the kept units of every producer are a multiple of
             it, or all.
         pinned: Set of class ids that are kept in any case.
+        max_ratio: Float or dict from pattern to float, the fraction of the
+            classes of a group that may go. Defaults to 1.
     """
 
-    def __init__(self, graph, scores, scope, round_to, pinned):
+    def __init__(self, graph, scores, scope, round_to, pinned, max_ratio=1.0):
         self.graph = graph
         self.round_to = round_to
         self.pinned = pinned
-        self.scores = _normalised(graph, scores, pinned)
         self.scope = scope
+        self.scores = scores
+        if scope == "global":
+            self.scores = _normalised(graph, scores, pinned)
+        # Those that stay at any ratio.
+        self._first = np.zeros(graph.size, bool)
         self.cells = [
             cell
             for index, group in enumerate(graph.groups)
             for cell in self._cells(index, group)
         ]
-        free = [cell.ids for cell in self.cells]
-        self.order = np.concatenate(free) if free else np.zeros(0, int)
-        # Stable, so that ties stay with the first unit of the first group.
-        worst = np.argsort(-self.scores[self.order], kind="stable")
-        self.order = self.order[worst]
+        of_group = collections.defaultdict(list)
+        for cell in self.cells:
+            of_group[cell.group].append(cell.ids)
+        # Ids of every group that is not pinned whole, best first.
+        self._ids = {
+            index: self._sorted(np.concatenate(parts))
+            for index, parts in of_group.items()
+        }
+        most = self.per_group(max_ratio, "max_ratio", default=1.0)
+        for index, ids in self._ids.items():
+            least = len(ids) - math.floor(most[index] * len(ids) + 1e-9)
+            self._first[ids[:least]] = True
+        self._pools = self._pooled()
+
+    def per_group(self, values, name, default=0.0):
+        """Returns a list of the number that every group is given.
+
+        Args:
+            values: Float, or dict from pattern of group names to float.
+            name: String, the argument's name in errors.
+            default: Float for groups that no pattern means. Defaults to 0.
+        """
+        names = [f"{group.name}/units" for group in self.graph.groups]
+        found = schedules.match(values, names, default, name) if names else {}
+        return [found[name] for name in names]
 
     def kept(self, ratio):
         """Returns the boolean array over ids, `True` = kept.
 
         Args:
             ratio: Float in [0, 1), the fraction of classes to remove, of each
-                group or of all together.
+                group, of all together or of all that are alike; a dict from
+                pattern to float gives it by group.
         """
         wanted = self._wanted(ratio)
         kept = np.ones(self.graph.size, bool)
         touched = {c.group for c in self.cells if not wanted[c.ids].all()}
         for cell in self.cells:
             if cell.group in touched:
-                count = cell.nearest(np.count_nonzero(wanted[cell.ids]))
+                count = cell.nearest(
+                    np.count_nonzero(wanted[cell.ids]),
+                    np.count_nonzero(self._first[cell.ids]),
+                )
                 kept[cell.ids[count:]] = False
         for group in self.graph.groups:
             if not all(self._is_round(p, kept) for p in group.producers):
@@ -81,17 +120,30 @@ class Chooser:
     def _wanted(self, ratio):
         """The best classes at a ratio, before anything is rounded."""
         wanted = np.zeros(self.graph.size, bool)
-        if self.scope == "global":
-            wanted[self.order[: _remaining(len(self.order), ratio)]] = True
-            return wanted
-        of_group = collections.defaultdict(list)
-        for cell in self.cells:
-            of_group[cell.group].append(cell.ids)
-        for parts in of_group.values():
-            ids = np.concatenate(parts)
-            ids = ids[np.argsort(-self.scores[ids], kind="stable")]
-            wanted[ids[: _remaining(len(ids), ratio)]] = True
-        return wanted
+        ratios = self.per_group(ratio, "ratio")
+        for index, ids in self._pools:
+            remaining = len(ids) - round(ratios[index] * len(ids))
+            wanted[ids[:remaining]] = True
+        return wanted | self._first
+
+    def _pooled(self):
+        """Pairs of the first group, and the ids, of what is ranked as one."""
+        pools = {}
+        for index, ids in self._ids.items():
+            key = index
+            if self.scope == "global":
+                key = None
+            elif self.scope == "isomorphic":
+                key = _shape(self.graph, self.graph.groups[index])
+            pools.setdefault(key, []).append((index, ids))
+        return [
+            (parts[0][0], self._sorted(np.concatenate([i for _, i in parts])))
+            for parts in pools.values()
+        ]
+
+    def _sorted(self, ids):
+        """Ids with the best first; ties stay with the first unit."""
+        return ids[np.lexsort((-self.scores[ids], ~self._first[ids]))]
 
     def _is_round(self, producer, kept):
         mask = kept[producer.ids]
@@ -106,8 +158,7 @@ class Chooser:
                 members[tuple(c[id_] for c in counts)].append(id_)
         alone = len(members) == 1
         for held, ids in members.items():
-            ids = np.array(ids)
-            ids = ids[np.argsort(-self.scores[ids], kind="stable")]
+            ids = self._sorted(np.array(ids))
             steps = [
                 self.round_to // math.gcd(self.round_to, n) for n in held if n
             ]
@@ -118,8 +169,15 @@ class Chooser:
             yield Cell(index, ids, rounded)
 
 
-def _remaining(size, ratio):
-    return size - round(ratio * size)
+def _shape(graph, group):
+    """What groups have in common that are the same place in like blocks."""
+    return len(group), tuple(sorted(
+        (
+            type(binding.layer).__name__, binding.index, binding.axis,
+            binding.kind, tuple(binding.variable.shape),
+        )
+        for binding in plans.bindings_of(graph, group)
+    ))
 
 
 def _normalised(graph, scores, pinned):

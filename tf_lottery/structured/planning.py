@@ -24,13 +24,13 @@ from tf_lottery.weights import snapshots
 @docs.filled
 def plan(
     model: keras.Model,
-    ratio: float | None = None,
+    ratio: float | Mapping[str, float] | None = None,
     params: float | None = None,
     macs: float | None = None,
     bytes: float | None = None,
     latency_ms: float | None = None,
     criterion: criteria.Identifier = "magnitude",
-    scope: Literal["global", "layer"] = "layer",
+    scope: Literal["global", "layer", "isomorphic"] = "layer",
     round_to: int = 1,
     exclude: types.Names = (),
     masks: Mapping[str, np.ndarray] | None = None,
@@ -39,6 +39,7 @@ def plan(
     snapshot: snapshots.Snapshot | Mapping[str, np.ndarray] | None = None,
     norm: Literal["l1", "l2", "joint"] | None = None,
     inputs: types.Arrays = None,
+    max_ratio: float | Mapping[str, float] = 1.0,
 ) -> plans.Plan:
     """Plans which channels, units and heads of a model to remove.
 
@@ -55,7 +56,9 @@ def plan(
         model: A built `keras.Model`: Sequential, Functional, or subclassed
             with a `call` that takes symbolic tensors.
         ratio: Float in [0, 1), the fraction of the units to remove, of every
-            group, or of all units together if `scope="global"`.
+            group, or of all that `scope` ranks together. A dict gives it by
+            name of the group in `Plan.report`, or pattern: `{"*:heads": 0.5}`
+            halves the heads; groups that no pattern means stay whole.
         params: Number of parameters at most; up to 1, a fraction of those
             the model has.
         macs: Number of multiply-accumulates of one sample at most, likewise.
@@ -68,7 +71,10 @@ def plan(
             divided by their mean over the group. Defaults to `"magnitude"`.
         scope: `"global"` ranks all units together, `"layer"` removes from
             every layer alike; layers whose units go together, a group, count
-            as one. Defaults to `"layer"`.
+            as one. `"isomorphic"` ranks the units of groups together that
+            have layers of the same kinds and shapes, such as those of like
+            blocks, whose scores can be compared as they are (Fang et al.
+            2024, arXiv:2407.04616). Defaults to `"layer"`.
         round_to: Integer, the number of units that a layer keeps is a
             multiple of it, or all it has. Defaults to 1.
         exclude: Layer names or patterns (`"logits"`, `"block*/conv"`) whose
@@ -82,6 +88,9 @@ def plan(
         inputs: Batch in the structure the model takes, of which the shapes
             are read to measure `latency_ms`. Defaults to `None`: 64 along
             axes that the model leaves open.
+        max_ratio: Float in [0, 1], or dict of them as `ratio` may be: the
+            fraction of the units of a group that may go at most, whatever
+            the budget. Defaults to 1.
 
     Returns:
         A `Plan`.
@@ -108,7 +117,8 @@ def plan(
             "latency_ms": latency_ms,
         }
     )
-    checks.choice("scope", scope, ("global", "layer"))
+    checks.choice("scope", scope, ("global", "layer", "isomorphic"))
+    _check_ratios(ratio, max_ratio, scope)
     checks.whole("round_to", round_to)
     checks.data("data", data)
     checks.data("inputs", inputs)
@@ -121,18 +131,32 @@ def plan(
         graph, criterion, masks, data, loss, snapshot, norm
     )
     pinned, frozen = _pinned(graph, exclude, scores, criterion.name)
-    chooser = choosing.Chooser(graph, scores, scope, round_to, pinned)
+    chooser = choosing.Chooser(
+        graph, scores, scope, round_to, pinned, max_ratio
+    )
     arguments = {
         "criterion": criterion.name,
         "norm": norm,
         "scope": scope,
         "round_to": round_to,
+        "max_ratio": max_ratio,
         "exclude": [exclude] if isinstance(exclude, str) else list(exclude),
     }
     costs = costs_lib.Costs(graph)
     return budgets.plan_within(
         name, value, chooser, costs, arguments, frozen, inputs
     )
+
+
+def _check_ratios(ratio, max_ratio, scope):
+    budgets.check_ratio(
+        "max_ratio", max_ratio, "a float in [0, 1]", lambda v: 0 <= v <= 1
+    )
+    if isinstance(ratio, Mapping) and scope != "layer":
+        raise ValueError(
+            "A ratio by group takes `scope='layer'`, for others rank groups "
+            f"together. Received: ratio={ratio}, scope='{scope}'."
+        )
 
 
 def _pinned(graph, exclude, scores, criterion):
