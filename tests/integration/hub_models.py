@@ -224,6 +224,12 @@ def language_model(family, heads=4, groups=2):
     return task(backbone=backbone, preprocessor=None)
 
 
+def with_head(model):
+    """A backbone with a dense layer on every output, which reads its width."""
+    heads = [keras.layers.Dense(3)(x) for x in keras.tree.flatten(model.output)]
+    return keras.Model(model.input, heads, name=f"with_{model.name}")
+
+
 MODELS = {
     "ResNet": resnet,
     "MobileNet": mobilenet,

@@ -34,10 +34,15 @@ def multi_head(call):
 
 @register_rule(keras.layers.GroupQueryAttention)
 def grouped_query(call):
-    """Queries of one key and value head go together; one size for all."""
+    """Queries of one key and value head go together, unless it is the only
+    one; one size for all."""
     layer, part = call.layer, functional.sublayers(call.layer)
-    groups = call.fresh(layer.num_key_value_heads, "heads")
-    heads = np.repeat(groups, layer.num_repeats)
+    if layer.num_key_value_heads == 1:
+        groups = call.units.constant("the only key and value head")[None]
+        heads = call.fresh(layer.num_query_heads, "heads")
+    else:
+        groups = call.fresh(layer.num_key_value_heads, "heads")
+        heads = np.repeat(groups, layer.num_repeats)
     sizes = call.fresh(layer.head_dim, "key_dim")
     query, value, key = _read(call)
     _project(call, part["query"], query, heads, sizes, "zero")
@@ -62,9 +67,10 @@ def dot_product(call):
     for x in call.inputs[3:]:
         call.freeze_mixed(x)
     heads = [call.along(x, 2) for x in (query, key, value)]
-    repeats = len(heads[0]) // len(heads[1])
     call.units.union(heads[1], heads[2])
-    call.units.union(heads[0], np.repeat(heads[1], repeats))
+    if len(heads[1]) > 1:
+        repeats = len(heads[0]) // len(heads[1])
+        call.units.union(heads[0], np.repeat(heads[1], repeats))
     return call.place(heads[0], 2, 4)
 
 

@@ -189,6 +189,11 @@ def repeat(call):
     axis = -1 if operation.axis is None else x.axis(operation.axis)
     if axis < 0 or not isinstance(operation.repeats, int):
         return call.frozen(f"{call.name} repeats examples or unevenly")
+    if x.shape[axis + 1] == 1 and not call.units.varying(x.ids):
+        # As many copies as what they meet has units.
+        copies = call.fresh(operation.repeats, "copies")
+        call.edit_count("repeats", copies)
+        return call.place(copies, axis + 1, len(x.shape))
     if not call.units.varies(x.ids, axis):
         return x.ids
     return np.repeat(x.ids, operation.repeats, axis)
