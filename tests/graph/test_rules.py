@@ -442,6 +442,31 @@ def cross_attention_with_scores():
     return keras.Model(inputs, [layers.Dense(2)(x), scores])
 
 
+@expect(("e", 8), ("m:heads", 6), ("m:key_dim", 4))
+def single_key_head():
+    inputs = keras.Input((6, 5))
+    x = layers.Dense(8, name="e")(inputs)
+    return ending(
+        inputs, layers.GroupQueryAttention(4, 6, 1, name="m")(x, x)
+    )
+
+
+def projected(x, heads, name):
+    return layers.EinsumDense("btm,mhd->bthd", (5, heads, 3), name=name)(x)
+
+
+@expect(("k:heads", 1), ("q:heads", 4), ("p", 7))
+def repeated_key_head():
+    inputs = keras.Input((5, 6))
+    q, k = projected(inputs, 4, "q"), projected(inputs, 1, "k")
+    k = ops.repeat(k, 4, axis=2)
+    scores = ops.softmax(ops.einsum("bthd,bshd->bhts", q, k))
+    y = ops.einsum("bhts,bshd->bthd", scores, k)
+    return ending(inputs, layers.EinsumDense(
+        "bthd,hdm->btm", (5, 7), name="p"
+    )(y))
+
+
 # The output is as wide as the query, so that the two go together.
 @expect(("e", 8), ("m:heads", 2), ("m:key_dim", 4))
 def grouped_query_attention():
@@ -452,8 +477,8 @@ def grouped_query_attention():
     )
 
 
-# Heads stay: they are the same for the scores, which mix their channels.
-@expect(("e", 12), ("v", 4), q="operation Matmul mixes channels")
+# Scores sum over the channels of a head, so that heads go as a whole.
+@expect(("e", 12), ("k", 3))
 def attention_by_hand():
     inputs = keras.Input((5, 6))
     x = layers.Dense(12, name="e")(inputs)

@@ -159,14 +159,15 @@ def width_row(model):
         with contextlib.suppress(ValueError):
             centred = tfl.structured.centre(model)
     plan = tfl.structured.plan(centred, ratio=0.5)
-    before, after = plan.before, plan.after
     rewritten = len(plan.arguments.get("rewritten", ()))
     small = tfl.structured.shrink(centred, plan)
-    units = before["units"] + sum(entry["units"] for entry in plan.frozen)
+    made = [p.ids for p in tfl.graph.trace(centred).producers]
+    free = sum(np.count_nonzero(ids) for ids in made)
+    units = free + sum(entry["units"] for entry in plan.frozen)
     return (
         f"{rewritten} of {sum(norms)}" if any(norms) else "",
-        f"{before['units']:,} of {units:,}",
-        f"{model.count_params():,} -> {after['params']:,}",
+        f"{free:,} of {units:,}",
+        f"{model.count_params():,} -> {plan.after['params']:,}",
         f"{tfl.structured.proof_of(small).error:.0e}",
         type(small).__name__ + _said(lambda: _generated(small)),
         _said(lambda: _loaded(small)),

@@ -87,7 +87,8 @@ class Producer:
     Attributes:
         path: String, path of the layer in the model.
         role: String, `"units"`, or `"heads"`, `"key_dim"`, `"value_dim"`; or
-            `"part"`, units of the layer that are cut out further on.
+            `"part"`, units of the layer that are cut out further on; or
+            `"copies"` that an operation makes of what has no units.
         layer: The `keras.layers.Layer`.
         ids: Integer array, the class of every unit, 0 where it is frozen.
     """
@@ -330,7 +331,8 @@ def _positions(ids):
 def _group(part):
     producers = [found for _, found in sorted(part["producers"].items())]
     classes = np.array(list(part["ids"]))
-    return Group(_name(producers[0]), classes, producers)
+    layers = [p for p in producers if p.role != "copies"] or producers
+    return Group(_name(layers[0]), classes, producers)
 
 
 def _name(producer):

@@ -66,15 +66,23 @@ def matrix_product(call):
     x, y = call.inputs
     if len(x.shape) != len(y.shape) or len(x.shape) < 3:
         return call.frozen(f"{call.name} of tensors of unlike rank")
-    call.freeze_mixed(x, [-1])
-    call.freeze_mixed(y, [-2])
+    batches = range(x.ids.ndim - 2)
+    varies = call.units.varies
+    heads = any(varies(x.ids, a) and varies(y.ids, a) for a in batches)
+    for z, axis in ((x, -1), (y, -2)):
+        if heads:
+            # Whole matrices go, with all that is summed over in them.
+            call.units.tie(z.ids, z.axis(axis))
+        else:
+            call.freeze_mixed(z, [axis])
     rows = x.ids[..., :1]
     columns = y.ids[..., :1, :]
-    if call.units.varying(rows) and call.units.varying(columns):
+    last = x.ids.ndim - 1
+    if varies(rows, last - 1) and varies(columns, last):
         reason = f"{call.name} makes pairs of units"
         call.freeze(rows, reason)
         call.freeze(columns, reason)
-    for axis in range(x.ids.ndim - 2):
+    for axis in batches:
         _couple_batches(call, x, y, axis)
     shape = np.broadcast_shapes(rows.shape, columns.shape)
     passing = columns if call.units.varying(columns) else rows
