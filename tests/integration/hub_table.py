@@ -40,7 +40,7 @@ through `structured.centre` first, which is proved by itself: so many of them
 are rewritten. Backbones have a dense layer on every output here. Units: those
 that can be removed, of all that layers make.
 
-| model | rewritten | units | parameters | relative error | class | a file of it |
+| model | rewritten | units | parameters | error | class | a file of it |
 |---|---|---|---|---|---|---|
 """
 # What goes on after the table.

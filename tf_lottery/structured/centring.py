@@ -14,6 +14,7 @@ from tf_lottery.graph import trials
 from tf_lottery.layers import MeanSquareNormalization
 from tf_lottery.structured import carrying
 from tf_lottery.structured import rebuilding
+from tf_lottery.structured import shrinking
 from tf_lottery.structured import verifying
 from tf_lottery.structured.slices import Cut
 from tf_lottery.utils import checks
@@ -81,7 +82,8 @@ def centre(model: keras.Model, inputs: types.Arrays = None) -> keras.Model:
         VerificationError: If equality cannot be proved.
 
     Warns:
-        UserWarning: If some layer normalisations stay.
+        UserWarning: If some layer normalisations stay, or the new model is a
+            plain Functional one instead of one of a class.
 
     Example:
 
@@ -109,6 +111,9 @@ def centre(model: keras.Model, inputs: types.Arrays = None) -> keras.Model:
     _report(model, streams)
     centring = _centring(streams, variables)
     twin = rebuilding.rebuild(graph, replaced=centring.replaced)
+    shrinking.warn_of_class(
+        twin.model, model, "say that normalisations are replaced"
+    )
     centring.untied.update(_untied(twin, variables))
     values = {k: ops.convert_to_numpy(v) for k, v in variables.items()}
     exact = centring.values(values)

@@ -178,7 +178,10 @@ def carry_out(graph, kept, masks=None, changed=None, inputs=None):
         exact[key] = cut.value(key, value)
     proof = verifying.prove(graph, kept, cut, exact, masks, inputs)
     twin = classes.rebuild(graph, kept, inputs)
-    _warn_of_class(twin.model, graph.model)
+    warn_of_class(
+        twin.model, graph.model,
+        "say how wide the layers of the small model are", 4,
+    )
     carrying.weights(twin, graph.model, exact)
     carrying.training(twin, graph.model, cut)
     verifying.attach(twin.model, proof)
@@ -198,14 +201,15 @@ def keys_of(graph, kept):
     return classes.rebuild(graph, kept).keys
 
 
-def _warn_of_class(small, model):
+def warn_of_class(small, model, what, level=3):
+    """Warns where a model is of another class than the one it is made of."""
     if type(small) is not type(model):
         warnings.warn(
-            f"The configuration of `{type(model).__name__}` cannot say how "
-            f"wide the layers of the small model are. '{small.name}' is a "
-            f"plain `{type(small).__name__}` model, without the methods and "
-            f"attributes of `{type(model).__name__}`.",
-            stacklevel=4,
+            f"The configuration of `{type(model).__name__}` cannot {what}. "
+            f"'{small.name}' is a plain `{type(small).__name__}` model, "
+            "without the methods and attributes of "
+            f"`{type(model).__name__}`.",
+            stacklevel=level,
         )
 
 
