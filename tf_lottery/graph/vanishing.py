@@ -35,6 +35,8 @@ _ALL = (
     keras.layers.AveragePooling2D,
     keras.layers.BatchNormalization,
     keras.layers.Concatenate,
+    keras.layers.Cropping1D,
+    keras.layers.Cropping2D,
     keras.layers.Dropout,
     keras.layers.Flatten,
     keras.layers.GlobalAveragePooling1D,
@@ -49,6 +51,10 @@ _ALL = (
     keras.layers.Reshape,
     keras.layers.SpatialDropout1D,
     keras.layers.Subtract,
+    keras.layers.UpSampling1D,
+    keras.layers.UpSampling2D,
+    keras.layers.ZeroPadding1D,
+    keras.layers.ZeroPadding2D,
     *operation_classes(
         *"Absolute Add Cast Concatenate Elu Expm1 ExpandDims Gelu "
         "GetItem HardSilu LeakyRelu Max Maximum Mean Min Minimum Moveaxis "
