@@ -174,6 +174,18 @@ def language():
     return randomised(keras.Model(inputs, table(x, reverse=True)))
 
 
+def test_mixed_precision():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = stream(lambda x: layers.Conv1D(8, 1, name="conv")(norm(x, "n")))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    centred = structured.centre(model)
+    assert centred.get_layer("conv").compute_dtype == "float16"
+    mean = np.array(centred.get_layer("conv").kernel).mean(-1)
+    np.testing.assert_allclose(mean, 0, atol=1e-7)
+
+
 def test_tied_embeddings_are_untied_and_shrink():
     model = language()
     centred = structured.centre(model)

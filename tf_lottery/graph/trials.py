@@ -89,8 +89,10 @@ def _random(generator, shape, x, changed):
     if not keras.backend.is_float_dtype(dtype):
         return ops.ones(shape, dtype)
     array = generator.normal(0.2, 0.5, shape)
+    # Layers that are not called from outside cast nothing.
     return ops.convert_to_tensor(
-        centred(array) if id(x) in changed else array, dtype
+        centred(array) if id(x) in changed else array,
+        keras.backend.result_type(dtype, "float32"),
     )
 
 
