@@ -43,13 +43,15 @@ TEXT = (
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--run", type=pathlib.Path, required=True)
+    parser.add_argument("--run", type=pathlib.Path)
     parser.add_argument("--output-dir", type=pathlib.Path)
     parser.add_argument("--dataset", default="cifar10")
     parser.add_argument("--trials", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--more", type=int, default=2, help="epochs, small")
     parser.add_argument("--samples", type=int, default=20000)
+    parser.add_argument("--parts", nargs="+", default=[*PARTS])
+    parser.add_argument("--criteria", nargs="+", default=CRITERIA)
     arguments = parser.parse_args()
     data = halved(experiments.load(arguments.dataset), arguments.samples)
     trainings, timed = runs.Rows(arguments.run), []
@@ -90,16 +92,19 @@ def main():
 
 
 def halved(data, samples):
-    """Returns images of half the size, and labels, to train and to test."""
+    """Returns images of 16 x 16, and labels, to train and to test."""
     return [
         x for images, labels in (
             (data.x_train[:samples], data.y_train[:samples]),
             (data.x_test, data.y_test),
         )
-        for x in (
-            images.reshape(-1, 16, 2, 16, 2, 3).mean((2, 4)), labels.ravel(),
-        )
+        for x in (small(images), np.ravel(labels))
     ]
+
+
+def small(images):
+    images = np.array(ops.image.resize(images, (16, 16), antialias=True))
+    return np.broadcast_to(images, (*images.shape[:3], 3))
 
 
 def transformer(width=64, heads=4, depth=4):
@@ -125,14 +130,17 @@ def transformer(width=64, heads=4, depth=4):
 
 def trained(data, trial, arguments):
     """Returns the transformer of a trial, without means."""
-    path = arguments.run / f"transformer-{trial}.keras"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+    path = arguments.run and arguments.run / f"transformer-{trial}.keras"
+    if path is not None and path.exists():
+        model = keras.models.load_model(path, compile=False)
+    else:
         keras.utils.set_random_seed(trial)
         model = transformer()
         fit(model, data, 1e-3, arguments.epochs)
-        model.save(path)
-    return tfl.structured.centre(keras.models.load_model(path, compile=False))
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            model.save(path)
+    return tfl.structured.centre(model)
 
 
 def fit(model, data, rate, epochs):
@@ -153,7 +161,8 @@ def measure(trainings, model, data, trial, arguments):
     """Adds the rows of a trial."""
     kinds = [("none", 0.0, "magnitude")] + [
         (part, ratio, criterion)
-        for ratio in RATIOS for part in PARTS for criterion in CRITERIA
+        for ratio in RATIOS for part in arguments.parts
+        for criterion in arguments.criteria
     ]
     for part, ratio, criterion in kinds:
 

@@ -30,6 +30,11 @@ EXPECTED = {
         "sparsity/against_sparsity", "--rounds", "1", "--epochs", "1",
     ),
     "shrink_and_compact.py": ("channel", "--rounds", "2", "--epochs", "1"),
+    "shrink_transformer.py": (
+        "TFLite on one thread", "--dataset", "digits", "--samples", "256",
+        "--epochs", "1", "--more", "1", "--parts", "width",
+        "--criteria", "magnitude",
+    ),
     "mirrored_strategy.py": (
         "0 revived weights on 2 replicas, which are equal",
         "--rounds", "2", "--epochs", "1",

@@ -95,6 +95,20 @@ def test_decoders_shrink_and_go_on_generating(family, exclude, roles):
         assert found["token_ids"].shape == (1, 6)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The configuration of")
+@pytest.mark.parametrize("name", ["ViT", "DeiT", "GPT-2"])
+def test_widths_behind_layer_normalisations_shrink(name):
+    _, model = hub_table.shrinkable(name)
+    rewritten, units, _, error, _, file = hub_table.width_row(model)
+    assert rewritten == "5 of 5"
+    free, made = map(int, units.split(" of "))
+    # The logits stay, and in GPT-2 the axes within the heads.
+    assert made - free == (27 if name == "GPT-2" else 3)
+    assert float(error) < 1e-10
+    assert file == "loads"
+
+
 def test_masks_around_layers_that_have_no_configuration():
     with pytest.raises(ValueError, match="'transformer_layer_0' cannot be ma"):
         tfl.layers.wrap(hub_models.llama())
