@@ -21,32 +21,40 @@ The tasks take what other packages ship, and `pip install tf_lottery[ethosu]`:
 """
 
 import argparse
+import functools
 import pathlib
 import statistics
 import tempfile
 
 import keras
 from laboratory import pages
+from laboratory import runs
 from laboratory import sensing
 
 import tf_lottery as tfl
 
-CLUSTERS = 16
-SAMPLES = 300
+ACCELERATOR = "ethos-u55-128"
+STEPS = ("dense", "pruned", "and clustered", "and trained for int8")
 _MEANS = (
-    "gzip, KiB", "weights as coded, KiB", "flash, KiB", "time, us",
-    "operators on the CPU",
+    "gzip, KiB", "coded weights, KiB", "flash, KiB", "time, us", "on the CPU",
 )
 
 
 def main():
     arguments = parse()
-    rows = []
+    trainings = runs.Rows(arguments.output_dir)
     for name in arguments.tasks:
         for trial in range(arguments.trials):
-            rows += trained(name, trial, arguments)
+            made = steps(name, trial, arguments.quick)
+            for step in STEPS[:3 if name in sensing.PRETRAINED else 4]:
+                trainings.add(
+                    functools.partial(measured, made, step),
+                    task=name, trial=trial, step=step,
+                    accelerator=ACCELERATOR, quick=arguments.quick,
+                )
+    rows = trainings.rows
     found = pages.Table(
-        "steps", f"Each step, {arguments.accelerator}", summary(rows)
+        "steps", f"Each step, {ACCELERATOR}", summary(rows)
     )
     pages.show(found)
     pages.write(
@@ -69,7 +77,6 @@ def parse():
         choices=list(sensing.TASKS),
     )
     parser.add_argument("--trials", type=int, default=1)
-    parser.add_argument("--accelerator", default="ethos-u55-128")
     parser.add_argument(
         "--quick", action="store_true", help="train for one epoch at a time"
     )
@@ -80,43 +87,23 @@ def parse():
     return parser.parse_args()
 
 
-def trained(name, trial, arguments):
-    """Returns the rows of a trial, from the directory where they are there."""
-    place = arguments.output_dir and (
-        arguments.output_dir / f"{name}-{trial}.csv"
-    )
-    if place is None or not place.exists():
-        task, rows = sensing.TASKS[name](trial), []
-        for step, net in steps(task, arguments.quick):
-            report = exported(task, net, arguments.accelerator)
-            rows.append({
-                "network": task.title, "step": step, "trial": trial,
-                **figures(report),
-            })
-        if place is None:
-            return rows
-        place.parent.mkdir(parents=True, exist_ok=True)
-        outputs.write_csv(place, rows)
-    return pages.read(place)
-
-
-def steps(task, quick=False):
-    """Yields what was done, and the network after it."""
+def steps(name, trial, quick):
+    """Yields a task, and what was done to its network, step by step."""
+    task = sensing.TASKS[name](trial)
     net, more = task.net, 1 if quick else task.more
-    if task.epochs:
+    if name not in sensing.PRETRAINED:
         fit(task, net, 1 if quick else task.epochs, 2e-3)
-    yield "dense", net
+    yield STEPS[0], task, net
     for part in (0.5, 0.8, 1):
         tfl.prune(net, sparsity=part * task.sparsity, scope="layer")
         fit(task, net, more, 1e-3)
-    yield f"{task.sparsity:.0%} pruned", net
-    tfl.cluster(net, CLUSTERS)
+    yield STEPS[1], task, net
+    tfl.cluster(net, 16)
     fit(task, net, more, 5e-4)
-    yield f"and {CLUSTERS} clusters", net
-    if task.in_training:
-        net = tfl.quantize.aware(net)
-        fit(task, net, more, 2e-4)
-        yield "and int8 in training", net
+    yield STEPS[2], task, net
+    net = tfl.quantize.aware(net)
+    fit(task, net, more, 2e-4)
+    yield STEPS[3], task, net
 
 
 def fit(task, net, epochs, rate):
@@ -128,26 +115,27 @@ def fit(task, net, epochs, rate):
     net.fit(*task.train, batch_size=64, epochs=epochs, verbose=0)
 
 
-def exported(task, net, accelerator):
-    """Returns the report of the int8 file of a network."""
+def measured(made, wanted):
+    """Returns what the int8 file of a network is, after a step."""
+    task, net = next((task, net) for step, task, net in made if step == wanted)
     with tempfile.TemporaryDirectory() as place:
-        return tfl.export.tflite(
-            net, pathlib.Path(place, "net.tflite"), accelerator,
-            representative_data=task.train[0][:SAMPLES],
-            compare_on=task.test, metric=task.score,
+        report = tfl.export.tflite(
+            net, pathlib.Path(place, "net.tflite"), ACCELERATOR,
+            representative_data=task.train[0][:300], compare_on=task.test,
+            metric=task.score,
         )
-
-
-def figures(report):
-    made = report.npu.file
+    found = report.npu.file
     return {
+        "network": task.title,
+        "pruned, %": 0 if wanted == STEPS[0] else round(100 * task.sparsity),
         "float, %": 100 * report.metric,
         "int8, %": 100 * report.shipped.metric,
         "gzip, KiB": report.compressed / 1024,
-        "weights as coded, KiB": made.encoded_weights / 1024,
-        "flash, KiB": made.flash / 1024,
-        "time, us": 1e6 * made.seconds,
-        "operators on the CPU": len(made.on_cpu),
+        "coded weights, KiB": found.encoded_weights / 1024,
+        "flash, KiB": found.flash / 1024,
+        "time, us": 1e6 * found.seconds,
+        "on the CPU": len(found.on_cpu),
+        "compiler": found.compiler,
     }
 
 
@@ -160,6 +148,7 @@ def summary(rows):
             same = [row for row in own if row["step"] == step]
             found.append({
                 "network": network, "step": step,
+                "pruned, %": same[0]["pruned, %"],
                 **{
                     name: pages.Spread.of(same, name)
                     for name in ("float, %", "int8, %")

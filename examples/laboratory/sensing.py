@@ -32,15 +32,14 @@ class Task:
 
     Attributes:
         title: String.
-        net: `keras.Model`; trained already if `epochs` is 0.
+        net: `keras.Model`.
         train: Tuple of inputs and targets.
         test: Tuple of inputs and labels.
         loss: What Keras takes as `loss`.
         score: Function of labels and outputs, a share of 1.
-        epochs: Integer, of the dense network.
+        epochs: Integer, of the dense network, 0 if it is trained already.
         more: Integer, the epochs after each later step.
         sparsity: Float.
-        in_training: Boolean, whether int8 can be trained for.
     """
 
     title: str
@@ -52,7 +51,6 @@ class Task:
     epochs: int
     more: int
     sparsity: float
-    in_training: bool = True
 
 
 def right(labels, outputs):
@@ -125,10 +123,8 @@ def _speech():
             lib.espeak_SetVoiceByName(f"{accent}+{voice}".encode())
             for label, word in enumerate(WORDS):
                 for _ in range(2):
-                    sound = _spoken(lib, word, rng)
-                    if len(sound):
-                        x.append(_placed(sound, rng))
-                        y.append(label)
+                    x.append(_placed(_spoken(lib, word, rng), rng))
+                    y.append(label)
     found = {
         key: (_mfccs(np.stack(x)), np.array(y)) for key, (x, y) in sets.items()
     }
@@ -171,9 +167,9 @@ def _spoken(lib, word, rng):
     lib.espeak_SetParameter(3, int(rng.integers(25, 75)), 0)
     _heard.clear()
     lib.espeak_Synth(word.encode(), len(word) + 1, 0, 1, 0, 1, None, None)
-    sound = np.concatenate(_heard or [np.zeros(0)]) / 2**15
+    sound = np.concatenate(_heard) / 2**15
     steps = np.arange(0, len(sound), 22_050 / RATE)
-    return np.interp(steps, np.arange(len(sound)), sound) if len(sound) else sound
+    return np.interp(steps, np.arange(len(sound)), sound)
 
 
 def _placed(sound, rng):
@@ -270,7 +266,7 @@ def faces(seed):
         "ONet of MTCNN, agreement (CIFAR-10, no labels)", net,
         (x, net.predict(x, verbose=0)),
         (x_test, net.predict(x_test, verbose=0)),
-        ["mse"] * 3, near, epochs=0, more=3, sparsity=0.8, in_training=False,
+        ["mse"] * 3, near, epochs=0, more=3, sparsity=0.8,
     )
 
 
@@ -307,7 +303,6 @@ def sleep(seed):
         (x, net.predict(x, verbose=0)),
         (x_test, net.predict(x_test, verbose=0).argmax(-1)),
         "categorical_crossentropy", balanced, epochs=0, more=10, sparsity=0.6,
-        in_training=False,
     )
 
 
@@ -368,3 +363,4 @@ def _folder(module, package):
 TASKS = {
     task.__name__: task for task in (keywords, activities, faces, sleep, digits)
 }
+PRETRAINED = ("faces", "sleep")
