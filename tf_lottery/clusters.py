@@ -1,6 +1,7 @@
 """Weights that share a few values, and go on sharing them in training."""
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -113,6 +114,12 @@ def clusters_of(variable: keras.Variable) -> Clusters | None:
     keep = constraints.keep_of(variable)
     found = None if keep is None else keep.constraint
     return found if isinstance(found, Clusters) else None
+
+
+def held(variables: Mapping[str, keras.Variable]) -> dict[str, Clusters]:
+    """Returns the `Clusters` of the variables that have some, by key."""
+    found = {key: clusters_of(v) for key, v in variables.items()}
+    return {key: c for key, c in found.items() if c is not None}
 
 
 def attach(

@@ -159,6 +159,17 @@ def test_files_carry_clusters(per, tmp_path):
         assert not np.array_equal(after, before)
 
 
+def test_shrinking_carries_clusters():
+    model = small_model()
+    tfl.prune(model, sparsity=0.5)
+    tfl.cluster(model, clusters=4)
+    small = tfl.structured.shrink(model, tfl.structured.plan(model, 0.5))
+    small.run_eagerly = True
+    for _ in range(2):
+        assert len(np.unique(kernel(small, "fc"))) == 4
+        fit(small, 1)
+
+
 @pytest.mark.parametrize("number", [0, 1, 3, 258, -1, "four", [4], 10**30])
 def test_clusters_of_a_file_that_do_not_fit_are_refused(number, tmp_path):
     model = small_model()

@@ -59,10 +59,7 @@ class Carrier(internals.models.Saveable):
         }
         if held:
             masks = {k: constraints.mask_of(v) for k, v in held.items()}
-            clusters = {
-                key: found for key, variable in held.items()
-                if (found := clusters_lib.clusters_of(variable)) is not None
-            }
+            clusters = clusters_lib.held(held)
             header = {
                 "version": VERSION,
                 "shapes": {key: mask.shape for key, mask in masks.items()},

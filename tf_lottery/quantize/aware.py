@@ -76,11 +76,7 @@ def aware(
         checks.refuse("model", model, "Sequential or Functional")
     _check_precision(model)
     masks = holding.masks_of(model)
-    variables = weights_lib.variables(model)
-    held = {
-        key: found for key, variable in variables.items()
-        if (found := clusters.clusters_of(variable)) is not None
-    }
+    held = clusters.held(weights_lib.variables(model))
     plain = copies.unwrap(model)
     excluded = _excluded(plain, exclude)
     arguments = planning.Plan(plain, excluded).arguments
