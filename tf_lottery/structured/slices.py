@@ -32,6 +32,19 @@ class Cut:
             array = np.compress(mask, array, axis)
         return array
 
+    def put(self, key, whole, part):
+        """Writes what `array` returned back to where it was taken from.
+
+        Args:
+            key: String, the weight key.
+            whole: Array shaped like the weight, which is changed.
+            part: Array shaped like what is left of it, or one value.
+        """
+        kept = [np.ones(size, bool) for size in whole.shape]
+        for axis, mask in self.slices.get(key, ()):
+            kept[axis] = kept[axis] & mask
+        whole[np.ix_(*kept) if kept else ...] = part
+
     def value(self, key, array):
         """Returns what the weight of the small model is, exactly.
 
