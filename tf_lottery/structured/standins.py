@@ -133,9 +133,11 @@ def reason(model, cut=None):
     Returns:
         String, or `None` where one can.
     """
+    for key, variable in weights_lib.variables(model).items():
+        if weights_lib.is_seed(variable):
+            layer = key.rpartition("/")[0]
+            return f"'{layer}' draws numbers for all of its units"
     for layer in internals.layers.flat(model):
-        if any(map(weights_lib.is_seed, layer.variables)):
-            return f"'{layer.name}' draws numbers for all of its units"
         if getattr(layer, "activity_regularizer", None) is not None:
             return f"'{layer.name}' penalises its activations"
     for key, variable in _trained(model).items():
