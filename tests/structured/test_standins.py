@@ -158,28 +158,32 @@ def test_a_unit_without_live_inputs_stays_and_trains_its_bias():
     assert np.array(model.get_layer("a").bias)[5] != before[5]
 
 
-def test_inputs_that_nothing_reads_are_left_out():
+def test_a_sparse_layer_has_its_kept_weights_alone():
+    """Inputs that none of them reads are not multiplied, either."""
     model = compiled(dense)
-    mask = np.ones((20, 16), bool)
+    mask = np.random.default_rng(3).random((20, 16)) < 0.4
     mask[2:9] = False
     found = vacancies.Vacancies(model, {"a/kernel": mask})
-    (layer, read), = found.inputs.items()
-    assert layer is model.get_layer("a")
-    np.testing.assert_array_equal(read, mask[:, 0])
-    whole, left = found.multiplications()
-    assert whole - left == 7 * 16
+    (layer, left), = found.sparse.items()
+    assert layer is model.get_layer("a") and (left == mask).all()
+    holding.hold(model, {"a/kernel": mask})
+    standin = standin_of(model)
+    shapes = [tuple(v.shape) for v in standin.model.trainable_variables]
+    assert shapes[0] == (mask.sum(),)
+    removed = int((~mask).sum())
+    assert found.saved(10) == 10 * 7 * 16 + 30 * removed
 
 
-def test_shared_and_wrapped_layers_read_all_inputs():
+def test_dense_layers_of_many_places_stay_whole():
     inputs = keras.Input((3, 4))
     inner = layers.Dense(5, name="inner")
     x = layers.TimeDistributed(inner, name="each")(inputs)
     x = layers.Flatten(name="flat")(x)
     model = keras.Model(inputs, layers.Dense(3, name="logits")(x))
     key = next(k for k in weights.variables(model) if "inner/kernel" in k)
-    mask = np.ones((4, 5), bool)
-    mask[1] = False
-    assert vacancies.Vacancies(model, {key: mask}).inputs == {}
+    mask = np.zeros((4, 5), bool)
+    mask[1] = True
+    assert vacancies.Vacancies(model, {key: mask}).sparse == {}
 
 
 def test_every_layer_keeps_a_unit():

@@ -9,9 +9,9 @@ from tf_lottery.experiments import optimizers
 from tf_lottery.structured import standins
 from tf_lottery.structured import vacancies
 
-# Multiplications of all examples of a round that must be saved for a smaller
-# model to be made and traced: about as long as that takes on two cores.
-_WORTH = 1e11
+# The multiplications that a round must save for a smaller network to be made:
+# several times as long as that takes on two cores.
+_WORTH = 5e10
 _STEPS = ("train_function", "test_function")
 
 
@@ -57,8 +57,8 @@ class Compacting(keras.callbacks.Callback):
 
     def __init__(self, preset, test, imp=None):
         super().__init__()
-        steps = preset.iterations - preset.rewind_step
-        self._examples = steps * preset.batch_size
+        self._steps = preset.iterations - preset.rewind_step
+        self._batch_size = preset.batch_size
         self._test, self._imp = test, imp
         self._round = None
 
@@ -84,9 +84,8 @@ class Compacting(keras.callbacks.Callback):
             found = vacancies.Vacancies(self.model, masks)
         except ValueError:
             return
-        whole, left = found.multiplications()
-        is_worth = (whole - left) * self._examples >= _WORTH
-        if not is_worth or standins.reason(self.model, found.cut):
+        saved = found.saved(self._batch_size) * self._steps
+        if saved < _WORTH or standins.reason(self.model, found.cut):
             return
         standin = standins.StandIn(self.model, masks, found)
         small = standin.model

@@ -13,7 +13,7 @@ from tf_lottery.graph.rules import keras_hub
 _SCALES = ("_inverse_sqrt_key_dim", "_inverse_sqrt_head_dim")
 
 
-def rebuild(graph, kept=None, dtype=None, input_shapes=None, reading=None):
+def rebuild(graph, kept=None, dtype=None, input_shapes=None, others=None):
     """Builds the model of a graph anew, with fresh weights.
 
     Layers of `tf_lottery.layers.Masked` are left out around what they wrap.
@@ -25,8 +25,8 @@ def rebuild(graph, kept=None, dtype=None, input_shapes=None, reading=None):
             proofs on: its layers are trainable, and portable convolutions.
             Defaults to that of the model.
         input_shapes: See `renewing.rebuild`.
-        reading: Dict from dense layer to the boolean array of the inputs
-            that it goes on reading. Defaults to `None`: all of them.
+        others: Dict from layer to the function of its renewed self that
+            makes what takes its place. Defaults to `None`: none.
 
     Returns:
         A `copies.Twin`, not compiled.
@@ -42,8 +42,8 @@ def rebuild(graph, kept=None, dtype=None, input_shapes=None, reading=None):
         if dtype is not None:
             changes = changes | _in_precision(operation, dtype)
         new = renewing.edited(operation, changes)
-        if reading and operation in reading:
-            new = _Reading(new, reading[operation])
+        if others and operation in others:
+            new = others[operation](new)
         if dtype is not None:
             _make_portable(new)
         while getattr(operation, "transparent", False):
@@ -53,21 +53,6 @@ def rebuild(graph, kept=None, dtype=None, input_shapes=None, reading=None):
 
     model = renewing.rebuild(graph.view, renewed, input_shapes, dtype)
     return _matched(graph.model, model, pairs)
-
-
-class _Reading(keras.layers.Layer):
-    """A dense layer that reads some of its inputs alone."""
-
-    def __init__(self, layer, read):
-        super().__init__(name=layer.name, dtype=layer.dtype_policy)
-        self.layer = layer
-        self._read = np.flatnonzero(read)
-
-    def build(self, input_shape):
-        self.layer.build((*input_shape[:-1], len(self._read)))
-
-    def call(self, inputs):
-        return self.layer(ops.take(inputs, self._read, axis=-1))
 
 
 def _is_shared(operation):

@@ -1,5 +1,7 @@
 """Smaller models that train in the place of masked ones, weight for weight."""
 
+import functools
+
 import keras
 import numpy as np
 from keras import ops
@@ -39,9 +41,10 @@ class StandIn:
 
     def __init__(self, model, masks, vacancies):
         self._cut = cut = vacancies.cut
-        twin = rebuilding.rebuild(
-            vacancies.graph, vacancies.kept, reading=vacancies.inputs
-        )
+        twin = rebuilding.rebuild(vacancies.graph, vacancies.kept, others={
+            layer: functools.partial(_Sparse, mask=mask)
+            for layer, mask in vacancies.sparse.items()
+        })
         self.model = twin.model
         self._whole, own = _by_name(model, weights_lib.variables(model))
         carrying.weights(twin, model, {
@@ -52,7 +55,7 @@ class StandIn:
         internals.models.share_metrics(self.model, model)
         holding.place(self.model, {
             twin.keys[key]: cut.array(key, mask)
-            for key, mask in masks.items()
+            for key, mask in masks.items() if key not in cut.weights
         })
         self._parts, small = _by_name(self.model, twin.variables)
         self._own = list(zip(own, small, strict=True))
@@ -72,7 +75,7 @@ class StandIn:
                 rest = iter(np.split(values, ends[:-1]))
             for key, variable in variables.items():
                 part = self._parts[name][key]
-                if key not in self._cut.slices:
+                if not self._cut.cuts(key):
                     variable.assign(part)
                     continue
                 value = np.array(ops.convert_to_numpy(variable))
@@ -123,6 +126,40 @@ class StandIn:
         ])
 
 
+class _Sparse(keras.layers.Layer):
+    """A dense layer that has the weights alone which a mask keeps.
+
+    Args:
+        layer: `keras.layers.Dense`, not built.
+        mask: Boolean array of the shape of its kernel.
+    """
+
+    def __init__(self, layer, mask):
+        super().__init__(name=layer.name, dtype=layer.dtype_policy)
+        self._activation, self._has_bias = layer.activation, layer.use_bias
+        read = mask.any(axis=1)
+        self._read = None if read.all() else np.flatnonzero(read)
+        self._shape = mask[read].shape
+        self._places = np.flatnonzero(mask[read])[:, None].astype("int32")
+
+    def build(self, input_shape):
+        self._kernel = self.add_weight(
+            shape=(len(self._places),), name="kernel"
+        )
+        if self._has_bias:
+            self._bias = self.add_weight(shape=self._shape[1:], name="bias")
+
+    def call(self, inputs):
+        if self._read is not None:
+            inputs = ops.take(inputs, self._read, axis=-1)
+        size = (self._shape[0] * self._shape[1],)
+        kernel = ops.scatter(self._places, self._kernel, size)
+        outputs = ops.matmul(inputs, ops.reshape(kernel, self._shape))
+        if self._has_bias:
+            outputs = ops.add(outputs, self._bias)
+        return self._activation(outputs)
+
+
 def reason(model, cut=None):
     """Returns why no smaller model trains as a model does, or `None`.
 
@@ -166,7 +203,7 @@ def _left(model, masks, cut):
     """Dict from weight key to where it is kept, and cut out all the same."""
     found = {}
     for key, variable in _trained(model).items():
-        if key not in cut.slices:
+        if not cut.cuts(key):
             continue
         left = np.ones(tuple(variable.shape), bool)
         cut.put(key, left, False)

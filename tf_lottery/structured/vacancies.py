@@ -9,9 +9,14 @@ from tf_lottery.structured import costs
 from tf_lottery.structured import liveness
 from tf_lottery.structured import slices
 
+# Dense layers of which less is left have a vector of their weights.
+_SPARSE = 0.5
+# As many multiplications as the update of one weight costs.
+_UPDATE = 30
+
 
 class Vacancies:
-    """Units that nothing reads, and inputs that no dense layer reads.
+    """Units that nothing reads, and pruned weights that need no slots.
 
     A unit that no live input reaches still trains its bias: it is read.
 
@@ -23,8 +28,8 @@ class Vacancies:
         graph: `tf_lottery.graph.Graph` of the model.
         kept: Boolean array over its ids, `False` = idle. Every layer keeps at
             least one unit.
-        inputs: Dict from dense layer to the boolean array of the inputs it
-            reads, where these are no units that could go themselves.
+        sparse: Dict from dense layer to the mask of what its units that are
+            kept read of the units that are kept, where that is little.
         cut: `slices.Cut`: what of each weight is left.
 
     Raises:
@@ -34,48 +39,46 @@ class Vacancies:
     def __init__(self, model, masks):
         self.graph = graph_lib.trace(model)
         self.kept = _kept(self.graph, masks)
-        self._makers = {
-            binding.key: binding.ids
-            for binding in self.graph.bindings
-            if binding.kind == "out"
-        }
-        cut = slices.Cut.of(self.graph, self.kept)
-        self.inputs, layers = {}, _layers(self.graph.view)
-        for binding in self.graph.bindings:
-            key, layer = binding.key, binding.layer
-            is_dense = type(layer) is keras.layers.Dense and layer in layers
-            if binding.kind != "in" or binding.ids.any() or not is_dense:
-                continue
-            read = self._read(key, masks)
-            if not read.all():
-                self.inputs[layer] = read
-                cut.slices.setdefault(key, []).append((binding.axis, read))
-        self.cut = cut
+        self._costs = costs.Costs(self.graph)
+        self.cut = slices.Cut.of(self.graph, self.kept)
+        self.sparse, layers = {}, _layers(self.graph.view)
+        for key, layer in self._dense(masks):
+            mask = self.cut.array(key, np.asarray(masks[key]))
+            if layer in layers and 0 < mask.mean() < _SPARSE:
+                self.sparse[layer] = mask
+                whole = np.zeros(masks[key].shape, bool)
+                self.cut.put(key, whole, mask)
+                self.cut.weights[key] = whole
 
-    def multiplications(self):
-        """Returns those of one sample, before and after, as two integers."""
-        counted = costs.Costs(self.graph)
-        whole = counted.count(self.graph.kept())["macs"]
-        left = counted.count(self.kept)["macs"]
-        for layer, read in self.inputs.items():
-            positions = counted.positions[self._key(layer)]
-            units = int(self.kept[self._makers[self._key(layer)]].sum())
-            left -= positions * units * int((~read).sum())
-        return whole, left
+    def saved(self, batch_size):
+        """Returns the multiplications that each step of training saves.
 
-    def _read(self, key, masks):
-        """The inputs of a dense layer that a kept weight leads on from."""
-        if key not in masks:
-            return np.ones(1, bool)
-        read = np.asarray(masks[key])[:, self.kept[self._makers[key]]]
-        read = read.any(axis=1)
-        read[0] |= not read.any()
-        return read
-
-    def _key(self, layer):
-        return next(
-            b.key for b in self.graph.bindings if b.variable is layer.kernel
+        Args:
+            batch_size: Integer.
+        """
+        whole, left = (
+            self._costs.count(kept)
+            for kept in (self.graph.kept(), self.kept)
         )
+        multiplied = whole["macs"] - left["macs"]
+        updated = whole["params"] - left["params"]
+        for mask in self.sparse.values():
+            multiplied += int((~mask.any(axis=1)).sum()) * mask.shape[1]
+            updated += int((~mask).sum())
+        return batch_size * multiplied + _UPDATE * updated
+
+    def _dense(self, masks):
+        """Yields key and layer of dense kernels that are used in one place."""
+        for binding in self.graph.bindings:
+            layer, key = binding.layer, binding.key
+            if (
+                type(layer) is keras.layers.Dense
+                and binding.kind == "in"
+                and key in masks
+                and self._costs.positions[key] == 1
+                and len(layer.variables) == 1 + layer.use_bias
+            ):
+                yield key, layer
 
 
 def _kept(graph, masks):
