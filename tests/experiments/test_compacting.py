@@ -130,8 +130,8 @@ def test_a_fit_that_fails_leaves_no_smaller_network(digits, made):
     holding.let_go(measured.model)
     measured.fit(1)
     assert len(made) == 1
-    last = np.array(measured.model.get_layer("fc1").kernel)
-    assert (last[:, ::2] != after[:, ::2]).any()
+    # What had been pruned trains, too.
+    assert np.array(measured.model.get_layer("fc2").kernel)[::2].any()
 
 
 def test_small_gains_are_left(digits, made, monkeypatch):
