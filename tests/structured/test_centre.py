@@ -138,7 +138,7 @@ def test_masked_writers_stay():
     model = stream(lambda x: x)
     model.compile("sgd", "mse")
     tfl.prune(model, 0.5)
-    with pytest.raises(ValueError, match="first/kernel' is masked"):
+    with pytest.raises(ValueError, match="first/kernel' holds a mask"):
         structured.centre(model)
 
 

@@ -10,13 +10,12 @@ from tf_lottery import internals
 from tf_lottery.graph import functional
 
 
-def edited(operation, edits=None, kind=None):
+def edited(operation, edits=None):
     """Returns a new layer or operation with some of its configuration edited.
 
     Args:
         operation: A `keras.layers.Layer` or `keras.Operation`.
         edits: Dict from entry to value as in `Graph.edits`. Defaults to none.
-        kind: Class of the new one. Defaults to that of `operation`.
 
     Returns:
         An operation without weights yet; a function that calls one where the
@@ -31,7 +30,7 @@ def edited(operation, edits=None, kind=None):
     """
     edits = dict(edits or {})
     arguments = {e[1]: edits.pop(e) for e in list(edits) if e[0] == "call"}
-    new = _reconfigured(operation, edits, kind or type(operation))
+    new = _reconfigured(operation, edits)
     if not arguments:
         return new
 
@@ -42,7 +41,7 @@ def edited(operation, edits=None, kind=None):
     return call
 
 
-def _reconfigured(operation, edits, kind):
+def _reconfigured(operation, edits):
     if not edits and not isinstance(operation, keras.layers.Layer):
         # Not every operation has a configuration, and none has a state.
         return internals.graphs.unlinked(operation)
@@ -55,7 +54,7 @@ def _reconfigured(operation, edits, kind):
         for name in entry[:-1]:
             below = below[name]
         below[entry[-1]] = value
-    return _made(kind, config)
+    return _made(type(operation), config)
 
 
 def config_of(operation):

@@ -48,19 +48,20 @@ class Streams:
     reasons: list
 
 
-def find(graph, masked=()):
+def find(graph, held=()):
     """Finds the streams of a model.
 
     Args:
         graph: `tf_lottery.graph.Graph`.
-        masked: Iterable of variables that must keep their zeros.
+        held: Iterable of variables that must keep their values.
 
     Returns:
         `Streams`.
     """
     walk = _Walk()
-    for variable in masked:
-        walk.freeze_weights([variable], f"weight '{variable.path}' is masked")
+    for variable in held:
+        reason = f"weight '{variable.path}' holds a mask or clusters"
+        walk.freeze_weights([variable], reason)
     inputs = [
         walk.fresh(x, "the model's input") for x in graph.view.graph.inputs
     ]

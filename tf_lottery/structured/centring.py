@@ -6,6 +6,7 @@ import warnings
 import keras
 from keras import ops
 
+from tf_lottery import clusters as clusters_lib
 from tf_lottery import graph as graph_lib
 from tf_lottery import holding
 from tf_lottery import weights as weights_lib
@@ -60,7 +61,7 @@ def centre(model: keras.Model, inputs: types.Arrays = None) -> keras.Model:
     normalisation writes into with its own scale and shift (post-norm, as in
     BERT), a layer scale or activation behind the writer, a reader without
     normalisation, an output of the model, a weight that holds a mask, whose
-    zeros would be filled. An embedding that is read by its transpose as well
+    zeros would be filled, or clusters. An embedding that is read by its transpose as well
     is untied, at the cost of a second table.
 
     The new model computes at inference what `model` does; that is proved in
@@ -103,14 +104,14 @@ def centre(model: keras.Model, inputs: types.Arrays = None) -> keras.Model:
     """
     checks.data("inputs", inputs)
     graph = graph_lib.trace(model)
-    held = holding.masks_of(model)
     variables = weights_lib.variables(model)
-    streams = streams_lib.find(
-        graph, [variables[k] for k, mask in held.items() if not mask.all()]
-    )
+    masks = holding.masks_of(model)
+    held = {key for key, mask in masks.items() if not mask.all()}
+    held |= clusters_lib.held(variables).keys()
+    streams = streams_lib.find(graph, [variables[key] for key in held])
     _report(model, streams)
     centring = _centring(streams, variables)
-    twin = rebuilding.rebuild(graph, replaced=centring.replaced)
+    twin = rebuilding.rebuild(graph, others=centring.others)
     shrinking.warn_of_class(
         twin.model, model, "say that normalisations are replaced"
     )
@@ -149,11 +150,19 @@ def _report(model, streams):
 
 def _centring(streams, variables):
     ids = {id(variable) for variable in streams.weights}
-    replaced = {x: (MeanSquareNormalization, {}) for x in streams.norms}
-    for layer in streams.tied:
-        replaced[layer] = type(layer), {("tie_weights",): False}
+    others = dict.fromkeys(streams.norms, _without_mean)
+    others |= dict.fromkeys(streams.tied, _untied_from)
     centred = {key for key, v in variables.items() if id(v) in ids}
-    return _Centring({}, {}, {}, replaced, centred)
+    return _Centring({}, {}, {}, others=others, centred=centred)
+
+
+def _without_mean(layer):
+    return MeanSquareNormalization.from_config(layer.get_config())
+
+
+def _untied_from(layer):
+    config = layer.get_config() | {"tie_weights": False}
+    return type(layer).from_config(config)
 
 
 def _untied(twin, variables):

@@ -58,7 +58,7 @@ class Pair:
         self.big = rebuilding.rebuild(graph, None, dtype, shapes)
         self.copy(self.big, _values_of(graph.model))
         self.small = rebuilding.rebuild(
-            graph, self.kept, dtype, shapes, self.cut.replaced
+            graph, self.kept, dtype, shapes, self.cut.others
         )
 
     def weights_error(self, exact, masks):

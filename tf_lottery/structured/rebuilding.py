@@ -13,9 +13,7 @@ from tf_lottery.graph.rules import keras_hub
 _SCALES = ("_inverse_sqrt_key_dim", "_inverse_sqrt_head_dim")
 
 
-def rebuild(
-    graph, kept=None, dtype=None, input_shapes=None, replaced=None
-):
+def rebuild(graph, kept=None, dtype=None, input_shapes=None, others=None):
     """Builds the model of a graph anew, with fresh weights.
 
     Layers of `tf_lottery.layers.Masked` are left out around what they wrap.
@@ -27,23 +25,26 @@ def rebuild(
             proofs on: its layers are trainable, and portable convolutions.
             Defaults to that of the model.
         input_shapes: See `renewing.rebuild`.
-        replaced: See `slices.Cut`. Defaults to none.
+        others: Dict from layer to the function of its renewed self that
+            makes what takes its place, with the same variables or more.
+            Defaults to `None`: none.
 
     Returns:
         A `copies.Twin`, not compiled.
     """
     edits = graph.edits(graph.kept() if kept is None else kept)
-    pairs, replaced = [], replaced or {}
+    pairs, others = [], others or {}
 
     def renewed(operation):
-        kind, changes = replaced.get(operation, (None, {}))
-        changes = changes | edits.get(operation, {})
+        changes = edits.get(operation, {})
         if _is_shared(operation):
             pairs.append((operation, operation))
             return operation
         if dtype is not None:
             changes = changes | _in_precision(operation, dtype)
-        new = renewing.edited(operation, changes, kind)
+        new = renewing.edited(operation, changes)
+        if operation in others:
+            new = others[operation](new)
         if dtype is not None:
             _make_portable(new)
         while getattr(operation, "transparent", False):
@@ -52,7 +53,7 @@ def rebuild(
         return new
 
     model = renewing.rebuild(graph.view, renewed, input_shapes, dtype)
-    return _matched(graph.model, model, pairs, replaced)
+    return _matched(graph.model, model, pairs, others)
 
 
 def _is_shared(operation):
@@ -62,19 +63,22 @@ def _is_shared(operation):
     )
 
 
-def _matched(old, new, pairs, replaced):
+def _matched(old, new, pairs, others):
     names = {id(v): key for key, v in weights_lib.variables(old).items()}
     found = {}
     for before, after in pairs:
         if not isinstance(before, keras.layers.Layer):
             continue
-        # Those that are new in a layer in another's place come last.
-        strict = before not in replaced
-        for a, b in zip(before.variables, after.variables, strict=strict):
+        more = ()
+        if before in others:
+            more = after.variables[len(before.variables):]
+        if more:
+            path = names[id(before.variables[0])].rpartition("/")[0]
+            found |= {f"{path}/{v.name}": v for v in more}
+        same = after.variables[: len(after.variables) - len(more)]
+        for a, b in zip(before.variables, same, strict=True):
             found[names[id(a)]] = b
     new_names = {id(v): key for key, v in weights_lib.variables(new).items()}
-    for layer in replaced:
-        found |= _added(layer, pairs, names)
     keys = {key: new_names.pop(id(v)) for key, v in found.items()}
     if new_names:
         raise ValueError(
@@ -83,14 +87,6 @@ def _matched(old, new, pairs, replaced):
             f"{sorted(new_names.values())[:8]}"
         )
     return Twin(new, found, keys)
-
-
-def _added(layer, pairs, names):
-    """Variables that only the layer in another's place has, by key."""
-    (after,) = (b for a, b in pairs if a is layer)
-    path = names[id(layer.variables[0])].rpartition("/")[0]
-    added = after.variables[len(layer.variables):]
-    return {f"{path}/{v.name}": v for v in added}
 
 
 def _in_precision(operation, dtype):
