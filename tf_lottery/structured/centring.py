@@ -61,8 +61,8 @@ def centre(model: keras.Model, inputs: types.Arrays = None) -> keras.Model:
     normalisation writes into with its own scale and shift (post-norm, as in
     BERT), a layer scale or activation behind the writer, a reader without
     normalisation, an output of the model, a weight that holds a mask, whose
-    zeros would be filled, or clusters. An embedding that is read by its transpose as well
-    is untied, at the cost of a second table.
+    zeros would be filled, or clusters. An embedding that is read by its
+    transpose as well is untied, at the cost of a second table.
 
     The new model computes at inference what `model` does; that is proved in
     float64 before it is returned, see `proof_of`. In training a dropout
