@@ -64,7 +64,8 @@ class Chooser:
 
         Args:
             ratio: Float in [0, 1), the fraction of classes to remove, of each
-                group or of all together.
+                group or of all together; for `"layer"` also a list of such,
+                one for each group of the graph.
         """
         wanted = self._wanted(ratio)
         kept = np.ones(self.graph.size, bool)
@@ -87,10 +88,11 @@ class Chooser:
         of_group = collections.defaultdict(list)
         for cell in self.cells:
             of_group[cell.group].append(cell.ids)
-        for parts in of_group.values():
+        ratios = np.broadcast_to(ratio, len(self.graph.groups)).tolist()
+        for index, parts in of_group.items():
             ids = np.concatenate(parts)
             ids = ids[np.argsort(-self.scores[ids], kind="stable")]
-            wanted[ids[: _remaining(len(ids), ratio)]] = True
+            wanted[ids[: _remaining(len(ids), ratios[index])]] = True
         return wanted
 
     def _is_round(self, producer, kept):

@@ -120,7 +120,7 @@ def plan(
     scores = scores_lib.score(
         graph, criterion, masks, data, loss, snapshot, norm
     )
-    pinned, frozen = _pinned(graph, exclude, scores, criterion.name)
+    pinned, frozen = pinned_classes(graph, exclude, scores, criterion.name)
     chooser = choosing.Chooser(graph, scores, scope, round_to, pinned)
     arguments = {
         "criterion": criterion.name,
@@ -135,7 +135,7 @@ def plan(
     )
 
 
-def _pinned(graph, exclude, scores, criterion):
+def pinned_classes(graph, exclude, scores, criterion):
     """Classes that stay although they could go, and entries for the report."""
     found = weights_lib.inspect(graph.model)
     patterns = weights_lib.resolve(found, exclude, name="exclude")
