@@ -36,10 +36,9 @@ class Candidate:
         macs: Integer, multiplications of one call.
         latency_ms: Float, measured here, or `None`.
         cycles: Integer, Vela's estimate, or `None`.
-        sparsity: Float, the fraction of all prunable weights, or channels,
-            that is gone.
+        weights: Integer, how many weights of the model are not zero.
         file: String, the path.
-        removed: Dict from weight key, or group of channels, to the fraction
+        removed: Dict from group of channels, or weight key, to the fraction
             of it that is gone.
     """
 
@@ -54,7 +53,7 @@ class Candidate:
     macs: int
     latency_ms: float | None
     cycles: int | None
-    sparsity: float
+    weights: int
     file: str
     removed: dict[str, float]
 
@@ -64,7 +63,7 @@ class Candidates:
 
     Args:
         directory: `pathlib.Path`.
-        space: `weights.Weights` or `channels.Channels`, measured.
+        space: `space.Space`, measured.
         cost: `costs.Cost`.
         recover: Function that recovers a model in place.
         ranges: Array or a structure of arrays, to quantise with.
@@ -87,7 +86,7 @@ class Candidates:
         self._allocator = allocation.Allocator(space.errors, space.cost)
         self.found, self.reference, self.rest = {}, None, 0.0
         dense = self[0]
-        if cost.name in ("size", "flash"):
+        if cost.zeros_pay:
             self.rest = max(0.0, dense.cost - self._allocator.whole)
 
     @property
@@ -95,10 +94,6 @@ class Candidates:
         """Integer, the number of the smallest candidate there can be."""
         least = (self.rest + self._allocator.least) / self._whole
         return max(1, math.ceil(math.log(least) / math.log(STEP)))
-
-    def least(self):
-        """Returns what each part costs at least, where parts add up."""
-        return [float(cost[-1]) for cost in getattr(self._space, "costs", ())]
 
     def number_for(self, cost):
         """Returns the number of the candidate that is to cost so much."""
@@ -162,7 +157,8 @@ class Candidates:
             for key, variable in weights_lib.variables(model).items()
         }, {
             "number": number, "reference": reference,
-            **self._measured(report, reference), **self._removed(levels),
+            "removed": self._space.removed(levels),
+            "weights": _nonzero(model), **self._measured(report, reference),
         })
 
     def _measured(self, report, reference):
@@ -182,12 +178,13 @@ class Candidates:
             "cycles": report.npu and report.npu.file.cycles,
         }
 
-    def _removed(self, levels):
-        removed, sizes = self._space.removed(levels), self._space.sizes()
-        return {
-            "sparsity": float(np.average(removed, weights=sizes)),
-            "removed": dict(zip(self._space.names, removed)),
-        }
+
+
+def _nonzero(model):
+    return sum(
+        int(np.count_nonzero(ops.convert_to_numpy(v)))
+        for v in model.trainable_variables
+    )
 
 
 def _interval(share, number):

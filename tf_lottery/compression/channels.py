@@ -1,60 +1,51 @@
-"""Channels: whole units are removed, where smaller shapes are what counts."""
+"""Channels: whole units are removed, so that shapes are smaller."""
 
 import numpy as np
 
-from tf_lottery import criteria
 from tf_lottery import structured
 from tf_lottery import weights as weights_lib
-from tf_lottery.compression import measuring
 from tf_lottery.copies import making
-from tf_lottery.criteria import batches as batches_lib
-from tf_lottery.criteria import layer_inputs
-from tf_lottery.criteria import obc
 from tf_lottery.graph import tracing
 from tf_lottery.structured import choosing
 from tf_lottery.structured import planning
 from tf_lottery.structured import plans
 from tf_lottery.structured import randomising
 from tf_lottery.structured import scores as scores_lib
+from tf_lottery.structured import shrinking
+from tf_lottery.structured import slices
 
 # Fractions of a group that go.
 RATIOS = (0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.8125, 0.875, 0.9375)
 
 
 class Channels:
-    """Every group of channels at every width: what goes, what that does.
-
-    Channels go in the order of their magnitudes. What reads them is refit by
-    least squares to make up for them, where `criteria.OBC` knows the layer
-    (He et al. 2017, section 3.1, https://arxiv.org/abs/1707.06168).
+    """The groups of channels that can be removed, in order of magnitudes.
 
     Args:
-        model: See `weights.Weights`.
-        inputs: See `weights.Weights`.
+        model: A built `keras.Model` without masks, a copy that may change.
         exclude: See `structured.plan`.
 
     Attributes:
         names: List of strings, the groups.
-        errors: See `weights.Weights`.
-        cost: Function from a list of levels to an integer,
-            multiply-accumulates of one sample.
+        sizes: List of integers, how many channels each has.
         skipped: Dict from layer to why its channels stay.
+        readers: Dict from weight key to `keras.Variable`: what reads them.
+
+    Raises:
+        ValueError: If the model cannot be traced, or has no such channels.
     """
 
-    unit = "channels"
-
-    def __init__(self, model, inputs, exclude):
-        self._model, self._inputs = model, inputs
+    def __init__(self, model, exclude):
         self._graph = graph = tracing.trace(model)
         scores = scores_lib.score(graph)
-        pinned, excluded = planning.pinned_classes(
+        pinned, self._excluded = planning.pinned_classes(
             graph, exclude, scores, "magnitude"
         )
         self._chooser = choosing.Chooser(graph, scores, "layer", 1, pinned)
-        self._excluded = excluded
         self.names = [group.name for group in graph.groups]
+        self.sizes = list(map(len, graph.groups))
         self.skipped = {f.path: f.reason for f in graph.frozen} | {
-            entry["path"]: entry["reason"] for entry in excluded
+            entry["path"]: entry["reason"] for entry in self._excluded
         }
         if not self._chooser.cells:
             raise ValueError(
@@ -62,94 +53,53 @@ class Channels:
                 f"{self.skipped}. Expected: a target where zeros pay, such "
                 "as 'size', or other layers."
             )
+        self.readers = {
+            b.key: b.variable for b in graph.bindings if b.kind == "in"
+        }
         self._costs = structured.Costs(graph)
-        self._variables = weights_lib.variables(model)
-        self._twin = making.Twin(model, self._variables, {})
-        self._problems = None
+        self._twin = making.Twin(model, weights_lib.variables(model), {})
 
-    def measure(self, say):
-        """Finds what the outputs lose with each group at each width."""
-        distance, errors = measuring.Distance(self._model, self._inputs), []
-        levels = [0] * len(self.names)
-        for index, name in enumerate(self.names):
-            say(f"measuring {name}")
-            errors.append([0.0])
-            for level in range(1, len(RATIOS)):
-                kept = self._kept(
-                    [*levels[:index], level, *levels[index + 1:]]
-                )
-                with measuring.restored(self._variables.values()):
-                    self._remove(kept)
-                    errors[-1].append(distance())
-        return {"names": self.names, "errors": errors}, {}
+    def kept(self, levels):
+        """Returns which classes of the graph stay, a boolean array."""
+        return self._chooser.kept([RATIOS[level] for level in levels])
 
-    def use(self, tables, gone):
-        """Takes what `measure` returned."""
-        self.errors = [np.array(e, float) for e in tables["errors"]]
-
-    def cost(self, levels):
-        return self._costs.count(self._kept(levels))["macs"]
-
-    def sizes(self):
-        """Returns the number of channels of each part."""
-        return list(map(len, self._graph.groups))
-
-    def removed(self, levels):
-        """Returns the fraction of each part that is gone at its level."""
-        kept = self._kept(levels)
+    def removed(self, kept):
+        """Returns the fraction of each group that is gone."""
         return [
             1 - float(kept[group.classes].mean())
             for group in self._graph.groups
         ]
 
-    def model_at(self, levels):
-        """Returns a smaller model, with what stays refit."""
-        kept = self._kept(levels)
-        with measuring.restored(self._variables.values()):
-            self._remove(kept)
-            return structured.shrink(self._model, plans.plan_of(
-                self._graph, kept, self._costs.count(self._graph.kept()),
-                self._costs.count(kept), {}, self._excluded,
-            ))
+    def macs(self, kept):
+        """Returns the multiply-accumulates of one sample."""
+        return self._costs.count(kept)["macs"]
 
-    empty_at = model_at
+    def cut(self, kept):
+        """Returns the `structured.slices.Cut` of all weights."""
+        return slices.Cut.of(self._graph, kept)
 
-    def _kept(self, levels):
-        return self._chooser.kept([RATIOS[level] for level in levels])
-
-    def _remove(self, kept):
-        """Zeroes what reads the channels that go, and refits it."""
+    def read(self, kept):
+        """Returns masks of what kernels read still, by weight key."""
         masks = {}
         for binding in self._graph.bindings:
             mask = kept[binding.ids]
             if binding.kind == "in" and not mask.all():
                 shape = [1] * len(binding.variable.shape)
                 shape[binding.axis] = -1
-                masks[binding.key] = masks.get(binding.key, True) & (
-                    np.broadcast_to(
-                        mask.reshape(shape), binding.variable.shape
-                    )
+                before = masks.get(
+                    binding.key, np.ones(tuple(binding.variable.shape), bool)
                 )
-        problems = self._least_squares()
-        values = {
-            key: problems[key].refit(mask) for key, mask in masks.items()
-            if key in problems
-        }
-        randomising.zero_readers(self._twin, self._graph, kept)
-        for key, value in values.items():
-            self._variables[key].assign(value)
+                masks[binding.key] = before & mask.reshape(shape)
+        return masks
 
-    def _least_squares(self):
-        if self._problems is None:
-            readers = {
-                b.key: b.variable for b in self._graph.bindings
-                if b.kind == "in"
-            }
-            known = layer_inputs.known_maps(self._model, readers)
-            number = batches_lib.len_of(self._inputs)
-            self._problems = known and dict(obc.Problems(
-                criteria.OBC(), self._model,
-                {key: readers[key] for key in known},
-                criteria.Context(data=(self._inputs, np.zeros(number))),
-            ))
-        return self._problems
+    def zero(self, kept):
+        """Zeroes what reads the channels that go."""
+        randomising.zero_readers(self._twin, self._graph, kept)
+
+    def shrunk(self, kept):
+        """Returns the small model, and its weight keys by the old ones."""
+        small = structured.shrink(self._graph.model, plans.plan_of(
+            self._graph, kept, self._costs.count(self._graph.kept()),
+            self._costs.count(kept), {}, self._excluded,
+        ))
+        return small, shrinking.keys_of(self._graph, kept)

@@ -19,7 +19,8 @@ from tf_lottery.compression import places
 from tf_lottery.compression import recovery
 from tf_lottery.compression import result as result_lib
 from tf_lottery.compression import search
-from tf_lottery.compression import weights
+from tf_lottery.compression import space as space_lib
+from tf_lottery.compression import weights as weights_lib
 from tf_lottery.export import metrics
 from tf_lottery.export import targets
 from tf_lottery.utils import types
@@ -61,11 +62,12 @@ def compress(
     estimated anew, exported, and verified; the metric of these files on the
     validation examples decides, by bisection.
 
-    What is removed follows from what counts for the target: single weights
-    for `"size"` (bytes after `gzip -9`), and `"flash"`, `"micro"` and the
-    Ethos-U (bytes in flash, by Vela's estimate there); channels for `"macs"`
-    (multiplications) and `"cpu"`, `"arm"` and `"auto"` (milliseconds, measured
-    here; the search counts multiplications).
+    What is removed follows from what counts for the target: channels and
+    single weights, in one search, for `"size"` (bytes after `gzip -9`), and
+    `"flash"`, `"micro"` and the Ethos-U (bytes in flash, by Vela's estimate
+    there); channels alone for `"macs"` (multiplications) and `"cpu"`, `"arm"`
+    and `"auto"` (milliseconds, measured here; the search counts
+    multiplications).
 
     Args:
         model: A built `keras.Model`, trained. It is left as it is. Weights
@@ -151,12 +153,7 @@ def compress(
     if limit is None:
         arguments.check_examples(number, max_drop)
     copy, before = copies.strip(model), holding.masks_of(model)
-    if cost.prunes == "weights":
-        space = weights.Weights(
-            copy, before, inputs, cost.nbytes, exclude, include
-        )
-    else:
-        space = channels.Channels(copy, inputs, exclude)
+    space = _space(copy, before, inputs, cost, exclude, include)
     place = places.Place(directory, copy, (inputs, validation), {
         "target": str(cost.target.name), "cost": cost.name,
         "quantize": quantize, "metric": arguments.name_of(metric),
@@ -185,15 +182,34 @@ def compress(
             model=made.model(chosen), name=model.name, cost=cost,
             metric_name=metrics.Metric(metric).name, reference=made.reference,
             examples=number, max_drop=max_drop if limit is None else None,
-            budget=limit, number=chosen, unit=space.unit,
+            budget=limit, number=chosen,
             candidates=tuple(made.found[n] for n in sorted(made.found)),
             skipped=space.skipped, rest=made.rest, place=place,
-            least=dict(zip(space.names, made.least())),
+            least={key: float(c[-1]) for key, c in space.costs.items()},
         )
         for note in found.warnings():
             warnings.warn(note, stacklevel=2)
         files.write_text(place.path / "result.json", found.to_json(1))
     return found
+
+
+def _space(model, before, inputs, cost, exclude, include):
+    """Returns all that is worth removing."""
+    weights = found = None
+    skipped = {}
+    if cost.zeros_pay:
+        weights = weights_lib.Weights(
+            model, before, cost.nbytes, exclude, include
+        )
+    try:
+        found = channels.Channels(model, exclude)
+    except ValueError as error:
+        if weights is None:
+            raise
+        skipped = {"channels": str(error)}
+    made = space_lib.Space(model, inputs, found, weights)
+    made.skipped |= skipped
+    return made
 
 
 def _within_drop(made, max_drop, most):

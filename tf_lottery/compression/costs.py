@@ -25,7 +25,7 @@ class Cost:
         name: String, `"size"` (bytes after `gzip -9`), `"flash"` (bytes),
             `"macs"` or `"latency_ms"`.
         target: `export.targets.Target` that files are made for.
-        prunes: String, `"weights"` where zeros pay, or `"channels"`.
+        zeros_pay: Boolean, whether single weights are worth removing.
     """
 
     def __init__(self, target, quantize):
@@ -37,9 +37,7 @@ class Cost:
                 "size": "size", "cpu": "latency_ms", "arm": "latency_ms",
                 "auto": "latency_ms",
             }.get(self.target.name, "flash")
-        self.prunes = (
-            "weights" if self.name in ("size", "flash") else "channels"
-        )
+        self.zeros_pay = self.name in ("size", "flash")
         self.quantize = quantize
         checks.optional(
             checks.choice, "quantize", quantize, ("float16", "dynamic", "int8")

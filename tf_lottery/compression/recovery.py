@@ -59,8 +59,8 @@ class Recovery:
             small.compile(optimizer, self._loss(), jit_compile=False)
         holding.hold(small, masks)
         small.fit(
-            map(self._taught, batches()), epochs=self._epochs,
-            steps_per_epoch=steps, verbose=0,
+            (self._taught(batch) for batch in batches()),
+            epochs=self._epochs, steps_per_epoch=steps, verbose=0,
         )
         compiling.compile_like(small, self._model, with_state=False)
         holding.hold(small, masks)

@@ -37,7 +37,6 @@ class CompressionResult:
         max_drop: Float, or `None` with a budget.
         budget: Float, or `None` with a `max_drop`.
         number: Integer, of the candidate chosen.
-        unit: String, what was removed: `"weights"` or `"channels"`.
         candidates: Tuple of `Candidate`, the largest first; number 0 is the
             model as it was.
         skipped: Dict from the name of what was left alone to the reason.
@@ -55,7 +54,6 @@ class CompressionResult:
     max_drop: float | None
     budget: float | None
     number: int
-    unit: str
     candidates: tuple[Candidate, ...]
     skipped: dict[str, str]
     rest: float
@@ -92,7 +90,8 @@ class CompressionResult:
         found = []
         for name, share in self.chosen.removed.items():
             if share:
-                found.append(f"{name}: {share:.1%} of its {self.unit} removed")
+                unit = "weights" if name in self.least else "channels"
+                found.append(f"{name}: {share:.1%} of its {unit} removed")
             else:
                 found.append(
                     f"{name}: whole, for elsewhere the same saving changes "
@@ -269,7 +268,7 @@ class CompressionResult:
     def _table(self):
         heads = [
             "file", self.cost.name, self.metric_name, "95 % interval",
-            "removed", "bytes", "gzip", "MACs", "ms", "cycles", "",
+            "weights", "bytes", "gzip", "MACs", "ms", "cycles", "",
         ]
         best = self.pareto()
         rows = [
@@ -277,7 +276,7 @@ class CompressionResult:
                 str(c.number), f"{c.cost:,.4g}" if self.cost.is_timed
                 else f"{c.cost:,.0f}",
                 self._value(c.metric), self._interval(c).strip(" ()"),
-                f"{c.sparsity:.1%}", f"{c.nbytes:,}", f"{c.compressed:,}",
+                f"{c.weights:,}", f"{c.nbytes:,}", f"{c.compressed:,}",
                 f"{c.macs:,}",
                 "" if c.latency_ms is None else f"{c.latency_ms:.3f}",
                 "" if c.cycles is None else f"{c.cycles:,}",
