@@ -87,7 +87,9 @@ class Candidates:
         self.found, self.reference, self.rest = {}, None, 0.0
         dense = self[0]
         if cost.zeros_pay:
-            self.rest = max(0.0, dense.cost - self._allocator.whole)
+            self.rest = max(
+                0.0, float(dense.cost - self._allocator.whole)
+            )
 
     @property
     def last(self):
