@@ -115,8 +115,8 @@ def compress(
     Raises:
         ValueError: If an argument does not fit, nothing can be pruned, the
             model is quantised or cannot be copied, the metric is not finite,
-            there are too few validation examples to see `max_drop` at all, or
-            the budget is below what cannot be pruned.
+            or there are too few validation examples to see `max_drop` at
+            all.
         ImportError: If what the target needs is not installed.
         export.VerificationError: If a file computes something else.
 
@@ -141,6 +141,7 @@ def compress(
     """
     cost = costs.Cost(target, quantize)
     limit = None if budget is None else cost.budget(budget)
+    metric_name = metrics.Metric(metric).name
     arguments.check(
         model, max_drop, budget, epochs, teacher, samples, candidates,
         batch_size, seed, progress,
@@ -177,17 +178,17 @@ def compress(
         if limit is None:
             chosen = _within_drop(made, max_drop, candidates)
         else:
-            chosen = _within_budget(made, limit, cost, candidates)
+            chosen = _within_budget(made, limit, candidates)
         found = result_lib.CompressionResult(
             model=made.model(chosen), name=model.name, cost=cost,
-            metric_name=metrics.Metric(metric).name, reference=made.reference,
+            metric_name=metric_name, reference=made.reference,
             examples=number, max_drop=max_drop if limit is None else None,
             budget=limit, number=chosen,
             candidates=tuple(made.found[n] for n in sorted(made.found)),
             skipped=space.skipped, rest=made.rest, place=place,
             least={key: float(c[-1]) for key, c in space.costs.items()},
         )
-        for note in found.warnings():
+        for note in found.caveats():
             warnings.warn(note, stacklevel=2)
         files.write_text(place.path / "result.json", found.to_json(1))
     return found
@@ -215,10 +216,13 @@ def _space(model, before, inputs, cost, exclude, include):
 def _within_drop(made, max_drop, most):
     """Returns the number of the smallest candidate that loses little."""
     half = made.last // 2
-    search.last_holding(
+    found = search.last_holding(
         lambda number: made[number].drop <= max_drop, max(1, half),
         max(1, half // 2), made.last, most,
     )
+    # A look beyond the first one that does not hold: noise has no order.
+    if len(made.found) <= most and found + 2 <= made.last:
+        made[found + 2]
     # Of several that hold, the cheapest; where none does, the best.
     within = [c for c in made.found.values() if c.drop <= max_drop]
     if not within:
@@ -226,14 +230,8 @@ def _within_drop(made, max_drop, most):
     return min(within, key=lambda c: c.cost).number
 
 
-def _within_budget(made, limit, cost, most):
+def _within_budget(made, limit, most):
     """Returns the number of the best candidate within a budget."""
-    if made.rest > limit:
-        raise ValueError(
-            "The budget is below what no pruning touches (the operators and "
-            "biases of the file, and layers that are left alone). Received: "
-            f"{cost.text(limit)}. Expected: more than {cost.text(made.rest)}"
-        )
     if made[0].cost > limit:
         search.last_holding(
             lambda number: made[number].cost > limit,

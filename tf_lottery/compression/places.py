@@ -4,7 +4,9 @@ import contextlib
 import hashlib
 import json
 import pathlib
+import shutil
 import tempfile
+import weakref
 
 import keras
 import numpy as np
@@ -39,10 +41,8 @@ class Place:
     def __init__(self, directory, model, data, arguments):
         checks.optional(checks.path, "directory", directory)
         if directory is None:
-            self._temporary = tempfile.TemporaryDirectory(
-                prefix="tf_lottery-", ignore_cleanup_errors=True
-            )
-            directory = self._temporary.name
+            directory = tempfile.mkdtemp(prefix="tf_lottery-")
+            weakref.finalize(self, shutil.rmtree, directory, True)
         self.path = pathlib.Path(directory)
         self.path.mkdir(parents=True, exist_ok=True)
         self._config = arguments | {

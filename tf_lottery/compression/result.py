@@ -101,7 +101,7 @@ class CompressionResult:
             f"{name}: left alone, {why}" for name, why in self.skipped.items()
         ]
 
-    def warnings(self) -> list[str]:
+    def caveats(self) -> list[str]:
         """Returns what to know before it is believed, a sentence each."""
         found = []
         if not self.met:
@@ -112,7 +112,7 @@ class CompressionResult:
         ]
         if self.max_drop is not None and self.met and between:
             found.append(
-                f"Metric '{self.metric_name}' does not fall with size alone: "
+                f"Metric '{self.metric_name}' is not monotone: "
                 f"{len(between)} larger files lose more than the one chosen. "
                 "Its lead may be chance; more validation examples would tell."
             )
@@ -166,7 +166,7 @@ class CompressionResult:
         return json.dumps(found | {
             "cost": self.cost.name, "target": self.cost.target.name,
             "met": self.met, "file": self.file, "sentence": self.sentence(),
-            "warnings": self.warnings(), "decisions": self.decisions(),
+            "caveats": self.caveats(), "decisions": self.decisions(),
             "pareto": [c.number for c in self.pareto()],
             "candidates": [dataclasses.asdict(c) for c in self.candidates],
         }, indent=indent)
@@ -221,7 +221,7 @@ class CompressionResult:
                 *row, style="bold" if index in table.marked else None
             )
         return rich.console.Group(
-            shown, self.sentence(), *self.warnings(), self.file
+            shown, self.sentence(), *self.caveats(), self.file
         )
 
     def __str__(self):
@@ -236,7 +236,7 @@ class CompressionResult:
     def _repr_html_(self) -> str:
         return notebook.show(
             f"Compression of '{self.name}'", self._table(),
-            "\n".join([self.sentence(), *self.warnings()]),
+            "\n".join([self.sentence(), *self.caveats()]),
         )
 
     def _fits(self, candidate):
@@ -260,9 +260,9 @@ class CompressionResult:
         parts = [f"{key} {size:,.0f}" for key, size in most[:_BLOCKING]]
         return (
             f"The budget of {self.cost.text(self.budget)} is not met. The "
-            f"nearest file takes {self.cost.text(self.chosen.cost)}; of that "
-            f"{self.rest:,.0f} are no weights that can be pruned"
-            + f", and at least: {', '.join(parts)}" * bool(parts) + "."
+            f"nearest file takes {self.cost.text(self.chosen.cost)}."
+            + (f" In its way, by the tables: {self.rest:,.0f} that no pruning "
+               f"touches, and at least {', '.join(parts)}.") * bool(parts)
         )
 
     def _table(self):
