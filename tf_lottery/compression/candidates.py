@@ -181,7 +181,6 @@ class Candidates:
         }
 
 
-
 def _nonzero(model):
     return sum(
         int(np.count_nonzero(ops.convert_to_numpy(v)))

@@ -64,6 +64,8 @@ class Recovery:
         )
         compiling.compile_like(small, self._model, with_state=False)
         holding.hold(small, masks)
+        # Moving averages lag behind a short training.
+        recalibration.recalibrate(small, self._inputs)
 
     def _loss(self):
         some = keras.tree.map_structure(lambda a: a[:32], self._inputs)
