@@ -52,6 +52,8 @@ BAD = {
 
 # What the library makes, and nobody else: results, and parts of graphs.
 RECORDS = {
+    "compression.Candidate",
+    "compression.CompressionResult",
     "compression.Reading",
     "compression.Sensitivity",
     "criteria.Context",
@@ -204,6 +206,9 @@ _MASKS = lambda w: {"masks": w.masks}  # noqa: E731
 _TWO = lambda w: {"a": w.masks, "b": w.masks}  # noqa: E731
 _DATA = lambda w: {"data": w.data, "loss": "mse"}  # noqa: E731
 _INPUTS = lambda w: {"data": w.data}  # noqa: E731
+_COMPRESSED = lambda w: {  # noqa: E731
+    "model": w.model, "train": w.data, "validation": w.data, "max_drop": 0.5,
+}
 
 
 def _tuner(w):
@@ -222,6 +227,7 @@ GOOD = {
     "Ticket.save": lambda w: {"self": w.ticket, "path": w.path("t")},
     "Ticket.load": lambda w: {"path": w.saved("t.ticket", w.ticket.save)},
     "cluster": _MODEL,
+    "compress": _COMPRESSED,
     "hold": lambda w: {"model": w.model, "masks": w.masks},
     "load_model": lambda w: {
         "filepath": w.saved("m.keras", w.model.save)
@@ -281,6 +287,7 @@ GOOD = {
     },
     "controls.reshuffle": _TICKET,
     "controls.shuffle_masks": _TICKET,
+    "compression.compress": _COMPRESSED,
     "compression.sensitivity": lambda w: {
         "model": w.model, "data": w.data, "sparsities": [0.5]
     },
@@ -444,6 +451,8 @@ HEAVY = {
     "analysis.linear_connectivity",
     "analysis.report",
     "analysis.robustness",
+    "compress",
+    "compression.compress",
     "experiments.compare",
     "export.inspect",
     # Takes a file of TFMOT, which few machines can write.
