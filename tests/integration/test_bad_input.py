@@ -606,15 +606,18 @@ LEGITIMATE = {
         "exclude experiments.Preset.budget float_layers include keys verdict"
     ),
     "fraction": (
+        "compress.max_drop compression.compress.max_drop "
         "alpha beta damp dpi epsilon epsilons "
         "experiments.Preset.learning_rate max_barrier power seconds "
         "step_size temperature tolerance tuner.TicketHyperModel.learning_rate"
     ),
     "function": (
+        "compress.metric compression.compress.metric "
         "export.tflite.metric export.tflite.progress hypermodel "
         "round_callbacks"
     ),
     "huge": (
+        "compress.max_drop compression.compress.max_drop "
         "alpha beta damp end epsilon epsilons "
         "experiments.Preset.learning_rate max_barrier power seconds "
         "step_size temperature tolerance tuner.TicketHyperModel.learning_rate"
@@ -631,6 +634,9 @@ LEGITIMATE = {
         "end_step"
     ),
     "none": (
+        "compress.budget compression.compress.budget "
+        "compress.metric compression.compress.metric "
+        "compress.teacher compression.compress.teacher "
         "accelerator export.tflite.metric export.tflite.runtimes "
         "input_dtype input_shapes output_dtype "
         "analysis.report.out "
@@ -668,6 +674,8 @@ LEGITIMATE = {
         "summary.inputs"
     ),
     "zero": (
+        "compress.max_drop compression.compress.max_drop "
+        "compress.epochs compression.compress.epochs "
         "begin_step control_every control_trials drop_by end_step epsilon "
         "epsilons margin max_barrier "
         "export.tflite.seconds final_sparsity histogram_freq image_freq "

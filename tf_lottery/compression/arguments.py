@@ -14,7 +14,7 @@ from tf_lottery.utils import checks
 
 def check(
     model, max_drop, budget, epochs, teacher, samples, candidates, batch_size,
-    seed, progress,
+    seed, exclude, include, directory, progress,
 ):
     """Raises unless each argument of `compress` is of its kind; see there."""
     backends.check_tensorflow("Compression to files takes")
@@ -31,6 +31,9 @@ def check(
         ("seed", seed, 0),
     ):
         checks.whole(name, value, least)
+    checks.names("exclude", exclude)
+    checks.names("include", include)
+    checks.optional(checks.path, "directory", directory)
     if teacher is not None and not isinstance(teacher, keras.Model):
         checks.choice("teacher", teacher, ("self",))
     checks.optional(checks.takes, "progress", progress, 1, "a callable")

@@ -144,7 +144,7 @@ def compress(
     metric_name = metrics.Metric(metric).name
     arguments.check(
         model, max_drop, budget, epochs, teacher, samples, candidates,
-        batch_size, seed, progress,
+        batch_size, seed, exclude, include, directory, progress,
     )
     max_drop = 0.01 if max_drop is None else max_drop
     say = progress or (lambda text: None)

@@ -6,8 +6,10 @@ import numpy as np
 
 from tf_lottery.export import sparse
 from tf_lottery.export import targets
+from tf_lottery.export import vela
 from tf_lottery.utils import checks
 
+TARGETS = ("macs", *targets.TARGETS, *vela.ACCELERATORS)
 _UNITS = {"B": 1, "kB": 1000, "KiB": 1024, "MB": 10**6, "MiB": 2**20}
 _BYTES = re.compile(rf"([0-9.]+) ?({'|'.join(_UNITS)})")
 # An operator and a tensor more, in bytes.
@@ -29,6 +31,8 @@ class Cost:
     """
 
     def __init__(self, target, quantize):
+        if isinstance(target, str):
+            checks.choice("target", target, TARGETS)
         if isinstance(target, str) and target == "macs":
             self.name, self.target = "macs", targets.get("flash")
         else:

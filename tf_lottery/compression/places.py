@@ -16,7 +16,6 @@ from tf_lottery import files
 from tf_lottery import weights as weights_lib
 from tf_lottery.callbacks import identity
 from tf_lottery.files import locks
-from tf_lottery.utils import checks
 
 _TABLES = "tables.safetensors"
 _CONFIG = "compress.json"
@@ -39,7 +38,6 @@ class Place:
     """
 
     def __init__(self, directory, model, data, arguments):
-        checks.optional(checks.path, "directory", directory)
         if directory is None:
             directory = tempfile.mkdtemp(prefix="tf_lottery-")
             weakref.finalize(self, shutil.rmtree, directory, True)
