@@ -135,7 +135,7 @@ def compress(
     >>> history = model.fit(data.x_train, data.y_train, epochs=8, verbose=0)
     >>> result = tfl.compress(
     ...     model, (data.x_train, data.y_train), (data.x_val, data.y_val),
-    ...     max_drop=0.1, candidates=2)
+    ...     max_drop=0.1, candidates=1)
     >>> result.met, result.chosen.cost < result.candidates[0].cost
     (True, True)
     """

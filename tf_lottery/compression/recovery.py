@@ -9,6 +9,7 @@ from keras import ops
 from tf_lottery import data as data_lib
 from tf_lottery import holding
 from tf_lottery import internals
+from tf_lottery.analysis import evaluating
 from tf_lottery.analysis import recalibration
 from tf_lottery.copies import compiling
 from tf_lottery.criteria import batches as batches_lib
@@ -40,9 +41,12 @@ class Recovery:
     def __init__(
         self, model, train, inputs, epochs, teacher, batch_size, seed
     ):
-        self._model, self._teacher = model, teacher
+        self._model = model
         self._inputs, self._epochs = inputs, epochs
         self._batches = epochs and _batches(train, batch_size, seed)
+        self._teach = teacher and evaluating.compiled(
+            lambda x: teacher(x, training=False)
+        )
 
     def __call__(self, small):
         """Recovers a smaller model in place; masks that it holds, hold."""
@@ -52,7 +56,7 @@ class Recovery:
         steps, batches = self._batches
         masks = holding.masks_of(small)
         optimizer = _optimizer(self._model.optimizer, self._epochs * steps)
-        if self._teacher is None:
+        if self._teach is None:
             compiling.compile_like(small, self._model, with_state=False)
             internals.models.set_optimizer(small, optimizer)
         else:
@@ -69,14 +73,12 @@ class Recovery:
 
     def _loss(self):
         some = keras.tree.map_structure(lambda a: a[:32], self._inputs)
-        return keras.tree.map_structure(
-            _loss_of, self._teacher(some, training=False)
-        )
+        return keras.tree.map_structure(_loss_of, self._teach(some))
 
     def _taught(self, batch):
-        if self._teacher is None:
+        if self._teach is None:
             return batch
-        return batch[0], self._teacher(batch[0], training=False)
+        return batch[0], self._teach(batch[0])
 
 
 def _batches(train, batch_size, seed):
