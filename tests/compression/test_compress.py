@@ -34,7 +34,8 @@ def say(text):
     said.append(text)
     if len(said) == int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
-t.compress(t.cnn(), directory=sys.argv[1], progress=say, epochs=1)
+model = t.keras.saving.load_model(sys.argv[3])
+t.compress(model, directory=sys.argv[1], progress=say, epochs=1)
 """
 
 
@@ -197,10 +198,13 @@ def test_what_was_interrupted_resumes_with_the_same_bits(model, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_that_was_killed_resumes_with_the_same_bits(tmp_path):
+def test_one_that_was_killed_resumes_with_the_same_bits(model, tmp_path):
+    path = tmp_path / "m.keras"
+    model.save(path)
+
     def run(name, moment):
         return subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(tmp_path / name), str(moment)],
+            [sys.executable, "-c", SCRIPT, tmp_path / name, str(moment), path],
             cwd=tests.ROOT, capture_output=True, text=True,
         )
 
