@@ -5,7 +5,9 @@ import warnings
 
 import keras
 import numpy as np
+from keras import ops
 
+from tf_lottery import clusters as clusters_lib
 from tf_lottery import copies
 from tf_lottery import holding
 from tf_lottery import optimizers
@@ -45,7 +47,9 @@ def weights(twin, model, values):
 
 
 def training(twin, model, cut):
-    """Compiles the small model as the big one, with its state and masks.
+    """Compiles the small model as the big one, with its state.
+
+    That are the optimizer's, masks, and clusters where none is rescaled.
 
     Args:
         twin: `copies.Twin`, the small model, with its weights already.
@@ -56,12 +60,14 @@ def training(twin, model, cut):
         twin.keys[key]: cut.array(key, mask)
         for key, mask in holding.masks_of(model).items()
     }
+    clusters = clusters_lib.held(weights_lib.variables(model))
     if not model.compiled or getattr(model, "optimizer", None) is None:
-        if any(not mask.all() for mask in masks.values()):
+        if clusters or any(not mask.all() for mask in masks.values()):
             warnings.warn(
                 f"Model '{model.name}' is not compiled, so the small model "
-                "has the zeros of its masks but does not hold them. Compile "
-                "it and call `tf_lottery.hold`.",
+                "has the zeros of its masks, or the values of its clusters, "
+                "but does not hold them. Compile it and call "
+                "`tf_lottery.hold`, or `tf_lottery.cluster`.",
                 stacklevel=4,
             )
         return
@@ -70,6 +76,10 @@ def training(twin, model, cut):
         _copy_state(twin, model, cut)
     if masks:
         holding.hold(twin.model, masks)
+    for key, found in clusters.items():
+        if key not in cut.scales:
+            index = cut.array(key, ops.convert_to_numpy(found.index))
+            clusters_lib.attach(twin.variables[key], index, found.each)
     if cut.slices:
         _warn_of_trajectory(model, cut)
 
@@ -127,6 +137,26 @@ def _copy_state(twin, model, cut):
 
 
 def _warn_of_trajectory(model, cut):
+    reasons = trajectory(model, cut)
+    if reasons:
+        warnings.warn(
+            "The small model computes the same, but further training will "
+            "not follow the exact trajectory of the masked big model: "
+            f"{'; '.join(reasons)}.",
+            stacklevel=4,
+        )
+
+
+def trajectory(model, cut):
+    """Returns why a small model would train otherwise than the big one.
+
+    Args:
+        model: The big `keras.Model`, compiled.
+        cut: `slices.Cut`.
+
+    Returns:
+        List of strings.
+    """
     reasons = []
     inner = optimizers.innermost(model.optimizer)
     if isinstance(inner, _MIXING):
@@ -143,10 +173,4 @@ def _warn_of_trajectory(model, cut):
             f"{', '.join(sorted(cut.scales))} are rescaled, for a layer "
             "divides by the number of its key dimensions or channels"
         )
-    if reasons:
-        warnings.warn(
-            "The small model computes the same, but further training will "
-            "not follow the exact trajectory of the masked big model: "
-            f"{'; '.join(reasons)}.",
-            stacklevel=4,
-        )
+    return reasons
