@@ -24,6 +24,7 @@ from tf_lottery import structured
 from tf_lottery import weights
 from tf_lottery.analysis import recalibrate
 from tf_lottery.callbacks import IterativeMagnitudePruning
+from tf_lottery.compression import compress
 from tf_lottery.compression import sensitivity
 from tf_lottery.holding import hold
 from tf_lottery.holding import masks_of
@@ -60,6 +61,7 @@ __all__ = [
     "weights",
     "IterativeMagnitudePruning",
     "cluster",
+    "compress",
     "hold",
     "load_model",
     "load_weights",

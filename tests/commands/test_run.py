@@ -389,3 +389,21 @@ def test_export_errors(capsys, tmp_path, saved, arguments, words):
     err = capsys.readouterr().err
     assert err.startswith("error: ") and words in err
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.slow
+def test_compress_writes_the_file_and_its_model(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    conftest.functional().save("m.keras")
+    shape = conftest.functional().input_shape[1:]
+    np.savez("d.npz", x=np.zeros((60, *shape)), y=np.arange(60) % 3)
+    arguments = [
+        "compress", "m.keras", "--data", "d.npz", "--max-drop", "0.9",
+        "--candidates", "1", "--report", "page.html",
+    ]
+    assert cli.main(arguments) == 0
+    assert "written: m.compressed/model.keras" in capsys.readouterr().out
+    assert (tmp_path / "page.html").exists()
+    keras.saving.load_model("m.compressed/model.keras")
+    with pytest.raises(SystemExit):
+        cli.main(["compress", "m.keras", "--budget", "flash"])

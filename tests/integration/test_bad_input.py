@@ -52,6 +52,8 @@ BAD = {
 
 # What the library makes, and nobody else: results, and parts of graphs.
 RECORDS = {
+    "compression.Candidate",
+    "compression.CompressionResult",
     "compression.Reading",
     "compression.Sensitivity",
     "criteria.Context",
@@ -204,6 +206,9 @@ _MASKS = lambda w: {"masks": w.masks}  # noqa: E731
 _TWO = lambda w: {"a": w.masks, "b": w.masks}  # noqa: E731
 _DATA = lambda w: {"data": w.data, "loss": "mse"}  # noqa: E731
 _INPUTS = lambda w: {"data": w.data}  # noqa: E731
+_COMPRESSED = lambda w: {  # noqa: E731
+    "model": w.model, "train": w.data, "validation": w.data, "max_drop": 0.5,
+}
 
 
 def _tuner(w):
@@ -222,6 +227,7 @@ GOOD = {
     "Ticket.save": lambda w: {"self": w.ticket, "path": w.path("t")},
     "Ticket.load": lambda w: {"path": w.saved("t.ticket", w.ticket.save)},
     "cluster": _MODEL,
+    "compress": _COMPRESSED,
     "hold": lambda w: {"model": w.model, "masks": w.masks},
     "load_model": lambda w: {
         "filepath": w.saved("m.keras", w.model.save)
@@ -282,6 +288,7 @@ GOOD = {
     },
     "controls.reshuffle": _TICKET,
     "controls.shuffle_masks": _TICKET,
+    "compression.compress": _COMPRESSED,
     "compression.sensitivity": lambda w: {
         "model": w.model, "data": w.data, "sparsities": [0.5]
     },
@@ -445,6 +452,8 @@ HEAVY = {
     "analysis.linear_connectivity",
     "analysis.report",
     "analysis.robustness",
+    "compress",
+    "compression.compress",
     "experiments.compare",
     "export.inspect",
     # Takes a file of TFMOT, which few machines can write.
@@ -598,15 +607,18 @@ LEGITIMATE = {
         "exclude experiments.Preset.budget float_layers include keys verdict"
     ),
     "fraction": (
+        "compress.max_drop compression.compress.max_drop "
         "alpha beta damp dpi epsilon epsilons "
         "experiments.Preset.learning_rate max_barrier power seconds "
         "step_size temperature tolerance tuner.TicketHyperModel.learning_rate"
     ),
     "function": (
+        "compress.metric compression.compress.metric "
         "export.tflite.metric export.tflite.progress hypermodel "
         "round_callbacks"
     ),
     "huge": (
+        "compress.max_drop compression.compress.max_drop "
         "alpha beta damp end epsilon epsilons "
         "experiments.Preset.learning_rate max_barrier power seconds "
         "step_size temperature tolerance tuner.TicketHyperModel.learning_rate"
@@ -623,6 +635,9 @@ LEGITIMATE = {
         "end_step"
     ),
     "none": (
+        "compress.budget compression.compress.budget "
+        "compress.metric compression.compress.metric "
+        "compress.teacher compression.compress.teacher "
         "accelerator export.tflite.metric export.tflite.runtimes "
         "input_dtype input_shapes output_dtype "
         "analysis.report.out "
@@ -660,6 +675,8 @@ LEGITIMATE = {
         "summary.inputs"
     ),
     "zero": (
+        "compress.max_drop compression.compress.max_drop "
+        "compress.epochs compression.compress.epochs "
         "begin_step control_every control_trials drop_by end_step epsilon "
         "epsilons margin max_barrier "
         "export.tflite.seconds final_sparsity histogram_freq image_freq "

@@ -61,6 +61,10 @@ EXPECTED = {
         "1 and 2", "--choose", "1", "2", "--points", "3", *TINY,
     ),
     "supermasks_and_signs.py": ("same sign", "--choose", "2", *TINY),
+    "compress_networks.py": (
+        "uniform magnitude", "--networks", "lenet_300_100 on digits",
+        "--seeds", "1", "--candidates", "1", "--max-drop", "0.1",
+    ),
     "tune_tickets.py": (
         "The best model keeps", "--trials", "2", "--rounds", "1",
         "--epochs", "2",

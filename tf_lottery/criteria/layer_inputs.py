@@ -37,19 +37,8 @@ def linear_maps_of(
     Raises:
         ValueError: If some are of other layers; all such are listed.
     """
-    owners = weights_lib.owners(model)
-    looped = {
-        id(layer) for loop in internals.layers.flat(model)
-        if isinstance(loop, _LOOPS) for layer in internals.layers.below(loop)
-    }
-    found, unknown = {}, []
-    for key, variable in variables.items():
-        _, layer = owners[key]
-        linear = linear_maps.linear_map(layer, variable)
-        if linear is None or id(layer) in looped:
-            unknown.append(key)
-        else:
-            found[key] = linear
+    found = known_maps(model, variables)
+    unknown = [key for key in variables if key not in found]
     if unknown:
         raise ValueError(
             f"Criterion '{criterion}' does not know what these weights are "
@@ -58,6 +47,22 @@ def linear_maps_of(
             "time-distributed ones. Leave the others out (`exclude=`) or use "
             "another criterion."
         )
+    return found
+
+
+def known_maps(model, variables):
+    """Returns the same of those weights that are kernels of linear maps."""
+    owners = weights_lib.owners(model)
+    looped = {
+        id(layer) for loop in internals.layers.flat(model)
+        if isinstance(loop, _LOOPS) for layer in internals.layers.below(loop)
+    }
+    found = {}
+    for key, variable in variables.items():
+        _, layer = owners[key]
+        linear = linear_maps.linear_map(layer, variable)
+        if linear is not None and id(layer) not in looped:
+            found[key] = linear
     return found
 
 

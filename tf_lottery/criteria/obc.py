@@ -92,7 +92,7 @@ class OBC(InputCriterion):
         variables: Mapping[str, keras.Variable],
         context: Context,
     ) -> Scorer:
-        problems = _Problems(self, model, variables, context)
+        problems = Problems(self, model, variables, context)
 
         def scores(masks):
             return self.check_finite({
@@ -108,14 +108,21 @@ class OBC(InputCriterion):
         masks: Mapping[str, np.ndarray],
         context: Context = Context(),
     ) -> dict[str, np.ndarray]:
-        problems = _Problems(self, model, variables, context)
+        problems = Problems(self, model, variables, context)
         return self.check_finite({
             key: problem.refit(masks[key]) for key, problem in problems
         })
 
 
-class _Problems:
-    """The least squares of each weight, with what is pruned before at 0."""
+class Problems:
+    """The least squares of each weight, with what is pruned before at 0.
+
+    Args:
+        criterion: `OBC`.
+        model: A built `keras.Model`.
+        variables: Dict from weight key to `keras.Variable`.
+        context: `Context`.
+    """
 
     def __init__(self, criterion, model, variables, context):
         self._damp, self._variables = criterion.damp, variables
@@ -152,7 +159,7 @@ class _Problems:
         self._kept = None
 
     def __iter__(self):
-        """Yields pairs of weight key and `_Problem`."""
+        """Yields pairs of weight key and `Problem`."""
         if self._kept is not None:
             yield from self._kept
             return
@@ -160,14 +167,14 @@ class _Problems:
         for key, grams in self._inputs.sums(self._before):
             values = ops.convert_to_numpy(self._variables[key])
             values = np.where(self._before[key], values, 0)
-            pair = key, _Problem(self._linear[key], grams, values, self._damp)
+            pair = key, Problem(self._linear[key], grams, values, self._damp)
             if self._inputs.passes == 1:
                 kept.append(pair)
             yield pair
         self._kept = kept or None
 
 
-class _Problem:
+class Problem:
     """The least squares of one weight.
 
     Args:

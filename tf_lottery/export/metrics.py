@@ -78,6 +78,10 @@ class Metric:
         self._keras.update_state(labels, outputs)
         return self._keras.result()
 
+    def drop(self, value: float, reference: float) -> float:
+        """Returns by how much a value is worse than another one."""
+        return reference - value if self._rises else value - reference
+
     def loss(self, value: float, reference: float) -> str:
         """Returns how much worse a value is, or nothing if little enough.
 
@@ -85,7 +89,7 @@ class Metric:
             value: Float, of a file.
             reference: Float, of the Keras model.
         """
-        worse = reference - value if self._rises else value - reference
+        worse = self.drop(value, reference)
         is_share = self._rises and 0 <= reference <= 1
         if worse <= (_DROP if is_share else _DROP * abs(reference)):
             return ""

@@ -86,10 +86,13 @@ class Chooser:
         """Returns a list of the number that every group is given.
 
         Args:
-            values: Float, or dict from pattern of group names to float.
+            values: Float, dict from pattern of group names to float, or list
+                of a float for each group.
             name: String, the argument's name in errors.
             default: Float for groups that no pattern means. Defaults to 0.
         """
+        if np.ndim(values) == 1:
+            return list(values)
         names = [f"{group.name}/units" for group in self.graph.groups]
         found = schedules.match(values, names, default, name) if names else {}
         return [found[name] for name in names]
@@ -100,7 +103,7 @@ class Chooser:
         Args:
             ratio: Float in [0, 1), the fraction of classes to remove, of each
                 group, of all together or of all that are alike; a dict from
-                pattern to float gives it by group.
+                pattern to float, or a list, gives it by group.
         """
         wanted = self._wanted(ratio)
         kept = np.ones(self.graph.size, bool)

@@ -130,7 +130,7 @@ def plan(
     scores = scores_lib.score(
         graph, criterion, masks, data, loss, snapshot, norm
     )
-    pinned, frozen = _pinned(graph, exclude, scores, criterion.name)
+    pinned, frozen = pinned_classes(graph, exclude, scores, criterion.name)
     chooser = choosing.Chooser(
         graph, scores, scope, round_to, pinned, max_ratio
     )
@@ -159,7 +159,7 @@ def _check_ratios(ratio, max_ratio, scope):
         )
 
 
-def _pinned(graph, exclude, scores, criterion):
+def pinned_classes(graph, exclude, scores, criterion):
     """Classes that stay although they could go, and entries for the report."""
     found = weights_lib.inspect(graph.model)
     patterns = weights_lib.resolve(found, exclude, name="exclude")

@@ -7,6 +7,7 @@ in `tf_lottery.commands` runs what was read.
 import tf_lottery
 from tf_lottery.commands.parsers import analyze
 from tf_lottery.commands.parsers import compare
+from tf_lottery.commands.parsers import compress
 from tf_lottery.commands.parsers import export
 from tf_lottery.commands.parsers import list as list_lib
 from tf_lottery.commands.parsers import parser as parser_lib
@@ -17,7 +18,8 @@ from tf_lottery.commands.parsers import shrink
 from tf_lottery.commands.parsers import sweep
 
 _ALL = (
-    run, sweep, list_lib, report, compare, analyze, prune, shrink, export,
+    run, sweep, list_lib, report, compare, analyze, prune, shrink, compress,
+    export,
 )
 
 

@@ -93,6 +93,19 @@ def radii(text):
     return _numbers(text, fractions.Fraction, "0.1,0.2 or 8/255", float)
 
 
+def budget(text):
+    """Reads a budget, `flash=64KiB` or `macs=1e6`, as a dict."""
+    name, _, size = text.partition("=")
+    if not name or not size:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no budget; write flash=64KiB or macs=1e6"
+        )
+    try:
+        return {name: float(size)}
+    except ValueError:
+        return {name: size}
+
+
 def duration(text):
     """Reads a time, which stays text: `10m`."""
     return _checked(text, lambda text: durations.parse(text, "TIME"))

@@ -1,0 +1,74 @@
+"""Allocation against trying every combination."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from tf_lottery.compression import allocation
+from tf_lottery.compression import search
+
+
+def best(errors, costs, budget):
+    """The least error of all combinations within a budget."""
+    found = [
+        sum(e[level] for e, level in zip(errors, levels))
+        for levels in itertools.product(*(range(len(e)) for e in errors))
+        if sum(c[level] for c, level in zip(costs, levels)) <= budget
+    ]
+    return min(found, default=None)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_combination_within_the_budget_is_better(seed):
+    rng = np.random.default_rng(seed)
+    errors = [np.cumsum(rng.random(4)) for _ in range(4)]
+    costs = [np.sort(rng.integers(1, 50, 4))[::-1] for _ in range(4)]
+    for budget in (sum(c[-1] for c in costs), 60, 90, 1000):
+        levels = allocation.allocate(errors, costs, budget, 20000)
+        expected = best(errors, costs, budget)
+        if expected is None:
+            assert levels == [int(c.argmin()) for c in costs]
+            continue
+        assert sum(c[i] for c, i in zip(costs, levels)) <= budget
+        reached = sum(e[i] for e, i in zip(errors, levels))
+        assert reached == pytest.approx(expected, rel=0.02)
+
+
+def test_an_infinite_error_is_avoided_where_it_can_be():
+    errors = [np.array([0.0, np.inf]), np.array([0.0, 1.0])]
+    costs = [np.array([10.0, 1.0]), np.array([10.0, 1.0])]
+    assert allocation.allocate(errors, costs, 11) == [0, 1]
+
+
+def test_costs_that_depend_on_each_other_come_near_the_budget():
+    kept = np.array([1.0, 0.75, 0.5, 0.25, 0.1])
+    errors = [(1 - kept) ** 2 * weight for weight in (1.0, 5.0, 2.0)]
+
+    def cost(levels):
+        a, b, c = kept[levels]
+        return 100 * (a + a * b + b * c + c)
+
+    found = allocation.Allocator(errors, cost)
+    previous = 0.0
+    for budget in (350, 250, 150, 60):
+        levels = found.within(budget)
+        assert cost(levels) <= 1.1 * budget
+        error = sum(e[level] for e, level in zip(errors, levels))
+        assert error >= previous
+        previous = error
+    assert found.within(1e9) == [0, 0, 0]
+
+
+@pytest.mark.parametrize("boundary", [0, 1, 17, 40])
+def test_the_search_finds_the_boundary(boundary):
+    tried = []
+
+    def holds(number):
+        tried.append(number)
+        return number <= boundary
+
+    found = search.last_holding(holds, 20, 10, 40, 10)
+    assert found == boundary
+    assert len(set(tried)) == len(tried) <= 7
+    assert all(0 < number <= 40 for number in tried)

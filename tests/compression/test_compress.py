@@ -1,0 +1,362 @@
+"""`compress`: what it chooses, resumes and refuses.
+
+Files are stood in for by what they would weigh, but in the slow tests.
+"""
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import types
+
+import keras
+import numpy as np
+import pytest
+
+import tests
+import tf_lottery as tfl
+from tf_lottery.compression import candidates
+from tf_lottery.compression import search
+
+RNG = np.random.default_rng(0)
+CENTRES = RNG.normal(size=(3, 6, 6, 2))
+Y = np.arange(600) % 3
+X = (CENTRES[Y] + RNG.normal(size=(600, 6, 6, 2))).astype("float32")
+TRAIN, VALIDATION = (X[:300], Y[:300]), (X[300:], Y[300:])
+SCRIPT = """
+import os, signal, sys, warnings
+import pytest
+from tests.compression import test_compress as t
+warnings.simplefilter("ignore")
+said = []
+def say(text):
+    said.append(text)
+    if len(said) == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+model = t.keras.saving.load_model(sys.argv[3])
+t.compress(model, directory=sys.argv[1], progress=say, epochs=1)
+"""
+
+
+def cnn(compiled=True):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6, 6, 2))
+    x = keras.layers.Conv2D(8, 3, use_bias=False, name="conv")(inputs)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.ReLU()(x)
+    x = keras.layers.Conv2D(8, 3, padding="same", name="inner")(x) + x
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dense(8, "relu", name="fc")(x)
+    model = keras.Model(inputs, keras.layers.Dense(3, name="logits")(x))
+    if compiled:
+        model.compile(
+            keras.optimizers.Adam(0.01),
+            keras.losses.SparseCategoricalCrossentropy(True),
+            metrics=["accuracy"],
+        )
+        model.fit(*TRAIN, epochs=3, verbose=0)
+    return model
+
+
+def weigh(
+    model, path, target, quantize, ranges, validation, *, metric, seconds,
+    progress,
+):
+    """Stands in for `export.tflite`: a byte for each nonzero weight."""
+    progress("weighing")
+    hits = tfl.export.metrics.agreement(
+        np.array(model(validation[0], training=False)), validation[1]
+    )
+    size = 100 + sum(
+        int(np.count_nonzero(w)) for w in model.get_weights()
+    )
+    pathlib.Path(path).write_bytes(b"\0" * size)
+    return types.SimpleNamespace(
+        metric=hits, metric_name="accuracy", nbytes=size, compressed=size,
+        macs=model.count_params(), npu=None,
+        shipped=types.SimpleNamespace(metric=hits, timing=None),
+    )
+
+
+@pytest.fixture
+def weighed(monkeypatch):
+    monkeypatch.setattr(candidates.export, "tflite", weigh)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return cnn()
+
+
+def compress(model, *args, **kwargs):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates.export, "tflite", weigh)
+        return tfl.compress(
+            model, TRAIN, VALIDATION, *args, samples=200,
+            **{"candidates": 3, **kwargs},
+        )
+
+
+def values(model):
+    return [w.copy() for w in model.get_weights()]
+
+
+def equal(a, b):
+    return all(map(np.array_equal, a, b)) and len(a) == len(b)
+
+
+@pytest.mark.filterwarnings("ignore:.*validation examples cannot")
+def test_the_smallest_file_within_the_drop_is_chosen(model, tmp_path):
+    before = values(model)
+    found = compress(model, max_drop=0.05, directory=tmp_path)
+    assert equal(values(model), before) and not tfl.masks_of(model)
+    assert found.met and found.number > 0
+    assert found.chosen.cost < 0.8 * found.candidates[0].cost
+    for other in found.candidates:
+        if other.cost < found.chosen.cost:
+            assert other.drop > 0.05
+    reached = found.model.evaluate(*VALIDATION, verbose=0)[1]
+    assert reached == pytest.approx(found.chosen.metric)
+    assert found.reference == pytest.approx(
+        model.evaluate(*VALIDATION, verbose=0)[1]
+    )
+    assert found.chosen.low < reached < found.chosen.high
+    assert tfl.masks_of(found.model)
+    assert pathlib.Path(found.file).parent == tmp_path
+    costs = [c.cost for c in found.pareto()]
+    assert costs == sorted(costs, reverse=True)
+    assert sum("removed" in line for line in found.decisions()) >= 2
+    saved = json.loads((tmp_path / "result.json").read_text())
+    assert saved == json.loads(found.to_json())
+    assert str(len(found.candidates)) in found.sentence()
+    assert "on others" in str(found) and "on others" in found._repr_html_()
+    found.report(tmp_path / "page.html")
+    assert "inner/kernel" in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.filterwarnings("ignore:.*validation examples cannot")
+def test_channels_alone_where_zeros_are_worth_nothing(model):
+    found = compress(model, "macs", max_drop=0.1)
+    assert found.met and found.chosen.cost < found.candidates[0].cost
+    assert found.model.count_params() < model.count_params()
+    assert not tfl.masks_of(found.model)
+    reached = found.model.evaluate(*VALIDATION, verbose=0)[1]
+    assert reached == pytest.approx(found.chosen.metric)
+
+
+def test_a_budget_is_met_by_the_best_file(model):
+    found = compress(model, budget={"size": "0.6 kB"}, candidates=4)
+    assert found.met and found.chosen.cost <= 600 < 1.3 * found.chosen.cost
+
+
+def test_a_budget_that_is_not_met_says_what_is_in_the_way(model):
+    with pytest.warns(UserWarning, match="not met.*inner/kernel") as caught:
+        found = compress(
+            model, budget={"size": 150}, candidates=5, exclude="conv",
+        )
+    assert not found.met
+    assert sum(w.category is UserWarning for w in caught) == 1
+    assert found.chosen.cost == min(c.cost for c in found.candidates)
+
+
+@pytest.mark.filterwarnings("ignore:.*validation examples cannot")
+def test_what_was_interrupted_resumes_with_the_same_bits(model, tmp_path):
+    class Stop(Exception):
+        pass
+
+    said = []
+    whole = compress(
+        model, max_drop=0.05, directory=tmp_path / "whole",
+        progress=said.append, candidates=2,
+    )
+    for moment in (4, len(said)):
+        heard = []
+
+        def say(text):
+            heard.append(text)
+            if len(heard) == moment:
+                raise Stop
+
+        place = tmp_path / str(moment)
+        with pytest.raises(Stop):
+            compress(
+                model, max_drop=0.05, directory=place, progress=say,
+                candidates=2,
+            )
+        found = compress(
+            model, max_drop=0.05, directory=place, candidates=2
+        )
+        assert found.candidates[0].metric == whole.candidates[0].metric
+        assert equal(values(found.model), values(whole.model))
+    again = []
+    compress(
+        model, max_drop=0.05, directory=tmp_path / "whole",
+        progress=again.append, candidates=2,
+    )
+    assert again == []
+
+
+@pytest.mark.slow
+def test_one_that_was_killed_resumes_with_the_same_bits(model, tmp_path):
+    path = tmp_path / "m.keras"
+    model.save(path)
+
+    def run(name, moment):
+        return subprocess.run(
+            [sys.executable, "-c", SCRIPT, tmp_path / name, str(moment), path],
+            cwd=tests.ROOT, capture_output=True, text=True,
+        )
+
+    assert run("whole", 0).returncode == 0
+    assert run("killed", 9).returncode == -signal.SIGKILL
+    assert run("killed", 0).returncode == 0
+    names = {p.name for p in (tmp_path / "whole").iterdir()}
+    assert names == {p.name for p in (tmp_path / "killed").iterdir()}
+    for name in names - {"lock"}:
+        whole = (tmp_path / "whole" / name).read_bytes().replace(
+            bytes(tmp_path / "whole"), bytes(tmp_path / "killed")
+        )
+        assert whole == (tmp_path / "killed" / name).read_bytes(), name
+
+
+@pytest.mark.filterwarnings("ignore:.*validation examples cannot")
+def test_another_compression_is_refused(model, tmp_path):
+    compress(model, max_drop=0.3, directory=tmp_path, candidates=1)
+    for change in (
+        {"epochs": 1}, {"exclude": "fc"}, {"quantize": None},
+    ):
+        with pytest.raises(ValueError, match="that of another compression"):
+            compress(
+                model, max_drop=0.3, directory=tmp_path, candidates=1,
+                **change,
+            )
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="holds other files"):
+        compress(model, directory=tmp_path / "other", max_drop=0.3)
+
+
+@pytest.mark.filterwarnings("ignore:The budget")
+@pytest.mark.slow
+@pytest.mark.parametrize("teacher", ["self", None])
+def test_training_recovers_what_pruning_lost(model, teacher):
+    limit = {"size": 150}
+    pruned = compress(model, budget=limit)
+    trained = compress(
+        model, budget=limit, epochs=3, batch_size=16, teacher=teacher
+    )
+    assert trained.number == pruned.number
+    assert trained.chosen.metric > pruned.chosen.metric
+    kernels = {
+        f"{layer.name}/kernel": layer.kernel.numpy()
+        for layer in trained.model.layers if hasattr(layer, "kernel")
+    }
+    masks = tfl.masks_of(trained.model)
+    trained.model.fit(*TRAIN, verbose=0)
+    assert masks and not any(
+        kernels[key][~mask].any() for key, mask in masks.items()
+    )
+
+
+@pytest.mark.slow
+def test_masks_that_are_held_stay(model):
+    masks = tfl.prune(cnn(), 0.5)
+    pruned = cnn()
+    tfl.hold(pruned, masks)
+    found = compress(pruned, budget={"size": 500}, candidates=2)
+    kernel = found.model.get_layer("logits").kernel.numpy()
+    if kernel.shape == masks["logits/kernel"].shape:
+        assert not kernel[~masks["logits/kernel"]].any()
+    assert found.candidates[0].weights < compress(
+        model, budget={"size": 1e6}, candidates=1
+    ).candidates[0].weights
+
+
+def test_nothing_within_the_drop_names_the_nearest(model, monkeypatch):
+    def worse(*args, **kwargs):
+        found = weigh(*args, **kwargs)
+        found.shipped.metric -= 0.2
+        return found
+
+    monkeypatch.setattr(candidates.export, "tflite", worse)
+    with pytest.warns(UserWarning, match="data type alone loses 0.2"):
+        found = tfl.compress(
+            model, TRAIN, VALIDATION, max_drop=0.05, samples=100,
+            candidates=1,
+        )
+    assert not found.met
+
+
+def test_a_metric_that_is_not_monotone_is_told(model, monkeypatch):
+    def odd(model, path, *args, **kwargs):
+        found = weigh(model, path, *args, **kwargs)
+        found.shipped.metric -= 0.5 * (pathlib.Path(path).stem == "005")
+        return found
+
+    monkeypatch.setattr(candidates.export, "tflite", odd)
+    monkeypatch.setattr(
+        search, "last_holding", lambda holds, *numbers: 10 + holds(5)
+    )
+    with pytest.warns(UserWarning, match="not monotone"):
+        found = tfl.compress(
+            model, TRAIN, VALIDATION, max_drop=0.4, samples=100,
+        )
+    assert found.number == 12
+
+
+def test_too_few_examples():
+    with pytest.raises(ValueError, match="at least 100 examples"):
+        tfl.compress(cnn(False), TRAIN, (X[:40], Y[:40]), max_drop=0.01)
+    with pytest.warns(UserWarning, match="validation examples cannot show"):
+        compress(cnn(), max_drop=0.02, candidates=1)
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"target": "nowhere"}, "target"),
+    ({"target": "ethos-u55", "quantize": None}, "quantize"),
+    ({"budget": {"flash": 100}}, "'size'"),
+    ({"budget": {"size": "many"}}, "budget"),
+    ({"budget": {"size": 100}, "max_drop": 0.1}, "Either"),
+    ({"metric": "no_such_metric"}, "metric"),
+    ({"epochs": 1}, "not compiled"),
+    ({"teacher": "other"}, "teacher"),
+])
+def test_arguments_that_do_not_fit(change, words):
+    with pytest.raises(ValueError, match=words):
+        tfl.compress(cnn(False), TRAIN, VALIDATION, **change)
+
+
+def test_models_that_do_not_fit():
+    quantised = cnn(False)
+    quantised.get_layer("fc").quantize("int8")
+    with pytest.raises(ValueError, match="quantised already"):
+        tfl.compress(quantised, TRAIN, VALIDATION)
+    frozen = cnn(False)
+    frozen.trainable = False
+    with pytest.raises(ValueError, match="frozen"):
+        tfl.compress(frozen, TRAIN, VALIDATION)
+    broken = cnn(False)
+    broken.layers[-1].bias.assign([np.nan, 0, 0])
+    with pytest.raises(ValueError, match="not finite"):
+        tfl.compress(broken, TRAIN, VALIDATION)
+
+
+def test_a_target_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr(tfl.export.targets.vela, "command", lambda: None)
+    with pytest.raises(ImportError, match="ethosu"):
+        tfl.compress(cnn(False), TRAIN, VALIDATION, "ethos-u55-128")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*validation examples cannot")
+# Latencies of so small a model are noise.
+@pytest.mark.filterwarnings("ignore:.*is not monotone")
+@pytest.mark.parametrize("target", ["size", "cpu", "micro"])
+def test_files_are_those_of_export(model, target, tmp_path):
+    found = tfl.compress(
+        model, TRAIN, VALIDATION, target, 0.1, samples=200, candidates=2,
+        directory=tmp_path,
+    )
+    assert pathlib.Path(found.file).stat().st_size == found.chosen.nbytes
+    assert found.met

@@ -1,0 +1,109 @@
+"""What can be removed: errors and costs as they are said to be."""
+
+import keras
+import numpy as np
+import pytest
+
+import tf_lottery as tfl
+from tf_lottery.compression import channels
+from tf_lottery.compression import costs
+from tf_lottery.compression import measuring
+from tf_lottery.compression import space as space_lib
+from tf_lottery.compression import weights
+
+RNG = np.random.default_rng(0)
+MIX = RNG.normal(size=(4, 12))
+X = (RNG.normal(size=(200, 4)) @ MIX).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    return keras.Sequential([
+        keras.Input((12,)), keras.layers.Dense(10, "relu", name="fc1"),
+        keras.layers.Dense(10, "relu", name="fc2"),
+        keras.layers.Dense(3, name="logits"),
+    ])
+
+
+@pytest.fixture(scope="module")
+def space(model):
+    cost = costs.Cost("size", "int8")
+    made = space_lib.Space(
+        model, X, channels.Channels(model, ()),
+        weights.Weights(model, {}, cost.nbytes, (), ()),
+    )
+    made.use(*made.measure(lambda text: None))
+    return made
+
+
+def test_nothing_removed_is_the_model(model, space):
+    same = space.model_at([0] * len(space.names))
+    np.testing.assert_array_equal(same.predict(X), model.predict(X))
+    assert set(space.removed([0] * len(space.names)).values()) == {0}
+    assert all(errors[0] == 0 for errors in space.errors)
+
+
+@pytest.mark.parametrize("part, level", [(0, 4), (1, 3), (3, 3), (4, 5)])
+def test_an_error_is_what_the_outputs_change_by(model, space, part, level):
+    levels = [0] * len(space.names)
+    levels[part] = level
+    expected, found = model.predict(X), space.model_at(levels).predict(X)
+    change = np.square(found - expected).sum()
+    spread = np.square(expected - expected.mean(0)).sum()
+    assert space.errors[part][level] == pytest.approx(change / spread, 1e-3)
+    assert space.cost(levels) < space.cost([0] * len(levels))
+    assert space.removed(levels)[space.names[part]] > 0
+
+
+def test_what_stays_makes_up_for_what_goes(model, space):
+    levels = [0, 0, 4, 0, 0]
+    small = space.model_at(levels)
+    mask = small.get_layer("fc1").kernel.numpy() != 0
+    kernel = model.get_layer("fc1").kernel.numpy()
+
+    def error(value):
+        return np.square(X @ value - X @ kernel).sum()
+
+    assert 0.3 < mask.mean() < 0.5
+    assert error(small.get_layer("fc1").kernel.numpy()) < (
+        0.2 * error(kernel * mask)
+    )
+
+
+def test_channels_and_weights_at_once(model, space):
+    levels = [4, 0, 3, 3, 0]
+    small = space.model_at(levels)
+    assert small.get_layer("fc1").kernel.shape == (12, 5)
+    assert small.get_layer("fc2").kernel.shape == (5, 10)
+    assert not small.get_layer("fc2").kernel.numpy().all()
+    empty = space.empty_at(levels)
+    assert [w.shape for w in empty.weights] == [w.shape for w in small.weights]
+    before = model.predict(X)
+    np.testing.assert_array_equal(model.predict(X), before)
+
+
+def test_the_cost_of_a_weight_is_what_files_store():
+    kernel = RNG.normal(size=(64, 64)) * (RNG.random((64, 64)) < 0.1)
+    dense, flash = RNG.normal(size=(64, 64)), costs.Cost("flash", "int8")
+    assert flash.nbytes(dense) == 64 * 64
+    assert flash.nbytes(kernel) < 0.5 * 64 * 64
+    assert costs.Cost("flash", None).nbytes(dense) == 4 * 64 * 64
+    size = costs.Cost("size", "int8")
+    assert size.nbytes(kernel) < flash.nbytes(kernel) < size.nbytes(dense) * 2
+    assert size.budget({"size": "64 KiB"}) == 65536
+
+
+def test_a_distance_needs_finite_outputs(model):
+    broken = keras.models.clone_model(model)
+    broken.layers[-1].bias.assign([np.nan, 0, 0])
+    with pytest.raises(ValueError, match="not finite"):
+        measuring.Distance(broken, X)
+    assert measuring.Distance(model, X)() == 0
+
+
+def test_a_model_without_channels_says_so():
+    lone = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    with pytest.raises(ValueError, match="no channels"):
+        tfl.compress(lone, (X[:, :4], X[:, 0] > 0), (X[:, :4], X[:, 0] > 0),
+                     "macs", 0.5)

@@ -1,0 +1,117 @@
+"""The arguments of `compress`, checked before anything takes time."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_lottery import internals
+from tf_lottery import quantize
+from tf_lottery import weights as weights_lib
+from tf_lottery.criteria import batches as batches_lib
+from tf_lottery.utils import backends
+from tf_lottery.utils import checks
+
+
+def check(
+    model, max_drop, budget, epochs, teacher, samples, candidates, batch_size,
+    seed, exclude, include, directory, progress,
+):
+    """Raises unless each argument of `compress` is of its kind; see there."""
+    backends.check_tensorflow("Compression to files takes")
+    weights_lib.check_built(model)
+    checks.optional(checks.not_negative, "max_drop", max_drop)
+    if max_drop is not None and budget is not None:
+        raise ValueError(
+            "Either `max_drop` or `budget` says what to look for. Received: "
+            f"max_drop={max_drop!r}, budget={budget!r}"
+        )
+    for name, value, least in (
+        ("epochs", epochs, 0), ("samples", samples, 1),
+        ("candidates", candidates, 1), ("batch_size", batch_size, 1),
+        ("seed", seed, 0),
+    ):
+        checks.whole(name, value, least)
+    checks.names("exclude", exclude)
+    checks.names("include", include)
+    checks.optional(checks.path, "directory", directory)
+    if teacher is not None and not isinstance(teacher, keras.Model):
+        checks.choice("teacher", teacher, ("self",))
+    checks.optional(checks.takes, "progress", progress, 1, "a callable")
+    if epochs and not (model.compiled and model.optimizer is not None):
+        raise ValueError(
+            f"Training takes the optimizer that model '{model.name}' is "
+            f"compiled with. Received: epochs={epochs}, and a model that is "
+            "not compiled."
+        )
+    if quantize.is_aware(model) or any(
+        getattr(layer, "quantization_mode", None)
+        for layer in internals.layers.flat(model)
+    ):
+        raise ValueError(
+            f"Model '{model.name}' is quantised already. Expected: the model "
+            "as it was before; its files are quantised when they are written "
+            "(`quantize=`)."
+        )
+
+
+def check_examples(number, max_drop):
+    """Raises where one example more or less decides."""
+    if number * max_drop < 1 and max_drop:
+        raise ValueError(
+            f"Of {number} validation examples one is worth "
+            f"{1 / number:.2g}, which is more than `max_drop`. Received: "
+            f"max_drop={max_drop}. Expected: at least "
+            f"{int(np.ceil(1 / max_drop))} examples"
+        )
+
+
+def inputs_of(data, samples, batch_size):
+    """Returns as many inputs of data as arrays, spread over what are arrays.
+    """
+    checks.data("train", data)
+    batches_lib.check_given(data, "compression")
+    if isinstance(data, (tuple, list)):
+        number = batches_lib.len_of(data[0])
+        chosen = np.linspace(
+            0, number - 1, min(samples, number)
+        ).round().astype(int)
+        return keras.tree.map_structure(
+            lambda array: np.asarray(array)[chosen], data[0]
+        )
+    found, count = [], 0
+    for x, _, _ in batches_lib.batches_of(data, criterion="compression"):
+        found.append(x)
+        count += batches_lib.len_of(x)
+        if count >= samples:
+            break
+    return keras.tree.map_structure(lambda a: a[:samples], _joined(found))
+
+
+def arrays_of(data):
+    """Returns validation data as a pair of arrays, or structures of them."""
+    checks.data("validation", data)
+    batches_lib.check_given(data, "compression")
+    found = batches_lib.batches_of(data, criterion="compression")
+    return tuple(
+        _joined(part) for part in zip(*((x, y) for x, y, _ in found))
+    )
+
+
+def name_of(value):
+    """Returns what stands for an argument in the file of a directory."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return sorted(value)
+    return getattr(value, "name", None) or getattr(
+        value, "__name__", type(value).__name__
+    )
+
+
+def _joined(parts):
+    return keras.tree.map_structure(
+        lambda *arrays: np.concatenate(
+            list(map(ops.convert_to_numpy, arrays))
+        ),
+        *parts,
+    )

@@ -1,0 +1,243 @@
+"""`compress`: measure, allocate, prune, recover, export, choose."""
+
+import warnings
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
+from typing import Literal
+
+import keras
+
+from tf_lottery import copies
+from tf_lottery import files
+from tf_lottery import holding
+from tf_lottery.compression import arguments
+from tf_lottery.compression import candidates as candidates_lib
+from tf_lottery.compression import channels
+from tf_lottery.compression import costs
+from tf_lottery.compression import places
+from tf_lottery.compression import recovery
+from tf_lottery.compression import result as result_lib
+from tf_lottery.compression import search
+from tf_lottery.compression import space as space_lib
+from tf_lottery.compression import weights as weights_lib
+from tf_lottery.export import metrics
+from tf_lottery.export import targets
+from tf_lottery.utils import types
+
+# Examples that int8 ranges are taken of.
+_RANGES = 300
+
+
+def compress(
+    model: keras.Model,
+    train: types.Data,
+    validation: types.Data,
+    target: str | targets.Target = "size",
+    max_drop: float | None = None,
+    budget: Mapping[str, float | str] | None = None,
+    *,
+    metric: str | keras.metrics.Metric | Callable[..., float] | None = None,
+    quantize: Literal["float16", "dynamic", "int8"] | None = "int8",
+    epochs: int = 0,
+    teacher: keras.Model | Literal["self"] | None = "self",
+    exclude: types.Names = (),
+    include: types.Names = (),
+    samples: int = 1024,
+    candidates: int = 8,
+    batch_size: int = 128,
+    seed: int = 0,
+    directory: types.Path | None = None,
+    progress: Callable[[str], Any] | None = None,
+) -> result_lib.CompressionResult:
+    """Finds the smallest verified file within a given loss of accuracy.
+
+    Each weight, or group of channels, is removed to every degree by itself,
+    with what stays refit by least squares; what the model's outputs change by
+    then, and what it costs in a file, are added up. Which degrees cost least
+    error for a budget is found by dynamic programming (SPDY, Frantar and
+    Alistarh 2022, https://arxiv.org/abs/2201.13096; for reconstructed layers
+    Frantar and Alistarh 2022, https://arxiv.org/abs/2208.11580, section 6).
+    Models of a few budgets are made, their statistics of batch normalisation
+    estimated anew, exported, and verified; the metric of these files on the
+    validation examples decides, by bisection.
+
+    What is removed follows from what counts for the target: channels and
+    single weights, in one search, for `"size"` (bytes after `gzip -9`), and
+    `"flash"`, `"micro"` and the Ethos-U (bytes in flash, by Vela's estimate
+    there); channels alone for `"macs"` (multiplications) and `"cpu"`, `"arm"`
+    and `"auto"` (milliseconds, measured here; the search counts
+    multiplications).
+
+    Args:
+        model: A built `keras.Model`, trained. It is left as it is. Weights
+            that are pruned stay pruned.
+        train: Arrays `(x, y)`, a batched `tf.data.Dataset` or a
+            `keras.utils.PyDataset`: to calibrate on, and to train on.
+        validation: The same, to choose on. Measure what was chosen on
+            others.
+        target: String, `"macs"`, one of `export.targets.TARGETS` or the name
+            of an accelerator such as `"ethos-u55-128"`; or an
+            `export.targets.Target`. Defaults to `"size"`.
+        max_drop: Float, by how much the metric of the file may be worse than
+            the model's. Defaults to 0.01, one point of accuracy, if there is
+            no budget.
+        budget: Dict of what counts for the target to the most it may be,
+            instead: `{"size": "20 kB"}`, `{"flash": "64 KiB"}`,
+            `{"macs": 1e6}` or `{"latency_ms": 2}`. Then the largest file
+            within it is looked for. Defaults to `None`.
+        metric: See `export.tflite`. Defaults to `None`, the share of right
+            answers of a classifier.
+        quantize: String or `None`, the data type of the files, see
+            `export.tflite`. Defaults to `"int8"`.
+        epochs: Integer, of training after pruning. Defaults to 0: none.
+        teacher: `"self"`, or a `keras.Model` of the same outputs, whose
+            outputs are learnt in training; `None` for the labels. Defaults
+            to `"self"`, the model as it is.
+        exclude: Layer names or patterns (`"logits"`, `"block*/conv"`) that are
+            left alone. Defaults to none.
+        include: Layer names or patterns of embeddings and depthwise kernels
+            to prune, which are left alone otherwise. Defaults to none.
+        samples: Integer, how many training examples to calibrate on. Defaults
+            to 1024.
+        candidates: Integer, how many files are tried at most besides that of
+            the whole model. Defaults to 8.
+        batch_size: Integer, of training on arrays. Defaults to 128.
+        seed: Integer, of the order of training on arrays. Defaults to 0.
+        directory: Path of a directory for the files. One that was killed
+            resumes there, with the same bits if data and model are the same.
+            Defaults to `None`, one that lasts as long as the result.
+        progress: Function of a string, called before each step.
+
+    Returns:
+        A `tf_lottery.compression.CompressionResult`.
+
+    Raises:
+        ValueError: If an argument does not fit, nothing can be pruned, the
+            model is quantised or cannot be copied, the metric is not finite,
+            or there are too few validation examples to see `max_drop` at
+            all.
+        ImportError: If what the target needs is not installed.
+        export.VerificationError: If a file computes something else.
+
+    Warns:
+        UserWarning: If no file is within `max_drop` or the budget, if the
+            validation examples are too few to be sure of `max_drop`, and if
+            a smaller file is better than a larger one that was refused.
+
+    Example:
+
+    >>> data = tfl.experiments.load("digits")
+    >>> model = keras.Sequential([
+    ...     keras.Input((8, 8, 1)), keras.layers.Flatten(),
+    ...     keras.layers.Dense(32, "relu"), keras.layers.Dense(10)])
+    >>> model.compile("adam", keras.losses.SparseCategoricalCrossentropy(True))
+    >>> history = model.fit(data.x_train, data.y_train, epochs=8, verbose=0)
+    >>> result = tfl.compress(
+    ...     model, (data.x_train, data.y_train), (data.x_val, data.y_val),
+    ...     max_drop=0.1, candidates=1)
+    >>> result.met, result.chosen.cost < result.candidates[0].cost
+    (True, True)
+    """
+    cost = costs.Cost(target, quantize)
+    limit = None if budget is None else cost.budget(budget)
+    metric_name = metrics.Metric(metric).name
+    arguments.check(
+        model, max_drop, budget, epochs, teacher, samples, candidates,
+        batch_size, seed, exclude, include, directory, progress,
+    )
+    max_drop = 0.01 if max_drop is None else max_drop
+    say = progress or (lambda text: None)
+    inputs = arguments.inputs_of(train, samples, batch_size)
+    validation = arguments.arrays_of(validation)
+    number = len(keras.tree.flatten(validation[0])[0])
+    if limit is None:
+        arguments.check_examples(number, max_drop)
+    copy, before = copies.strip(model), holding.masks_of(model)
+    space = _space(copy, before, inputs, cost, exclude, include)
+    place = places.Place(directory, copy, (inputs, validation), {
+        "target": str(cost.target.name), "cost": cost.name,
+        "quantize": quantize, "metric": arguments.name_of(metric),
+        "epochs": epochs, "teacher": arguments.name_of(teacher),
+        "batch_size": batch_size, "seed": seed,
+        "exclude": arguments.name_of(exclude),
+        "include": arguments.name_of(include),
+    })
+    with place.locked():
+        space.use(*place.tables(lambda: space.measure(say)))
+        made = candidates_lib.Candidates(
+            place.path, space, cost,
+            recovery.Recovery(
+                copy, train, inputs, epochs,
+                copy if isinstance(teacher, str) else teacher, batch_size,
+                seed,
+            ),
+            keras.tree.map_structure(lambda a: a[:_RANGES], inputs),
+            validation, metric, say,
+        )
+        if limit is None:
+            chosen = _within_drop(made, max_drop, candidates)
+        else:
+            chosen = _within_budget(made, limit, candidates)
+        found = result_lib.CompressionResult(
+            model=made.model(chosen), name=model.name, cost=cost,
+            metric_name=metric_name, reference=made.reference,
+            examples=number, max_drop=max_drop if limit is None else None,
+            budget=limit, number=chosen,
+            candidates=tuple(made.found[n] for n in sorted(made.found)),
+            skipped=space.skipped, rest=made.rest, place=place,
+            least={key: float(c[-1]) for key, c in space.costs.items()},
+        )
+        for note in found.caveats():
+            warnings.warn(note, stacklevel=2)
+        files.write_text(place.path / "result.json", found.to_json(1))
+    return found
+
+
+def _space(model, before, inputs, cost, exclude, include):
+    """Returns all that is worth removing."""
+    weights = found = None
+    skipped = {}
+    if cost.zeros_pay:
+        weights = weights_lib.Weights(
+            model, before, cost.nbytes, exclude, include
+        )
+    try:
+        found = channels.Channels(model, exclude)
+    except ValueError as error:
+        if weights is None:
+            raise
+        skipped = {"channels": str(error)}
+    made = space_lib.Space(model, inputs, found, weights)
+    made.skipped |= skipped
+    return made
+
+
+def _within_drop(made, max_drop, most):
+    """Returns the number of the smallest candidate that loses little."""
+    half = made.last // 2
+    found = search.last_holding(
+        lambda number: made[number].drop <= max_drop, max(1, half),
+        max(1, half // 2), made.last, most,
+    )
+    # A look beyond the first one that does not hold: noise has no order.
+    if len(made.found) <= most and found + 2 <= made.last:
+        made[found + 2]
+    # Of several that hold, the cheapest; where none does, the best.
+    within = [c for c in made.found.values() if c.drop <= max_drop]
+    if not within:
+        return min(made.found.values(), key=lambda c: c.drop).number
+    return min(within, key=lambda c: c.cost).number
+
+
+def _within_budget(made, limit, most):
+    """Returns the number of the best candidate within a budget."""
+    if made[0].cost > limit:
+        search.last_holding(
+            lambda number: made[number].cost > limit,
+            made.number_for(limit), 1, made.last, most,
+        )
+    within = [c for c in made.found.values() if c.cost <= limit]
+    if not within:
+        return min(made.found.values(), key=lambda c: c.cost).number
+    return min(within, key=lambda c: (c.drop, c.cost)).number

@@ -1,0 +1,121 @@
+"""Costs: what a model is made smaller in, for a target."""
+
+import re
+
+import numpy as np
+
+from tf_lottery.export import sparse
+from tf_lottery.export import targets
+from tf_lottery.export import vela
+from tf_lottery.utils import checks
+
+TARGETS = ("macs", *targets.TARGETS, *vela.ACCELERATORS)
+_UNITS = {"B": 1, "kB": 1000, "KiB": 1024, "MB": 10**6, "MiB": 2**20}
+_BYTES = re.compile(rf"([0-9.]+) ?({'|'.join(_UNITS)})")
+# An operator and a tensor more, in bytes.
+_OVERHEAD = 100
+
+
+class Cost:
+    """What counts for a target: its name, its table, and how it is measured.
+
+    Args:
+        target: See `compress`.
+        quantize: See `compress`.
+
+    Attributes:
+        name: String, `"size"` (bytes after `gzip -9`), `"flash"` (bytes),
+            `"macs"` or `"latency_ms"`.
+        target: `export.targets.Target` that files are made for.
+        zeros_pay: Boolean, whether single weights are worth removing.
+    """
+
+    def __init__(self, target, quantize):
+        if isinstance(target, str):
+            checks.choice("target", target, TARGETS)
+        if isinstance(target, str) and target == "macs":
+            self.name, self.target = "macs", targets.get("flash")
+        else:
+            self.target = targets.get(target)
+            self.name = {
+                "size": "size", "cpu": "latency_ms", "arm": "latency_ms",
+                "auto": "latency_ms",
+            }.get(self.target.name, "flash")
+        self.zeros_pay = self.name in ("size", "flash")
+        self.quantize = quantize
+        checks.optional(
+            checks.choice, "quantize", quantize, ("float16", "dynamic", "int8")
+        )
+        if (quantize or "float32") not in self.target.dtypes:
+            checks.refuse(
+                "quantize", quantize, f"one of {self.target.dtypes} for "
+                f"target '{self.target.name}'"
+            )
+        self.target.check()
+
+    @property
+    def is_timed(self):
+        """Boolean, whether files are timed."""
+        return self.name == "latency_ms"
+
+    def budget(self, budget):
+        """Returns a budget as a number."""
+        if not isinstance(budget, dict) or list(budget) != [self.name]:
+            checks.refuse(
+                "budget", budget, f"a dict of one number or size, as "
+                f"{{{self.name!r}: ...}}, which is what counts for this target"
+            )
+        value = budget[self.name]
+        if isinstance(value, str) and not self.name.startswith(("m", "l")):
+            found = _BYTES.fullmatch(value)
+            if found:
+                value = float(found[1]) * _UNITS[found[2]]
+        checks.positive("budget", value)
+        return float(value)
+
+    def of(self, report):
+        """Returns what the file of an `export.Report` costs."""
+        if self.is_timed:
+            return 1e3 * report.shipped.timing.median
+        if self.name == "macs":
+            return report.macs
+        if self.name == "size":
+            return report.compressed
+        if report.npu is not None:
+            return report.npu.file.flash or report.npu.file.nbytes
+        return report.nbytes
+
+    def nbytes(self, matrix):
+        """Returns about what a weight takes in a file.
+
+        Args:
+            matrix: Array of floats, outputs by inputs.
+        """
+        values = _stored(matrix, self.quantize)
+        if self.target.name.startswith("ethos"):
+            # Vela's code comes near the entropy.
+            _, counts = np.unique(values, return_counts=True)
+            shares = counts / values.size
+            return float(-(shares * np.log2(shares)).sum() * values.size / 8)
+        dense = self.target.nbytes([values])
+        if self.target.name == "micro":
+            kept = np.count_nonzero(values) * values.itemsize
+            return min(dense, values.size / 8 + kept + _OVERHEAD)
+        return min(dense, self.target.nbytes(sparse.smallest(values).arrays, 1))
+
+    def text(self, value):
+        """Returns a cost in words."""
+        if self.is_timed:
+            return f"{value:.3g} ms"
+        unit = "MACs" if self.name == "macs" else {
+            "size": "bytes compressed"
+        }.get(self.name, "bytes")
+        return f"{value:,.0f} {unit}"
+
+
+def _stored(matrix, quantize):
+    """The values of a weight as a file has them."""
+    if quantize in ("int8", "dynamic"):
+        scale = np.abs(matrix).max(1, keepdims=True) / 127
+        return np.round(matrix / np.where(scale > 0, scale, 1)).astype("int8")
+    return matrix.astype("float16" if quantize == "float16" else "float32")

@@ -1,0 +1,193 @@
+"""Space: all that can be removed from a model, and to which degrees."""
+
+import math
+
+import numpy as np
+from keras import ops
+
+from tf_lottery import copies
+from tf_lottery import criteria
+from tf_lottery import holding
+from tf_lottery.compression import channels as channels_lib
+from tf_lottery.compression import measuring
+from tf_lottery.compression import weights as weights_lib
+from tf_lottery.criteria import batches as batches_lib
+from tf_lottery.criteria import layer_inputs
+from tf_lottery.criteria import obc
+
+
+class Space:
+    """Groups of channels, and weights, each with levels of removal.
+
+    What stays is refit by least squares for both at once, where
+    `criteria.OBC` knows the layer: kernels make up for channels that they
+    read no more (He et al. 2017, section 3.1,
+    https://arxiv.org/abs/1707.06168) and for their own weights.
+
+    Args:
+        model: A built `keras.Model` without masks, a copy that may change.
+        inputs: Array or a structure of arrays, to calibrate on.
+        channels: `channels.Channels`, or `None`.
+        weights: `weights.Weights`, or `None`, where zeros are worth nothing.
+
+    Attributes:
+        names: List of strings, the groups and then the weight keys.
+        errors: List of arrays: the distance of the outputs with a part alone
+            at each level.
+        costs: Dict from weight key to array: its bytes at each level.
+        skipped: Dict from name to why it is left alone.
+    """
+
+    def __init__(self, model, inputs, channels, weights):
+        self._model, self._inputs = model, inputs
+        self._channels, self._weights = channels, weights
+        self._groups = channels.names if channels else []
+        self._keys = weights.names if weights else []
+        self.names = [*self._groups, *self._keys]
+        self.skipped = (channels.skipped if channels else {}) | (
+            weights.skipped if weights else {}
+        )
+        self._variables = (channels.readers if channels else {}) | (
+            weights.variables if weights else {}
+        )
+        self._problems, self._shares = None, {}
+        self.errors, self.costs = [], {}
+
+    def measure(self, say):
+        """Returns tables for `use`, and arrays: errors, costs, orders."""
+        distance = measuring.Distance(self._model, self._inputs)
+        errors, costs = [], {}
+        for index, name in enumerate(self._groups):
+            say(f"measuring {name}")
+            errors.append(self._errors_of(index, distance))
+        for key in self._keys:
+            say(f"measuring {key}")
+            error, costs[key] = self._weights.measure(
+                key, self._problem(key), distance
+            )
+            errors.append(error)
+        gone = self._weights.gone if self._weights else {}
+        return {"errors": errors, "costs": costs}, gone
+
+    def use(self, tables, gone):
+        """Takes what `measure` returned."""
+        self.errors = [np.array(each, float) for each in tables["errors"]]
+        self.costs = {k: np.array(c) for k, c in tables["costs"].items()}
+        if self._weights:
+            self._weights.gone = gone
+
+    def cost(self, levels):
+        """Returns bytes of the weights, or multiplications without these."""
+        groups, keys = self._split(levels)
+        if not self._weights:
+            return self._channels.macs(self._channels.kept(groups))
+        shares = self._share(tuple(groups))
+        return sum(
+            self.costs[key][level] * shares.get(key, 1)
+            for key, level in keys.items()
+        )
+
+    def removed(self, levels):
+        """Returns the fraction of each part that is gone, by name."""
+        groups, keys = self._split(levels)
+        found = []
+        if self._channels:
+            found += self._channels.removed(self._channels.kept(groups))
+        found += [
+            1 - float(self._weights.mask(key, level).mean())
+            for key, level in keys.items()
+        ]
+        return dict(zip(self.names, found))
+
+    def model_at(self, levels):
+        """Returns a smaller model, with what stays refit."""
+        masks = self._masks(levels)
+        values = {
+            key: self._problem(key).refit(mask) for key, mask in masks.items()
+        }
+        everything = [*self._variables.values(), *self._model.variables]
+        with measuring.restored({id(v): v for v in everything}.values()):
+            self._remove(levels, values)
+            return self._small(levels, masks)
+
+    def empty_at(self, levels):
+        """Returns a model of the same shapes and masks, to read into."""
+        return self._small(levels, self._masks(levels))
+
+    def _split(self, levels):
+        number = len(self._groups)
+        return list(levels[:number]), dict(zip(self._keys, levels[number:]))
+
+    def _share(self, groups):
+        """Which fraction of each weight channels leave, by key."""
+        if not self._channels:
+            return {}
+        if groups not in self._shares:
+            cut = self._channels.cut(self._channels.kept(groups))
+            self._shares[groups] = {
+                key: math.prod(float(mask.mean()) for _, mask in found)
+                for key, found in cut.slices.items()
+            }
+        return self._shares[groups]
+
+    def _masks(self, levels):
+        """What is left of each weight that anything is removed from."""
+        groups, keys = self._split(levels)
+        masks = {
+            key: self._weights.mask(key, level)
+            for key, level in keys.items() if level
+        }
+        if self._channels:
+            kept = self._channels.kept(groups)
+            for key, mask in self._channels.read(kept).items():
+                masks[key] = masks.get(key, True) & mask
+        return masks
+
+    def _remove(self, levels, values):
+        groups, _ = self._split(levels)
+        if self._channels:
+            self._channels.zero(self._channels.kept(groups))
+        for key, value in values.items():
+            self._variables[key].assign(value)
+
+    def _small(self, levels, masks):
+        groups, keys = self._split(levels)
+        masks = {k: mask for k, mask in masks.items() if k in keys}
+        if any(groups):
+            kept = self._channels.kept(groups)
+            cut = self._channels.cut(kept)
+            made, renamed = self._channels.shrunk(kept)
+            masks = {
+                renamed.get(key, key): cut.array(key, mask)
+                for key, mask in masks.items()
+            }
+        else:
+            made = copies.strip(self._model)
+        if made.compiled and getattr(made, "optimizer", None) is not None:
+            holding.hold(made, masks)
+        return made
+
+    def _errors_of(self, index, distance):
+        levels, found = [0] * len(self.names), [0.0]
+        for level in range(1, len(channels_lib.RATIOS)):
+            levels[index] = level
+            masks = self._masks(levels)
+            values = {k: self._problem(k).refit(m) for k, m in masks.items()}
+            with measuring.restored(self._model.variables):
+                self._remove(levels, values)
+                found.append(distance())
+        return found
+
+    def _problem(self, key):
+        if self._problems is None:
+            known = layer_inputs.known_maps(self._model, self._variables)
+            number = batches_lib.len_of(self._inputs)
+            self._problems = dict(obc.Problems(
+                criteria.OBC(), self._model,
+                {each: self._variables[each] for each in known},
+                criteria.Context(data=(self._inputs, np.zeros(number))),
+            )) if known else {}
+        if key not in self._problems:
+            value = ops.convert_to_numpy(self._variables[key])
+            self._problems[key] = weights_lib.Magnitudes(value)
+        return self._problems[key]

@@ -1,0 +1,118 @@
+"""Weights: single ones are removed, where zeros are worth something."""
+
+import numpy as np
+from keras import ops
+
+from tf_lottery.compression import measuring
+from tf_lottery.pruning import prunable
+from tf_lottery.pruning import rules
+
+# Fractions of a weight that stay.
+DENSITIES = (
+    1.0, 0.8, 0.63, 0.5, 0.38, 0.28, 0.2, 0.14, 0.1, 0.07, 0.04, 0.02,
+)
+# Weights are scored anew once this fraction of those that stayed is left.
+_RENEWED = 0.55
+_NEVER = 255
+
+
+class Weights:
+    """The weights that can be pruned, and in which order each one's go.
+
+    Args:
+        model: A built `keras.Model` without masks, a copy that may change.
+        before: Dict from weight key to boolean array, masks to begin with.
+        nbytes: Function from a weight as a matrix, outputs by inputs, to what
+            it takes in a file.
+        exclude: See `tf_lottery.prune`.
+        include: See `tf_lottery.prune`.
+
+    Attributes:
+        names: List of strings, the weight keys.
+        variables: Dict from weight key to `keras.Variable`.
+        skipped: Dict from weight key to why it is left alone.
+        gone: Dict from weight key to array: the first level at which each
+            weight is gone.
+    """
+
+    def __init__(self, model, before, nbytes, exclude, include):
+        self._nbytes = nbytes
+        self._prunable = prunable.Prunable(model, rules.Rule(
+            "layer", "unstructured", "keep-one", exclude, include
+        ))
+        self.variables = self._prunable.variables
+        self.names = list(self.variables)
+        self.skipped = {
+            w.key: w.reason for w in self._prunable.weights
+            if w.reason and len(w.variable.shape) > 1
+        }
+        self._before = {
+            key: before.get(key, np.ones(tuple(variable.shape), bool))
+            for key, variable in self.variables.items()
+        }
+        self.gone = {}
+
+    def mask(self, key, level):
+        """Returns what is left of a weight at a level."""
+        return self.gone[key] > level
+
+    def measure(self, key, problem, distance):
+        """Finds what goes at each density, and what that does and costs.
+
+        Weights go in the order of optimal brain compression, scored anew on
+        the way, and those that stay are refit.
+
+        Args:
+            key: String, the weight key.
+            problem: `criteria.obc.Problem`, or another with its methods.
+            distance: `measuring.Distance`.
+
+        Returns:
+            Tuple of two lists of floats: errors and costs.
+        """
+        mask, scores, scored = self._before[key], None, 0
+        gone = np.where(mask, _NEVER, 0).astype("uint8")
+        variable, errors, costs = self.variables[key], [], []
+        with measuring.restored([variable]):
+            for level, density in enumerate(DENSITIES):
+                keep = max(1, min(
+                    round(density * mask.size), int(mask.sum())
+                ))
+                if scores is None or keep < _RENEWED * scored:
+                    scores, scored = problem.costs(mask), keep
+                mask = self._prunable.select_feasible(
+                    {key: scores}, [keep], {key: mask}, [[key]]
+                )[key]
+                gone[~mask & (gone == _NEVER)] = level
+                if level:
+                    variable.assign(problem.refit(mask))
+                errors.append(distance() if level else 0.0)
+                costs.append(self._cost(key))
+        self.gone[key] = gone
+        return errors, costs
+
+    def _cost(self, key):
+        value = ops.convert_to_numpy(self.variables[key])
+        matrix = self._prunable.layouts[key].to_matrix(value)
+        return self._nbytes(
+            np.swapaxes(matrix, -1, -2).reshape(-1, matrix.shape[-2])
+        )
+
+
+class Magnitudes:
+    """The order of a weight whose layer least squares do not know.
+
+    Args:
+        values: Array.
+    """
+
+    def __init__(self, values):
+        self._values = np.array(values)
+
+    def costs(self, mask):
+        """Returns the squares of the weights."""
+        return np.square(self._values)
+
+    def refit(self, mask):
+        """Returns the weights that stay, as they are."""
+        return np.where(mask, self._values, 0)
