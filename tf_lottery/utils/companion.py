@@ -49,8 +49,9 @@ def ask(function, *args, **kwargs):
 
     Args:
         function: Function of a module. Its arguments may be a `keras.Model`,
-            which is made again from its configuration, without its weights;
-            a `Here`; and whatever is picklable, classes of scripts included.
+            which is made again from its configuration, without its weights,
+            or a metric; a `Here`; and whatever is picklable, classes of
+            scripts included.
         *args: Positional arguments.
         **kwargs: Keyword arguments.
 
@@ -92,22 +93,6 @@ def close():
     process = _running.pop(os.getpid(), None)
     if process is not None:
         process.kill()
-
-
-def classes_of(layers):
-    """Returns the classes of layers that Keras does not know by itself.
-
-    Args:
-        layers: Iterable of layers.
-
-    Returns:
-        Dict from the name that Keras gives a class to the class.
-    """
-    return {
-        keras.saving.get_registered_name(kind): kind
-        for kind in dict.fromkeys(map(type, layers))
-        if not kind.__module__.startswith(_OWN)
-    }
 
 
 class _Process:
@@ -173,10 +158,14 @@ def _pickled(request, functions):
         def persistent_id(self, value):
             if isinstance(value, keras.Model):
                 layers = internals.layers.flat(value)
-                return "model", _configuration(value), classes_of(layers)
+                return "keras", _configuration(value), _classes_of(layers)
+            if isinstance(value, keras.metrics.Metric):
+                config = keras.saving.serialize_keras_object(value)
+                return "keras", config, _classes_of([value])
             if isinstance(value, Here):
                 functions.append(value.function)
-                return "here", len(functions) - 1
+                name = getattr(value.function, "__name__", "function")
+                return "here", len(functions) - 1, name
             if keras.ops.is_tensor(value):
                 return "array", keras.ops.convert_to_numpy(value)
             return None
@@ -188,6 +177,15 @@ def _pickled(request, functions):
     except Exception as error:
         _refuse(f"{type(error).__name__}: {error}")
     return file.getvalue()
+
+
+def _classes_of(objects):
+    """The classes that Keras does not know by itself, by its name for them."""
+    return {
+        keras.saving.get_registered_name(kind): kind
+        for kind in dict.fromkeys(map(type, objects))
+        if not kind.__module__.startswith(_OWN)
+    }
 
 
 def _configuration(model):

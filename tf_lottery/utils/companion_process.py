@@ -32,7 +32,7 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, value):
         kind, *found = value
-        if kind == "model":
+        if kind == "keras":
             config, classes = found
             with keras.saving.custom_object_scope(classes):
                 # The configuration is that of the process that asks.
@@ -41,7 +41,13 @@ class _Unpickler(pickle.Unpickler):
                 )
         if kind == "array":
             return found[0]
-        return lambda *args: self._called(found[0], args)
+        number, name = found
+
+        def called(*args):
+            return self._called(number, args)
+
+        called.__name__ = name
+        return called
 
     def _called(self, number, args):
         self._answers.write(pickle.dumps(("call", number, args)))
