@@ -81,7 +81,7 @@ def ask(function, *args, **kwargs):
     for message in warned:
         warnings.warn(message, stacklevel=4)
     if answer == "error":
-        raise value
+        raise _error(*value)
     if answer == "refused":
         _refuse(value)
     return value
@@ -201,6 +201,12 @@ def _configuration(model):
         for name in {"name", "trainable", "dtype"} - {x.name for x in taken}:
             found["config"].pop(name, None)
     return found
+
+
+def _error(kind, args, attributes):
+    error = kind.__new__(kind, *args)
+    vars(error).update(attributes)
+    return error
 
 
 def _refuse(reason):

@@ -79,9 +79,12 @@ def _result(answers):
         return "ok", function(*args, **kwargs)
     # What it raises is for the process that asks.
     except Exception as error:
-        if type(error).__module__.startswith(("builtins", "tf_lottery.")):
-            return "error", error
-        return "error", RuntimeError(f"{type(error).__name__}: {error}")
+        kind = type(error)
+        if kind.__module__.startswith(("builtins", "tf_lottery.")):
+            # Not as it is: its class may be made from other arguments.
+            return "error", (kind, error.args, vars(error))
+        said = f"{kind.__name__}: {error}"
+        return "error", (RuntimeError, (said,), {})
 
 
 if __name__ == "__main__":
