@@ -72,7 +72,11 @@ def _result(answers):
         name, args, kwargs = _Unpickler(request, answers).load()
     # Code of the user's: whatever it raises is the reason.
     except Exception as error:
-        return "refused", f"{type(error).__name__}: {error}"
+        # What went wrong at first.
+        while error.__context__ is not None:
+            error = error.__context__
+        line = (str(error).splitlines() or [""])[0]
+        return "refused", f"{type(error).__name__}: {line}"
     module, _, name = name.partition(":")
     function = getattr(importlib.import_module(module), name)
     try:
