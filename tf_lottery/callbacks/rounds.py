@@ -172,6 +172,7 @@ class Rounds(pruner.Pruner):
             {**self.protocol(), **self._session.provenance},
             self._session.files,
         )
+        internals.layers.draw_from_states(self.model)
         masks = self._weights.masks()
         holding.hold(self.model, masks)
         if position is not None:
