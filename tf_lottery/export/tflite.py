@@ -177,7 +177,8 @@ def tflite(
     checks.path("path", path)
     if not backends.is_tensorflow():
         model = sources.checked(model)
-        return elsewhere.ask(tflite, model, *sources.plain(model), given)
+        plain, notes = sources.plain(model)
+        return elsewhere.ask(tflite, model, plain, notes, given)
     path, target = pathlib.Path(path), targets_lib.get(target, accelerator)
     metric = metrics.Metric(metric)
     arguments.check_values(

@@ -263,9 +263,9 @@ class Masked(keras.optimizers.Optimizer):
         trainable_variables: Sequence[Any],
     ) -> tuple[list[Any], list[Any]]:
         held = self.held()
-        number = len(optimizer_variables) - len(self.added())
-        inner, added = optimizer_variables[:number], optimizer_variables[number:]
-        values = list(map(ops.convert_to_tensor, added[:len(held)]))
+        inner = optimizer_variables[:-len(self.added()) or None]
+        values = optimizer_variables[len(inner):][:len(held)]
+        values = list(map(ops.convert_to_tensor, values))
         mapping = zip(self.variables, optimizer_variables)
         with keras.StatelessScope(list(mapping)) as scope:
             self._record(grads, self._trainable_variables)

@@ -26,10 +26,10 @@ def report(model, masks, collapse, before, layouts=None):
     """Tells of layers that are empty or nearly so, and of a dead network.
 
     A network is dead when no path leads through it (followed where some
-    layer keeps fewer weights than it has outputs). Where one weight of each layer is kept, none is empty: then a
-    layer is told of when not one in 20 of its outputs keeps a weight. What
-    `before` says already is not said again, nor is what a layer loses at
-    about the density of all weights.
+    layer keeps fewer weights than it has outputs). Where one weight of each
+    layer is kept, none is empty: then a layer is told of when not one in 20
+    of its outputs keeps a weight. What `before` says already is not said
+    again, nor is what a layer loses at about the density of all weights.
 
     Args:
         model: The `keras.Model` that is pruned.
