@@ -21,6 +21,7 @@ from tf_lottery.analysis import caveats
 from tf_lottery.analysis import claims
 from tf_lottery.analysis.curves import chart
 from tf_lottery.analysis.curves import of_runs
+from tf_lottery.experiments import changes
 from tf_lottery.verdicts import words
 
 COMPARED = ("random-reinit", "random-mask", "one-shot")
@@ -51,7 +52,8 @@ def main():
     ) as subject:
         preset, run = subject.preset, subject.run
     curves = of_runs([run])
-    compared = claims.compare(preset.published, curves)
+    published = changes.published(preset)
+    compared = claims.compare(published, curves)
     # Where no early stop was measured, there is nothing to draw of it.
     shown = [
         name for name in COLUMNS
@@ -70,7 +72,7 @@ def main():
             TEXT, "",
             *pages.bullets(words.text(run.judgement).splitlines()), "",
             "Caveats:", "",
-            *pages.bullets(caveats.of_run(run, curves, preset.published)),
+            *pages.bullets(caveats.of_run(run, curves, published)),
         ]),
         tables,
         {name: chart([run], name) for name in shown},

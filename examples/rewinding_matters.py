@@ -28,6 +28,7 @@ from laboratory import runs
 from tf_lottery import analysis
 from tf_lottery.analysis import caveats
 from tf_lottery.analysis.curves import of_runs
+from tf_lottery.experiments import changes
 from tf_lottery.verdicts import comparisons
 from tf_lottery.verdicts import words
 
@@ -86,7 +87,7 @@ def main():
                 subject.data.test_images,
             ), "", *pages.bullets([
                 *words.text(run.judgement).splitlines(),
-                *caveats.of_run(run, of_runs([run]), preset.published),
+                *caveats.of_run(run, of_runs([run]), changes.published(preset)),
             ]),
         ]),
         [shown],

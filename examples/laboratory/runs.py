@@ -6,6 +6,7 @@ import pathlib
 import tempfile
 
 from tf_lottery import experiments
+from tf_lottery.experiments import changes
 from tf_lottery.experiments import outputs
 from tf_lottery.experiments.analyses import subject as subject_lib
 from tf_lottery.verdicts import comparisons
@@ -89,9 +90,9 @@ def protocol(subject, arguments=None):
             f"{images:,}, the same in all trials: the standard error of an "
             f"accuracy of {100 * dense:.1f} % is {error:.2f} points"
         )
-    steps = preset.published.get("protocol", {}).get("iterations")
+    steps = changes.published(preset).get("protocol", {}).get("iterations")
     if steps not in (None, preset.iterations):
-        paper = preset.published["source"].rpartition("/")[2]
+        paper = changes.published(preset)["source"].rpartition("/")[2]
         facts["shortened"] = f"arXiv:{paper} has {steps:,} steps a round"
     if arguments is not None and arguments.trials:
         facts["trials"] = f"{arguments.trials} of {facts['trials']}"

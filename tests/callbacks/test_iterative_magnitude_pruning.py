@@ -472,6 +472,35 @@ def test_stops_at_a_barrier_between_rounds(limit, rounds, data):
     assert [result.round for result in imp.results] == rounds
 
 
+def test_rates_follow_the_barriers(data, tmp_path):
+    """1, 2, 4 steps while no barrier rises, then 2; resumed the same."""
+    barriers = iter([0.0, 0.0, 0.004, 0.0])
+    make = {
+        "rate": tfl.analysis.BarrierRate({"*": 0.2}), "epochs_per_round": 1,
+        "barrier": lambda model, before, trained: next(barriers),
+        "directory": tmp_path,
+    }
+    run(imp_of(rounds=2, **make), data)
+    imp = imp_of(rounds=4, **make)
+    run(imp, data)
+    steps = np.log([r.density for r in imp.results]) / np.log(0.8)
+    np.testing.assert_allclose(steps, [0, 1, 3, 7, 9], atol=0.4)
+    assert imp.protocol()["rate"] == {
+        "name": "BarrierRate", "rate": {"*": 0.2}, "most": 4,
+        "max_barrier": 0.0025,
+    }
+
+
+@pytest.mark.parametrize("rate, words", [
+    (tfl.analysis.BarrierRate(), "pass `barrier="),
+    (lambda results: 1.5, "`rate` must be in"),
+    (lambda: 0.2, "`rate` must be `f\\(results\\)`"),
+])
+def test_a_rate_that_cannot_be_told_is_refused(rate, words, data):
+    with pytest.raises(ValueError, match=words):
+        run(imp_of(rounds=2, rate=rate, epochs_per_round=1), data)
+
+
 def test_error_barrier_counts_errors(data):
     measure = tfl.analysis.ErrorBarrier((data[0], data[0][:, :1]))
     model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(1)])

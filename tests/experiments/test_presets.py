@@ -13,6 +13,7 @@ from tf_lottery.analysis import published
 from tf_lottery.commands import parsers
 from tf_lottery.commands.parsers import preset as preset_flags
 from tf_lottery.experiments import budgets
+from tf_lottery.experiments import changes
 from tf_lottery.experiments import durations
 from tf_lottery.experiments import plans
 
@@ -62,37 +63,38 @@ class TestCatalogue:
         preset = experiments.preset(f"{name}-imagenet")
         assert preset.epochs_per_round == epochs
         assert preset.rewind_step == rewind * preset.evaluate_every
-        assert preset.published["rewind_epoch"] == rewind
+        assert changes.published(preset)["rewind_epoch"] == rewind
 
     def test_published_numbers_belong_to_presets(self):
         assert set(published.PUBLISHED) <= set(experiments.PRESETS)
         for numbers in published.PUBLISHED.values():
             assert numbers["source"].startswith("https://arxiv.org/abs/")
-        assert experiments.preset("lenet-digits").published == {}
-        stability = experiments.preset("lenet-mnist").published["stability"]
+        assert changes.published(experiments.preset("lenet-digits")) == {}
+        known = changes.published(experiments.preset("lenet-mnist"))
+        stability = known["stability"]
         assert stability["pruning_l2"] == {"ticket": 48.1, "random_masks": 75.7}
 
     def test_a_changed_preset_has_no_published_numbers(self):
         longer = experiments.preset("resnet20-cifar10", iterations=3000)
-        assert longer.changed == {} and longer.published
-        assert longer.headline == longer.summary
+        assert changes.of(longer) == {} and changes.published(longer)
+        assert changes.headline(longer) == longer.summary
         other = experiments.preset(
             "resnet20-cifar10", model="resnet_8", rewind_to="1000it"
         )
-        assert other.published == {}
-        assert other.headline == (
+        assert changes.published(other) == {}
+        assert changes.headline(other) == (
             "Changed from resnet20-cifar10: model resnet_8 instead of "
             "resnet_20, rewind_to 1000it instead of 500it."
         )
-        copy = json.loads(json.dumps(other.to_config()))
-        assert copy["summary"] == other.headline
+        copy = json.loads(json.dumps(changes.config(other)))
+        assert copy["summary"] == changes.headline(other)
         assert set(copy["changed"]) == {"model", "rewind_to"}
         experiments.Preset.from_dict(copy)
         # A budget moves points with the end of a round.
         short = budgets.shorten(
             experiments.preset("resnet50-imagenet", budget="5m"), COST
         )
-        assert "rewind_to" in short.shortened and short.published
+        assert "rewind_to" in short.shortened and changes.published(short)
 
     @pytest.mark.parametrize("name", experiments.PRESETS)
     def test_survives_json(self, name):
@@ -131,10 +133,10 @@ class TestCatalogue:
     def test_middle_rounds_make_another_experiment(self):
         cheap = experiments.preset("lenet-mnist", middle_rounds=0.2, rounds=3)
         assert cheap.round_lengths == (500, 100, 100, 500)
-        assert cheap.changed == {"middle_rounds": [1.0, 0.2]}
-        assert cheap.published == {}
+        assert changes.of(cheap) == {"middle_rounds": [1.0, 0.2]}
+        assert changes.published(cheap) == {}
         assert "20 % of the steps" in " ".join(
-            caveats.of_protocol(cheap.to_config(), {0: 3}, {})
+            caveats.of_protocol(changes.config(cheap), {0: 3}, {})
         )
         assert [
             (line.what, line.count, line.epochs) for line in plans.plan(
@@ -167,8 +169,8 @@ class TestCatalogue:
         steps = sum(cheap.round_lengths) / cheap.epochs_per_round
         middle = 2 / 3 * (cheap.rounds - 1)
         assert steps == pytest.approx(2 + middle, abs=0.02)
-        assert {"rate", "middle_rounds"} == set(cheap.changed)
-        assert cheap.published == {}
+        assert {"rate", "middle_rounds"} == set(changes.of(cheap))
+        assert changes.published(cheap) == {}
 
 
 class TestDurations:

@@ -22,6 +22,7 @@ import tf_lottery as tfl
 from tf_lottery import experiments
 from tf_lottery.analysis import run_files
 from tf_lottery.analysis.curves import of_runs
+from tf_lottery.experiments import changes
 from tf_lottery.experiments import datasets
 from tf_lottery.experiments import learning_curves
 from tf_lottery.experiments import models
@@ -451,7 +452,7 @@ class TestOutputDirectory:
             names = {path.name for path in directory.path.iterdir()}
         assert names == {"config.json", "lock"}
         config = json.loads((directory.path / "config.json").read_text())
-        assert config == json.loads(json.dumps(changed.to_config()))
+        assert config == json.loads(json.dumps(changes.config(changed)))
         assert config["changed"] == {"learning_rate": [0.0012, 0.1]}
 
     def test_goes_on_with_more_of_the_same(self, tmp_path):

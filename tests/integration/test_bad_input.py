@@ -238,6 +238,7 @@ GOOD = {
     },
     "strip": _MODEL,
     "summary": _MODEL,
+    "analysis.BarrierRate": lambda w: {},
     "analysis.ErrorBarrier": lambda w: {"data": w.data},
     "analysis.capacity": lambda w: {
         "tickets": [w.ticket], "model": w.model, "x": w.x, "epochs": 1,

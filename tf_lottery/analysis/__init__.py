@@ -13,6 +13,7 @@ from tf_lottery.analysis.densities import layer_densities as layer_densities
 from tf_lottery.analysis.generalization import (
     generalization_gap as generalization_gap,
 )
+from tf_lottery.analysis.levels import BarrierRate as BarrierRate
 from tf_lottery.analysis.levels import ErrorBarrier as ErrorBarrier
 from tf_lottery.analysis.movement import weight_movement as weight_movement
 from tf_lottery.analysis.overlap import expected_overlap as expected_overlap

@@ -1,12 +1,16 @@
 """Levels: the error barrier between successive rounds of pruning."""
 
 from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
+from tf_lottery import schedules
 from tf_lottery.analysis import connectivity
 from tf_lottery.analysis import sources
+from tf_lottery.runs import results as results_lib
 from tf_lottery.utils import checks
 from tf_lottery.utils import types
 
@@ -85,3 +89,83 @@ class ErrorBarrier:
                 f"there are errors to count. Received: data={self.data!r}"
             )
         return max(barriers.values())
+
+
+class BarrierRate:
+    """Rates of pruning that follow the error barriers between rounds.
+
+    As `rate` of `IterativeMagnitudePruning` it lets one round remove as much
+    as several: twice as many as the round before if no barrier has risen
+    between the two last trainings, half as many if one has. The densities
+    remain those of a run of `rate`, some of whose rounds are left out.
+
+    Reference: Paul et al. 2023, "Unmasking the Lottery Ticket Hypothesis",
+    section 3, https://arxiv.org/abs/2210.03044, where too high a rate leaves
+    the region that is linearly connected, and so finds no ticket. To follow
+    the barrier is ours.
+
+    Args:
+        rate: See `IterativeMagnitudePruning`, what one step removes. Defaults
+            to 0.2.
+        most: Integer, the steps of `rate` that one round may remove. Defaults
+            to 4: 59 % at a rate of 0.2.
+        max_barrier: Float, up to which an error barrier counts as none.
+            Defaults to 0.0025, half of what ends a run.
+
+    Raises:
+        ValueError: If an argument is invalid; when it is called, if rounds
+            have no barrier.
+
+    Example:
+
+    >>> x, y = np.eye(4, dtype="float32"), np.array([0, 1, 0, 1])
+    >>> imp = tfl.IterativeMagnitudePruning(
+    ...     rounds=8, target_density=0.1, rate=tfl.analysis.BarrierRate(0.2),
+    ...     barrier=tfl.analysis.ErrorBarrier((x, y)))
+    """
+
+    def __init__(
+        self,
+        rate: types.Fraction = 0.2,
+        most: int = 4,
+        max_barrier: float = 0.0025,
+    ) -> None:
+        schedules.validate_rate(rate)
+        checks.whole("most", most)
+        checks.not_negative("max_barrier", max_barrier)
+        self.rate, self.most = rate, most
+        self.max_barrier = max_barrier
+
+    def __call__(
+        self, results: Sequence[results_lib.RoundResult]
+    ) -> types.Fraction:
+        """Returns the rate of the next round.
+
+        Args:
+            results: List of `RoundResult`, of the rounds so far.
+        """
+        steps = 1
+        for result in results[1:]:
+            if "barrier" not in result.metrics:
+                raise ValueError(
+                    "`BarrierRate` follows the error barriers between rounds; "
+                    "pass `barrier=tf_lottery.analysis.ErrorBarrier(data)`, "
+                    "too. Received: metrics of round "
+                    f"{result.round}: {sorted(result.metrics)}"
+                )
+            flat = result.metrics["barrier"] <= self.max_barrier
+            steps = min(2 * steps, self.most) if flat else max(steps // 2, 1)
+        if isinstance(self.rate, Mapping):
+            return {
+                name: 1 - (1 - rate) ** steps
+                for name, rate in self.rate.items()
+            }
+        return 1 - (1 - self.rate) ** steps
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments as a dict of plain values."""
+        return {
+            "rate": self.rate,
+            "most": self.most,
+            "max_barrier": self.max_barrier,
+        }

@@ -25,6 +25,8 @@ from tf_lottery.utils import docs
 from tf_lottery.utils import types
 from tf_lottery.weights import snapshots
 
+Rate = Callable[[Sequence[results_lib.RoundResult]], types.Fraction]
+
 
 @docs.filled
 class IterativeMagnitudePruning(rounds_callback.Rounds):
@@ -48,7 +50,9 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
             list of integers, one for each round from 0 on. Defaults to 5.
         rate: Float in (0, 1), the fraction of the surviving weights that each
             round removes, or a dict from layer name or pattern to it, such as
-            `{"*": 0.2, "logits": 0.1}`. Defaults to 0.2.
+            `{"*": 0.2, "logits": 0.1}`. Or a callable that is given the
+            `results` so far and returns either, such as
+            `tf_lottery.analysis.BarrierRate()`. Defaults to 0.2.
         rewind: `"weights"` sets weights, statistics, seeds and the whole
             optimizer back to the rewinding point; `"learning_rate"` keeps the
             weights and sets the optimizer back, with fresh slots;
@@ -134,7 +138,7 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
         self,
         rounds: int = 10,
         epochs_per_round: int | Sequence[int] = 5,
-        rate: types.Fraction = 0.2,
+        rate: types.Fraction | Rate = 0.2,
         rewind: Literal["weights", "learning_rate", "none"] = "weights",
         rewind_to: str | int | float = 0,
         scope: types.Scope = "global",
@@ -161,7 +165,10 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
         if barrier is not None:
             checks.takes("barrier", barrier, 3, "`f(model, before, trained)`")
         lengths = rounds_lib.lengths(rounds, epochs_per_round, middle_rounds)
-        schedules.validate_rate(rate, "rate")
+        if callable(rate):
+            checks.takes("rate", rate, 1, "`f(results)`")
+        else:
+            schedules.validate_rate(rate, "rate")
         checks.choice("rewind", rewind, rewinding.REWINDING)
         checks.seed("seed", seed)
         self.rule = rules.Rule(scope, pattern, collapse, exclude, include)
@@ -190,7 +197,9 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
 
     def begin(self) -> None:
         weights = prunable.Prunable(self.model, self.rule)
-        self._rates = weights.rates(self.rate)
+        if not callable(self.rate):
+            # A name of no layer is told of before training, not after it.
+            weights.rates(self.rate)
         self.begin_rounds(weights)
 
     def next_round(
@@ -202,11 +211,20 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
             self.data if own is None else own, snapshot=start, masks=masks
         )
         scores = self.criterion(self.model, self._weights.variables, context)
-        fewer = self._weights.next_masks(scores, masks, self._rates)
+        fewer = self._weights.next_masks(
+            scores, masks, self._weights.rates(self._next_rate())
+        )
         self._weights.report(fewer, masks)
         return fewer, rewinding.REWINDING[self.rewind](
             self.model, start, fewer
         )
+
+    def _next_rate(self):
+        if not callable(self.rate):
+            return self.rate
+        rate = self.rate(self.results)
+        schedules.validate_rate(rate, "rate")
+        return rate
 
     def ticket(self, round: int) -> ticket_lib.Ticket:
         """Returns the ticket that a round trained.
@@ -238,7 +256,7 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
         return {
             "rounds": self._plan.rounds,
             "epochs_per_round": self._plan.to_json(),
-            "rate": self.rate,
+            "rate": _plain(self.rate),
             "rewind": self.rewind,
             "rewind_to": self._plan.rewind_to.to_json(),
             **self.rule.to_dict(),
@@ -251,6 +269,14 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
             "seed": self.seed,
             **({"max_barrier": self._stop.max_barrier} if self.barrier else {}),
         }
+
+
+def _plain(rate):
+    """Returns a rate as plain values."""
+    if not callable(rate):
+        return rate
+    config = getattr(rate, "get_config", dict)()
+    return {"name": pruner.name_of(rate), **config}
 
 
 def _replay(data, criterion):

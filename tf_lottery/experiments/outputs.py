@@ -7,6 +7,7 @@ import shutil
 from tf_lottery import files
 from tf_lottery.analysis import run_files
 from tf_lottery.experiments import budgets
+from tf_lottery.experiments import changes
 from tf_lottery.experiments import presets
 from tf_lottery.files import locks
 from tf_lottery.runs import results
@@ -105,7 +106,7 @@ class OutputDirectory:
             if overwrite:
                 self._clear()
             files.write_text(
-                self._config, run_config.to_json(preset.to_config())
+                self._config, run_config.to_json(changes.config(preset))
             )
             yield self
 
@@ -134,7 +135,7 @@ class OutputDirectory:
         return [str(path) for path in top + tickets + trials]
 
     def _check_equal(self, found, preset):
-        wanted = run_config.plain(preset.to_config())
+        wanted = run_config.plain(changes.config(preset))
         # What the first release had not.
         new = {
             "test_densities", "margin", "criterion", "pattern", "rewind",

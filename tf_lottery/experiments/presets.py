@@ -15,12 +15,6 @@ from tf_lottery.verdicts import rules
 
 DECAYS = ("steps", "linear", "cosine")
 REWINDS = ("weights", "learning_rate", "none")
-# How much is run of an experiment, and how it is looked at.
-_AMOUNTS = (
-    "summary", "iterations", "evaluate_every", "batch_size", "rounds",
-    "trials", "seed", "compare", "control_trials", "control_every",
-    "also_rewind_to", "test_densities", "margin", "save_freq", "budget",
-)
 _OPTIMIZERS = ("adam", "sgd")
 _COUNTS = (
     "batch_size", "iterations", "evaluate_every", "rounds", "trials",
@@ -287,53 +281,6 @@ class Preset:
         """Integer, how many steps run without coming back to Python."""
         divisors = range(min(100, self.evaluate_every), 0, -1)
         return next(n for n in divisors if self.evaluate_every % n == 0)
-
-    @property
-    def published(self) -> dict[str, Any]:
-        """Dict, what the paper reports; see `analysis.published`.
-
-        A preset that is changed in more than its length has nothing.
-        """
-        # The other modules next to it import Keras, which a preset need not.
-        from tf_lottery.analysis import published
-
-        return published.of(self.to_config())
-
-    @property
-    def changed(self) -> dict[str, Any]:
-        """Dict from a value to those of the catalogue and of this preset.
-
-        Only what makes another experiment is in it, not how much is run of
-        it, nor what a budget has shortened.
-        """
-        from tf_lottery.experiments import budgets
-        from tf_lottery.experiments import catalogue
-
-        known = catalogue.PRESETS.get(self.name, self).to_dict()
-        own = budgets.original(self).to_dict()
-        return {
-            name: [known[name], own[name]] for name in known
-            if name not in _AMOUNTS and known[name] != own[name]
-        }
-
-    @property
-    def headline(self) -> str:
-        """String, the summary, or what makes it another experiment."""
-        if not self.changed:
-            return self.summary
-        changes = ", ".join(
-            f"{name} {after} instead of {before}"
-            for name, (before, after) in self.changed.items()
-        )
-        return f"Changed from {self.name}: {changes}."
-
-    def to_config(self) -> dict[str, Any]:
-        """Returns `to_dict` with what a reader has to know besides."""
-        if not self.changed:
-            return self.to_dict()
-        return self.to_dict() | {
-            "summary": self.headline, "changed": self.changed,
-        }
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the preset as a dict of plain values."""

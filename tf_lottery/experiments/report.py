@@ -8,6 +8,7 @@ from typing import Any
 
 from tf_lottery.analysis import run_files
 from tf_lottery.experiments import budgets
+from tf_lottery.experiments import changes
 from tf_lottery.experiments import presets
 from tf_lottery.experiments import records
 from tf_lottery.report import notebook
@@ -87,8 +88,8 @@ class Report:
         """Returns everything as plain values."""
         judgement = self.judgement
         return {
-            "preset": self.preset.to_config(),
-            "published": self.preset.published,
+            "preset": changes.config(self.preset),
+            "published": changes.published(self.preset),
             "verdict": self._text(judgement),
             "verdicts": words.to_dict(judgement),
             "trials": [dataclasses.asdict(trial) for trial in self.trials],
@@ -145,7 +146,7 @@ class Report:
 
     @property
     def _title(self):
-        changed = ", changed" * bool(self.preset.changed)
+        changed = ", changed" * bool(changes.of(self.preset))
         return f"{self.preset.name}{changed}, trials: {len(self.trials)}"
 
     def _cells(self, columns, controlled=False):

@@ -141,8 +141,8 @@ def _why(judgement):
     if images > rules.images:
         return (
             f"; {rules.images:,} images are too few to tell "
-            f"{100 * rules.margin:g} points, however many trials there are, "
-            f"it takes more than {images:,}"
+            f"{100 * rules.margin:g} points: with any number of trials that "
+            f"takes more than {images:,}"
         )
     power = judgement.power(judgement.trials)
     if power >= significance.POWER:

@@ -7,6 +7,7 @@ import json
 
 from tf_lottery.analysis import run_files
 from tf_lottery.experiments import bench as bench_lib
+from tf_lottery.experiments import changes
 from tf_lottery.experiments import feeds
 from tf_lottery.experiments import outputs
 from tf_lottery.experiments import presets
@@ -98,7 +99,7 @@ class Subject:
     @property
     def published(self):
         """Dict, what the paper reports of the preset, or `{}`."""
-        return self.preset.published
+        return changes.published(self.preset)
 
     @functools.cached_property
     def data(self):
