@@ -16,10 +16,10 @@ import tests
 from tests.benchmarks import harness
 
 _ALL = (
-    "held", "mirrored", "imp_mnist", "between_rounds", "global_selection",
-    "disk", "criteria", "structured", "pipeline", "export_size",
-    "export_latency", "export_time", "export_accuracy", "ethos_u", "migration",
-    "tuner", "tensorboard",
+    "held", "mirrored", "imp_mnist", "compact", "between_rounds",
+    "global_selection", "disk", "criteria", "structured", "pipeline",
+    "export_size", "export_latency", "export_time", "export_accuracy",
+    "ethos_u", "migration", "tuner", "tensorboard",
 )
 
 

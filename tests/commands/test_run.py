@@ -14,6 +14,7 @@ from tests import conftest
 from tf_lottery import __main__ as cli
 from tf_lottery import experiments
 from tf_lottery.commands import parsers
+from tf_lottery.commands.parsers import preset as preset_flags
 
 SMALL = [
     "run", "lenet-digits", "--iterations", "40", "--trials", "1", "--rounds",
@@ -45,6 +46,17 @@ def test_run(capsys, tmp_path):
     config = json.loads((tmp_path / "here" / "config.json").read_text())
     assert config["rate"] == {"*": 0.5, "logits": 0.2}
     assert config["iterations"] == 40
+
+
+@pytest.mark.parametrize(("words", "expected"), [
+    ([], False), (["--compact"], True), (["--compact", "--no-compact"], False),
+])
+def test_compact_is_a_switch(words, expected):
+    arguments = parsers.make().parse_args(["run", "lenet-digits", *words])
+    preset = experiments.preset(
+        "lenet-digits", **preset_flags.changes(arguments)
+    )
+    assert preset.compact is expected
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import numpy as np
 
 from tf_lottery import weights as weights_lib
 from tf_lottery.analysis import sources
+from tf_lottery.experiments import compacting
 from tf_lottery.experiments import feeds
 from tf_lottery.experiments import histories
 from tf_lottery.experiments import models
@@ -65,6 +66,7 @@ class Bench:
                 `True`.
         """
         watch = progress_lib.Watch(self.progress, self.number, imp, shared)
+        compact = compacting.Compacting(self.preset, self.feed.test, imp)
         # The test set is measured before the model is rewound, the batches
         # are chosen after it.
         history = self.model.fit(
@@ -75,6 +77,7 @@ class Bench:
             callbacks=[
                 *([self.feed.test] if measured else []),
                 *([imp] if imp else []),
+                *([compact] if self.preset.compact else []),
                 *callbacks,
                 self.feed.batches,
                 watch,

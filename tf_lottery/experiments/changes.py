@@ -11,7 +11,8 @@ from tf_lottery.experiments import presets
 _AMOUNTS = (
     "summary", "iterations", "evaluate_every", "batch_size", "rounds",
     "trials", "seed", "compare", "control_trials", "control_every",
-    "also_rewind_to", "test_densities", "margin", "save_freq", "budget",
+    "also_rewind_to", "test_densities", "margin", "save_freq", "compact",
+    "budget",
 )
 
 

@@ -139,7 +139,7 @@ class OutputDirectory:
         # What the first release had not.
         new = {
             "test_densities", "margin", "criterion", "pattern", "rewind",
-            "tolerance", "middle_rounds", "max_barrier",
+            "tolerance", "middle_rounds", "max_barrier", "compact",
         } - found.keys()
         differences = configurations.differences(
             found, wanted, but={*found.keys() & _GROWING, *_DERIVED, *new}

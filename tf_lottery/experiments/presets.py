@@ -150,6 +150,10 @@ class Preset:
         "When the state of training is saved: at the end of every 'round', "
         "or at every evaluation ('epoch').", default="round",
     )
+    compact: bool = _field(
+        "Train what masks have left of the network alone, once that is "
+        "faster; results differ by rounding.", default=False,
+    )
     budget: str = _field(
         "Time, such as 10m or 2h, to which the protocol is shortened.",
         default="",
@@ -183,6 +187,7 @@ class Preset:
             checks.optional(checks.not_negative, name, getattr(self, name))
         checks.choice("augment", self.augment, augmentation.AUGMENTATIONS)
         checks.choice("save_freq", self.save_freq, ("round", "epoch"))
+        checks.flag("compact", self.compact)
         for name in ("compare", "drops", "also_rewind_to"):
             checks.kind(name, getattr(self, name), (tuple, list), "a tuple")
         for name in self.compare:

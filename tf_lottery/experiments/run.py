@@ -7,6 +7,7 @@ from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.experiments import benches
 from tf_lottery.experiments import budgets
 from tf_lottery.experiments import collecting
+from tf_lottery.experiments import compacting
 from tf_lottery.experiments import compared_tickets
 from tf_lottery.experiments import datasets
 from tf_lottery.experiments import feeds
@@ -133,6 +134,8 @@ def _check_layers(preset, data):
     weights_lib.prunable(model, preset.exclude)
     found = weights_lib.inspect(model, preset.exclude)
     weights_lib.resolve(found, preset.rate, "rate")
+    if preset.compact:
+        compacting.warn_if_left_alone(preset, model)
 
 
 def estimate(

@@ -95,6 +95,12 @@ def compile_config(model):
     return model._compile_config.config
 
 
+def share_metrics(model, other):
+    """Makes a compiled model count in the metrics of another one."""
+    model._loss_tracker = other._loss_tracker
+    model._compile_metrics = other._compile_metrics
+
+
 def compiled_loss(model):
     """Returns the loss a model was compiled with, or `None`, and weights."""
     found = getattr(model, "_compile_loss", None)

@@ -60,7 +60,10 @@ def _follow(op, operands):
         ))]
     if op.type in _STRUCTURE:
         return _STRUCTURE[op.type](op, operands)
-    is_plain = all(value.live is not None for value in operands)
+    is_plain = all(
+        isinstance(value, values_lib.Mask) or value.live is not None
+        for value in operands
+    )
     if is_plain and op.type in rules.SHAPES:
         return rules.SHAPES[op.type](op, operands)
     if all(value.constant is not None for value in operands):
@@ -88,9 +91,9 @@ def _where(op):
 
 def _read_variable(op, operands):
     kept, = operands
-    if kept.read is None:
+    if kept.mask is None:
         return [values_lib.unknown(op.outputs[0].shape)]
-    return [Value(kept.read(), is_mask=True)]
+    return [kept.mask]
 
 
 def _identity(op, operands):

@@ -14,6 +14,7 @@ from tf_lottery.paths import values as values_lib
 from tf_lottery.paths.running import arguments
 from tf_lottery.paths.running import is_data
 from tf_lottery.paths.running import run
+from tf_lottery.paths.values import Mask
 from tf_lottery.paths.values import Value
 from tf_lottery.paths.values import binary
 
@@ -292,16 +293,29 @@ def _bilinear(function, operands):
     """What reaches either factor goes on; fixed factors let pass or cut."""
     depends = [value.depends for value in operands]
     if sum(depends) < 2:
-        # A copy of every mask would take the memory of all weights.
-        counts = function(*(
-            value.live if value.is_mask else binary(value.live)
-            for value in operands
-        ))
+        counts = _contracted(function, operands)
         return [Value(binary(counts), any(depends))]
     first, second = operands
     counts = function(binary(first.live), tf.ones(second.shape))
     counts += function(tf.ones(first.shape), binary(second.live))
     return [Value(binary(counts), True)]
+
+
+def _contracted(function, operands):
+    """A product for whose gradient no mask is kept, but read once more."""
+    are_masks = [isinstance(value, Mask) for value in operands]
+
+    @tf.recompute_grad
+    def contract(*parts):
+        return function(*(
+            value.read(part) if is_mask else part
+            for value, part, is_mask in zip(operands, parts, are_masks)
+        ))
+
+    return contract(*(
+        value.source if is_mask else binary(value.live)
+        for value, is_mask in zip(operands, are_masks)
+    ))
 
 
 def _grouped(op, x, kernel):

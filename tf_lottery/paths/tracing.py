@@ -57,7 +57,9 @@ class Trace:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(source)
             reached = self._reached({
-                key: functools.partial(_leaf, source, mask, found[key])
+                key: values_lib.Mask(
+                    functools.partial(_leaf, mask, found[key]), source
+                )
                 for key, mask in masks.items()
             })
         tape.gradient(reached, source)
@@ -66,17 +68,19 @@ class Trace:
     def any_path(self, masks):
         """Returns whether a path leads from any input to any output."""
         reached = self._reached({
-            key: functools.partial(_floats, mask)
+            key: values_lib.Mask(
+                lambda _, mask=mask: _floats(mask), tf.zeros(())
+            )
             for key, mask in masks.items()
         })
         return any(bool(live.numpy().any()) for live in reached)
 
-    def _reached(self, read):
-        """Follows paths; `read` makes a weight's mask where it is read."""
+    def _reached(self, masks):
+        """Follows paths under a dict from weight key to `Mask`."""
         graph = self._function.graph
         captured = {id(inner): outer for outer, inner in graph.captures}
         arguments = [
-            self._captured(captured[id(tensor)], read)
+            self._captured(captured[id(tensor)], masks)
             if id(tensor) in captured
             else Value(tf.ones(tensor.shape), depends=True)
             for tensor in graph.inputs
@@ -84,13 +88,13 @@ class Trace:
         outputs = reachability.evaluate(graph, arguments)
         return [value.live for value in outputs if value.depends]
 
-    def _captured(self, tensor, read):
+    def _captured(self, tensor, masks):
         if tensor.dtype != tf.resource:
             return values_lib.constant(tensor)
-        return Value(read=read.get(self._keys.get(id(tensor))))
+        return Value(mask=masks.get(self._keys.get(id(tensor))))
 
 
-def _leaf(source, mask, live):
+def _leaf(mask, live, source):
     """The mask as floats; adds to `live` where gradients come back to it.
 
     Made where the weight is read, it meets its gradient before those of the

@@ -1,7 +1,6 @@
 """Values: what is known of a tensor while paths are followed."""
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -18,23 +17,43 @@ class Value:
         depends: Boolean, whether the tensor depends on the inputs.
         constant: The tensor itself where it is a constant, else `None`.
         items: List of `Value` where it is a list of tensors, else `None`.
-        read: Function that returns `live` where it is a variable that is
-            masked, else `None`.
-        is_mask: Boolean, whether `live` is a mask as it was read: nothing
-            lies before it whose counts could overflow.
+        mask: `Mask` of the variable that it is, else `None`.
     """
 
     live: tf.Tensor | None = None
     depends: bool = False
     constant: tf.Tensor | None = None
     items: list | None = None
-    read: Callable | None = None
-    is_mask: bool = False
+    mask: "Mask | None" = None
 
     @property
     def shape(self):
         """Tuple of integers; shapes are always known."""
         return tuple(self.live.shape)
+
+
+class Mask(Value):
+    """A mask as it is read: made into floats where they are used alone.
+
+    All of them at once would take the memory of the weights. Nothing lies
+    before it whose counts could overflow.
+
+    Args:
+        read: Function from `source` to `live`.
+        source: Scalar tensor through which gradients find the mask.
+    """
+
+    def __init__(self, read, source):
+        super().__init__()
+        self.read, self.source = read, source
+
+    @property
+    def live(self):
+        return self.read(self.source)
+
+    @live.setter
+    def live(self, value):
+        """The base class sets what is not known yet."""
 
 
 def constant(tensor):

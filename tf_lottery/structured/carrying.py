@@ -127,6 +127,26 @@ def _copy_state(twin, model, cut):
 
 
 def _warn_of_trajectory(model, cut):
+    reasons = trajectory(model, cut)
+    if reasons:
+        warnings.warn(
+            "The small model computes the same, but further training will "
+            "not follow the exact trajectory of the masked big model: "
+            f"{'; '.join(reasons)}.",
+            stacklevel=4,
+        )
+
+
+def trajectory(model, cut):
+    """Returns why a small model would train otherwise than the big one.
+
+    Args:
+        model: The big `keras.Model`, compiled.
+        cut: `slices.Cut`.
+
+    Returns:
+        List of strings.
+    """
     reasons = []
     inner = optimizers.innermost(model.optimizer)
     if isinstance(inner, _MIXING):
@@ -143,10 +163,4 @@ def _warn_of_trajectory(model, cut):
             f"{', '.join(sorted(cut.scales))} are rescaled, for a layer "
             "divides by the number of its key dimensions or channels"
         )
-    if reasons:
-        warnings.warn(
-            "The small model computes the same, but further training will "
-            "not follow the exact trajectory of the masked big model: "
-            f"{'; '.join(reasons)}.",
-            stacklevel=4,
-        )
+    return reasons

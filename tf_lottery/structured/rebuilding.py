@@ -13,7 +13,7 @@ from tf_lottery.graph.rules import keras_hub
 _SCALES = ("_inverse_sqrt_key_dim", "_inverse_sqrt_head_dim")
 
 
-def rebuild(graph, kept=None, dtype=None, input_shapes=None):
+def rebuild(graph, kept=None, dtype=None, input_shapes=None, others=None):
     """Builds the model of a graph anew, with fresh weights.
 
     Layers of `tf_lottery.layers.Masked` are left out around what they wrap.
@@ -25,6 +25,8 @@ def rebuild(graph, kept=None, dtype=None, input_shapes=None):
             proofs on: its layers are trainable, and portable convolutions.
             Defaults to that of the model.
         input_shapes: See `renewing.rebuild`.
+        others: Dict from layer to the function of its renewed self that
+            makes what takes its place. Defaults to `None`: none.
 
     Returns:
         A `copies.Twin`, not compiled.
@@ -40,6 +42,8 @@ def rebuild(graph, kept=None, dtype=None, input_shapes=None):
         if dtype is not None:
             changes = changes | _in_precision(operation, dtype)
         new = renewing.edited(operation, changes)
+        if others and operation in others:
+            new = others[operation](new)
         if dtype is not None:
             _make_portable(new)
         while getattr(operation, "transparent", False):

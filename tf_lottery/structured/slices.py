@@ -15,11 +15,14 @@ class Cut:
         scales: Dict from weight key to the float it is multiplied by.
         shifts: Dict from weight key to what is added to it before, and taken
             away after.
+        weights: Dict from weight key to boolean array of its shape: what is
+            left of it is a vector. Defaults to none.
     """
 
     slices: dict
     scales: dict
     shifts: dict
+    weights: dict = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, graph, kept):
@@ -28,9 +31,31 @@ class Cut:
 
     def array(self, key, array):
         """Returns what is left of an array shaped like a weight."""
+        if key in self.weights:
+            return array[self.weights[key]]
         for axis, mask in self.slices.get(key, ()):
             array = np.compress(mask, array, axis)
         return array
+
+    def cuts(self, key):
+        """Whether less than all of a weight is left."""
+        return key in self.slices or key in self.weights
+
+    def put(self, key, whole, part):
+        """Writes what `array` returned back to where it was taken from.
+
+        Args:
+            key: String, the weight key.
+            whole: Array shaped like the weight, which is changed.
+            part: Array shaped like what is left of it, or one value.
+        """
+        if key in self.weights:
+            whole[self.weights[key]] = part
+            return
+        kept = [np.ones(size, bool) for size in whole.shape]
+        for axis, mask in self.slices.get(key, ()):
+            kept[axis] = kept[axis] & mask
+        whole[np.ix_(*kept) if kept else ...] = part
 
     def value(self, key, array):
         """Returns what the weight of the small model is, exactly.

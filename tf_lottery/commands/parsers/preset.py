@@ -35,8 +35,7 @@ def add_preset(parser, but=()):
     for field in _fields({"exclude", *but}):
         parser.add_argument(
             f"--{field.name.replace('_', '-')}",
-            type=_reader(field),
-            metavar=field.name.split("_")[-1].upper(),
+            **_kind(field),
             help=field.metadata["help"],
         )
 
@@ -103,6 +102,14 @@ _BY_TYPE = {
     int: int, float: float, float | None: float, str: str, dict: _rate,
     tuple: readers.names,
 }
+
+
+def _kind(field):
+    """Returns the arguments of a flag that say what it takes."""
+    if field.type is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    metavar = field.name.split("_")[-1].upper()
+    return {"type": _reader(field), "metavar": metavar}
 
 
 def _reader(field):
