@@ -54,8 +54,7 @@ class Keep(keras.constraints.Constraint):
             of the weight; shaped like the weight.
         constraint: The constraint the weight had before, applied first, or
             `None`. If it has a method `shared`, gradients go through that
-            as well; a method `follow` hears of new masks, and
-            `lost_in_files` is what a warning says when the model is saved.
+            as well; a method `follow` hears of new masks.
         in_layer: Whether a wrapper layer owns the mask and saves it. Defaults
             to `False`.
     """

@@ -3,7 +3,8 @@
     python -m tests.benchmarks.ethos_u [--quick] [--json PATH]
 
 LeNet-300-100 and a DS-CNN (arXiv 1711.07128, small) are trained on MNIST,
-dense, then pruned in steps; the network of 18 M MACs has random weights.
+dense, then pruned in steps, and the DS-CNN clustered and trained for int8 as
+well; the network of 18 M MACs has random weights.
 Nothing runs on hardware. `--quick` trains on fewer images, and takes a small
 MobileNetV2 for the time that exporting takes.
 """
@@ -56,30 +57,44 @@ def lenet(train, test):
 
 def ds_cnn(train, test):
     """Returns the rows of DS-CNN on U55-128; depthwise layers stay dense."""
-    net = _ds_cnn()
-    dense, pruned = _trained(net, train, test, "ethos-u55-128", (0.6, 0.8))
+    dense, pruned = _trained(
+        _ds_cnn(), train, test, "ethos-u55-128", (0.6, 0.8), "layer", 16
+    )
     lost = 100 * (dense.metric - pruned.shipped.metric)
     a, b = dense.npu.file, pruned.npu.file
+    net = "DS-CNN 80 %, 16 clusters, U55-128"
     return [
-        _row("DS-CNN 80 %, U55-128: points lost to dense float", lost, 1.0,
-             "points", f"{100 * pruned.shipped.metric:.2f} %"),
-        _ratio("DS-CNN 80 %, U55-128: coded weights / dense",
-               b.encoded_weights, a.encoded_weights, 1 / 3),
-        _ratio("DS-CNN 80 %, U55-128: flash / dense", b.flash, a.flash, 1 / 2),
-        _ratio("DS-CNN 80 %, U55-128: time / dense", b.cycles, a.cycles, None),
+        _row(f"{net}: points lost to dense float", lost, 1.0, "points",
+             f"{100 * pruned.shipped.metric:.2f} %"),
+        _ratio(f"{net}: coded weights / dense", b.encoded_weights,
+               a.encoded_weights, 1 / 3),
+        _ratio(f"{net}: flash / dense", b.flash, a.flash, 1 / 2),
+        _ratio(f"{net}: time / dense", b.cycles, a.cycles, None),
     ]
 
 
-def _trained(net, train, test, target, steps=(0.5, 0.8, 0.9, 0.95)):
+def _trained(
+    net, train, test, target, steps=(0.5, 0.8, 0.9, 0.95), scope="global",
+    clusters=None,
+):
     """Trains, exports, prunes in steps; returns the reports of both."""
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    net.compile("adam", loss)
-    net.fit(*train, batch_size=128, epochs=4, verbose=0)
-    reports = [_export(net, target, train[0], test)]
+    _fit(net, train, 4)
+    dense = _export(net, target, train[0], test)
     for sparsity in steps:
-        tfl.prune(net, sparsity=sparsity)
-        net.fit(*train, batch_size=128, epochs=2, verbose=0)
-    return *reports, _export(net, target, train[0], test)
+        tfl.prune(net, sparsity=sparsity, scope=scope)
+        _fit(net, train, 2)
+    if clusters:
+        tfl.cluster(net, clusters)
+        _fit(net, train, 2)
+        net = tfl.quantize.aware(net)
+        _fit(net, train, 2, 2e-4)
+    return dense, _export(net, target, train[0], test)
+
+
+def _fit(net, train, epochs, rate=1e-3):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    net.compile(keras.optimizers.Adam(rate), loss, jit_compile=False)
+    net.fit(*train, batch_size=128, epochs=epochs, verbose=0)
 
 
 def _ds_cnn(width=64, blocks=4):

@@ -58,6 +58,7 @@ MISTAKES = [
     (("prune", "m.keras", "--sparsity", "0.5", "--scope", "globl"),
      "Did you mean global?"),
     (("export", "m.keras", "--data", "nothing"), "module:function"),
+    (("export", "m.keras", "--input-shapes", "mel=49xten"), "write 49x10"),
     (("run", "lenet-mnist", "--rewnd-to", "3"), "Did you mean --rewind-to?"),
     *(((*path, "words", "--no-such-flag"), "error: ") for path in COMMANDS),
 ]

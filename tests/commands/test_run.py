@@ -378,6 +378,8 @@ def test_export(capsys, tmp_path, saved):
         (["none.keras"], "no model file 'none.keras'"),
         (["model.keras", "--output", "nowhere/m.tflite"], "no directory"),
         (["damaged.tflite"], "damaged.tflite"),
+        (["model.keras", "--memory-mode", "Shared_Sram"], "Only an Ethos-U"),
+        (["model.keras", "--input-shapes", "mel=49x10"], "'mel'"),
     ],
 )
 def test_export_errors(capsys, tmp_path, saved, arguments, words):

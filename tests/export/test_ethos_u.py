@@ -79,7 +79,7 @@ def test_what_is_left_to_the_cpu_says_why(model, child):
 @needs_vela
 @pytest.mark.parametrize("wrong", ["system_config", "memory_mode"])
 def test_configurations_that_vela_does_not_have(wrong, content):
-    target = targets.EthosU(**{wrong: "nowhere"})
+    target = targets.get("ethos-u55", **{wrong: "nowhere"})
     with pytest.raises(vela.CompilationError, match="nowhere not found"):
         target.compile(content)
 
@@ -122,6 +122,11 @@ def test_accelerators_that_do_not_exist_or_belong_elsewhere(
 ):
     with pytest.raises(ValueError, match=accelerator or target):
         targets.get(target, accelerator)
+
+
+def test_only_an_ethos_u_has_modes():
+    with pytest.raises(ValueError, match="Only an Ethos-U"):
+        targets.get("flash", memory_mode="Shared_Sram")
 
 
 def test_vela_is_asked_for(model, monkeypatch, tmp_path):

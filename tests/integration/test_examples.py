@@ -34,6 +34,7 @@ EXPECTED = {
         "0 revived weights on 2 replicas, which are equal",
         "--rounds", "2", "--epochs", "1",
     ),
+    "ethos_u.py": ("Each step, ethos-u55-128", "digits", "--quick"),
     "lenet_figure_3.py": ("one-shot", *TINY),
     "rewinding_matters.py": (
         "rewound to step 20", "--rewind-to", "20it", "--points", "3", *TINY,

@@ -225,3 +225,15 @@ def test_script_of_a_run(name, table, arguments, run, tmp_path, monkeypatch):
     assert f"{100 * accuracy:.4f}"[:5] in written
     assert f"python examples/{name}" in page
     assert f"(`{table}.csv`)" in page and read(out / f"{table}.csv")
+
+
+def test_networks_of_small_devices_are_judged():
+    sensing = importlib.import_module("laboratory.sensing")
+    labels, outputs = np.array([[0, 0, 0, 1]]), np.eye(2)[[[0, 0, 1, 0]]]
+    assert sensing.right(labels, outputs) == 0.5
+    assert sensing.balanced(labels, outputs) == pytest.approx(1 / 3)
+    whole = [np.zeros((2, 3)), np.zeros((2, 4))]
+    moved = [np.array([[0, 0, 0.04], [0, 0.06, 0]]), np.zeros((2, 4))]
+    assert sensing.near(whole, moved) == 0.5
+    with pytest.raises(SystemExit, match="pip install nothing-here"):
+        sensing._folder("nothing_here", "nothing-here")

@@ -581,3 +581,25 @@ def test_a_file_without_the_masks_it_speaks_of(data, tmp_path):
             file.writestr(name, content)
     with pytest.raises(ValueError, match="masks of 2 weights.*masks of 0"):
         keras.saving.load_model(path)
+
+
+@pytest.mark.filterwarnings("ignore:Skipping variable loading")
+def test_a_damaged_file_leaves_an_optimizer_that_was_never_built(tmp_path):
+    """Its masks fit and have built the optimizer when a weight is missing."""
+    def model():
+        made = keras.Sequential([keras.Input((8,)), layers.Dense(5, name="f")])
+        made.compile("adam", "mse")
+        return made
+
+    held, path = model(), tmp_path / "held.weights.h5"
+    tfl.prune(held, 0.5)
+    held.save_weights(path)
+    with h5py.File(path, "r+") as file:
+        del file["layers/dense/vars/1"]
+    other = model()
+    before = other.get_weights()
+    with pytest.raises(ValueError, match="could not be loaded"):
+        tfl.load_weights(other, path)
+    assert tfl.masks_of(other) == {}
+    for value, old in zip(other.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, old)

@@ -1,11 +1,14 @@
-"""Clusters: few values, found well, kept by training, zeros among them."""
+"""Clusters: few values, found well, kept by training and files, with zeros."""
+
+import json
 
 import keras
 import numpy as np
 import pytest
 
 import tf_lottery as tfl
-from tf_lottery.quantize import clusters as clusters_lib
+from tf_lottery import clusters as clusters_lib
+from tf_lottery.holding import carrier
 from tf_lottery.quantize import kmeans
 
 
@@ -130,21 +133,54 @@ def test_pruning_after_clustering_moves_no_value_towards_zero():
     assert np.isclose(after[:, None], before, rtol=1e-6).any(1).all()
 
 
-def test_a_loaded_model_is_clustered_to_the_same_values(tmp_path):
+@pytest.mark.parametrize("per", ["layer", "channel"])
+def test_files_carry_clusters(per, tmp_path):
+    model = small_model()
+    tfl.prune(model, sparsity=0.5)
+    tfl.cluster(model, clusters=4, per=per, exclude="logits")
+    fit(model)
+    model.save(tmp_path / "m.keras")
+    model.save_weights(tmp_path / "m.weights.h5")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    other = small_model()
+    other.optimizer.build(other.trainable_variables)
+    tfl.load_weights(other, tmp_path / "m.weights.h5")
+    before = kernel(model, "fc")
+    for made in (loaded, other):
+        np.testing.assert_array_equal(kernel(made, "fc"), before)
+        assert clusters_lib.clusters_of(made.get_layer("logits").kernel) is None
+        made.run_eagerly = True
+        fit(made, 1)
+        after = kernel(made, "fc")
+        rows = range(20) if per == "channel" else [slice(None)]
+        for row in rows:
+            pairs = {*zip(before[:, row].flat, after[:, row].flat)}
+            assert len(pairs) == len(np.unique(before[:, row])) <= 4
+        assert not np.array_equal(after, before)
+
+
+def test_shrinking_carries_clusters():
     model = small_model()
     tfl.prune(model, sparsity=0.5)
     tfl.cluster(model, clusters=4)
-    fit(model)
-    with pytest.warns(UserWarning, match="fc/kernel.*cluster` again"):
-        model.save(tmp_path / "m.keras")
-    loaded = tfl.load_model(tmp_path / "m.keras")
-    loaded.run_eagerly = True
-    tfl.cluster(loaded, clusters=4)
-    np.testing.assert_allclose(
-        kernel(loaded, "fc"), kernel(model, "fc"), rtol=1e-6
-    )
-    fit(loaded)
-    assert len(np.unique(kernel(loaded, "fc"))) <= 4
+    small = tfl.structured.shrink(model, tfl.structured.plan(model, 0.5))
+    small.run_eagerly = True
+    for _ in range(2):
+        assert len(np.unique(kernel(small, "fc"))) == 4
+        fit(small, 1)
+
+
+@pytest.mark.parametrize("number", [0, 1, 3, 258, -1, "four", [4], 10**30])
+def test_clusters_of_a_file_that_do_not_fit_are_refused(number, tmp_path):
+    model = small_model()
+    tfl.cluster(model, clusters=4, exclude="logits")
+    stored = {}
+    carrier.of(model).save_own_variables(stored)
+    header = json.loads(stored["header"].tobytes())
+    header["clusters"]["logits/kernel"] = number
+    stored["header"] = np.frombuffer(json.dumps(header).encode(), "uint8")
+    with pytest.raises(ValueError, match="of this file are damaged"):
+        carrier.read(stored)
 
 
 def test_a_constraint_of_the_user_stays():

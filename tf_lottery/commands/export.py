@@ -31,9 +31,12 @@ def _convert(path, arguments, console):
         report = export.tflite(
             model,
             arguments.output or path.with_suffix(".tflite"),
-            target=arguments.target,
+            target=export.targets.get(
+                arguments.target, arguments.accelerator,
+                arguments.system_config, arguments.memory_mode,
+            ),
             quantize=arguments.quantize,
-            accelerator=arguments.accelerator,
+            input_shapes=arguments.input_shapes,
             input_dtype=arguments.input_dtype,
             output_dtype=arguments.output_dtype,
             float_layers=arguments.float_layers,

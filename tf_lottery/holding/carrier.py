@@ -1,6 +1,6 @@
-"""The masks of a model in the files that Keras writes.
+"""The masks and clusters of a model in the files that Keras writes.
 
-`.keras` and `.weights.h5` files have a group of their own for the masks of a
+`.keras` and `.weights.h5` files have a group of their own for those of a
 model, next to its layers and its optimizer. Keras itself passes it over, so
 that the file loads without tf_lottery; masks are found by weight key, which
 says nothing of the optimizer. A model inside another one has its own group.
@@ -15,7 +15,9 @@ import weakref
 
 import keras
 import numpy as np
+from keras import ops
 
+from tf_lottery import clusters as clusters_lib
 from tf_lottery import constraints
 from tf_lottery import holding
 from tf_lottery import internals
@@ -51,17 +53,20 @@ class Carrier(internals.models.Saveable):
         holding.settle(model)
         if internals.models.path_in_file(store) == internals.models.GROUP:
             _warn_of_loading(model)
-            _warn_of_lost(model)
-        masks = {
-            key: constraints.mask_of(variable)
-            for key, variable in _own(model).items()
+        held = {
+            key: variable for key, variable in _own(model).items()
             if (keep := constraints.keep_of(variable)) and not keep.in_layer
         }
-        if masks:
+        if held:
+            masks = {k: constraints.mask_of(v) for k, v in held.items()}
+            clusters = clusters_lib.held(held)
             header = {
                 "version": VERSION,
                 "shapes": {key: mask.shape for key, mask in masks.items()},
             }
+            if clusters:
+                header["clusters"] = {k: c.each for k, c in clusters.items()}
+                store["indices"] = _joined(clusters.values())
             store["header"] = np.frombuffer(
                 json.dumps(header).encode(), "uint8"
             )
@@ -71,13 +76,14 @@ class Carrier(internals.models.Saveable):
 
     def load_own_variables(self, store):
         model = self._model()
-        masks = read(store)
+        masks, clusters = read(store)
         if masks:
             path = internals.models.path_in_file(store)
             are_lost = _are_lost(model, masks)
             holding.hold(model, masks)
             if are_lost:
                 internals.models.load_again(model, store, path)
+            _share(model, clusters)
         if _is_compiled(model):
             _finish(model)
 
@@ -106,24 +112,28 @@ def asked_for():
 
 
 def read(store):
-    """Reads the masks of a group of a file.
+    """Reads the masks and the clusters of a group of a file.
 
     Args:
         store: What Keras gives to `load_own_variables`.
 
     Returns:
-        Dict from weight key to boolean array.
+        Tuple of a dict from weight key to boolean array, and one from weight
+        key to an array of integers and how many clusters each channel has.
 
     Raises:
         ValueError: If a newer tf_lottery wrote it, or it is damaged.
     """
     if not len(store.keys()):
-        return {}
+        return {}, {}
     try:
         header = json.loads(np.asarray(store["header"]).tobytes())
         version, shapes = header["version"], header["shapes"]
         shapes = {key: _shape(shape) for key, shape in shapes.items()}
         bits = np.asarray(store["bits"], "uint8").tobytes()
+        each = header.get("clusters", {})
+        each = {key: operator.index(n) for key, n in each.items()}
+        indices = np.asarray(store["indices"] if each else (), "int64").ravel()
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
             "The masks of this file are damaged: their header cannot be read "
@@ -134,7 +144,7 @@ def read(store):
             f"The masks of this file have version {version!r}. Expected: at "
             f"most {VERSION}. Install a newer tf_lottery."
         )
-    return _unpacked(bits, shapes)
+    return _unpacked(bits, shapes), _separated(indices, each, shapes)
 
 
 def _shape(lengths):
@@ -156,6 +166,43 @@ def _unpacked(bits, shapes):
         masks[key] = masks_lib.unpack(bits[start:start + size], shape)
         start += size
     return masks
+
+
+def _joined(clusters):
+    """The clusters of all weights, in as few bytes as hold them."""
+    found = np.concatenate(
+        [ops.convert_to_numpy(c.index).ravel() for c in clusters]
+    )
+    return found.astype(np.min_scalar_type(found.max()))
+
+
+def _separated(indices, each, shapes):
+    found, start = {}, 0
+    for key, number in each.items():
+        shape = shapes.get(key, (0,))
+        index = indices[start:start + math.prod(shape)]
+        start += math.prod(shape)
+        if not 2 <= number <= 257 or not index.size or not (
+            0 <= index.min() <= index.max() < number * index.size
+        ):
+            break
+        found[key] = index.reshape(shape), number
+    if len(found) < len(each) or start != len(indices):
+        raise ValueError(
+            "The clusters of this file are damaged. Received: "
+            f"{len(indices)} weights. Expected: those of {list(each)}."
+        )
+    return found
+
+
+def _share(model, clusters):
+    """Puts clusters on the weights of a model that holds the masks."""
+    variables = weights_lib.variables(model)
+    with internals.models.strategy_scope(model):
+        for key, (index, each) in clusters.items():
+            clusters_lib.attach(variables[key], index, each)
+    if clusters and _is_compiled(model):
+        internals.models.forget_trace(model)
 
 
 def _own(model):
@@ -210,7 +257,7 @@ def _take_over(model, masks):
     found = {keys[id(variable)]: mask for variable, mask in masks}
     wrong = [
         keys[id(variable)] for variable, mask in masks
-        if np.count_nonzero(keras.ops.convert_to_numpy(variable)[~mask])
+        if np.count_nonzero(ops.convert_to_numpy(variable)[~mask])
     ]
     if wrong:
         raise ValueError(
@@ -241,22 +288,6 @@ def _warn_of_loading(model):
         "`tf_lottery.load_weights(model, path)`.",
         stacklevel=2,
     )
-
-
-def _warn_of_lost(model):
-    """Says which weights hold more than a mask, which no file carries."""
-    lost = {}
-    for key, variable in weights_lib.variables(model).items():
-        keep = constraints.keep_of(variable)
-        words = getattr(keep and keep.constraint, "lost_in_files", None)
-        if words is not None:
-            lost.setdefault(words, []).append(key)
-    for words, keys in lost.items():
-        warnings.warn(
-            f"The file of model '{model.name}' has the values of {keys}, but "
-            f"does not say that they are held: {words}",
-            stacklevel=2,
-        )
 
 
 internals.models.register(of, holding.on_compile)

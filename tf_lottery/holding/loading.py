@@ -105,6 +105,6 @@ def _restore(model, snapshot, masks):
         snapshot.weights.values(),
     )
     if snapshot.optimizer:
-        snapshots.restore(
-            optimizers.state(model.optimizer), snapshot.optimizer
-        )
+        # Holding the masks of the file may have built it; new slots are fresh.
+        state = optimizers.state(model.optimizer)[:len(snapshot.optimizer)]
+        snapshots.restore(state, snapshot.optimizer)

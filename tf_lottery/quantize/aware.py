@@ -4,12 +4,12 @@ import warnings
 
 import keras
 
+from tf_lottery import clusters
 from tf_lottery import copies
 from tf_lottery import holding
 from tf_lottery import internals
 from tf_lottery import schedules
 from tf_lottery import weights as weights_lib
-from tf_lottery.quantize import clusters
 from tf_lottery.quantize import fake_quantize
 from tf_lottery.quantize import folding
 from tf_lottery.quantize import planning
@@ -76,11 +76,7 @@ def aware(
         checks.refuse("model", model, "Sequential or Functional")
     _check_precision(model)
     masks = holding.masks_of(model)
-    variables = weights_lib.variables(model)
-    held = {
-        key: found for key, variable in variables.items()
-        if (found := clusters.clusters_of(variable)) is not None
-    }
+    held = clusters.held(weights_lib.variables(model))
     plain = copies.unwrap(model)
     excluded = _excluded(plain, exclude)
     arguments = planning.Plan(plain, excluded).arguments
@@ -102,7 +98,8 @@ def aware(
         holding.hold(copy, masks)
     variables = weights_lib.variables(copy)
     for key, found in held.items():
-        clusters.attach_like(variables[key], found)
+        index = keras.ops.convert_to_numpy(found.index)
+        clusters.attach(variables[key], index, found.each)
     return copy
 
 

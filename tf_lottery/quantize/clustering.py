@@ -6,11 +6,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lottery import clusters as clusters_lib
 from tf_lottery import constraints
 from tf_lottery import holding
 from tf_lottery import internals
 from tf_lottery import weights as weights_lib
-from tf_lottery.quantize import clusters as clusters_lib
 from tf_lottery.quantize import kmeans
 from tf_lottery.utils import checks
 from tf_lottery.utils import docs
@@ -35,9 +35,9 @@ def cluster(
     optimizer, in every `fit`. Files become smaller by any lossless coder:
     `gzip`, and that of Arm's Ethos-U.
 
-    A `.keras` file has the values, but not that they are held: call
-    `cluster` again on the loaded model, which finds the same ones.
-    `tf_lottery.strip` returns a plain model with the values in it.
+    Clusters are in every file that has the masks of the model, and held once
+    it is loaded. `tf_lottery.strip` returns a plain model with the values in
+    it.
 
     Args:
         model: A built `keras.Model`, with masks or without.
@@ -118,9 +118,8 @@ def _share(weight, array, axes, number, model):
         found.append(np.union1d(own, [0] if len(kept) < len(row) else []))
     index += np.arange(len(rows))[:, None] * (number + 1)
     index = np.moveaxis(index.reshape(moved), range(len(axes)), axes)
-    zeros = np.arange(values.size) % (number + 1) == 0
     with internals.models.strategy_scope(model):
-        clusters_lib.attach(weight.variable, index, values.ravel(), zeros)
+        clusters_lib.attach(weight.variable, index, number + 1, values.ravel())
     found = np.stack([np.pad(v, (0, number - len(v)), "edge") for v in found])
     found = found.astype(array.dtype)
     return found if axes else found[0]

@@ -5,7 +5,9 @@ import warnings
 
 import keras
 import numpy as np
+from keras import ops
 
+from tf_lottery import clusters as clusters_lib
 from tf_lottery import copies
 from tf_lottery import holding
 from tf_lottery import optimizers
@@ -45,7 +47,9 @@ def weights(twin, model, values):
 
 
 def training(twin, model, cut):
-    """Compiles the small model as the big one, with its state and masks.
+    """Compiles the small model as the big one, with its state.
+
+    That are the optimizer's, masks, and clusters where none is rescaled.
 
     Args:
         twin: `copies.Twin`, the small model, with its weights already.
@@ -56,12 +60,14 @@ def training(twin, model, cut):
         twin.keys[key]: cut.array(key, mask)
         for key, mask in holding.masks_of(model).items()
     }
+    clusters = clusters_lib.held(weights_lib.variables(model))
     if not model.compiled or getattr(model, "optimizer", None) is None:
-        if any(not mask.all() for mask in masks.values()):
+        if clusters or any(not mask.all() for mask in masks.values()):
             warnings.warn(
                 f"Model '{model.name}' is not compiled, so the small model "
-                "has the zeros of its masks but does not hold them. Compile "
-                "it and call `tf_lottery.hold`.",
+                "has the zeros of its masks, or the values of its clusters, "
+                "but does not hold them. Compile it and call "
+                "`tf_lottery.hold`, or `tf_lottery.cluster`.",
                 stacklevel=4,
             )
         return
@@ -70,6 +76,10 @@ def training(twin, model, cut):
         _copy_state(twin, model, cut)
     if masks:
         holding.hold(twin.model, masks)
+    for key, found in clusters.items():
+        if key not in cut.scales:
+            index = cut.array(key, ops.convert_to_numpy(found.index))
+            clusters_lib.attach(twin.variables[key], index, found.each)
     if cut.slices:
         _warn_of_trajectory(model, cut)
 

@@ -25,6 +25,19 @@ def add_parser(commands):
         parser, "--accelerator", "configuration", names.ACCELERATORS,
         help="configuration of the Ethos-U that Vela compiles for",
     )
+    for flag, what in (
+        ("--system-config", "clock and memories"),
+        ("--memory-mode", "what lies in which memory"),
+    ):
+        parser.add_argument(
+            flag, metavar="SECTION",
+            help=f"section of Vela's configuration: {what}",
+        )
+    parser.add_argument(
+        "--input-shapes", type=readers.shapes, metavar="SHAPE",
+        help="shapes without the batch where the model leaves a size open: "
+        "49x10, or by input mel=49x10,mask=49",
+    )
     for side in ("input", "output"):
         shared.add_name(
             parser, f"--{side}-dtype", "type", names.DTYPES,

@@ -47,6 +47,14 @@ def rate(text):
     return {layer.strip(): _rate(value) for layer, _, value in parts}
 
 
+def shapes(text):
+    """Reads a shape, `49x10`, or one for each input: `mel=49x10,mask=49`."""
+    if "=" not in text:
+        return _shape(text)
+    parts = [part.partition("=") for part in text.split(",")]
+    return {name.strip(): _shape(value) for name, _, value in parts}
+
+
 def number(text):
     """Reads an integer or a float."""
     for kind in (int, float):
@@ -123,6 +131,10 @@ def _checked(text, check):
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text
+
+
+def _shape(text):
+    return _numbers(text.replace("x", ","), int, "49x10")
 
 
 def _numbers(text, read, example, kind=int):

@@ -19,7 +19,12 @@ _FOUND = {
 TARGETS = (*_FOUND, *ethos_u.DEFAULTS)
 
 
-def get(target: str | Target, accelerator: str | None = None) -> Target:
+def get(
+    target: str | Target,
+    accelerator: str | None = None,
+    system_config: str | None = None,
+    memory_mode: str | None = None,
+) -> Target:
     """Returns the `Target` of a name.
 
     Args:
@@ -27,6 +32,8 @@ def get(target: str | Target, accelerator: str | None = None) -> Target:
             `Target`.
         accelerator: String, one of `vela.ACCELERATORS` that belongs to the
             target. Defaults to the target's own, or none.
+        system_config: String, see `EthosU`. Defaults to `None`.
+        memory_mode: String, see `EthosU`. Defaults to `None`.
 
     Raises:
         ValueError: If there is no such target, or it has no such accelerator.
@@ -36,11 +43,11 @@ def get(target: str | Target, accelerator: str | None = None) -> Target:
     >>> tfl.export.targets.get("micro").dtypes
     ('float32', 'int8')
     """
+    name = target if isinstance(target, str) else None
     if accelerator is not None:
         own = [
-            name for name in vela.ACCELERATORS
-            if isinstance(target, str) and name.startswith(target)
-            and target in ethos_u.DEFAULTS
+            known for known in vela.ACCELERATORS
+            if name in ethos_u.DEFAULTS and known.startswith(name)
         ]
         if accelerator not in own:
             raise ValueError(
@@ -48,15 +55,19 @@ def get(target: str | Target, accelerator: str | None = None) -> Target:
                 f"this target. Received: accelerator={accelerator!r}, "
                 f"target={target!r}"
             )
-        return EthosU(accelerator)
+    accelerator = accelerator or ethos_u.DEFAULTS.get(name, name)
+    if accelerator in vela.ACCELERATORS:
+        return EthosU(accelerator, system_config, memory_mode)
+    if system_config is not None or memory_mode is not None:
+        raise ValueError(
+            "Only an Ethos-U has a system configuration and a memory mode. "
+            f"Received: target={target!r}, system_config={system_config!r}, "
+            f"memory_mode={memory_mode!r}"
+        )
     if isinstance(target, Target):
         return target
-    if isinstance(target, str):
-        if target in _FOUND:
-            return _FOUND[target]
-        name = ethos_u.DEFAULTS.get(target, target)
-        if name in vela.ACCELERATORS:
-            return EthosU(name)
+    if name in _FOUND:
+        return _FOUND[name]
     raise ValueError(
         f"Argument `target` must be one of {list(TARGETS)}. "
         f"Received: target={target!r}"

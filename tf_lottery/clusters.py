@@ -1,6 +1,7 @@
 """Weights that share a few values, and go on sharing them in training."""
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -31,11 +32,6 @@ class Clusters(keras.constraints.Constraint):
 
     Reference: Han, Mao and Dally 2016, https://arxiv.org/abs/1510.00149.
     """
-
-    lost_in_files = (
-        "call `tf_lottery.cluster` again once it is loaded; it finds the same "
-        "clusters."
-    )
 
     def __init__(
         self,
@@ -91,6 +87,11 @@ class Clusters(keras.constraints.Constraint):
         self.index.assign(np.where(mask, index, of_zeros[index]))
         self._count()
 
+    @property
+    def each(self) -> int:
+        """Integer, how many clusters a channel has, or the whole weight."""
+        return len(self.zeros) // int(self.zeros.sum())
+
     def _variable(self, name, dtype):
         return keras.Variable(
             initializer="zeros", shape=self.zeros.shape, dtype=dtype,
@@ -115,33 +116,32 @@ def clusters_of(variable: keras.Variable) -> Clusters | None:
     return found if isinstance(found, Clusters) else None
 
 
-def attach_like(variable: keras.Variable, clusters: Clusters) -> None:
-    """Puts clusters of another variable on one that has a mask.
-
-    Args:
-        variable: `keras.Variable` with a `Keep`, of the same values.
-        clusters: `Clusters`.
-    """
-    index = ops.convert_to_numpy(clusters.index)
-    values = np.zeros(clusters.zeros.shape, "float32")
-    values[index] = ops.convert_to_numpy(variable)
-    attach(variable, index, values, clusters.zeros)
+def held(variables: Mapping[str, keras.Variable]) -> dict[str, Clusters]:
+    """Returns the `Clusters` of the variables that have some, by key."""
+    found = {key: clusters_of(v) for key, v in variables.items()}
+    return {key: c for key, c in found.items() if c is not None}
 
 
 def attach(
     variable: keras.Variable,
     index: np.ndarray,
-    values: np.ndarray,
-    zeros: np.ndarray,
+    each: int,
+    values: np.ndarray | None = None,
 ) -> None:
     """Puts clusters on a variable that has a mask, in place of older ones.
 
     Args:
         variable: `keras.Variable` with a `Keep`.
-        index: Array of integers, see `Clusters`.
-        values: Array, the value of each cluster.
-        zeros: Boolean array, see `Clusters`.
+        index: Array of integers, see `Clusters`. Of each channel the first
+            cluster is that of zeros.
+        each: Integer, how many clusters a channel has, or the whole weight.
+        values: Array, the value of each cluster. Defaults to what the
+            variable has.
     """
+    zeros = np.arange(each * (index.max() // each + 1)) % each == 0
+    if values is None:
+        values = np.zeros(zeros.shape, "float32")
+        values[index] = ops.convert_to_numpy(variable)
     keep, old = constraints.keep_of(variable), clusters_of(variable)
     before = keep.constraint if old is None else old.constraint
     shared = keras.Variable(
