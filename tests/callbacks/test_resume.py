@@ -22,13 +22,6 @@ QUICK = ("callbacks",)
 if conftest.BACKEND != "tensorflow":
     # Every child of JAX compiles for seconds.
     SCENARIOS, KILLS = ["adam", "every_round", "learning_rate"], 2
-if conftest.BACKEND == "torch":
-    SCENARIOS.remove("learning_rate")
-# Where rounds begin at a step within an epoch.
-early_ends = conftest.only(
-    "tensorflow", "jax",
-    because="under torch Keras ends no epoch of a PyDataset early",
-)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -120,7 +113,6 @@ def test_signals_end_the_run_wherever_they_come(sig):
 
 
 @pytest.mark.slow
-@early_ends
 def test_finished_and_extended_runs(tmp_path):
     run = str(tmp_path / "run")
     first, again, longer, fresh = harness(
@@ -217,7 +209,6 @@ def damaged_copies(directory, target):
 
 
 @pytest.mark.slow
-@early_ends
 def test_any_damaged_file_is_survived_or_named(half_a_run, tmp_path):
     """Never a wrong result: the right one, or an error that names a file."""
     cases = list(damaged_copies(half_a_run, tmp_path))
@@ -240,7 +231,6 @@ def test_any_damaged_file_is_survived_or_named(half_a_run, tmp_path):
 
 
 @pytest.mark.slow
-@early_ends
 def test_both_states_damaged_names_them(half_a_run, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(half_a_run, copy)

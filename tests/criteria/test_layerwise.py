@@ -224,7 +224,7 @@ def test_passes_and_batches_make_no_difference(name, monkeypatch):
     monkeypatch.setattr(layer_inputs, "_PASS_BYTES", 1)
     criterion = type(tfl.criteria.get(name))(data=(X, X), batch_size=25)
     for key, scores in tfl.criteria.score(cnn(), criterion).items():
-        np.testing.assert_allclose(scores, whole[key], rtol=1e-4)
+        np.testing.assert_allclose(scores, whole[key], rtol=2e-4)
 
 
 def test_wanda_is_magnitude_times_norm():

@@ -7,6 +7,7 @@ these units set to zero.
 
 import keras
 import numpy as np
+from keras import ops
 
 from tf_lottery import graph as graphs
 from tf_lottery import weights
@@ -20,7 +21,9 @@ def randomize(model, seed=0):
         if weights.is_seed(variable):
             continue
         name = key.rsplit("/", 1)[-1]
-        if name in ("gamma", "moving_variance", "scale", "alpha"):
+        if name in (
+            "gamma", "moving_variance", "scale", "alpha", "variance"
+        ):
             value = rng.uniform(0.5, 1.5, variable.shape)
         elif len(variable.shape) > 1:
             fan = max(1, np.prod(variable.shape[:-1]))
@@ -59,7 +62,7 @@ def shrink(graph, kept):
         for variable, target in zip(layer.weights, new.weights, strict=True):
             # Masks of `Masked` have no key and stay all ones here.
             key = keys.get(id(variable))
-            value = np.asarray(variable)
+            value = ops.convert_to_numpy(variable)
             for axis, mask in slices.get(key, []):
                 value = np.compress(mask, value, axis)
             if key is not None:
@@ -76,7 +79,7 @@ def masked_outputs(graph, kept, x):
             mask = kept[binding.ids]
             shape = [1] * len(binding.variable.shape)
             shape[binding.axis] = -1
-            value = np.asarray(binding.variable)
+            value = ops.convert_to_numpy(binding.variable)
             binding.variable.assign(value * mask.reshape(shape))
     outputs = graph.model(x)
     graph.model.set_weights(before)
@@ -111,7 +114,7 @@ def check_exact(model, bound=2e-5, seed=0, ratio=0.5, move=None):
     reference = keras.tree.flatten(masked_outputs(graph, kept, x))
     outputs = keras.tree.flatten(small(x))
     for a, b in zip(reference, outputs, strict=True):
-        a, b = np.asarray(a, "float64"), np.asarray(b, "float64")
+        a, b = (ops.convert_to_numpy(v).astype("float64") for v in (a, b))
         assert a.shape == b.shape
         assert np.abs(a - b).max() <= bound * max(1e-3, np.abs(a).max())
     if graph.classes and ratio == 0.5:

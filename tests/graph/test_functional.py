@@ -12,6 +12,7 @@ from keras import layers
 from keras import ops
 
 import tf_lottery as tfl
+from tests import conftest
 from tests.graph.graph_harness import check_exact
 from tests.graph.graph_harness import choose
 from tests.graph.graph_harness import counts
@@ -428,6 +429,7 @@ def test_models_that_cannot_be_read(build, message):
         graphs.trace(model)
 
 
+@conftest.tensorflow_only("the operations are its own")
 def test_raw_operations_are_refused():
     import tensorflow as tf
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -75,8 +76,10 @@ def test_tickets_found_without_tensorflow_are_read_here(backend, tmp_path):
     assert found["revived"] == 0 and found["seen"] > 0
     assert found["densities"][0] == 1
     assert found["densities"][-1] == pytest.approx(0.25, abs=0.01)
-    assert found["effective"] == [None] * 3
-    assert done.stdout.count("effective density is not known") == 1
+    assert found["effective"][0] == 1
+    assert found["effective"][2] == tfl.paths.effective_density(
+        conftest.functional(), dict(np.load(tmp_path / "masks.npz"))
+    )
     assert (tmp_path / "run" / "results.csv").read_text().count("\n") == 4
     ticket = tfl.Ticket.load(tmp_path / "found.ticket")
     assert ticket.snapshot.step == 3
@@ -94,22 +97,89 @@ def test_tickets_found_without_tensorflow_are_read_here(backend, tmp_path):
         )
 
 
-def refused(model):
-    return {
-        "shrink": lambda: tfl.structured.shrink(model, None),
-        "compact": lambda: tfl.structured.compact(model),
-        "export": lambda: tfl.export.tflite(model, "m.tflite"),
-        "paths": lambda: tfl.paths.effective_density(model),
-    }
+# What is computed of the same weights, in a process of any backend.
+COMPUTE = """
+import sys, warnings
+import keras, numpy as np
+import tf_lottery as tfl
+
+model = keras.models.load_model(f"{sys.argv[1]}/model.keras")
+place, shaped = sys.argv[2], tfl.structured
+masks = tfl.masks_of(model)
+found = {f"mask {key}": mask for key, mask in masks.items()}
+for name in ("synflow", "magnitude"):
+    for key, score in tfl.criteria.score(model, name).items():
+        found[f"{name} {key}"] = score
+for key, mask in tfl.paths.effective_masks(model).items():
+    found[f"live {key}"] = mask
+small = {
+    "shrunk": shaped.shrink(model, plan := shaped.plan(model, ratio=0.5)),
+    "compact": shaped.compact(model),
+}
+assert shaped.proof_of(small["shrunk"]).dtype == "float64"
+x = np.random.default_rng(1).normal(size=(8, 12, 12, 3)).astype("float32")
+for name, each in {"whole": model, **small}.items():
+    found[f"{name} outputs"] = keras.ops.convert_to_numpy(each(x))
+    for key, variable in tfl.weights.variables(each).items():
+        found[f"{name} {key}"] = keras.ops.convert_to_numpy(variable)
+np.savez(f"{place}/found.npz", **found)
+open(f"{place}/plan.json", "w").write(plan.to_json())
+"""
 
 
-@pytest.mark.parametrize("what", refused(None))
-def test_what_needs_tensorflow_says_so(what, compiled, monkeypatch):
+def residual():
+    inputs = keras.Input((12, 12, 3))
+    x = keras.layers.Conv2D(8, 3, padding="same", name="c1")(inputs)
+    x = keras.layers.BatchNormalization(name="n1")(x)
+    y = keras.layers.ReLU(name="r1")(x)
+    y = keras.layers.Conv2D(8, 3, padding="same", name="c2")(y)
+    x = keras.layers.Add(name="add")([x, y])
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    x = keras.layers.Dense(24, "relu", name="fc")(x)
+    return keras.Model(inputs, keras.layers.Dense(4, name="logits")(x))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "backend",
+    [pytest.param(name, marks=needs(name)) for name in OTHERS],
+)
+def test_every_backend_comes_to_the_same(backend, tmp_path):
+    model = residual()
+    model.compile("adam", conftest.loss())
+    tfl.prune(model, 0.95, scope="layer")
+    model.save(tmp_path / "model.keras")
+    found = {}
+    for name in ("tensorflow", backend):
+        (tmp_path / name).mkdir()
+        done = subprocess.run(
+            [sys.executable, "-c", COMPUTE, tmp_path, tmp_path / name],
+            env={
+                **os.environ,
+                "KERAS_BACKEND": name,
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            },
+            capture_output=True, text=True, timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        with np.load(tmp_path / name / "found.npz") as arrays:
+            found[name] = dict(arrays)
+    here, there = found.values()
+    assert here.keys() == there.keys()
+    assert len(here["compact fc/bias"]) < len(here["whole fc/bias"])
+    for key, value in here.items():
+        np.testing.assert_allclose(
+            value, there[key], rtol=1e-6, atol=1e-6, err_msg=key
+        )
+    plans = [(tmp_path / name / "plan.json").read_text() for name in found]
+    assert plans[0] == plans[1]
+
+
+def test_what_needs_tensorflow_says_so(monkeypatch):
     if conftest.BACKEND == "tensorflow":
         monkeypatch.setattr(backends, "name", lambda: "jax")
-        monkeypatch.setattr("keras.backend.backend", lambda: "jax")
     with pytest.raises(ValueError) as raised:
-        refused(compiled)[what]()
+        tfl.structured.plan(conftest.sequential(), latency_ms=1.0)
     message = str(raised.value)
     assert f"'{backends.name()}'" in message
     assert "Received" in message and "Expected: 'tensorflow'" in message
@@ -122,12 +192,7 @@ def test_unknown_backends_of_gradients_are_named(compiled, monkeypatch):
         tfl.criteria.score(compiled, "snip", data)
 
 
-def test_summary_says_why_the_effective_density_is_missing(compiled):
+def test_summary_tells_the_effective_density(compiled):
     tfl.prune(compiled, 0.5)
     summary = tfl.summary(compiled)
-    if conftest.BACKEND == "tensorflow":
-        assert summary.effective is not None and not summary.reason
-    else:
-        assert summary.effective is None
-        assert conftest.BACKEND in summary.reason
-        assert "n/a" in str(summary)
+    assert 0 < summary.effective <= 0.5 and not summary.reason

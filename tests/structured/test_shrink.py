@@ -471,7 +471,7 @@ def test_a_ticket_of_any_model_fits(make):
     small_ticket = structured.shrink_ticket(ticket, model, plan)
     small_ticket.check_fits(small)
     for variable in small.trainable_variables:
-        variable.assign(ops.zeros_like(variable))
+        variable.assign(np.zeros(variable.shape))
     small_ticket.apply(small)
     for a, b in zip(before, small.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)

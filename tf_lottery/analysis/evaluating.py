@@ -79,7 +79,7 @@ class Evaluator:
             hits = hits_of(y, outputs, self._threshold)
             number = batches_lib.len_of(x)
             examples += number
-            loss += number * float(value)
+            loss += number * float(ops.convert_to_numpy(value))
             if hits is None or correct is None:
                 correct = None
             else:

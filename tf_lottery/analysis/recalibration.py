@@ -129,7 +129,7 @@ class _Sums:
 
     def clear(self):
         for variable in (self.mean, self.square, self.number):
-            variable.assign(ops.zeros_like(variable))
+            variable.assign(ops.zeros(variable.shape, variable.dtype))
 
     @contextlib.contextmanager
     def recording(self):

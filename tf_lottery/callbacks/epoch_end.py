@@ -2,6 +2,7 @@
 
 import warnings
 
+from tf_lottery import internals
 from tf_lottery.utils import backends
 
 
@@ -29,6 +30,7 @@ class EpochEnd:
         if not is_last and backends.name() == "torch":
             if not self._model.stop_training:
                 self._model.stop_training = self._stopped = True
+                internals.models.end_epoch_of_data()
 
     def meet(self):
         """Ends the epoch before a batch, if that was asked for.

@@ -23,7 +23,6 @@ from tf_lottery.callbacks import watchdog
 from tf_lottery.pruning import prunable
 from tf_lottery.runs import results as results_lib
 from tf_lottery.runs import rounds as rounds_lib
-from tf_lottery.utils import backends
 from tf_lottery.utils import checks
 from tf_lottery.utils import processes
 from tf_lottery.utils import types
@@ -173,12 +172,7 @@ class Rounds(pruner.Pruner):
             {**self.protocol(), **self._session.provenance},
             self._session.files,
         )
-        if not backends.is_tensorflow():
-            self._write(
-                "The effective density is not known under the backend "
-                f"'{backends.name()}' of Keras: paths are followed through "
-                "TensorFlow's graph of a model."
-            )
+        internals.layers.draw_from_states(self.model)
         masks = self._weights.masks()
         holding.hold(self.model, masks)
         if position is not None:

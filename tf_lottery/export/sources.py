@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ from tf_lottery import holding
 from tf_lottery import internals
 from tf_lottery import quantize
 from tf_lottery import weights as weights_lib
-from tf_lottery.utils import backends
+from tf_lottery.export import elsewhere
 from tf_lottery.utils import checks
 from tf_lottery.utils.backends import tf
 
@@ -31,6 +32,8 @@ class Source:
         notes: List of strings, what was changed.
         aware: `Source` of the model of `tf_lottery.quantize.aware` that
             this one was made from, for files of int8, or `None`.
+        reference: Function of inputs that returns the outputs of the model
+            under its own backend; `None` where that is TensorFlow.
     """
 
     model: keras.Model
@@ -39,6 +42,7 @@ class Source:
     signatures: dict | None = None
     notes: list = dataclasses.field(default_factory=list)
     aware: "Source | None" = None
+    reference: Callable | None = None
     _frozen: object = None
     _outputs: object = None
 
@@ -71,7 +75,11 @@ class Source:
 
     def call(self, inputs):
         """Returns the outputs of the Keras model as a list of arrays."""
-        outputs = self.model(self._arrange(inputs), training=False)
+        inputs = self._arrange(inputs)
+        if self.reference is not None:
+            outputs = self.reference(inputs)
+        else:
+            outputs = self.model(inputs, training=False)
         self._outputs = keras.tree.map_structure(lambda _: None, outputs)
         flat = keras.tree.flatten(outputs)
         return [np.asarray(keras.ops.convert_to_numpy(o)) for o in flat]
@@ -155,22 +163,14 @@ def open_model(
             it takes strings.
         OSError: If there is no such file.
     """
-    backends.check_tensorflow("Export to TFLite takes")
-    if not isinstance(model, keras.Model):
-        model = _load(model)
-    weights_lib.check_built(model)
-    _check_quantized(model)
-    notes, aware = [], None
+    reference, aware, before = None, None, []
+    if isinstance(model, elsewhere.Model):
+        reference, before, model = model.call, model.notes, model.filled()
+    model = checked(model)
     if quantize.is_aware(model):
-        quantize.check_trained(model)
-        aware, model = model, holding.strip(model)
+        aware = model
+    model, notes = plain(model)
     if copies.can_clone(model):
-        if _masked(model):
-            model = holding.strip(model)
-        if any(map(_is_half, internals.layers.flat(model))):
-            renew = functools.partial(copies.renewed, edit=_in_float32)
-            model = copies.twin(model, _in_float32, renew, "exported").model
-            notes = ["The file computes in float32, not in half precision."]
         given = internals.graphs.input_structure(model)
         given = model.inputs[0] if given is None else given
     else:
@@ -195,7 +195,42 @@ def open_model(
     structure = keras.tree.map_structure(lambda _: next(count), given)
     if aware is not None:
         aware = Source(aware, specs, structure)
-    return Source(model, specs, structure, signatures, notes, aware)
+    return Source(
+        model, specs, structure, signatures, before + notes, aware, reference
+    )
+
+
+def checked(model):
+    """Returns a model, or that of a file, if it can be exported."""
+    if not isinstance(model, keras.Model):
+        model = _load(model)
+    weights_lib.check_built(model)
+    _check_quantized(model)
+    if quantize.is_aware(model):
+        quantize.check_trained(model)
+    return model
+
+
+def plain(model):
+    """Returns a model without masks, in float32, and what was changed.
+
+    Args:
+        model: A built `keras.Model`. A subclassed one stays as it is.
+
+    Returns:
+        Pair of a `keras.Model` and a list of strings.
+    """
+    if quantize.is_aware(model):
+        model = holding.strip(model)
+    if not copies.can_clone(model):
+        return model, []
+    if _masked(model):
+        model = holding.strip(model)
+    if not any(map(_is_half, internals.layers.flat(model))):
+        return model, []
+    renew = functools.partial(copies.renewed, edit=_in_float32)
+    model = copies.twin(model, _in_float32, renew, "exported").model
+    return model, ["The file computes in float32, not in half precision."]
 
 
 def _check_quantized(model):

@@ -15,6 +15,7 @@ from tf_lottery.export import arguments
 from tf_lottery.export import candidates
 from tf_lottery.export import compatibility
 from tf_lottery.export import convert
+from tf_lottery.export import elsewhere
 from tf_lottery.export import entropy
 from tf_lottery.export import examining
 from tf_lottery.export import feeding
@@ -26,6 +27,7 @@ from tf_lottery.export import padding
 from tf_lottery.export import report
 from tf_lottery.export import sources
 from tf_lottery.export import targets as targets_lib
+from tf_lottery.utils import backends
 from tf_lottery.utils import checks
 from tf_lottery.utils import types
 
@@ -75,6 +77,10 @@ def tflite(
     and `"ethos-u85"`, Arm's NPUs: an int8 file and, beside it, what Arm's
     compiler Vela makes of it, with Vela's estimates. Structured sparsity
     speeds up every one of them, so dead units are removed first.
+
+    Under another backend of Keras a process under TensorFlow does all this,
+    on a model of the same configuration and weights, and compares with the
+    outputs of the model given.
 
     Args:
         model: A built `keras.Model`, with masks or without, or the path of a
@@ -167,7 +173,12 @@ def tflite(
     >>> report.shipped.name, report.layers[0].form, report.nbytes < 3000
     ('float32 sparse', 'densify', True)
     """
+    given = dict(locals())
     checks.path("path", path)
+    if not backends.is_tensorflow():
+        model = sources.checked(model)
+        plain, notes = sources.plain(model)
+        return elsewhere.ask(tflite, model, plain, notes, given)
     path, target = pathlib.Path(path), targets_lib.get(target, accelerator)
     metric = metrics.Metric(metric)
     arguments.check_values(
@@ -260,6 +271,8 @@ def _pad(source, wanted):
     if not wanted:
         return []
     source.model, shifted = padding.explicit_padding(source.model)
+    # It may be another model, which this process alone has.
+    source.reference = None
     if not shifted:
         return ["Padding was made explicit; every layer computes the same."]
     return [

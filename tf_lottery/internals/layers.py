@@ -222,6 +222,18 @@ def functions_replaced(change, names):
             setattr(nn, name, function)
 
 
+def draw_from_states(model):
+    """Makes layers without a seed draw from the states they have.
+
+    They do so under every backend but torch, where dropout draws from a
+    generator of the whole process, which nothing saves or rewinds.
+    """
+    for layer in flat(model):
+        for generator in layer._seed_generators:
+            if generator._initial_seed is None:
+                generator._initial_seed = 0
+
+
 def note(tensor, name, value):
     """Attaches a value to a tensor, as Keras does with masks."""
     tensor_attributes.set_tensor_attr(tensor, name, value)

@@ -13,6 +13,7 @@ from keras.src.backend.common import global_state
 from keras.src.backend.common import stateless_scope
 from keras.src.saving import keras_saveable
 from keras.src.saving import saving_lib
+from keras.src.trainers.data_adapters import py_dataset_adapter
 
 # The name of the group in a saved file.
 GROUP = "_tf_lottery_masks"
@@ -149,6 +150,23 @@ def strategy_scope(model):
 def set_first_epoch(model, epoch):
     """Makes `fit` begin at an epoch, whatever it was told; `None`: as told."""
     model._initial_epoch = epoch
+
+
+def end_epoch_of_data():
+    """Lets a `PyDataset` end its epoch when the next one begins.
+
+    Under torch Keras does not tell it of the end of an epoch cut short.
+    """
+    adapter = py_dataset_adapter.PyDatasetAdapter
+    begin = adapter.on_epoch_begin
+
+    def on_epoch_begin(self):
+        if self._within_epoch:
+            adapter.on_epoch_begin = begin
+            self.on_epoch_end()
+        begin(self)
+
+    adapter.on_epoch_begin = on_epoch_begin
 
 
 def forget_trace(model):

@@ -26,11 +26,6 @@ class DenseGradients:
     """
 
     def __init__(self, optimizer, variables, frequency):
-        if keras.backend.backend() == "jax":
-            raise ValueError(
-                "Gradients of pruned weights can be kept with the TensorFlow "
-                "and torch backends only. Received: backend 'jax'."
-            )
         self._optimizer = slots.innermost(optimizer)
         self._frequency = frequency
         # Not variables of the optimizer: they are no state, nothing saves
@@ -47,6 +42,11 @@ class DenseGradients:
             for index, variable in variables.items()
         }
 
+    @property
+    def variables(self):
+        """What is kept, as a list of `keras.Variable`."""
+        return list(self._kept.values())
+
     def record(self, index, gradient):
         """Keeps a gradient, if its step is one to keep.
 
@@ -58,17 +58,18 @@ class DenseGradients:
         if kept is None or gradient is None:
             return
         gradient = ops.cast(ops.convert_to_tensor(gradient), kept.dtype)
+        last = ops.convert_to_tensor(kept)
         # Counts batches; the public property counts steps.
         counter = internals.optimizers.batches(self._optimizer)
         batches = ops.convert_to_tensor(counter)
         size = self._optimizer.gradient_accumulation_steps or 1
         if size > 1:
             begins = ops.equal(batches % size, 0)
-            before = ops.where(begins, ops.zeros_like(gradient), kept)
+            before = ops.where(begins, ops.zeros_like(gradient), last)
             gradient = gradient + before
         due = ops.equal((batches // size + 1) % self._frequency, 0)
         wanted = ops.logical_and(due, ops.all(ops.isfinite(gradient)))
-        kept.assign(ops.where(wanted, gradient, kept))
+        kept.assign(ops.where(wanted, gradient, last))
 
     def __getitem__(self, index):
         """Returns what is kept for the variable of an index, as an array."""

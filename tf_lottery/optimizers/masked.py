@@ -175,15 +175,22 @@ class Masked(keras.optimizers.Optimizer):
 
     @property
     def variables(self) -> list[keras.Variable]:
-        # JAX passes what a step reads as arguments; the masks are among it.
-        return [*self.inner_optimizer.variables, *self.masks_of_step()]
+        return [*self.inner_optimizer.variables, *self.added()]
 
-    def masks_of_step(self) -> list[keras.Variable]:
-        """The masks among `variables`, as a list of `keras.Variable`."""
-        # JAX passes what a step reads as arguments.
+    def added(self) -> list[keras.Variable]:
+        """Those of `variables` that are not the inner optimizer's.
+
+        Masks, and gradients that are kept: none of them is state to restore.
+        """
+        # JAX passes what a step reads and writes as arguments.
         if backends.name() != "jax":
             return []
-        return [keep.mask for _, keep in self.held()]
+        return [keep.mask for _, keep in self.held()] + self._gradients()
+
+    def _gradients(self):
+        if self._dense_gradients is None:
+            return []
+        return self._dense_gradients.variables
 
     def held(
         self, variables: Sequence[keras.Variable] | None = None
@@ -232,10 +239,7 @@ class Masked(keras.optimizers.Optimizer):
             trainable_variables = self._trainable_variables
         variables = list(trainable_variables)
         self._check_variables_are_known(variables)
-        if self._dense_gradients is not None:
-            for variable, gradient in zip(variables, grads):
-                index = self._get_variable_index(variable)
-                self._dense_gradients.record(index, gradient)
+        self._record(grads, variables)
         grads = [
             *map(_masked_gradient, grads, variables), *grads[len(variables):]
         ]
@@ -246,6 +250,12 @@ class Masked(keras.optimizers.Optimizer):
         for average, mask in self._averages():
             average.assign(constraints.masked(mask, average))
 
+    def _record(self, grads, variables):
+        if self._dense_gradients is not None:
+            for variable, gradient in zip(variables, grads):
+                index = self._get_variable_index(variable)
+                self._dense_gradients.record(index, gradient)
+
     def stateless_apply(
         self,
         optimizer_variables: Sequence[Any],
@@ -253,9 +263,13 @@ class Masked(keras.optimizers.Optimizer):
         trainable_variables: Sequence[Any],
     ) -> tuple[list[Any], list[Any]]:
         held = self.held()
-        inner = optimizer_variables[:len(optimizer_variables) - len(held)]
-        values = optimizer_variables[len(inner):]
+        inner = optimizer_variables[:-len(self.added()) or None]
+        values = optimizer_variables[len(inner):][:len(held)]
         values = list(map(ops.convert_to_tensor, values))
+        mapping = zip(self.variables, optimizer_variables)
+        with keras.StatelessScope(list(mapping)) as scope:
+            self._record(grads, self._trainable_variables)
+        recorded = map(scope.get_current_value, self._gradients())
         for (_, keep), value in zip(held, values):
             keep.bind(value)
         grads = list(map(_masked_gradient, grads, self._trainable_variables))
@@ -264,7 +278,8 @@ class Masked(keras.optimizers.Optimizer):
                 trainable, state = self.inner_optimizer.stateless_apply(
                     inner, grads, trainable_variables
                 )
-            return trainable, [*self._masked_averages(state), *values]
+            state = self._masked_averages(state)
+            return trainable, [*state, *values, *recorded]
         finally:
             for _, keep in held:
                 keep.bind(None)

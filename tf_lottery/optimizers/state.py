@@ -13,10 +13,10 @@ from tf_lottery.weights import snapshots
 
 
 def state(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
-    """Returns the variables that a rewind restores: all but the masks."""
+    """Returns the variables that a rewind restores: none that `Masked` adds."""
     masked = find(optimizer)
-    masks = () if masked is None else masked.masks_of_step()
-    ids = {id(mask) for mask in masks}
+    added = () if masked is None else masked.added()
+    ids = {id(variable) for variable in added}
     return [v for v in optimizer.variables if id(v) not in ids]
 
 

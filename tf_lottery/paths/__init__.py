@@ -24,7 +24,9 @@ import numpy as np
 from tf_lottery import constraints
 from tf_lottery import masks as masks_lib
 from tf_lottery import weights as weights_lib
+from tf_lottery.utils import backends
 from tf_lottery.utils import checks
+from tf_lottery.utils import companion
 from tf_lottery.utils import types
 
 
@@ -38,9 +40,11 @@ def effective_masks(
     The model's graph is read, not run: weights, statistics, seeds and the
     optimizer stay as they are. Works for any model that TensorFlow can
     trace: Sequential, Functional, nested, with shared layers or subclassed.
+    Under another backend of Keras a process under TensorFlow is started
+    once, in which a model of the same configuration is read.
 
     Args:
-        model: A built `keras.Model`, under the TensorFlow backend.
+        model: A built `keras.Model`.
         masks: Dict from weight key to boolean array, `True` = kept. Weights
             that are not named count as kept. Defaults to the masks held on
             the model; if it holds none, all its prunable weights are kept.
@@ -67,6 +71,9 @@ def effective_masks(
     [[True], [False]]
     """
     masks = _masks(model, masks)
+    _check(inputs)
+    if not backends.is_tensorflow():
+        return _asked(effective_masks, model, masks, inputs)
     return _trace(model, inputs).live(masks)
 
 
@@ -167,6 +174,9 @@ def why_dead(
     "No path leads past 'b/kernel', although 1 of its 2 weights is kept."
     """
     masks = _masks(model, masks)
+    _check(inputs)
+    if not backends.is_tensorflow():
+        return _asked(why_dead, model, masks, inputs)
     trace = _trace(model, inputs)
     if trace.any_path(masks):
         return None
@@ -191,19 +201,26 @@ def why_dead(
     return f"No path leads past '{key}'{why}"
 
 
-def _trace(model, inputs):
+def _check(inputs):
     checks.data("inputs", inputs)
     for array in keras.tree.flatten(inputs):
         if getattr(array, "dtype", None) is not None and (
             np.asarray(array).dtype.kind in "OSU"
         ):
             checks.refuse("inputs", inputs, "arrays of numbers")
-    if keras.backend.backend() != "tensorflow":
+
+
+def _asked(function, model, *args):
+    try:
+        return companion.ask(function, model, *args)
+    except RuntimeError as error:
         raise ValueError(
-            "Paths are followed through TensorFlow's graph of a model. "
-            f"Received: Keras backend {keras.backend.backend()!r}. "
-            "Expected: 'tensorflow'."
-        )
+            f"Paths cannot be followed through model '{model.name}': {error}"
+        ) from error
+
+
+def _trace(model, inputs):
+    # Whatever the backend of this process, its rules are TensorFlow's.
     from tf_lottery.paths import tracing
 
     return tracing.Trace(model, inputs)

@@ -15,7 +15,6 @@ from tf_lottery import masks as masks_lib
 from tf_lottery import paths
 from tf_lottery.patterns import layouts as layouts_lib
 from tf_lottery.patterns.pattern import brief
-from tf_lottery.utils import backends
 
 # A layer with so few of its outputs left passes on next to nothing.
 _THIN = 0.05
@@ -26,12 +25,11 @@ _UNEVEN = 0.2
 def report(model, masks, collapse, before, layouts=None):
     """Tells of layers that are empty or nearly so, and of a dead network.
 
-    A network is dead when no path leads through it (followed under
-    TensorFlow alone, where some layer keeps fewer weights than it has
-    outputs). Where one weight of each layer is kept, none is empty: then a
-    layer is told of when not one in 20 of its outputs keeps a weight. What
-    `before` says already is not said again, nor is what a layer loses at
-    about the density of all weights.
+    A network is dead when no path leads through it (followed where some
+    layer keeps fewer weights than it has outputs). Where one weight of each
+    layer is kept, none is empty: then a layer is told of when not one in 20
+    of its outputs keeps a weight. What `before` says already is not said
+    again, nor is what a layer loses at about the density of all weights.
 
     Args:
         model: The `keras.Model` that is pruned.
@@ -72,7 +70,7 @@ def _why_dead(model, masks, known, layouts):
         np.count_nonzero(mask) < _outputs(mask, layouts[key]).size
         for key, mask in masks.items()
     )
-    if known or not may_be_cut or not backends.is_tensorflow():
+    if known or not may_be_cut:
         return None
     try:
         return paths.why_dead(model, masks)

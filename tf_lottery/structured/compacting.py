@@ -15,7 +15,6 @@ from tf_lottery.structured import dead
 from tf_lottery.structured import plans
 from tf_lottery.structured import shrinking
 from tf_lottery.structured.slices import Cut
-from tf_lottery.utils import backends
 from tf_lottery.utils import checks
 from tf_lottery.utils import types
 
@@ -100,7 +99,6 @@ def compact(
     >>> small.get_layer("fc").units, tfl.structured.report_of(small).unread
     (3, 5)
     """
-    backends.check_tensorflow("To compact a model and prove it equal takes")
     checks.data("inputs", inputs)
     found = dead.Dead(model, masks, inputs)
     small = shrinking.carry_out(

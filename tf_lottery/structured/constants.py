@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 from keras import tree
 
+from tf_lottery.criteria import gradients
 from tf_lottery.graph import functional
 from tf_lottery.structured import inputs as inputs_lib
 from tf_lottery.structured import rebuilding
@@ -73,7 +74,8 @@ class Constants:
 
     def __init__(self, graph, weights, inputs=None):
         self.weights = weights
-        self._seen = inputs_of_layers(graph, weights, inputs)
+        with gradients.precision("float64"):
+            self._seen = inputs_of_layers(graph, weights, inputs)
         self._keys = {
             id(b.variable): b.key for b in graph.bindings
         }

@@ -15,7 +15,6 @@ from tf_lottery.structured import classes
 from tf_lottery.structured import plans
 from tf_lottery.structured import verifying
 from tf_lottery.structured.slices import Cut
-from tf_lottery.utils import backends
 from tf_lottery.utils import checks
 from tf_lottery.utils import types
 from tf_lottery.weights import snapshots
@@ -77,7 +76,6 @@ def shrink(
     >>> tfl.structured.proof_of(small).error < 1e-10
     True
     """
-    backends.check_tensorflow("To shrink a model and prove it equal takes")
     _check(plan)
     checks.data("inputs", inputs)
     graph = graph_lib.trace(model)

@@ -7,6 +7,7 @@ import weakref
 import keras
 
 from tf_lottery import weights as weights_lib
+from tf_lottery.criteria import gradients
 from tf_lottery.structured import comparing
 
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
@@ -113,23 +114,26 @@ def prove(graph, kept, cut, exact, masks=None, inputs=None):
     start = time.perf_counter()
     for dtype in ("float64", "float32"):
         last = dtype == "float32"
-        try:
-            pair = comparing.Pair(graph, kept, cut, dtype, inputs)
-        # Code of the user's may raise anything in a precision it is not for.
-        except Exception as failure:
-            if last:
-                raise VerificationError(
-                    f"Model '{graph.model.name}' cannot be proved equal: it "
-                    "does not run on the inputs, which are random unless "
-                    f"given ({failure}). Pass `inputs`, a batch that it takes."
-                ) from failure
-            continue
-        error = pair.weights_error(exact, masks)
-        random_error, controls = pair.random_error()
-        errors = [random_error, *([] if error is None else [error])]
-        worst = max(errors, default=0.0)
-        if worst <= TOLERANCES[dtype] or last or not pair.is_mixed():
-            break
+        with gradients.precision(dtype):
+            try:
+                pair = comparing.Pair(graph, kept, cut, dtype, inputs)
+            # Code of the user's may raise anything in a precision it is not
+            # for.
+            except Exception as failure:
+                if last:
+                    raise VerificationError(
+                        f"Model '{graph.model.name}' cannot be proved equal: "
+                        "it does not run on the inputs, which are random "
+                        f"unless given ({failure}). Pass `inputs`, a batch "
+                        "that it takes."
+                    ) from failure
+                continue
+            error = pair.weights_error(exact, masks)
+            random_error, controls = pair.random_error()
+            errors = [random_error, *([] if error is None else [error])]
+            worst = max(errors, default=0.0)
+            if worst <= TOLERANCES[dtype] or last or not pair.is_mixed():
+                break
     return _judge(
         graph, dtype, error, random_error, controls, time.perf_counter() - start
     )

@@ -29,9 +29,8 @@ def check_tensorflow(what):
         raise ValueError(
             f"{what} the TensorFlow backend of Keras. "
             f"Received: backend {name()!r}. Expected: 'tensorflow', which "
-            "KERAS_BACKEND=tensorflow chooses. Masks, rounds, criteria and "
-            "tickets work under every backend, and a ticket or a stripped "
-            "model that is saved under one is loaded under another."
+            "KERAS_BACKEND=tensorflow chooses. A ticket or a model that is "
+            "saved under one backend is loaded under another."
         )
 
 

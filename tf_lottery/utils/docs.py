@@ -23,8 +23,7 @@ collapse: What to do where all of a layer would go: `"keep-one"` keeps
     the best weight of every layer, and warns of layers that keep next to
     nothing but that; `"warn"` and `"error"` take the masks as they come,
     and warn of empty layers or raise. So do all where no path is left
-    from input to output (followed under TensorFlow alone). Defaults to
-    `"keep-one"`.""",
+    from input to output. Defaults to `"keep-one"`.""",
     "layers": """\
 exclude: Layer names or patterns (`"logits"`, `"block*/conv"`) that are
     left alone; `"@first"` and `"@last"` mean the first and the last

@@ -1,0 +1,87 @@
+"""Files that a process under TensorFlow makes, of a model of this one."""
+
+import keras
+import numpy as np
+import pytest
+
+import tf_lottery as tfl
+from tf_lottery import export
+from tf_lottery.utils import backends
+
+
+class Doubled(keras.layers.Layer):
+    """Of no module that a process must import to load a file."""
+
+    def call(self, inputs):
+        return 2.0 * inputs
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch):
+    monkeypatch.setattr(backends, "is_tensorflow", lambda: False)
+
+
+@pytest.fixture
+def model():
+    normalization = keras.layers.Normalization(name="norm")
+    normalization.adapt(np.random.default_rng(0).normal(3, 2, (50, 6)))
+    inputs = keras.Input((6,))
+    x = keras.layers.Dense(16, "relu", name="fc")(normalization(inputs))
+    outputs = {
+        "a": keras.layers.Dense(3, name="a")(Doubled(name="doubled")(x)),
+        "b": keras.layers.Dense(2, name="b")(x),
+    }
+    model = keras.Model(inputs, outputs)
+    model.compile("sgd", "mse")
+    tfl.prune(model, 0.6)
+    return model
+
+
+def samples():
+    return np.random.default_rng(1).normal(3, 2, (12, 6)).astype("float32")
+
+
+def test_a_file_computes_what_the_model_here_does(model, tmp_path):
+    def last(labels, outputs):
+        said.append(outputs)
+        return labels[-1] + outputs["b"][0, 0]
+
+    said = []
+    report = export.tflite(
+        model, tmp_path / "m.tflite", "flash", quantize="int8",
+        representative_data=samples(), seconds=0, metric=last,
+        compare_on=(samples(), np.arange(12)), progress=said.append,
+    )
+    assert report.shipped.quantize == "int8"
+    assert report.path == str(tmp_path / "m.tflite")
+    assert report.nbytes == (tmp_path / "m.tflite").stat().st_size
+    outputs = model(samples())
+    b = keras.ops.convert_to_numpy(outputs["b"])
+    assert report.metric == pytest.approx(11 + b[0, 0], abs=1e-5)
+    assert report.metric_name == "last"
+    assert "converting to int8" in said
+    assert all(row.error < 0.1 for row in report.rows)
+
+
+def test_another_function_here_is_no_file(model, tmp_path, monkeypatch):
+    def call(inputs):
+        return 2.01 * inputs
+
+    for layer in model.layers:
+        if isinstance(layer, Doubled):
+            monkeypatch.setattr(layer, "call", call)
+    # What is exported is a copy without masks; let it be this very model.
+    monkeypatch.setattr(export.tflite.__globals__["sources"], "plain",
+                        lambda model: (model, []))
+    with pytest.raises(tfl.export.VerificationError, match="Keras model"):
+        export.tflite(model, tmp_path / "m.tflite", seconds=0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_arguments_are_checked_as_ever(model, tmp_path):
+    with pytest.raises(ValueError, match="needs `representative_data`"):
+        export.tflite(model, tmp_path / "m.tflite", quantize="int8")
+    with pytest.raises(ValueError, match="Received: backend.*Expected: None"):
+        export.tflite(model, tmp_path / "m.tflite", signatures={"f": len})
+    with pytest.raises(FileNotFoundError, match="no model file"):
+        export.tflite(tmp_path / "none.keras", tmp_path / "m.tflite")
