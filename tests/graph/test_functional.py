@@ -509,25 +509,3 @@ def test_configurations_that_hold_tracked_lists_are_edited():
     assert list(copy.value_range) == [0, 1]
     assert tuple(copy.factor) == (-0.2, 0.2)
     assert tuple(layer.factor) == (-0.1, 0.1)
-
-
-class WithConstant(keras.layers.Layer):
-    """Returns a number besides."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.dense = keras.layers.Dense(4)
-
-    def build(self, shape):
-        self.dense.build(shape)
-
-    def call(self, inputs):
-        return self.dense(inputs), keras.ops.ones((1, 4))
-
-
-def test_layers_that_return_constants_are_not_read():
-    inputs = keras.Input((3,))
-    x, y = WithConstant(name="c")(inputs)
-    model = keras.Model(inputs, keras.layers.Dense(2)(x + y))
-    (frozen, _) = tfl.graph.trace(model).frozen
-    assert "some of what it returns is the same" in frozen.reason
