@@ -37,6 +37,8 @@ def chosen(budgets):
 
 def check_ratio(name, value, expected, fits):
     """Refuses anything but a number that fits, or a dict of them by group."""
+    if isinstance(value, Mapping) and not value:
+        checks.refuse(name, value, f"{expected}, or a dict that is not empty")
     for number in value.values() if isinstance(value, Mapping) else [value]:
         checks.number(name, number, f"{expected}, or a dict of them", fits)
 
