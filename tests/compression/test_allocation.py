@@ -58,6 +58,9 @@ def test_costs_that_depend_on_each_other_come_near_the_budget():
         assert error >= previous
         previous = error
     assert found.within(1e9) == [0, 0, 0]
+    # What no levels come to, for the rest of a file takes more than all.
+    lowest = [len(error) - 1 for error in errors]
+    assert found.within(0) == found.within(-7.5) == lowest
 
 
 @pytest.mark.parametrize("boundary", [0, 1, 17, 40])

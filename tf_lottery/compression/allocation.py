@@ -88,8 +88,11 @@ class Allocator:
         self._tables = {}
 
     def within(self, budget: float) -> list[int]:
-        """Returns the levels of the least error whose cost is a budget."""
-        number = 0
+        """Returns the levels of the least error whose cost is a budget.
+
+        Below what everything costs at its last level, those levels.
+        """
+        number, budget = 0, max(budget, self.least)
         while (goal := self.whole * _STEP ** (number + 1)) > budget:
             if number + 1 == len(self._states):
                 self._states.append(self._next(number, goal))
