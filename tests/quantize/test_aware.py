@@ -226,6 +226,23 @@ def test_clusters_stay_in_training_and_in_the_file(net, pruned):
     assert difference.max() < 1.01
 
 
+def test_clustered_kernels_of_one_input_channel():
+    layer = keras.layers.Conv2D(5, 3, use_bias=False)
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization()(layer(inputs)))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = compiled(keras.Model(inputs, keras.layers.Dense(4)(x)))
+    tfl.cluster(model, clusters=4)
+    aware = tfl.quantize.aware(model)
+    compiled(aware).fit(X[..., :1], Y, epochs=2, verbose=0)
+    found, step, weights = run(file_of(aware), X[..., :1])
+    size = int(np.prod(layer.kernel.shape))
+    kernel, = (w for w, _ in weights if w.size == size)
+    assert len(np.unique(np.abs(kernel))) <= 4
+    difference = np.abs(found - aware.predict(X[..., :1], verbose=0)) / step
+    assert difference.max() < 1.01
+
+
 def test_a_saved_copy_loads_and_is_exported(tmp_path):
     aware, _ = aware_net("dense")
     aware.save(tmp_path / "m.keras")

@@ -103,10 +103,10 @@ def _scaled(kernel, limits):
         return keras.quantizers.fake_quant_with_min_max_vars(
             kernel, -limits, limits, narrow_range=True
         )
+    is_depthwise = kernel.shape[-1] != len(limits)
     # The channels of a depthwise kernel lie along two axes.
-    flat = kernel.reshape(*kernel.shape[:2], -1, len(limits))
-    flat = flat[:, :, 0] if flat.shape[2] == 1 else flat
+    flat = kernel.reshape(*kernel.shape[:2], -1) if is_depthwise else kernel
     rounded = keras.quantizers.fake_quant_with_min_max_vars(
         flat, -limits, limits, narrow_range=True, axis=-1
     )
-    return ops.reshape(rounded, kernel.shape)
+    return ops.reshape(rounded, kernel.shape) if is_depthwise else rounded
