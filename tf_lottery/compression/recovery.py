@@ -50,7 +50,7 @@ class Recovery:
 
     def __call__(self, small):
         """Recovers a smaller model in place; masks that it holds, hold."""
-        recalibration.recalibrate(small, self._inputs)
+        self._recalibrate(small)
         if not self._epochs:
             return
         steps, batches = self._batches
@@ -69,7 +69,12 @@ class Recovery:
         compiling.compile_like(small, self._model, with_state=False)
         holding.hold(small, masks)
         # Moving averages lag behind a short training.
-        recalibration.recalibrate(small, self._inputs)
+        self._recalibrate(small)
+
+    def _recalibrate(self, small):
+        # A list of inputs alone would be taken for inputs and labels.
+        labels = np.zeros(batches_lib.len_of(self._inputs))
+        recalibration.recalibrate(small, (self._inputs, labels))
 
     def _loss(self):
         some = keras.tree.map_structure(lambda a: a[:32], self._inputs)
