@@ -170,6 +170,16 @@ def test_shrinking_carries_clusters():
         fit(small, 1)
 
 
+def test_a_wrapped_copy_says_that_it_holds_no_clusters():
+    model = small_model()
+    tfl.cluster(model, clusters=4, exclude="conv")
+    with pytest.warns(UserWarning, match="no clusters.* fc/kernel, logits/k"):
+        copy = tfl.layers.wrap(model)
+    np.testing.assert_array_equal(
+        np.asarray(copy.get_layer("fc").layer.kernel), kernel(model, "fc")
+    )
+
+
 @pytest.mark.parametrize("number", [0, 1, 3, 258, -1, "four", [4], 10**30])
 def test_clusters_of_a_file_that_do_not_fit_are_refused(number, tmp_path):
     model = small_model()

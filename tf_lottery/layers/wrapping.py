@@ -1,7 +1,10 @@
 """Puts `Masked` around the layers of a whole model."""
 
+import warnings
+
 import keras
 
+from tf_lottery import clusters
 from tf_lottery import copies
 from tf_lottery import internals
 from tf_lottery import weights
@@ -38,6 +41,9 @@ def wrap(
     Raises:
         ValueError: If the model is subclassed, not built, or has nothing to
             prune.
+
+    Warns:
+        UserWarning: If the model holds clusters, which the copy does not.
     """
     checks.flag("snapshot", snapshot)
     prunable = weights.prunable(model, exclude, include)
@@ -46,6 +52,14 @@ def wrap(
             "A subclassed model cannot be wrapped layer by layer. Put "
             "`tf_lottery.layers.Masked` around its layers in the constructor, "
             f"or hold masks by `tf_lottery.hold`. Received: model={model}"
+        )
+    shared = clusters.held(prunable)
+    if shared:
+        warnings.warn(
+            "The copy holds no clusters, and training will tell their values "
+            f"apart: those of {', '.join(shared)} stay with model "
+            f"'{model.name}'.",
+            stacklevel=2,
         )
     wanted = {id(variable) for variable in prunable.values()}
 
