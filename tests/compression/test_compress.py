@@ -313,6 +313,7 @@ def test_too_few_examples():
 
 
 @pytest.mark.parametrize("change, words", [
+    ({"budget": {"size": "1.2.3 KiB"}}, "`budget` must be a positive number"),
     ({"target": "nowhere"}, "target"),
     ({"target": "ethos-u55", "quantize": None}, "quantize"),
     ({"budget": {"flash": 100}}, "'size'"),

@@ -11,7 +11,7 @@ from tf_lottery.utils import checks
 
 TARGETS = ("macs", *targets.TARGETS, *vela.ACCELERATORS)
 _UNITS = {"B": 1, "kB": 1000, "KiB": 1024, "MB": 10**6, "MiB": 2**20}
-_BYTES = re.compile(rf"([0-9.]+) ?({'|'.join(_UNITS)})")
+_BYTES = re.compile(rf"(\d+(?:\.\d+)?) ?({'|'.join(_UNITS)})")
 # An operator and a tensor more, in bytes.
 _OVERHEAD = 100
 
@@ -66,7 +66,8 @@ class Cost:
                 f"{{{self.name!r}: ...}}, which is what counts for this target"
             )
         value = budget[self.name]
-        if isinstance(value, str) and not self.name.startswith(("m", "l")):
+        # Where zeros pay, bytes are what counts.
+        if isinstance(value, str) and self.zeros_pay:
             found = _BYTES.fullmatch(value)
             if found:
                 value = float(found[1]) * _UNITS[found[2]]

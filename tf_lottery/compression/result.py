@@ -248,9 +248,8 @@ class CompressionResult:
         if self.budget is None:
             whole = self.candidates[0]
             why = "" if whole.drop <= self.max_drop else (
-                f" The data type alone loses {whole.drop:.4g}: another "
-                "`quantize`, or training that has seen it "
-                "(`QuantizationAwareTraining`), would help."
+                f" The data type alone loses {whole.drop:.4g}: choose "
+                "another `quantize`."
             )
             return (
                 f"No file is within a drop of {self.max_drop}. The nearest "
