@@ -115,20 +115,12 @@ def curves(
 
 
 def of_runs(runs):
-    """Returns `curves` of runs that were read.
-
-    Args:
-        runs: List of `run_files.Run`.
-    """
+    """Returns `curves` of runs that were read."""
     return {name: _metrics(rows) for name, rows in _trainings(runs).items()}
 
 
 def chart(runs, metric):
     """Returns all series of a metric as a chart.
-
-    Args:
-        runs: List of `run_files.Run`.
-        metric: String.
 
     Returns:
         Dict, a Vega-Lite specification.
@@ -151,12 +143,7 @@ def chart(runs, metric):
 
 
 def records(runs, metric):
-    """Returns a metric of all series as the records of lines.
-
-    Args:
-        runs: List of `run_files.Run`.
-        metric: String.
-    """
+    """Returns a metric of all series as the records of lines."""
     return [
         record for name, rows in _trainings(runs).items()
         for record in bands.records(rows, bands.Column(

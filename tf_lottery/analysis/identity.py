@@ -13,22 +13,12 @@ _FREE = (
 
 
 def of_trial(run, trial):
-    """Returns what a trial shares with its copies alone.
-
-    Args:
-        run: `run_files.Run`.
-        trial: Integer.
-    """
+    """Returns what a trial shares with its copies alone."""
     return run.identities.get(trial) or (run.path.resolve(), trial)
 
 
 def of_seed(run, trial):
-    """Returns what trials of one protocol share if they come out the same.
-
-    Args:
-        run: `run_files.Run`.
-        trial: Integer.
-    """
+    """Returns what trials of one protocol share if they come out the same."""
     if "dataset" in run.config:
         return run.config.get("seed"), trial
     return of_trial(run, trial)
@@ -50,12 +40,7 @@ def distinct(runs, identify=of_trial):
 
 
 def differences(first, second):
-    """Returns a line for each value in which two protocols differ.
-
-    Args:
-        first: `run_files.Run`.
-        second: `run_files.Run`.
-    """
+    """Returns a line for each value in which two protocols differ."""
     return configurations.differences(first.config, second.config, but=_FREE)
 
 

@@ -12,9 +12,6 @@ _SHOWN = 5
 def of(path):
     """Explains what goes wrong while a file of a run is read.
 
-    Args:
-        path: `pathlib.Path` of the file.
-
     Raises:
         FileNotFoundError: If it is not there.
         DamagedFileError: If it is not what a run has written.

@@ -81,11 +81,7 @@ def report(
 
 
 def run_charts(run):
-    """Returns the charts of a run, as a dict from name to specification.
-
-    Args:
-        run: `run_files.Run`.
-    """
+    """Returns the charts of a run, as a dict from name to specification."""
     metrics = of_runs([run])[TICKETS]
     chosen = [name for name in _CHARTS if name in metrics]
     chosen += [

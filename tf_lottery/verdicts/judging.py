@@ -142,13 +142,7 @@ def measured(row: dict, rules: Rules) -> definitions.Measured:
 def matches(
     dense: definitions.Measured, ticket: definitions.Measured, rules: Rules
 ) -> dict[str, bool | None]:
-    """Returns whether a ticket meets each definition in one trial.
-
-    Args:
-        dense: `definitions.Measured`.
-        ticket: `definitions.Measured`.
-        rules: `Rules`.
-    """
+    """Returns whether a ticket meets each definition in one trial."""
     return {
         "early_stop": definitions.early_stop(dense, ticket),
         "final": definitions.final(dense, ticket),
