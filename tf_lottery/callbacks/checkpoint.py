@@ -19,12 +19,7 @@ _COMPARISONS = {"less": ops.less, "greater": ops.greater}
 
 
 class Checkpoint:
-    """Saves and restores a model in training, in a run directory.
-
-    Args:
-        model: The `keras.Model` in training.
-        files: `tf_lottery.runs.run_directory.RunDirectory`.
-    """
+    """Saves and restores a model in training, in a run directory."""
 
     def __init__(self, model, files):
         self.model = model

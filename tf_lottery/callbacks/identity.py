@@ -27,9 +27,6 @@ _MOST_CLASSES = 1000
 def of_model(model):
     """Returns the configuration of a model and all layers in it.
 
-    Args:
-        model: A built `keras.Model`.
-
     Returns:
         Dict of plain values.
     """
@@ -38,9 +35,6 @@ def of_model(model):
 
 def of_training(model):
     """Returns the losses and metrics that a model is compiled with.
-
-    Args:
-        model: A compiled `keras.Model`.
 
     Returns:
         Dict of plain values.

@@ -136,11 +136,7 @@ def name_of(value):
 
 
 def check_strategy(model):
-    """Raises a `ValueError` unless `model` may train with masks in `fit`.
-
-    Args:
-        model: A compiled `keras.Model`.
-    """
+    """Raises a `ValueError` unless `model` may train with masks in `fit`."""
     # Only under TensorFlow does a model have a strategy.
     strategy = getattr(model, "distribute_strategy", None)
     if strategy is None:

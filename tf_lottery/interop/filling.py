@@ -12,10 +12,6 @@ from tf_lottery.interop import prunable as prunable_lib
 def fill(node, saved):
     """Gives a model the weights of the file.
 
-    Args:
-        node: `building.Node` of the model.
-        saved: `saved.Saved`.
-
     Returns:
         List of pairs of a `keras.Variable` and its mask, a boolean array, of
         all weights that TFMOT's wrappers hold masks for.

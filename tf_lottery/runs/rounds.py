@@ -189,9 +189,6 @@ class Clock:
     Steps are counted from initialisation. A round that was rewound to the
     middle of an epoch leaves the epoch's first steps out: its first epoch
     has an `offset`.
-
-    Args:
-        plan: `RoundPlan`.
     """
 
     def __init__(self, plan):

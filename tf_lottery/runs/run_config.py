@@ -15,9 +15,6 @@ class RunConfig:
 
     The model is described at length in a file of its own, and by its digest
     in `config.json`.
-
-    Args:
-        path: `pathlib.Path` of the directory of the run.
     """
 
     def __init__(self, path):

@@ -108,12 +108,7 @@ class RunDirectory:
         self._lock.release()
 
     def save_state(self, arrays, position):
-        """Writes the state of training; the one before it is kept.
-
-        Args:
-            arrays: Dict of arrays.
-            position: Dict of plain values.
-        """
+        """Writes the state of training; the one before it is kept."""
         self._saves += 1
         self._write_arrays(
             self._states[self._saves % 2],

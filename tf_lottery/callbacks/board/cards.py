@@ -15,9 +15,6 @@ _NO_HPARAMS = (
 def hparams_of(protocol):
     """Returns the arguments of a protocol that make a training what it is.
 
-    Args:
-        protocol: Dict from argument to plain value.
-
     Returns:
         Dict from name to a number, a string or a boolean.
     """
@@ -48,12 +45,7 @@ def protocol_card(model, pruner, protocol):
 
 
 def rounds_card(results, monitor):
-    """Returns Markdown: what each round came to.
-
-    Args:
-        results: List of `tf_lottery.runs.results.RoundResult`.
-        monitor: `tf_lottery.runs.results.Monitor`.
-    """
+    """Returns Markdown: what each round came to."""
     return table(
         (
             "round", "density", "effective", monitor.name, "steps",
@@ -75,11 +67,7 @@ def rounds_card(results, monitor):
 
 
 def layers_card(reading):
-    """Returns Markdown: what is kept of each weight.
-
-    Args:
-        reading: `readings.Reading`.
-    """
+    """Returns Markdown: what is kept of each weight."""
     found = reading.densities()
     return table(
         ("weight", "shape", "kept", "density", "effective"),
@@ -97,12 +85,7 @@ def layers_card(reading):
 
 
 def table(head, rows):
-    """Returns a table in Markdown.
-
-    Args:
-        head: List of strings.
-        rows: List of lists of strings.
-    """
+    """Returns a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)

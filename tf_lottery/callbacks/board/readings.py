@@ -59,9 +59,6 @@ class Reader:
     """Reads a model again and again; follows its paths when masks change.
 
     Weights of a model that holds no mask are read as kept, all of them.
-
-    Args:
-        model: A built `keras.Model`.
     """
 
     def __init__(self, model):
