@@ -10,12 +10,7 @@ _last = {}
 
 @contextlib.contextmanager
 def kept(preset, data):
-    """Keeps data that are loaded already for the tasks of a preset.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        data: What `feeds.load` returned.
-    """
+    """Keeps data that are loaded already for the tasks of a preset."""
     _last.update(data=data, of=_data_of(preset))
     try:
         yield

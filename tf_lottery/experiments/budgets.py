@@ -27,10 +27,6 @@ _LEAST_PART = 10
 def shorten(preset, cost):
     """Returns a preset that fits into its budget, shortened where it must.
 
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        cost: `tf_lottery.experiments.plans.Cost`.
-
     Returns:
         `Preset`; the shortest there is if none fits.
     """
@@ -96,10 +92,6 @@ def _candidates(preset):
 
 def with_epochs(preset, epochs):
     """Returns a preset of shorter rounds, all points moved with their end.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        epochs: Integer, epochs of a round.
 
     Returns:
         `Preset`, or `None` if rounds would end before the rewinding point.

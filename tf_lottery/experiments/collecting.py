@@ -18,11 +18,6 @@ class Collector(tasks.Listener):
     """Lists the tasks of a preset, and makes the report of their results.
 
     The report does not depend on the order in which tasks are done.
-
-    Args:
-        report: `report.Report`, without trials.
-        directory: `outputs.OutputDirectory`, to which it is saved.
-        progress: `progress.Progress`.
     """
 
     def __init__(self, report, directory, progress):

@@ -19,9 +19,6 @@ _EXAMPLES = 1000
 def names(preset):
     """Returns the controls of a ticket that a preset asks for.
 
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-
     Returns:
         List of pairs of the name of the control and its number.
     """

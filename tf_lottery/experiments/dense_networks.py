@@ -21,10 +21,6 @@ def equal_parameters(bench, ticket):
     is the small dense network of Zhu and Gupta 2018,
     https://arxiv.org/abs/1710.01878, trained from initial weights of its own.
 
-    Args:
-        bench: `tf_lottery.experiments.bench.Bench`.
-        ticket: `tf_lottery.Ticket`.
-
     Returns:
         List of dicts, the logs of each epoch.
     """
@@ -44,10 +40,6 @@ def equal_compute(bench, ticket):
     training, and it starts from the weights of the dense round. (Liu et al.
     2019, https://arxiv.org/abs/1810.05270, go the other way: their small
     networks train longer, until they have cost what the large one does.)
-
-    Args:
-        bench: `tf_lottery.experiments.bench.Bench`.
-        ticket: `tf_lottery.Ticket`.
 
     Returns:
         List of dicts, the logs of each epoch.

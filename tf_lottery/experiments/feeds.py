@@ -28,9 +28,6 @@ class Feed:
 def load(preset):
     """Returns the data of a preset: a `Data`, or a `Streamed`.
 
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-
     Raises:
         DatasetUnavailableError: If the data cannot be had.
     """
@@ -40,13 +37,7 @@ def load(preset):
 
 
 def feed(preset, data, seed):
-    """Returns the `Feed` of one trial.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        data: What `load` returned.
-        seed: Integer, seed of the order and the augmentation.
-    """
+    """Returns the `Feed` of one trial."""
     sizes = preset.batch_size, preset.evaluate_every
     if isinstance(data, streaming.Streamed):
         return Feed(

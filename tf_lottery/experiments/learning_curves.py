@@ -13,9 +13,6 @@ def of_run(run):
 
     Those of a pruning callback alone keep none.
 
-    Args:
-        run: `run_files.Run`.
-
     Yields:
         Pair of the training's row, one of `run.rows` or `run.controls`, and
         a list of pairs of a step and the dict of what was logged there.

@@ -86,9 +86,6 @@ def read(*directories: types.Path, learning_curves: bool = False) -> Any:
 def load(directories):
     """Reads runs, each trial once.
 
-    Args:
-        directories: Sequence of paths.
-
     Returns:
         Dict from the name of a run to `run_files.Run`.
 

@@ -46,11 +46,7 @@ class L2SGD(keras.optimizers.SGD):
 
 
 def of(preset):
-    """Returns a new optimizer for a preset.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-    """
+    """Returns a new optimizer for a preset."""
     rate = _learning_rate(preset)
     if preset.optimizer == "adam":
         return keras.optimizers.Adam(rate)

@@ -185,9 +185,6 @@ class TrialDirectory:
     variant of the callback a directory such as `lr-rewind/`; and, if a
     ticket matches the dense round, `candidate.ticket` and `candidate.keras`,
     the model that it trained to, with its masks.
-
-    Args:
-        path: `pathlib.Path`.
     """
 
     def __init__(self, path):

@@ -170,12 +170,7 @@ class TestAccuracy(keras.callbacks.Callback):
 
 
 def chunks(x, y):
-    """Returns a few large batches of arrays, as a list of pairs of tensors.
-
-    Args:
-        x: Array, the inputs.
-        y: Array, the labels.
-    """
+    """Returns a few large batches of arrays, as a list of pairs of tensors."""
     # What convolutions make of colour images takes 20 times their memory.
     size = _CHUNK if np.prod(x.shape[1:]) <= _SMALL else _CHUNK // 10
     return [
@@ -185,12 +180,7 @@ def chunks(x, y):
 
 
 def evaluation(x, y):
-    """Returns a `tf.data.Dataset` of few large batches, for `evaluate`.
-
-    Args:
-        x: Array, the inputs.
-        y: Array, the labels.
-    """
+    """Returns a `tf.data.Dataset` of few large batches, for `evaluate`."""
     parts = [
         tf.data.Dataset.from_tensors(chunk) for chunk in chunks(x, y)
     ]

@@ -32,9 +32,6 @@ def plan(preset):
     The dense round is trained once for each trial, whatever it is compared
     with. Which rounds have controls is told from the largest of the rates.
 
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-
     Example:
 
     >>> from tf_lottery.experiments import plans

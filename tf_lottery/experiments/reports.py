@@ -5,11 +5,7 @@ from tf_lottery.runs import results
 
 
 class Report(progress_lib.Progress):
-    """The progress of one task, told to other processes by its pulse.
-
-    Args:
-        pulse: `tf_lottery.jobs.pulses.Pulse`.
-    """
+    """The progress of one task, told to other processes by its pulse."""
 
     def __init__(self, pulse):
         self._pulse = pulse
@@ -46,9 +42,6 @@ class Follower:
     """Shows the progress of tasks that other processes do.
 
     A task that is done again is shown once.
-
-    Args:
-        progress: `progress.Progress`.
     """
 
     def __init__(self, progress):

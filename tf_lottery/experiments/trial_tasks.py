@@ -12,11 +12,6 @@ from tf_lottery.jobs import tasks
 
 def rounds(preset, place, number):
     """Returns the task of a trial's rounds; its result is a `records.Trial`.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        place: `outputs.TrialDirectory`.
-        number: Integer, number of the trial.
     """
     return tasks.Task(
         _key(number, "rounds"), find_tickets, (preset, _path(place), number),
@@ -40,14 +35,7 @@ def control(preset, place, number, *what):
 
 
 def variant(preset, place, number, name):
-    """Returns the task of a variant, whose result is a dict of outcomes.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        place: `outputs.TrialDirectory`.
-        number: Integer, number of the trial.
-        name: String, the name of the variant in files.
-    """
+    """Returns the task of a variant, whose result is a dict of outcomes."""
     return tasks.Task(
         _key(number, place.variant(name).path.name), run_variant,
         (preset, _path(place), number, name),
@@ -56,44 +44,19 @@ def variant(preset, place, number, name):
 
 
 def find_tickets(preset, path, number, progress):
-    """Runs all rounds of a trial; see `trials.TrialRun.find_tickets`.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        path: `pathlib.Path` of the trial's directory.
-        number: Integer, number of the trial.
-        progress: `progress.Progress`.
-    """
+    """Runs all rounds of a trial; see `trials.TrialRun.find_tickets`."""
     progress.trial_begin(number)
     return _trial(preset, path, number, progress, fresh=True).find_tickets()
 
 
 def train_control(preset, path, number, round, name, index, progress):
-    """Trains a control; see `trials.TrialRun.train_control`.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        path: `pathlib.Path` of the trial's directory.
-        number: Integer, number of the trial.
-        round: Integer, the round of the ticket.
-        name: String, the name of the control.
-        index: Integer, number of the control.
-        progress: `progress.Progress`.
-    """
+    """Trains a control; see `trials.TrialRun.train_control`."""
     trial = _trial(preset, path, number, progress)
     trial.train_control(round, name, index)
 
 
 def run_variant(preset, path, number, name, progress):
-    """Runs the rounds of a variant; see `trials.TrialRun.run_variant`.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        path: `pathlib.Path` of the trial's directory.
-        number: Integer, number of the trial.
-        name: String, the name of the variant.
-        progress: `progress.Progress`.
-    """
+    """Runs the rounds of a variant; see `trials.TrialRun.run_variant`."""
     progress.variant_begin(number, name)
     return _trial(preset, path, number, progress).run_variant(name)
 

@@ -20,12 +20,7 @@ _EXAMPLES = 1000
 
 
 class TrialRun:
-    """Runs one trial in a directory, and resumes what is there.
-
-    Args:
-        bench: `tf_lottery.experiments.bench.Bench`.
-        place: `tf_lottery.experiments.outputs.TrialDirectory`.
-    """
+    """Runs one trial in a directory, and resumes what is there."""
 
     def __init__(self, bench, place):
         self.bench, self.place = bench, place
@@ -61,13 +56,7 @@ class TrialRun:
         )
 
     def train_control(self, round, name, number):
-        """Trains what a ticket is compared with, and writes its logs.
-
-        Args:
-            round: Integer, the round of the ticket.
-            name: String, the name of the control.
-            number: Integer, number of the control.
-        """
+        """Trains what a ticket is compared with, and writes its logs."""
         files = run_directory.RunDirectory(self.place.path)
         start = None
         if name == comparisons.FULL_LENGTH:
@@ -167,11 +156,7 @@ def pruning(preset, **changes):
 
 
 def variants(preset):
-    """Returns the arguments of the callback by the variant's name in files.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-    """
+    """Returns the arguments of the callback by the variant's name in files."""
     found = {
         each.key: {"rewind": each.rewind}
         for each in comparisons.of_flags(preset.compare)
@@ -186,10 +171,6 @@ class KeepCandidate(keras.callbacks.Callback):
     """Writes the candidate ticket so far, and what it trained to.
 
     Place it after `imp` in the list of callbacks.
-
-    Args:
-        imp: `IterativeMagnitudePruning`.
-        place: `tf_lottery.experiments.outputs.TrialDirectory`.
     """
 
     def __init__(self, imp, place):

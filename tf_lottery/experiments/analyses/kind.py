@@ -18,9 +18,6 @@ class Kind:
     The module of a kind has its name and its subclass, `Analysis`, which
     says what it measures of a ticket, and what it shows of all of them.
 
-    Args:
-        session: `session.Session`.
-
     Attributes:
         name: String, one of `findings.KINDS`.
         title: String.

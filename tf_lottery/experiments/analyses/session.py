@@ -14,25 +14,13 @@ class Progress(progress_lib.Progress):
     """Is told what an analysis does; does nothing. Subclasses show it."""
 
     def plan(self, plan: "Plan") -> None:
-        """Called before anything that takes long.
-
-        Args:
-            plan: `Plan`.
-        """
+        """Called before anything that takes long."""
 
     def training_begin(self, training: trainings_lib.Training) -> None:
-        """Called before a training.
-
-        Args:
-            training: `trainings.Training`.
-        """
+        """Called before a training."""
 
     def measured(self, item: tuple[int, int]) -> None:
-        """Called after a ticket was measured.
-
-        Args:
-            item: Pair of the trial and the round.
-        """
+        """Called after a ticket was measured."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,9 +100,6 @@ class Session:
 
         Each is written as soon as it is finished, so that a session that is
         killed loses no more than the one it was at.
-
-        Args:
-            kind: `kind.Kind`.
 
         Returns:
             List of dicts, the rows of all items.

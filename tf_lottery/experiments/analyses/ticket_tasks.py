@@ -38,14 +38,7 @@ class Place:
 
 
 def do(engine, kind, plan, keep):
-    """Trains and measures what an analysis has to do yet.
-
-    Args:
-        engine: One of `tf_lottery.jobs.engines`.
-        kind: `kind.Kind`.
-        plan: `session.Plan`.
-        keep: Callable that takes an item and its rows.
-    """
+    """Trains and measures what an analysis has to do yet."""
     measuring = Measuring(kind, plan, keep)
     # For the tasks that this process does itself.
     _last.update(place=Place.of(kind.session), session=kind.session)
@@ -56,13 +49,7 @@ def do(engine, kind, plan, keep):
 
 
 class Measuring(tasks.Listener):
-    """Lists the tasks of an analysis, and keeps what was measured.
-
-    Args:
-        kind: `kind.Kind`.
-        plan: `session.Plan`.
-        keep: Callable that takes an item and its rows.
-    """
+    """Lists the tasks of an analysis, and keeps what was measured."""
 
     def __init__(self, kind, plan, keep):
         self._kind, self._plan, self._keep = kind, plan, keep
@@ -112,25 +99,12 @@ class Measuring(tasks.Listener):
 
 
 def train(place, training, progress):
-    """Trains a ticket again, and keeps its weights.
-
-    Args:
-        place: `Place`.
-        training: `trainings.Training`.
-        progress: `session.Progress`.
-    """
+    """Trains a ticket again, and keeps its weights."""
     _session(place, progress).trainings.weights(training)
 
 
 def measure(place, name, item, progress):
-    """Measures a ticket; returns a list of dicts.
-
-    Args:
-        place: `Place`.
-        name: String, the kind of analysis.
-        item: Pair of trial and round.
-        progress: `session.Progress`.
-    """
+    """Measures a ticket; returns a list of dicts."""
     kind = kind_lib.get(name)(_session(place, progress))
     about = kind.about(item)
     return [about | row for row in kind.measure(item)]

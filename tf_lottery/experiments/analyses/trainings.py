@@ -51,11 +51,6 @@ class Trainings:
     by batch, so that on the same machine a ticket comes to the weights that
     it had in the run.
 
-    Args:
-        subject: `subject.Subject`.
-        path: Path of a directory for the weights.
-        progress: `session.Progress`.
-
     Attributes:
         progress: `session.Progress`, of the task that trains.
     """
