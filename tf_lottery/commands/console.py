@@ -33,11 +33,7 @@ def say_written(page, png):
 
 
 class Bar:
-    """A progress bar with the time left, in a context; none on a file.
-
-    Args:
-        console: `rich.console.Console`.
-    """
+    """A progress bar with the time left, in a context; none on a file."""
 
     def __init__(self, console):
         self._console = console

@@ -33,11 +33,7 @@ class Listener:
     """Is told what becomes of tasks; does nothing."""
 
     def begin(self, task):
-        """Called when a worker is given a task.
-
-        Args:
-            task: `Task`.
-        """
+        """Called when a worker is given a task."""
 
     def done(self, task, result):
         """Called when a task is done; returns the tasks that follow from it.

@@ -72,11 +72,7 @@ def clear(path, lock):
 
 
 def read(path):
-    """Returns the description of the search in a directory, or `None`.
-
-    Args:
-        path: Path of the directory.
-    """
+    """Returns the description of the search in a directory, or `None`."""
     path = pathlib.Path(path) / _NAME
     return files.read_json(path) if path.exists() else None
 

@@ -50,9 +50,6 @@ class Outcome:
 def load(directory):
     """Reads the outcome of a trial; `None` if there is none yet.
 
-    Args:
-        directory: Path of the directory of the trial.
-
     Raises:
         DamagedFileError: If it cannot be read.
     """
@@ -104,11 +101,7 @@ class Place:
         return self.path / "chosen.safetensors"
 
     def go_on_from(self, trial_id):
-        """Takes over the rounds of an earlier trial, unless it has its own.
-
-        Args:
-            trial_id: String.
-        """
+        """Takes over the rounds of an earlier trial, unless it has its own."""
         if branches.is_kept(self.run):
             return
         earlier = self.path.with_name(f"trial_{trial_id}")

@@ -97,11 +97,7 @@ def plain(value):
 
 
 def dense_values(hp):
-    """Returns the hyperparameters that the dense round depends on.
-
-    Args:
-        hp: `keras_tuner.HyperParameters` of a trial.
-    """
+    """Returns the hyperparameters that the dense round depends on."""
     return {
         name: plain(value) for name, value in sorted(hp.values.items())
         if name not in AFTER_DENSE and not name.startswith("tuner/")

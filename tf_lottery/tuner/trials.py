@@ -52,12 +52,7 @@ class TicketTrial:
         self._shared = False
 
     def run(self, args, kwargs):
-        """Runs it; returns what `TicketHyperModel.fit` returns.
-
-        Args:
-            args: Tuple of arguments of the model's `fit`.
-            kwargs: Dict of arguments of the model's `fit`.
-        """
+        """Runs it; returns what `TicketHyperModel.fit` returns."""
         self._imp = self._pruning(args, kwargs)
         try:
             self._find_tickets(args, kwargs)
