@@ -72,7 +72,7 @@ def main():
             TEXT, "",
             *pages.bullets(words.text(run.judgement).splitlines()), "",
             "Caveats:", "",
-            *pages.bullets(caveats.of_run(run, curves, published)),
+            *pages.bullets(caveats.of_run(run)),
         ]),
         tables,
         {name: chart([run], name) for name in shown},

@@ -173,7 +173,7 @@ def test_an_early_stop_that_was_not_measured_makes_no_point(tmp_path):
     drawn = chart([run], "early_stop_step")["data"]["values"]
     assert 2000 not in [record["y"] for record in drawn]
     assert tables.tickets(run, found).rows[2].count("–") == 2
-    said = " ".join(caveats.of_run(run, found, {}))
+    said = " ".join(caveats.of_run(run))
     assert "not measured in 1 of 8 trainings of tickets" in said
     claimed = claims.compare(published.PUBLISHED["lenet-mnist"], found)
     (gain,) = (c for c in claimed if c.density == 0.1352 and "over" in c.what)
@@ -282,10 +282,7 @@ def test_every_published_entry_can_be_shown(name, tmp_path):
 
 def test_caveats(tmp_path):
     run = run_files.read(write_run(tmp_path / "run", trials=1))
-    found = of_runs([run])
-    said = " ".join(
-        caveats.of_run(run, found, published.PUBLISHED["lenet-mnist"])
-    )
+    said = " ".join(caveats.of_run(run))
     assert "One trial" in said
     assert "Unfinished: 1 of 2 trials" in said
     assert "2,000 steps a round, the paper has 50,000" in said
@@ -293,7 +290,7 @@ def test_caveats(tmp_path):
     assert "batch" not in said
     assert "1 of 3 rounds" in said
     bare = run_files.read(write_run(tmp_path / "bare", "mine", False))
-    said = " ".join(caveats.of_run(bare, of_runs([bare]), {}))
+    said = " ".join(caveats.of_run(bare))
     assert "No controls were trained" in said
     assert "No paper's numbers" in said and "Unfinished" not in said
 
@@ -437,7 +434,7 @@ def test_a_dense_network_at_chance_level(tmp_path):
     path = write_run(tmp_path / "run")
     change(path, lambda *_: True, test_accuracy=0.1)
     run = run_files.read(path)
-    said = " ".join(caveats.of_run(run, of_runs([run]), {}))
+    said = " ".join(caveats.of_run(run))
     assert "dense network is at chance level" in said
 
 

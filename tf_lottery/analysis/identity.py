@@ -39,14 +39,11 @@ def distinct(runs, identify=of_trial):
     return found
 
 
-def differences(first, second):
-    """Returns a line for each value in which two protocols differ."""
-    return configurations.differences(first.config, second.config, but=_FREE)
-
-
 def check_alike(first, second):
     """Raises a `ValueError` if two runs are of different protocols."""
-    different = differences(first, second)
+    different = configurations.differences(
+        first.config, second.config, but=_FREE
+    )
     if different:
         raise ValueError(
             f"Runs '{first.path}' and '{second.path}' are of different "

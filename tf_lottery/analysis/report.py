@@ -110,7 +110,7 @@ def render(run, drawn):
         about=_about(run),
         highlights=tables.highlights(run, found),
         verdict=words.text(run.judgement),
-        caveats=caveats.of_run(run, found, published),
+        caveats=caveats.of_run(run),
         charts=drawn.values(),
         tables=_tables(run, found, published),
         findings=findings.read(run.path / "analysis"),

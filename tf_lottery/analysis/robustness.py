@@ -123,15 +123,17 @@ def robustness(
         evaluate = evaluating.Evaluator(model, loss, batch_size, "robustness")
         clean = evaluating.check_classes(evaluate(data), "robustness")
         found = {}
+        if attack == "fgsm":
+            steps, seed = 1, None
         for epsilon in epsilons:
+            length = step_size or 2.5 * epsilon / steps
+            if attack == "fgsm":
+                length = epsilon
 
-            def change(x, y, number, epsilon=epsilon):
-                if attack == "fgsm":
-                    return attacks.fgsm(gradients, x, y, epsilon, norm, clip)
+            def change(x, y, number, epsilon=epsilon, length=length):
                 rng = None
                 if seed is not None:
                     rng = np.random.default_rng((seed, number))
-                length = step_size or 2.5 * epsilon / steps
                 return attacks.pgd(
                     gradients, x, y, epsilon, steps, length, norm, clip, rng
                 )

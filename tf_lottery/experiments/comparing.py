@@ -5,10 +5,8 @@ import re
 
 from tf_lottery import files
 from tf_lottery.analysis import caveats
-from tf_lottery.analysis import published
 from tf_lottery.analysis import run_files
 from tf_lottery.analysis import tables
-from tf_lottery.analysis.curves import of_runs
 from tf_lottery.experiments import measurements
 from tf_lottery.experiments import panels
 from tf_lottery.report import drawing
@@ -78,7 +76,7 @@ def compare(
         sections=sections,
         differences=_differences(runs) if len(runs) > 1 else None,
         verdicts=[
-            (name, words.text(run.judgement), _caveats(run))
+            (name, words.text(run.judgement), caveats.of_run(run))
             for name, run in runs.items()
         ],
     ))
@@ -114,7 +112,3 @@ def _differences(runs):
         if len({found.get(name, tables.DASH) for found in protocols}) > 1
     ]
     return Table(["", *runs], rows, tuple(range(len(runs) + 1)))
-
-
-def _caveats(run):
-    return caveats.of_run(run, of_runs([run]), published.of(run.config))
