@@ -149,9 +149,10 @@ class Rounds(pruner.Pruner):
         self._clock = rounds_lib.Clock(plan)
         self._end = epoch_end.EpochEnd(self.model)
         self._validated = self._restoring = False
-        self._session = session.make(
-            self.directory, self.save_freq, self._replay
-        )
+        if self.directory is not None:
+            self._session = session.Session(
+                self.directory, self.save_freq, self._replay
+            )
         position = self._session.open(self.model, plan, self.protocol())
         with self._session.released():
             self._begin(position)

@@ -14,19 +14,6 @@ from tf_lottery.runs import ticket as ticket_lib
 from tf_lottery.utils import processes
 
 
-def make(directory, save_freq, data):
-    """Returns a `Session`, or a `NoSession` where there is no directory.
-
-    Args:
-        directory: See `Session`, or `None`.
-        save_freq: See `Session`.
-        data: See `Session`.
-    """
-    if directory is None:
-        return NoSession()
-    return Session(directory, save_freq, data)
-
-
 class NoSession:
     """A run without a directory: nothing is saved, no signal is held back."""
 

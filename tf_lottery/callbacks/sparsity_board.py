@@ -9,11 +9,11 @@ from keras import ops
 
 from tf_lottery import holding
 from tf_lottery.callbacks import pruner as pruner_lib
-from tf_lottery.callbacks.board import arguments
 from tf_lottery.callbacks.board import cards
 from tf_lottery.callbacks.board import files
 from tf_lottery.callbacks.board import readings
 from tf_lottery.callbacks.board import summaries
+from tf_lottery.utils import checks
 from tf_lottery.utils import processes
 from tf_lottery.utils import types
 
@@ -94,13 +94,17 @@ class SparsityBoard(keras.callbacks.Callback):
         hparams: Mapping[str, float | str | bool] | None = None,
     ) -> None:
         super().__init__()
-        arguments.check_tensorboard()
-        self.log_dir = arguments.path("log_dir", log_dir)
-        self.histogram_freq = arguments.freq(
-            "histogram_freq", histogram_freq
-        )
-        self.image_freq = arguments.freq("image_freq", image_freq)
-        self.hparams = arguments.hparams("hparams", hparams)
+        summaries.check_tensorboard()
+        checks.path("log_dir", log_dir)
+        for name, freq in (
+            ("histogram_freq", histogram_freq), ("image_freq", image_freq)
+        ):
+            checks.whole(name, freq, 0, note=" (0: never)")
+        _check_hparams(hparams)
+        self.log_dir = str(log_dir)
+        self.histogram_freq = histogram_freq
+        self.image_freq = image_freq
+        self.hparams = dict(hparams or {})
         self._has_written = False
 
     def on_train_begin(self, logs: types.Logs = None) -> None:
@@ -311,6 +315,19 @@ class SparsityBoard(keras.callbacks.Callback):
             return 0
         holding.synchronise(self.model)
         return int(ops.convert_to_numpy(optimizer.iterations))
+
+
+def _check_hparams(value):
+    if value is not None and not (
+        isinstance(value, dict) and all(
+            isinstance(key, str) and isinstance(item, (str, numbers.Real))
+            for key, item in value.items()
+        )
+    ):
+        raise TypeError(
+            "Argument `hparams` must be a dict from name to number, string "
+            f"or boolean. Received: hparams={value!r}"
+        )
 
 
 def _metrics(logs):

@@ -3,7 +3,7 @@
 import re
 
 # Arguments that a flag of another name fills.
-_OTHERS = {"representative_data": "--data", "epsilons": "--epsilon"}
+_OTHERS = {"representative_data": "--data"}
 
 
 def rename(message, flags):

@@ -127,22 +127,9 @@ class Report:
         return "\n".join(lines)
 
     def _table(self, columns, caption):
-        import rich.box
-
-        from tf_lottery.utils import tables
-
-        found = self._cells(columns, caption == _BELOW)
-        table = tables.Table(
-            title=self._title, caption=caption, box=rich.box.SIMPLE,
-            pad_edge=False,
+        return self._cells(columns, caption == _BELOW).printed(
+            title=self._title, caption=caption, pad_edge=False
         )
-        for head in found.heads:
-            table.add_column(head, justify="right")
-        for index, row in enumerate(found.rows):
-            table.add_row(
-                *row, style="bold" if index in found.marked else None
-            )
-        return table
 
     @property
     def _title(self):
@@ -160,6 +147,7 @@ class Report:
             [_HEADS.get(name) or comparisons.head(name) for name in columns],
             [[_cell(name, same, self.preset) for name in columns]
              for same in rounds],
+            words=(),
             marked=[
                 i for i, same in enumerate(rounds) if same[0].round in tested
             ],

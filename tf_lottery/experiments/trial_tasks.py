@@ -2,17 +2,22 @@
 
 The rounds of a trial are one task, since each prunes what the last one has
 trained. After it, every training of a control is a task, and every variant.
+A process keeps the bench that it had last for the next task of its trial.
 """
 
-from tf_lottery.experiments import benches
+import contextlib
+
+from tf_lottery.experiments import bench as bench_lib
+from tf_lottery.experiments import feeds
 from tf_lottery.experiments import outputs
 from tf_lottery.experiments import trials
 from tf_lottery.jobs import tasks
 
+_last = {}
+
 
 def rounds(preset, place, number):
-    """Returns the task of a trial's rounds; its result is a `records.Trial`.
-    """
+    """Returns the task of a trial's rounds, which returns a `records.Trial`."""
     return tasks.Task(
         _key(number, "rounds"), find_tickets, (preset, _path(place), number),
         group=f"trial-{number}", cost=preset.rounds + 1,
@@ -35,7 +40,7 @@ def control(preset, place, number, *what):
 
 
 def variant(preset, place, number, name):
-    """Returns the task of a variant, whose result is a dict of outcomes."""
+    """Returns the task of a variant, which returns a dict of outcomes."""
     return tasks.Task(
         _key(number, place.variant(name).path.name), run_variant,
         (preset, _path(place), number, name),
@@ -61,9 +66,34 @@ def run_variant(preset, path, number, name, progress):
     return _trial(preset, path, number, progress).run_variant(name)
 
 
+@contextlib.contextmanager
+def kept(preset, data):
+    """Keeps data that are loaded already for the tasks of a preset."""
+    _last.update(data=data, of=_data_of(preset))
+    try:
+        yield
+    finally:
+        _last.clear()
+
+
 def _trial(preset, path, number, progress, fresh=False):
-    bench = benches.get(preset, number, progress, fresh)
+    """The trial on the last bench, unless that has to be a fresh one."""
+    bench = _last.pop("bench", None)
+    if fresh or bench is None or (bench.preset, bench.number) != (
+        preset, number
+    ):
+        # The data of two trials may be too much for the memory.
+        del bench
+        if _last.get("of") != _data_of(preset):
+            _last.update(data=feeds.load(preset), of=_data_of(preset))
+        bench = bench_lib.Bench(preset, _last["data"], number)
+    bench.progress = progress
+    _last["bench"] = bench
     return trials.TrialRun(bench, outputs.TrialDirectory(path))
+
+
+def _data_of(preset):
+    return preset.dataset, preset.image_size
 
 
 def _path(place):

@@ -60,7 +60,7 @@ class TrialRun:
         files = run_directory.RunDirectory(self.place.path)
         start = None
         if name == comparisons.FULL_LENGTH:
-            start = files.load_start(round)
+            start = files.load_weights(round, "start")
         ticket = ticket_lib.Ticket(
             files.load_masks(round), start or files.load_snapshot(), round
         )

@@ -160,27 +160,25 @@ class RunDirectory:
         """Reads the rewinding point."""
         return self._decode(self._snapshot, codec.decode_snapshot)
 
-    def save_start(self, round, snapshot):
-        """Writes the starting point of a round that has one of its own."""
+    def save_weights(self, round, name, snapshot):
+        """Writes weights of a round.
+
+        Args:
+            round: Integer.
+            name: `"start"`, the starting point of a round that has one of its
+                own, or `"trained"`, what a round has trained to.
+            snapshot: `Snapshot`.
+        """
         self._write_arrays(
-            self._round(round) / "start.safetensors",
-            *codec.encode_snapshot(snapshot),
+            self._of_round(round, name), *codec.encode_snapshot(snapshot)
         )
 
-    def load_start(self, round):
-        """Reads the starting point of a round, `None` if it has no own."""
-        return self._load_of_round(round, "start")
-
-    def save_trained(self, round, snapshot):
-        """Writes the weights that a round has trained to."""
-        self._write_arrays(
-            self._round(round) / "trained.safetensors",
-            *codec.encode_snapshot(snapshot),
-        )
-
-    def load_trained(self, round):
-        """Reads the weights that a round has trained to, `None` if not kept."""
-        return self._load_of_round(round, "trained")
+    def load_weights(self, round, name):
+        """Reads what `save_weights` wrote, `None` if it did not."""
+        path = self._of_round(round, name)
+        if not path.exists():
+            return None
+        return self._decode(path, codec.decode_snapshot)
 
     def save_masks(self, round, masks):
         """Writes the masks of a round."""
@@ -189,7 +187,7 @@ class RunDirectory:
                 self._round(round).mkdir(exist_ok=True)
         arrays, header = codec.encode_masks(masks)
         self._write_arrays(
-            self._masks(round), arrays, {"round": round, **header}
+            self._of_round(round, "masks"), arrays, {"round": round, **header}
         )
 
     def load_masks(self, round):
@@ -205,7 +203,7 @@ class RunDirectory:
                 arrays = codec.join(mask=arrays)
             return codec.decode_masks(arrays, header)
 
-        return self._decode(self._masks(round), decode)
+        return self._decode(self._of_round(round, "masks"), decode)
 
     def save_results(self, results):
         """Writes the results so far, as JSON and as CSV."""
@@ -219,12 +217,6 @@ class RunDirectory:
         """Reads the results."""
         rows = json.loads((self.path / "results.json").read_text())
         return [results_lib.RoundResult.from_dict(row) for row in rows]
-
-    def _load_of_round(self, round, name):
-        path = self._round(round) / f"{name}.safetensors"
-        if not path.exists():
-            return None
-        return self._decode(path, codec.decode_snapshot)
 
     def _write_arrays(self, path, arrays, metadata):
         if self.writes:
@@ -288,8 +280,8 @@ class RunDirectory:
     def _snapshot(self):
         return self.path / "snapshot.safetensors"
 
-    def _masks(self, round):
-        return self._round(round) / "masks.safetensors"
+    def _of_round(self, round, name):
+        return self._round(round) / f"{name}.safetensors"
 
     def _round(self, round):
         return self.path / "rounds" / f"{round:02d}"

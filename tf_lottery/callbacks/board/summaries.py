@@ -9,6 +9,26 @@ import time
 import numpy as np
 
 _BUCKETS = 30
+# As in setup.cfg.
+_TENSORBOARD = (2, 18)
+
+
+def check_tensorboard():
+    """Raises an `ImportError` unless TensorBoard is there and new enough."""
+    wanted = ".".join(map(str, _TENSORBOARD))
+    how = f"Install it: pip install 'tensorboard>={wanted}'"
+    try:
+        from tensorboard import version
+    except ImportError as error:
+        raise ImportError(
+            f"`SparsityBoard` needs TensorBoard, which is missing. {how}"
+        ) from error
+    found = tuple(int(part) for part in version.VERSION.split(".")[:2])
+    if found < _TENSORBOARD:
+        raise ImportError(
+            f"`SparsityBoard` needs TensorBoard {wanted} or newer. "
+            f"Received: version {version.VERSION}. {how}"
+        )
 
 
 def scalars(values):
