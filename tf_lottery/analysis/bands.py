@@ -55,7 +55,7 @@ def by_round(rows):
 
 
 def chart(title, label, rows, columns, reference=None):
-    """Returns columns against density as a chart.
+    """Returns columns against density as a Vega-Lite specification.
 
     Args:
         title: String.
@@ -64,9 +64,6 @@ def chart(title, label, rows, columns, reference=None):
         columns: List of `Column`, a line each.
         reference: Pair of a string and a float, the name and height of a
             horizontal line to compare with. Defaults to `None`.
-
-    Returns:
-        Dict, a Vega-Lite specification.
     """
     found = [record for column in columns for record in records(rows, column)]
     return charts.lines(

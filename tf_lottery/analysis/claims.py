@@ -28,7 +28,7 @@ class Claim:
 
 
 def compare(published, found):
-    """Puts a run's numbers next to the paper's.
+    """Returns a run's numbers next to the paper's, a list of `Claim`.
 
     Accuracies are those at the early-stop step, as in the paper, except the
     table of the stabilizing paper, which is of the end of training.
@@ -36,9 +36,6 @@ def compare(published, found):
     Args:
         published: Dict, an entry of `published.PUBLISHED`.
         found: What `curves` returned.
-
-    Returns:
-        List of `Claim`.
     """
     reached = _Reached(found)
     return [

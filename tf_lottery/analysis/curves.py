@@ -120,10 +120,7 @@ def of_runs(runs):
 
 
 def chart(runs, metric):
-    """Returns all series of a metric as a chart.
-
-    Returns:
-        Dict, a Vega-Lite specification.
+    """Returns all series of a metric as a Vega-Lite specification.
 
     Raises:
         ValueError: If no series has the metric.

@@ -58,14 +58,11 @@ class Finding:
 
 
 def read(directory):
-    """Reads the findings that are in a directory.
+    """Reads the findings in a directory, a list in the order of `KINDS`.
 
     Args:
         directory: Path of the directory `analysis` of a run; there need not
             be one.
-
-    Returns:
-        List of `Finding`, in the order of `KINDS`.
 
     Raises:
         DamagedFileError: If a file is damaged.

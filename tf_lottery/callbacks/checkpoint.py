@@ -59,10 +59,7 @@ class Checkpoint:
         )
 
     def load(self):
-        """Reads the last whole state; `None` if there is none.
-
-        Returns:
-            Dict of plain values, as given to `save`.
+        """Reads the last whole state as given to `save`, `None` without one.
         """
         found = self.files.load_state()
         if found is None:

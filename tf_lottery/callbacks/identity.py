@@ -25,19 +25,12 @@ _MOST_CLASSES = 1000
 
 
 def of_model(model):
-    """Returns the configuration of a model and all layers in it.
-
-    Returns:
-        Dict of plain values.
-    """
+    """Returns the configuration of a model and all layers in it, as a dict."""
     return _plain(_describe(model))
 
 
 def of_training(model):
-    """Returns the losses and metrics that a model is compiled with.
-
-    Returns:
-        Dict of plain values.
+    """Returns the losses and metrics that a model is compiled with, as a dict.
     """
     config = internals.models.compile_config(model)
     return {
@@ -47,15 +40,12 @@ def of_training(model):
 
 
 def of_data(data):
-    """Returns shapes, dtypes, classes and the first batches of data.
+    """Returns shapes, dtypes, classes and first batches of data, as a dict.
 
     Augmentation is left out: it may draw from anything.
 
     Args:
         data: `tf_lottery.data.Replay`, whose order is fixed.
-
-    Returns:
-        Dict of plain values.
     """
     plain = copy.copy(data)
     plain.augment = None

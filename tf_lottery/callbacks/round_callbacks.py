@@ -58,13 +58,10 @@ class RoundCallbacks:
         self.callbacks = []
 
     def call(self, hook, *args):
-        """Calls a hook of every callback of the round.
+        """Calls a hook of all callbacks of the round; returns whether it stops.
 
         What a callback adds to the logs is seen by all that come after it,
         those of `fit` included.
-
-        Returns:
-            Boolean, whether one of them has asked to stop the round.
         """
         if not self.callbacks:
             return self._stopped

@@ -104,15 +104,12 @@ class Bench:
         return self.fit(epochs, measured=measured)
 
     def retrain(self, ticket, order=0):
-        """Trains a ticket to the end of a round; evaluates only there.
+        """Trains a ticket to the end of a round; returns its test accuracy.
 
         Args:
             ticket: `tf_lottery.Ticket`; the model is left as it was trained.
             order: Integer, order of the data, see `reorder`. Afterwards it
                 is that of this trial again. Defaults to 0.
-
-        Returns:
-            Float, the test accuracy.
         """
         self.reorder(order)
         self.train(ticket, measured=False)

@@ -17,11 +17,7 @@ _EXAMPLES = 1000
 
 
 def names(preset):
-    """Returns the controls of a ticket that a preset asks for.
-
-    Returns:
-        List of pairs of the name of the control and its number.
-    """
+    """Returns pairs, the name and the number of each control of a ticket."""
     return [
         (comparison.key, number)
         for comparison in comparisons.of_flags(preset.compare)

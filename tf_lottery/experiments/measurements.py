@@ -84,10 +84,7 @@ def read(*directories: types.Path, learning_curves: bool = False) -> Any:
 
 
 def load(directories):
-    """Reads runs, each trial once.
-
-    Returns:
-        Dict from the name of a run to `run_files.Run`.
+    """Reads runs, each trial once; returns them by name.
 
     Raises:
         FileNotFoundError: If a directory holds no results.

@@ -141,13 +141,10 @@ class Cost:
 
 
 def measure(bench):
-    """Measures steps and evaluations for a few seconds.
+    """Measures steps and evaluations for a few seconds; returns a `Cost`.
 
     Args:
         bench: `tf_lottery.experiments.bench.Bench`; its model is trained.
-
-    Returns:
-        `Cost`.
     """
     unit = bench.preset.steps_per_execution
     start = _timed(lambda: _train(bench, unit))

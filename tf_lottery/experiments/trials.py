@@ -81,13 +81,10 @@ class TrialRun:
         return self.bench.train(ticket)
 
     def run_variant(self, name):
-        """Runs the rounds of a variant from the end of the dense round.
+        """Runs a variant after the dense round; returns outcomes by round.
 
         Args:
             name: String, one of `variants`.
-
-        Returns:
-            Dict from round to `records.Outcome`, without the dense round.
         """
         place = self.place.variant(name)
         if not branches.is_kept(place.path):

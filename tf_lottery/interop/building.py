@@ -29,10 +29,7 @@ class Node:
 
 
 def build(entry, custom_objects):
-    """Builds a model or a layer.
-
-    Returns:
-        `Node`.
+    """Builds a model or a layer; returns its `Node`.
 
     Raises:
         ValueError: If Keras 3 cannot express a layer.

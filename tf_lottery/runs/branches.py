@@ -145,13 +145,10 @@ def branch(source, target):
 
 
 def dense_weights(path):
-    """Returns the weights that the dense round trained to.
+    """Returns the weights that the dense round trained to, by key.
 
     Args:
         path: Path of the directory that `KeepDense` wrote.
-
-    Returns:
-        Dict from weight key to array.
     """
     arrays, _ = run_directory.RunDirectory(path).load_state()
     return codec.part(arrays, "weight")

@@ -40,16 +40,13 @@ class RunConfig:
         files.write_text(self.path, to_json(config))
 
     def check(self, config, model):
-        """Raises unless a configuration is the one of this run.
+        """Raises unless this is the run's; returns how the versions differ.
 
         What a run of the first release has not noted is not compared.
 
         Args:
             config: Dict of plain values.
             model: Dict of plain values, or `None`.
-
-        Returns:
-            List of strings, how the versions differ.
 
         Raises:
             ValueError: If they differ in anything else; the message lists

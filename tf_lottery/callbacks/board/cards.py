@@ -13,11 +13,7 @@ _NO_HPARAMS = (
 
 
 def hparams_of(protocol):
-    """Returns the arguments of a protocol that make a training what it is.
-
-    Returns:
-        Dict from name to a number, a string or a boolean.
-    """
+    """Returns the arguments of a protocol that make a training what it is."""
     return {
         name: value if isinstance(value, numbers.Real) else _words(value)
         for name, value in protocol.items()

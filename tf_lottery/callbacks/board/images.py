@@ -67,13 +67,10 @@ def kernels(mask, layout):
 
 
 def png(densities):
-    """Draws densities: dark where nothing is kept, bright where all is.
+    """Draws densities, dark to bright; returns (width, height) and the bytes.
 
     Args:
         densities: Array of two dimensions, in [0, 1]; NaN is drawn white.
-
-    Returns:
-        Tuple of the size (width, height) and the bytes of a PNG file.
     """
     gaps = np.isnan(densities)
     levels = np.round(np.where(gaps, 0, densities) * (_GAP - 1))

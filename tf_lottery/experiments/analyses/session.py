@@ -96,13 +96,10 @@ class Session:
         ]
 
     def measure(self, kind):
-        """Measures items that were not measured with these settings.
+        """Measures items that were not measured so; returns the rows of all.
 
         Each is written as soon as it is finished, so that a session that is
         killed loses no more than the one it was at.
-
-        Returns:
-            List of dicts, the rows of all items.
         """
         store = _Measured(
             self.place / "measured" / f"{kind.name}.json", kind.settings
@@ -118,11 +115,7 @@ class Session:
         return [row for item in done for row in store.rows[names[item]]]
 
     def trained_again(self):
-        """Returns how what was trained for `measure` compares with the run.
-
-        Returns:
-            String, or `None` if nothing was trained again.
-        """
+        """Returns how what was trained for `measure` compares, or `None`."""
         return self.trainings.note(self._used)
 
     def model(self, training):

@@ -74,11 +74,7 @@ class Trainings:
         return 4 * sum(mask.size for mask in masks.values())
 
     def weights(self, training):
-        """Returns the weights at the end of a training.
-
-        Returns:
-            Dict from weight key to array.
-        """
+        """Returns the weights at the end of a training, by key."""
         if self._is_in_run(training):
             return self._subject.trained_dense(training.trial)
         return self._read(training)[0]

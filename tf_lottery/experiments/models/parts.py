@@ -53,15 +53,12 @@ def pool(name):
 
 
 def reseed(model, seed):
-    """Draws the kernels of a built model anew, from its own initializers.
+    """Draws the kernels of a model anew, from its own initializers; returns it.
 
     Args:
         model: A built `keras.Model`, such as one of `keras.applications`,
             whose builders take no seed.
         seed: Integer.
-
-    Returns:
-        The model.
     """
     seeds = Seeds(seed)
     for layer in model.layers:
