@@ -51,4 +51,8 @@ def plain(logs):
 def read(path):
     """Returns the rows of a file of logs."""
     with open(path, newline="") as file:
-        return [plain(row) for row in csv.DictReader(file)]
+        # While a run goes on, the last line may be half written.
+        return [
+            plain(row) for row in csv.DictReader(file)
+            if None not in row.values()
+        ]
