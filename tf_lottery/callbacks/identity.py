@@ -73,8 +73,9 @@ def digest(values):
 
 def _describe(layer):
     """The configuration of a layer, with those that its own leaves out."""
-    found = {"class_name": type(layer).__name__, "config": _config(layer)}
-    if not _is_graph(layer) or found["config"] is None:
+    config = _serialized(layer.get_config)
+    found = {"class_name": type(layer).__name__, "config": config}
+    if not _is_graph(layer) or config is None:
         inside = internals.layers.children(layer)
         found["layers"] = [_describe(part) for part in inside]
     return found
@@ -84,10 +85,6 @@ def _is_graph(layer):
     return isinstance(layer, keras.Sequential) or (
         isinstance(layer, keras.Model) and bool(getattr(layer, "inputs", None))
     )
-
-
-def _config(layer):
-    return _serialized(layer.get_config)
 
 
 def _serialized(config):

@@ -96,11 +96,14 @@ class SparsityBoard(keras.callbacks.Callback):
         super().__init__()
         summaries.check_tensorboard()
         checks.path("log_dir", log_dir)
-        for name, freq in (
-            ("histogram_freq", histogram_freq), ("image_freq", image_freq)
-        ):
-            checks.whole(name, freq, 0, note=" (0: never)")
-        _check_hparams(hparams)
+        checks.whole("histogram_freq", histogram_freq, 0, " (0: never)")
+        checks.whole("image_freq", image_freq, 0, " (0: never)")
+        checks.optional(checks.mapping, "hparams", hparams, "name to value")
+        for value in (hparams or {}).values():
+            checks.kind(
+                "hparams", value, (str, numbers.Real),
+                "numbers, strings and booleans by name",
+            )
         self.log_dir = str(log_dir)
         self.histogram_freq = histogram_freq
         self.image_freq = image_freq
@@ -315,19 +318,6 @@ class SparsityBoard(keras.callbacks.Callback):
             return 0
         holding.synchronise(self.model)
         return int(ops.convert_to_numpy(optimizer.iterations))
-
-
-def _check_hparams(value):
-    if value is not None and not (
-        isinstance(value, dict) and all(
-            isinstance(key, str) and isinstance(item, (str, numbers.Real))
-            for key, item in value.items()
-        )
-    ):
-        raise TypeError(
-            "Argument `hparams` must be a dict from name to number, string "
-            f"or boolean. Received: hparams={value!r}"
-        )
 
 
 def _metrics(logs):

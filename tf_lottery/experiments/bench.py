@@ -30,9 +30,6 @@ class Bench:
             Defaults to `None`: the same one.
 
     Attributes:
-        preset: `tf_lottery.experiments.Preset`.
-        data: What `feeds.load` returned.
-        number: Integer, number of the trial.
         model: `keras.Model`, compiled.
         feed: `feeds.Feed`.
     """

@@ -36,9 +36,10 @@ def shorten(preset, cost):
     for candidate in _candidates(preset):
         if cost.seconds(candidate) <= seconds:
             break
-    return dataclasses.replace(
-        candidate, shortened=_differences(preset, candidate)
-    )
+    old, new = preset.to_dict(), candidate.to_dict()
+    return dataclasses.replace(candidate, shortened={
+        name: [old[name], new[name]] for name in new if old[name] != new[name]
+    })
 
 
 def original(preset):
@@ -132,10 +133,3 @@ def _scaled(point, part):
 def _rounded(steps, unit):
     """Rounds to a multiple of a unit; not to 0 what was not 0."""
     return max(1, round(steps / unit)) * unit if steps else 0
-
-
-def _differences(before, after):
-    old, new = before.to_dict(), after.to_dict()
-    return {
-        name: [old[name], new[name]] for name in new if old[name] != new[name]
-    }

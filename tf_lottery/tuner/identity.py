@@ -27,14 +27,16 @@ def check(path, description, is_worker=False):
     path = pathlib.Path(path)
     wanted = json.loads(json.dumps(description))
     found = read(path)
-    if found is None and is_worker:
-        raise ValueError(
-            f"Directory '{path}' is not that of the chief, which holds a "
-            f"'{_NAME}'. Chief and workers must share one directory."
-        )
     if found is None:
+        if is_worker:
+            raise ValueError(
+                f"Directory '{path}' is not that of the chief, which holds a "
+                f"'{_NAME}'. Chief and workers must share one directory."
+            )
         _check_empty(path)
-    if found is not None and found != wanted:
+        path.mkdir(parents=True, exist_ok=True)
+        files.write_text(path / _NAME, json.dumps(wanted, indent=2) + "\n")
+    elif found != wanted:
         differences = "\n  ".join(
             configurations.differences(found, wanted)
         )
@@ -43,13 +45,6 @@ def check(path, description, is_worker=False):
             f"there, {_brief(wanted)} now. Choose another directory, or "
             f"replace it with overwrite=True. Differences:\n  {differences}"
         )
-    if found is None:
-        _write(path, wanted)
-
-
-def _write(path, wanted):
-    path.mkdir(parents=True, exist_ok=True)
-    files.write_text(path / _NAME, json.dumps(wanted, indent=2) + "\n")
 
 
 def clear(path, lock):
