@@ -74,10 +74,6 @@ def chart(title, label, rows, columns, reference=None):
 def records(rows, column):
     """Returns a column as the records of a line against density.
 
-    Args:
-        rows: List of dicts with `"round"`, `"density"` and more.
-        column: `Column`.
-
     Example:
 
     >>> rows = [{"trial": 0, "round": 1, "density": 0.5, "l2": 3.0},
@@ -112,9 +108,6 @@ def with_intervals(records):
     Several trainings of one trial, such as samples of a control, count as
     their mean. Of two trials it is their range, and of one there is none.
 
-    Args:
-        records: List of dicts, see `charts.lines`.
-
     Example:
 
     >>> found = with_intervals([
@@ -142,15 +135,7 @@ def with_intervals(records):
 
 
 def table(rows, columns):
-    """Returns a table with a row for each round.
-
-    Args:
-        rows: List of dicts with `"round"`, `"density"` and more.
-        columns: List of `Column`.
-
-    Returns:
-        Pair of the list of heads and the list of rows of strings.
-    """
+    """Returns heads and rows of a table with a row for each round."""
     density = Column("density %", "density", 100)
     cells = [
         [str(number), density.form.format(

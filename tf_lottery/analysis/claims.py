@@ -32,10 +32,6 @@ def compare(published, found):
 
     Accuracies are those at the early-stop step, as in the paper, except the
     table of the stabilizing paper, which is of the end of training.
-
-    Args:
-        published: Dict, an entry of `published.PUBLISHED`.
-        found: What `curves` returned.
     """
     reached = _Reached(found)
     return [

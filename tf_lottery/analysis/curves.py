@@ -150,13 +150,7 @@ def records(runs, metric):
 
 
 def draw(metric, records, reference=None):
-    """Returns the records of a metric as a chart.
-
-    Args:
-        metric: String.
-        records: List of dicts, see `records`.
-        reference: See `charts.lines`. Defaults to `None`.
-    """
+    """Returns the records of a metric as a chart."""
     title = label(metric)
     return charts.lines(
         title[:1].upper() + title[1:], "density (%)", title, records,
@@ -206,9 +200,6 @@ def measured(rows):
 
     Where it was not measured in one training, the mean of the others would
     be too early.
-
-    Args:
-        rows: List of dicts, those of `run_files.Run`.
     """
     unknown = {
         (row.get("control"), row["round"]) for row in rows

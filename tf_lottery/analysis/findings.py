@@ -60,10 +60,6 @@ class Finding:
 def read(directory):
     """Reads the findings in a directory, a list in the order of `KINDS`.
 
-    Args:
-        directory: Path of the directory `analysis` of a run; there need not
-            be one.
-
     Raises:
         DamagedFileError: If a file is damaged.
     """

@@ -25,12 +25,7 @@ def of_seed(run, trial):
 
 
 def distinct(runs, identify=of_trial):
-    """Returns runs without the trials that an earlier one has.
-
-    Args:
-        runs: List of `run_files.Run`.
-        identify: `of_trial` or `of_seed`. Defaults to `of_trial`.
-    """
+    """Returns runs without the trials that an earlier one has."""
     known, found = set(), []
     for run in runs:
         own = {trial: identify(run, trial) for trial in run.trials}

@@ -96,12 +96,7 @@ def run_charts(run):
 
 
 def render(run, drawn):
-    """Returns the page of a run as text.
-
-    Args:
-        run: `run_files.Run`.
-        drawn: Dict of charts, see `run_charts`.
-    """
+    """Returns the page of a run as text."""
     found = of_runs([run])
     published = published_lib.of(run.config)
     return pages.render(

@@ -146,11 +146,7 @@ def rows_of(trials, rules):
 
 
 def controls_of(trials):
-    """Returns a flat dict for each training of a control of trials.
-
-    Args:
-        trials: See `rows_of`.
-    """
+    """Returns a flat dict for each training of a control of trials."""
     return [
         {
             "trial": each["number"],

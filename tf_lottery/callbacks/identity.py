@@ -40,12 +40,9 @@ def of_training(model):
 
 
 def of_data(data):
-    """Returns shapes, dtypes, classes and first batches of data, as a dict.
+    """Returns shapes, dtypes, classes and first batches of a `Replay`.
 
     Augmentation is left out: it may draw from anything.
-
-    Args:
-        data: `tf_lottery.data.Replay`, whose order is fixed.
     """
     plain = copy.copy(data)
     plain.augment = None

@@ -35,18 +35,6 @@ class Rounds(pruner.Pruner):
     It counts rounds, epochs and steps, captures the rewinding point, notes
     what each round came to, and saves and resumes a run. Subclasses say in
     `next_round` what happens between two rounds, and call `begin_rounds`.
-
-    Args:
-        plan: `tf_lottery.runs.rounds.RoundPlan`.
-        stop: `tf_lottery.runs.results.StopRule`.
-        round_callbacks: Callable, see `IterativeMagnitudePruning`.
-        directory: Path, or `None`.
-        save_freq: `"epoch"`, `"round"` or an integer.
-        replay: `tf_lottery.data.Replay`, or `None`.
-        other_versions: Boolean, see `IterativeMagnitudePruning`.
-        verbose: 0, 1 or 2, see `IterativeMagnitudePruning`.
-        barrier: Callable, see `IterativeMagnitudePruning`. Defaults to
-            `None`.
     """
 
     def __init__(
@@ -134,11 +122,7 @@ class Rounds(pruner.Pruner):
         return self._plan.epochs
 
     def begin_rounds(self, weights: prunable.Prunable) -> None:
-        """Begins the first round, or resumes a run.
-
-        Args:
-            weights: `tf_lottery.pruning.prunable.Prunable`, what is pruned.
-        """
+        """Begins the first round, or resumes a run."""
         pruner.check_is_alone(self)
         self._weights = weights
         self._check_is_built_early()

@@ -73,13 +73,7 @@ class RunRecord:
             )
 
     def end_round(self, logs, step, effective_density=None):
-        """Notes the end of the round; returns its `RoundResult`.
-
-        Args:
-            logs: Dict, the logs of its last epoch.
-            step: Integer, the step it ended at.
-            effective_density: Float, see `RoundResult`. Defaults to `None`.
-        """
+        """Notes the end of the round; returns its `RoundResult`."""
         round = len(self.results)
         masks = self.masks(round)
         result = results_lib.RoundResult(

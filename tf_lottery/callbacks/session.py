@@ -62,13 +62,7 @@ class Session:
         self._saved = None
 
     def open(self, model, plan, config):
-        """Takes the directory; returns the state to resume from, or `None`.
-
-        Args:
-            model: The `keras.Model` in training.
-            plan: `tf_lottery.runs.rounds.RoundPlan`.
-            config: Dict of plain values, the arguments of the run.
-        """
+        """Takes the directory; returns the state to resume from, or `None`."""
         self._model = model
         self._checkpoint = checkpoint.Checkpoint(model, self.files)
         described = identity.of_model(model)

@@ -20,12 +20,7 @@ def stdout():
 
 
 def say_written(page, png):
-    """Prints which page was written, and which PNG files next to it.
-
-    Args:
-        page: `pathlib.Path`.
-        png: Boolean, whether there are any.
-    """
+    """Prints which page was written, and which PNG files next to it."""
     console = stdout()
     pictures = sorted(page.parent.glob(f"{page.stem}-*.png")) if png else []
     for path in (page, *pictures):
@@ -57,11 +52,7 @@ class Bar:
 
 
 def workers(pulses):
-    """Returns a line about what other processes do.
-
-    Args:
-        pulses: List of dicts, see `tf_lottery.jobs.pulses.read`.
-    """
+    """Returns a line about what other processes do."""
     hosts = len({pulse["host"] for pulse in pulses})
     where = f" on {hosts} hosts" if hosts > 1 else ""
     most = max(pulse["memory"] for pulse in pulses) / 2**30

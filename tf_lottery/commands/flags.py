@@ -9,10 +9,6 @@ _OTHERS = {"representative_data": "--data"}
 def rename(message, flags):
     """Returns a message with flags where it names arguments.
 
-    Args:
-        message: String.
-        flags: Dict from the name of an argument to its flag.
-
     Example:
 
     >>> from tf_lottery.commands import flags

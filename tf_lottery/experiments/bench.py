@@ -123,11 +123,7 @@ class Bench:
         return {key: found[key] for key in found if key not in seeds}
 
     def reorder(self, number):
-        """Chooses the order of the training data.
-
-        Args:
-            number: Integer; 0 is the order of this trial.
-        """
+        """Chooses the order of the training data; 0 is that of this trial."""
         numbers = (number,) if number else ()
         self.feed.batches.reseed(self.seed("order", *numbers))
 
@@ -141,12 +137,7 @@ class Bench:
         return logs
 
     def outcome(self, logs, steps):
-        """Returns the `records.Outcome` of the logs of one training.
-
-        Args:
-            logs: List of dicts, one for each epoch.
-            steps: Integer, the training step after the last one.
-        """
+        """Returns the `records.Outcome` of the logs up to a training step."""
         return records.Outcome.of(logs, steps, self.preset.evaluate_every)
 
 

@@ -50,11 +50,7 @@ def original(preset):
 
 
 def describe(preset):
-    """Returns one line that says what was shortened.
-
-    Args:
-        preset: A shortened `Preset`.
-    """
+    """Returns one line that says what was shortened."""
     changes = ", ".join(
         f"{name} {before} to {after}"
         for name, (before, after) in preset.shortened.items()

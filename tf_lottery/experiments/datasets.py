@@ -101,9 +101,6 @@ def load(name: str, split_seed: int = 0) -> Data:
 def import_tfds(name):
     """Imports and returns `tensorflow_datasets`.
 
-    Args:
-        name: String, the data set that needs it.
-
     Raises:
         ImportError: If it is missing; the message says what to do.
     """

@@ -116,11 +116,7 @@ class Batches(keras.callbacks.Callback):
         )
 
     def reseed(self, seed):
-        """Changes the order of the examples, and their augmentation.
-
-        Args:
-            seed: Integer, below 2 ** 31.
-        """
+        """Changes the order of the examples, and their augmentation."""
         self.seed = seed
         self._seed.assign(seed)
 
@@ -136,10 +132,6 @@ class TestAccuracy(keras.callbacks.Callback):
 
     Put it before `IterativeMagnitudePruning`, which rewinds the model at the
     end of a round. It only measures: nothing is chosen by it.
-
-    Args:
-        batches: Iterable of pairs of inputs and labels, such as `chunks`
-            returns.
     """
 
     __test__ = False

@@ -141,11 +141,7 @@ class Cost:
 
 
 def measure(bench):
-    """Measures steps and evaluations for a few seconds; returns a `Cost`.
-
-    Args:
-        bench: `tf_lottery.experiments.bench.Bench`; its model is trained.
-    """
+    """Trains a bench for a few seconds; returns the `Cost` of its preset."""
     unit = bench.preset.steps_per_execution
     start = _timed(lambda: _train(bench, unit))
     short = _timed(lambda: _train(bench, unit))

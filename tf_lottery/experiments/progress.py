@@ -19,11 +19,7 @@ class Progress:
         """Called before the rounds of each trial."""
 
     def skip(self, epochs: int) -> None:
-        """Called when an earlier process has trained already.
-
-        Args:
-            epochs: Integer, how many epochs need not be trained any more.
-        """
+        """Called when an earlier process has trained epochs already."""
 
     def variant_begin(self, trial: int, name: str) -> None:
         """Called before the rounds of a variant of the pruning.

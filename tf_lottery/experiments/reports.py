@@ -48,11 +48,7 @@ class Follower:
         self._progress, self._epochs, self._rounds = progress, {}, set()
 
     def follow(self, pulses):
-        """Shows what is new.
-
-        Args:
-            pulses: List of dicts, see `tf_lottery.jobs.pulses.read`.
-        """
+        """Shows what is new."""
         for pulse in pulses:
             if "epochs" in pulse:
                 self._follow(pulse)

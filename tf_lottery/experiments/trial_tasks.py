@@ -25,14 +25,7 @@ def rounds(preset, place, number):
 
 
 def control(preset, place, number, *what):
-    """Returns the task of a control, which writes its logs to a file.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        place: `outputs.TrialDirectory`.
-        number: Integer, number of the trial.
-        *what: Round, name and number of the control.
-    """
+    """Returns the task of a control, by round, name and number."""
     return tasks.Task(
         _key(number, place.control(*what).stem), train_control,
         (preset, _path(place), number, *what), group=f"trial-{number}",

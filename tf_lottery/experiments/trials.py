@@ -81,11 +81,7 @@ class TrialRun:
         return self.bench.train(ticket)
 
     def run_variant(self, name):
-        """Runs a variant after the dense round; returns outcomes by round.
-
-        Args:
-            name: String, one of `variants`.
-        """
+        """Runs a variant after the dense round; returns outcomes by round."""
         place = self.place.variant(name)
         if not branches.is_kept(place.path):
             branches.branch(self.place.dense, place.path)
@@ -131,11 +127,7 @@ class TrialRun:
 
 
 def pruning(preset, **changes):
-    """Returns the `IterativeMagnitudePruning` of a preset.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        **changes: Arguments to replace or to add.
+    """Returns the `IterativeMagnitudePruning` of a preset, with changes.
 
     Raises:
         ValueError: If an argument is invalid.
@@ -189,9 +181,6 @@ class KeepCandidate(keras.callbacks.Callback):
 
         A later candidate is a sparser one, so that only the last round can
         be one that is not written.
-
-        Args:
-            model: `keras.Model` as that round has trained it.
         """
         found = self._imp.results
         sparsest = results.candidate(found, self._imp.monitor)

@@ -11,10 +11,6 @@ def check(path, file):
     HDF5 can take the content of an array from any file of the machine, and
     announce arrays of any size that a few bytes stand for. Keras does neither.
 
-    Args:
-        path: Path of the file, for messages.
-        file: `h5py.File`, opened to read.
-
     Raises:
         DamagedFileError: If the file has links, arrays in other files or
             arrays that take more memory than their content is long.

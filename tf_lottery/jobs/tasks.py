@@ -37,19 +37,11 @@ class Listener:
 
     def done(self, task, result):
         """Called when a task is done; returns the tasks that follow from it.
-
-        Args:
-            task: `Task`.
-            result: What its function returned.
         """
         return ()
 
     def pulses(self, pulses):
-        """Called about twice a second.
-
-        Args:
-            pulses: List of dicts, see `pulses.Pulse`.
-        """
+        """Called about twice a second."""
 
 
 class TasksFailedError(RuntimeError):

@@ -23,11 +23,6 @@ def of_series(names, reference=None):
     """Returns the encoding of each channel; one legend is for all of them.
 
     After the last colour they begin again, with other gaps and shapes.
-
-    Args:
-        names: List of strings, the series in order.
-        reference: String, the name of a line to compare with. Defaults to
-            `None`.
     """
     last = [] if reference is None else [reference]
     return {

@@ -44,10 +44,6 @@ class RunConfig:
 
         What a run of the first release has not noted is not compared.
 
-        Args:
-            config: Dict of plain values.
-            model: Dict of plain values, or `None`.
-
         Raises:
             ValueError: If they differ in anything else; the message lists
                 what was and what is.

@@ -48,11 +48,7 @@ def check(path, description, is_worker=False):
 
 
 def clear(path, lock):
-    """Removes the search in a directory.
-
-    Args:
-        path: Path of the directory.
-        lock: `tf_lottery.files.locks.Lock` on it.
+    """Removes the search in a directory, which is locked first.
 
     Raises:
         ValueError: If it holds something that is not a search.

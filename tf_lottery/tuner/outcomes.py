@@ -122,9 +122,6 @@ def find(callbacks):
     The one that saves the weights of the best epoch is not among them: over
     a sequence of rounds that would be an epoch of the dense one.
 
-    Args:
-        callbacks: List of callbacks that a tuner passes to `fit`.
-
     Returns:
         Tuple of `Place`, or `None` outside of a search, and list.
     """

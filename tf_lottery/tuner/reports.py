@@ -209,11 +209,7 @@ def read(path: types.Path) -> Report:
 
 
 def values_of(hyperparameters):
-    """Returns the values of a trial as people call them.
-
-    Args:
-        hyperparameters: Dict from name to value, as keras-tuner has it.
-    """
+    """Returns the values of a trial as people call them."""
     values = {
         name.removeprefix(spaces.PREFIX): spaces.plain(value)
         for name, value in hyperparameters.items()

@@ -56,10 +56,7 @@ class Space:
         return self._range is None and self._names is None
 
     def get(self, hp):
-        """Returns the value of a trial.
-
-        Args:
-            hp: `keras_tuner.HyperParameters`; it gets to know the space.
+        """Returns the value of a trial; `hp` gets to know the space.
         """
         name = PREFIX + self.name
         if self.is_fixed:

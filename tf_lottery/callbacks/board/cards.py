@@ -22,13 +22,7 @@ def hparams_of(protocol):
 
 
 def protocol_card(model, pruner, protocol):
-    """Returns Markdown: how a model is pruned, and with which versions.
-
-    Args:
-        model: A compiled `keras.Model`.
-        pruner: Name of the callback that prunes, or `None`.
-        protocol: Dict from argument to plain value.
-    """
+    """Returns Markdown: how a model is pruned, and with which versions."""
     optimizer = optimizers.innermost(model.optimizer)
     rows = [
         ("model", f"{model.name}, {model.count_params():,} parameters"),

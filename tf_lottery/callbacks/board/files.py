@@ -47,13 +47,7 @@ class Log:
         return found.is_empty
 
     def add(self, run, step, values):
-        """Notes the values of a step.
-
-        Args:
-            run: String.
-            step: Integer.
-            values: List of summary values, see `summaries`.
-        """
+        """Notes the values of a step."""
         self.begin(run, step)
         self._runs[run].add(step, values)
 
@@ -131,12 +125,7 @@ def check_writable(directory):
 
 
 def last_step(directory, run):
-    """Returns the last step that a run's files hold, -1 if there is none.
-
-    Args:
-        directory: String, the directory of a `Log`.
-        run: String, the name of the run.
-    """
+    """Returns the last step that a run's files hold, -1 if there is none."""
     files = _event_files(_join(directory, run))
     return max(map(_step, _records(files)), default=-1)
 

@@ -95,11 +95,7 @@ def text(tag, markdown):
 
 
 def session(hparams):
-    """Returns summary values: the hyperparameters of a training.
-
-    Args:
-        hparams: Dict from name to a number, a string or a boolean.
-    """
+    """Returns summary values: the hyperparameters of a training."""
     from tensorboard.plugins.hparams import api
 
     return list(api.hparams_pb(hparams).value)

@@ -41,12 +41,7 @@ def add_preset(parser, but=()):
 
 
 def changes(arguments, but=()):
-    """Returns the values of the preset's flags; `None` for those not given.
-
-    Args:
-        arguments: What the parser has read.
-        but: Names of the values without a flag. Defaults to none.
-    """
+    """Returns the values of the preset's flags; `None` for those not given."""
     found = {
         field.name: getattr(arguments, field.name) for field in _fields(but)
     }

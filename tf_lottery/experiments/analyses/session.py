@@ -52,12 +52,6 @@ class Plan:
 class Session:
     """Measures tickets one by one and keeps what is finished.
 
-    Args:
-        subject: `subject.Subject`.
-        options: `options.Options`.
-        place: Path of the directory for results.
-        progress: `Progress`.
-
     Attributes:
         do: Function of a kind, a `Plan` and a callable for items and their
             rows, which trains and measures what is planned.

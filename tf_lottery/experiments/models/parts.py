@@ -11,9 +11,6 @@ class Seeds:
     """Seeds for one layer after the other.
 
     Keras draws the same numbers for equal seeds, whatever the layer.
-
-    Args:
-        seed: Integer, the seed of the whole model.
     """
 
     def __init__(self, seed):
