@@ -12,12 +12,10 @@ from tf_lottery.experiments import streaming
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Feed:
-    """The batches of one trial.
+    """What one trial trains on, validates on and is tested by.
 
-    Attributes:
-        batches: `pipeline.Batches` or `streaming.StreamedBatches`.
-        validation: `tf.data.Dataset` for `evaluate`.
-        test: `pipeline.TestAccuracy`.
+    Batches are `pipeline.Batches` or `streaming.StreamedBatches`, the
+    validation part is a `tf.data.Dataset` for `evaluate`.
     """
 
     batches: keras.callbacks.Callback
@@ -41,7 +39,7 @@ def feed(preset, data, seed):
     sizes = preset.batch_size, preset.evaluate_every
     if isinstance(data, streaming.Streamed):
         return Feed(
-            data.batches(*sizes, seed),
+            streaming.StreamedBatches(data, *sizes, seed),
             data.evaluation("val"),
             pipeline.TestAccuracy(data.evaluation("test")),
         )

@@ -13,13 +13,7 @@ _SECONDS = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class Trainings:
-    """Trainings of one kind.
-
-    Attributes:
-        what: String.
-        count: Integer.
-        epochs: Integer, epochs of `fit` of each one.
-    """
+    """Trainings of one kind: how many, and the epochs of `fit` of each."""
 
     what: str
     count: int

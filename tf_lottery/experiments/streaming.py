@@ -45,10 +45,6 @@ class Streamed:
         self.examples = splits[_SPLITS["train"]].num_examples
         self.test_images = splits[_SPLITS["test"]].num_examples
 
-    def batches(self, batch_size, steps, seed):
-        """Returns a `StreamedBatches` of the training images."""
-        return StreamedBatches(self, batch_size, steps, seed)
-
     def evaluation(self, part):
         """Returns a `tf.data.Dataset` of batches of `"val"` or `"test"`."""
         dataset = self._read(_SPLITS[part])

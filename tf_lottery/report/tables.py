@@ -47,12 +47,7 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Link:
-    """A cell that leads somewhere.
-
-    Attributes:
-        label: String.
-        address: String.
-    """
+    """A cell that leads somewhere."""
 
     label: str
     address: str

@@ -1,11 +1,7 @@
 """The tasks of an analysis: trainings of tickets, and their measurements."""
 
-import dataclasses
-import pathlib
-
 from tf_lottery.experiments import reports
 from tf_lottery.experiments.analyses import kind as kind_lib
-from tf_lottery.experiments.analyses import options as options_lib
 from tf_lottery.experiments.analyses import session as session_lib
 from tf_lottery.experiments.analyses import subject as subject_lib
 from tf_lottery.jobs import scheduling
@@ -14,34 +10,11 @@ from tf_lottery.jobs import tasks
 _last = {}
 
 
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """What a process makes its session of.
-
-    Attributes:
-        run: `pathlib.Path` of the directory of the run.
-        results: `pathlib.Path` of the directory for results.
-        options: `options.Options`.
-    """
-
-    run: pathlib.Path
-    results: pathlib.Path
-    options: options_lib.Options
-
-    @classmethod
-    def of(cls, session):
-        """Returns that of a session."""
-        return cls(
-            session.subject.path.absolute(), session.place.absolute(),
-            session.options,
-        )
-
-
 def do(engine, kind, plan, keep):
     """Trains and measures what an analysis has to do yet."""
     measuring = Measuring(kind, plan, keep)
     # For the tasks that this process does itself.
-    _last.update(place=Place.of(kind.session), session=kind.session)
+    _last.update(place=_place_of(kind.session), session=kind.session)
     try:
         scheduling.run(measuring.tasks(), engine, measuring)
     finally:
@@ -54,7 +27,7 @@ class Measuring(tasks.Listener):
     def __init__(self, kind, plan, keep):
         self._kind, self._plan, self._keep = kind, plan, keep
         self._progress = kind.session.progress
-        self._place = Place.of(kind.session)
+        self._place = _place_of(kind.session)
         self._follower = reports.Follower(self._progress)
 
     def tasks(self):
@@ -110,13 +83,21 @@ def measure(place, name, item, progress):
     return [about | row for row in kind.measure(item)]
 
 
+def _place_of(session):
+    """What any process makes this session of: two paths and the options."""
+    return (
+        session.subject.path.absolute(), session.place.absolute(),
+        session.options,
+    )
+
+
 def _session(place, progress):
     """The session that this process had last, if it is of the same place."""
     if _last.get("place") != place:
         _last.clear()
+        run, results, options = place
         session = session_lib.Session(
-            subject_lib.Subject(place.run), place.options, place.results,
-            progress,
+            subject_lib.Subject(run), options, results, progress
         )
         _last.update(place=place, session=session)
     session = _last["session"]
