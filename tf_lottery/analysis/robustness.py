@@ -115,7 +115,7 @@ def robustness(
     >>> found.clean_accuracy, round(found.accuracies[0.2], 3)
     (1.0, 0.667)
     """
-    epsilons = _check(
+    radii = _check(
         model, epsilons, attack, steps, step_size, norm, clip, seed
     )
     with preserving.preserved(model):
@@ -125,7 +125,7 @@ def robustness(
         found = {}
         if attack == "fgsm":
             steps, seed = 1, None
-        for epsilon in epsilons:
+        for epsilon in radii:
             length = step_size or 2.5 * epsilon / steps
             if attack == "fgsm":
                 length = epsilon
@@ -142,16 +142,7 @@ def robustness(
     return Robustness(attack, norm, clean.accuracy, found, clean.examples)
 
 
-def _check(
-    model: keras.Model,
-    epsilons: Any,
-    attack: str,
-    steps: int,
-    step_size: float | None,
-    norm: str,
-    clip: tuple[Any, Any] | None,
-    seed: int | None,
-) -> list[float]:
+def _check(model, epsilons, attack, steps, step_size, norm, clip, seed):
     """Returns the epsilons as a list; raises if an argument is invalid."""
     checks.choice("attack", attack, ATTACKS)
     checks.choice("norm", norm, attacks.NORMS)

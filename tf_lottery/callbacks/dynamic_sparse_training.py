@@ -278,13 +278,9 @@ def _best(key, scores, number, mask):
 
 
 def _check_end(end):
-    real = isinstance(end, numbers.Real) and not isinstance(end, bool)
-    step = real and isinstance(end, numbers.Integral) and end >= 1
-    if not step and not (
-        real and not isinstance(end, numbers.Integral) and 0 < end <= 1
-    ):
-        raise ValueError(
-            "Argument `end` must be a step, an integer of at least 1, or a "
-            "fraction of training, a float in (0, 1]. "
-            f"Received: end={end!r}"
-        )
+    whole = isinstance(end, numbers.Integral)
+    checks.number(
+        "end", end, "a step, an integer of at least 1, or a fraction of "
+        "training, a float in (0, 1]",
+        lambda value: value >= 1 if whole else 0 < value <= 1,
+    )

@@ -5,6 +5,7 @@ import numbers
 import sys
 from collections.abc import Callable
 from collections.abc import Mapping
+from typing import Any
 from typing import Literal
 
 import numpy as np
@@ -70,7 +71,7 @@ class Rounds(pruner.Pruner):
         )
         self._clock = rounds_lib.Clock(plan)
         self._record = run_record.RunRecord(self.monitor)
-        self._session = session.NoSession()
+        self._session: Any = session.NoSession()
 
     def next_round(
         self, masks: Mapping[str, np.ndarray], start: snapshots.Snapshot

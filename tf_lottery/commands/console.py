@@ -19,12 +19,16 @@ def stdout():
     return console
 
 
-def say_written(page, png):
+def say_written(*paths):
+    """Prints which files were written, on lines that are not folded."""
+    for path in paths:
+        stdout().print(f"written: {path}", soft_wrap=True)
+
+
+def say_page_written(page, png):
     """Prints which page was written, and which PNG files next to it."""
-    console = stdout()
     pictures = sorted(page.parent.glob(f"{page.stem}-*.png")) if png else []
-    for path in (page, *pictures):
-        console.print(f"written: {path}", soft_wrap=True)
+    say_written(page, *pictures)
 
 
 class Bar:

@@ -37,8 +37,9 @@ class Table:
 
         found = tables.Table(**style)
         for column, head in enumerate(self.heads):
-            justify = "left" if column in self.words else "right"
-            found.add_column(head, justify=justify)
+            found.add_column(
+                head, justify="left" if column in self.words else "right"
+            )
         for number, row in enumerate(self.rows):
             marked = number in self.marked
             found.add_row(*row, style="bold" if marked else None)

@@ -44,11 +44,6 @@ def dense(units, name, seeds, activation="relu"):
     )
 
 
-def pool(name):
-    """Returns a max-pooling layer that halves height and width."""
-    return keras.layers.MaxPooling2D(name=name)
-
-
 def reseed(model, seed):
     """Draws the kernels of a model anew, from its own initializers; returns it.
 
