@@ -112,9 +112,9 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
         schedules.validate_rate(sparsity, "sparsity")
         checks.choice("method", method, _METHODS)
         if scope == "global":
-            raise ValueError(
-                "Argument `scope` must say how random masks are shared out: "
-                "'erk', 'er', 'uniform+' or 'layer'. Received: scope='global'"
+            checks.refuse(
+                "scope", scope, "how random masks are shared out: 'erk', "
+                "'er', 'uniform+' or 'layer'",
             )
         checks.whole("frequency", frequency)
         checks.number(

@@ -6,6 +6,7 @@ import time
 from tf_lottery import masks as masks_lib
 from tf_lottery.runs import results as results_lib
 from tf_lottery.runs import ticket as ticket_lib
+from tf_lottery.utils import checks
 from tf_lottery.verdicts import definitions
 
 
@@ -138,10 +139,9 @@ class RunRecord:
         """Returns the `Ticket` that a round trained."""
         known = isinstance(round, int) and 0 <= round < len(self._masks)
         if not known or self.shared_start is None:
-            raise ValueError(
-                "Argument `round` must be a round that was trained. "
-                f"Received: round={round!r}. "
-                f"Expected: 0 to {len(self._masks) - 1}."
+            checks.refuse(
+                "round", round, "a round that was trained, of 0 to "
+                f"{len(self._masks) - 1}",
             )
         done = round < len(self.results)
         return ticket_lib.Ticket(

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from tf_lottery.experiments import presets
+from tf_lottery.utils import checks
 from tf_lottery.utils import configurations
 
 
@@ -100,11 +101,7 @@ class WarmUpAndDecay(keras.optimizers.schedules.LearningRateSchedule):
         self, learning_rate=0.1, steps=1, decay="steps", drops=(),
         drop_by=0.1, warmup=0,
     ):
-        if decay not in presets.DECAYS:
-            raise ValueError(
-                f"Argument `decay` must be one of {list(presets.DECAYS)}. "
-                f"Received: decay={decay!r}"
-            )
+        checks.choice("decay", decay, presets.DECAYS)
         self.learning_rate = learning_rate
         self.steps = steps
         self.decay = decay
