@@ -11,6 +11,7 @@ from tf_lottery.analysis import identity
 from tf_lottery.analysis import run_files
 from tf_lottery.report import charts
 from tf_lottery.utils import checks
+from tf_lottery.utils import docs
 from tf_lottery.utils import types
 from tf_lottery.verdicts import comparisons
 
@@ -64,6 +65,7 @@ class Curve:
         return self.means[index] if near else None
 
 
+@docs.filled
 def curves(
     directories: types.Path | Iterable[types.Path]
 ) -> dict[str, dict[str, Curve]]:
@@ -95,13 +97,7 @@ def curves(
 
     Example:
 
-    >>> import tempfile
-    >>> import tf_lottery.runs.run_directory, tf_lottery.runs.results
-    >>> with tempfile.TemporaryDirectory() as path:
-    ...     directory = tf_lottery.runs.run_directory.RunDirectory(path)
-    ...     directory.open({"rounds": 1})
-    ...     directory.save_results([tf_lottery.runs.results.RoundResult(
-    ...         0, 1.0, {"fc/kernel": 1.0}, {"accuracy": 0.75}, 8, None, 0.1)])
+    {{run}}
     ...     found = curves(path)
     ...     directory.close()
     >>> found["tickets"]["accuracy"].means

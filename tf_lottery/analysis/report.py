@@ -17,6 +17,7 @@ from tf_lottery.report import drawing
 from tf_lottery.report import pages
 from tf_lottery.report import tables as tables_lib
 from tf_lottery.utils import checks
+from tf_lottery.utils import docs
 from tf_lottery.utils import types
 from tf_lottery.verdicts import words
 
@@ -27,6 +28,7 @@ _CHARTS = (
 _SHOWN = 3
 
 
+@docs.filled
 def report(
     directory: types.Path, out: types.Path | None = None, png: bool = False
 ) -> pathlib.Path:
@@ -55,13 +57,7 @@ def report(
 
     Example:
 
-    >>> import tempfile
-    >>> import tf_lottery.runs.run_directory, tf_lottery.runs.results
-    >>> with tempfile.TemporaryDirectory() as path:
-    ...     directory = tf_lottery.runs.run_directory.RunDirectory(path)
-    ...     directory.open({"rounds": 1})
-    ...     directory.save_results([tf_lottery.runs.results.RoundResult(
-    ...         0, 1.0, {"fc/kernel": 1.0}, {"accuracy": 0.75}, 8, None, 0.1)])
+    {{run}}
     ...     written = report(path)
     ...     text = written.read_text()
     ...     directory.close()

@@ -13,10 +13,12 @@ from tf_lottery.report import drawing
 from tf_lottery.report import pages
 from tf_lottery.report.tables import Table
 from tf_lottery.utils import checks
+from tf_lottery.utils import docs
 from tf_lottery.utils import types
 from tf_lottery.verdicts import words
 
 
+@docs.filled
 def compare(
     *directories: types.Path,
     out: types.Path = "compare.html",
@@ -50,13 +52,8 @@ def compare(
 
     Example:
 
-    >>> import os, tempfile
-    >>> import tf_lottery.runs.run_directory, tf_lottery.runs.results
-    >>> with tempfile.TemporaryDirectory() as path:
-    ...     directory = tf_lottery.runs.run_directory.RunDirectory(path)
-    ...     directory.open({"rounds": 1})
-    ...     directory.save_results([tf_lottery.runs.results.RoundResult(
-    ...         0, 1.0, {"fc/kernel": 1.0}, {"accuracy": 0.75}, 8, None, 0.1)])
+    >>> import os
+    {{run}}
     ...     page = tfl.experiments.compare(
     ...         path, out=os.path.join(path, "page.html"))
     ...     directory.close()
