@@ -55,9 +55,9 @@ class Report:
         import rich.text
 
         return rich.console.Group(
-            self._cells().printed(
-                title=self._title, caption=_CAPTION, keys=2, pad_edge=False
-            ),
+            self._cells().printed(title=self._title, keys=2, pad_edge=False),
+            # As a caption it would be as narrow as the last part of the table.
+            rich.text.Text(_CAPTION, style="italic"),
             rich.text.Text(self.verdict, style="bold"),
         )
 
