@@ -88,10 +88,10 @@ def main():
 def claimed(compared):
     rows = [
         {
-            "what": claim.what,
-            "density, %": 100 * claim.density,
-            "paper": claim.paper + " *" * claim.recollected,
-            "here": claim.ours,
+            "what": claim["what"],
+            "density, %": 100 * claim["density"],
+            "paper": claim["paper"] + " *" * claim["recollected"],
+            "here": claim["ours"],
         }
         for claim in compared
     ]

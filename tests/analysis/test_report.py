@@ -176,14 +176,17 @@ def test_an_early_stop_that_was_not_measured_makes_no_point(tmp_path):
     said = " ".join(caveats.of_run(run))
     assert "not measured in 1 of 8 trainings of tickets" in said
     claimed = claims.compare(published.PUBLISHED["lenet-mnist"], found)
-    (gain,) = (c for c in claimed if c.density == 0.1352 and "over" in c.what)
-    assert gain.ours == "not measured"
+    (gain,) = (
+        c for c in claimed
+        if c["density"] == 0.1352 and "over" in c["what"]
+    )
+    assert gain["ours"] == "not measured"
     # In the dense round, nothing is compared with it.
     change(path, lambda _, number: number == 0, early_stop_step=2000)
     claimed = claims.compare(
         published.PUBLISHED["lenet-mnist"], analysis.curves(path)
     )
-    assert not any("% earlier" in claim.ours for claim in claimed)
+    assert not any("% earlier" in claim["ours"] for claim in claimed)
 
 
 def test_curves_of_a_callback(tmp_path):
@@ -235,7 +238,7 @@ def test_curves_refuse(tmp_path):
 def test_the_papers_numbers_beside_ours(tmp_path):
     found = analysis.curves(write_run(tmp_path / "run"))
     claimed = claims.compare(published.PUBLISHED["lenet-mnist"], found)
-    ours = {(c.what, c.density): c.ours for c in claimed}
+    ours = {(c["what"], c["density"]): c["ours"] for c in claimed}
     assert ours["ticket stops earlier than the dense network", 0.2107] == (
         "41 % earlier"
     )
@@ -256,7 +259,7 @@ def test_the_papers_numbers_beside_ours(tmp_path):
     assert ours["accuracy at the end, random masks", 0.1083] == "not measured"
     assert ours["accuracy at the end, dense network", 1.0] == "98.0 %"
     assert ours["weights left after 3 rounds", 0.5128] == "3.6 %"
-    paper = [c.paper for c in claimed]
+    paper = [c["paper"] for c in claimed]
     assert {"38 % earlier", "2.51 times faster", "+0.5 points",
             "+0.3 points", "98.3 %"} <= set(paper)
 
@@ -274,7 +277,9 @@ def test_published_densities_are_those_of_the_rates():
 def test_every_published_entry_can_be_shown(name, tmp_path):
     found = analysis.curves(write_run(tmp_path / "run", controls=False))
     claimed = claims.compare(published.PUBLISHED[name], found)
-    assert claimed and all(c.source.startswith("https") for c in claimed)
+    assert claimed and all(
+        c["source"].startswith("https") for c in claimed
+    )
 
 
 # Caveats.

@@ -119,7 +119,7 @@ def _tables(run, found, published):
     shown = {}
     if published:
         shown["The paper's numbers next to ours"] = tables_lib.claims(
-            map(vars, claims.compare(published, found))
+            claims.compare(published, found)
         )
     shown["Verdicts"] = tables.verdicts(run)
     shown["Tickets"] = tables.tickets(run, found)
