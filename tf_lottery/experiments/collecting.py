@@ -9,21 +9,20 @@ from tf_lottery.experiments import records
 from tf_lottery.experiments import reports
 from tf_lottery.experiments import trial_tasks
 from tf_lottery.experiments import trials
-from tf_lottery.jobs import tasks
 from tf_lottery.verdicts import comparisons
 from tf_lottery.verdicts import rules
 
 
-class Collector(tasks.Listener):
+class Collector(reports.Follower):
     """Lists the tasks of a preset, and makes the report of their results.
 
     The report does not depend on the order in which tasks are done.
     """
 
     def __init__(self, report, directory, progress):
+        super().__init__(progress)
         self._report, self._preset = report, report.preset
-        self._directory, self._progress = directory, progress
-        self._follower = reports.Follower(progress)
+        self._directory = directory
         self._trials, self._actions = {}, {}
 
     def tasks(self):
@@ -37,9 +36,6 @@ class Collector(tasks.Listener):
             )
             for number in range(self._preset.trials)
         ]
-
-    def pulses(self, pulses):
-        self._follower.follow(pulses)
 
     def done(self, task, result):
         return self._actions.pop(task.key)(result)

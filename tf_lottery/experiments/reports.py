@@ -1,6 +1,7 @@
 """Progress that another process shows."""
 
 from tf_lottery.experiments import progress as progress_lib
+from tf_lottery.jobs import tasks
 from tf_lottery.runs import results
 
 
@@ -38,8 +39,8 @@ class Report(progress_lib.Progress):
         self.beat(now=True)
 
 
-class Follower:
-    """Shows the progress of tasks that other processes do.
+class Follower(tasks.Listener):
+    """Shows the progress of tasks, which other processes do, as well.
 
     A task that is done again is shown once.
     """
@@ -47,8 +48,7 @@ class Follower:
     def __init__(self, progress):
         self._progress, self._epochs, self._rounds = progress, {}, set()
 
-    def follow(self, pulses):
-        """Shows what is new."""
+    def pulses(self, pulses):
         for pulse in pulses:
             if "epochs" in pulse:
                 self._follow(pulse)

@@ -21,14 +21,13 @@ def do(engine, kind, plan, keep):
         _last.clear()
 
 
-class Measuring(tasks.Listener):
+class Measuring(reports.Follower):
     """Lists the tasks of an analysis, and keeps what was measured."""
 
     def __init__(self, kind, plan, keep):
+        super().__init__(kind.session.progress)
         self._kind, self._plan, self._keep = kind, plan, keep
-        self._progress = kind.session.progress
         self._place = _place_of(kind.session)
-        self._follower = reports.Follower(self._progress)
 
     def tasks(self):
         """Returns all of them, each ticket's trainings before it."""
@@ -60,9 +59,6 @@ class Measuring(tasks.Listener):
             self._keep(item, result)
             self._progress.measured(item)
         return ()
-
-    def pulses(self, pulses):
-        self._follower.follow(pulses)
 
     def _training(self, training):
         return tasks.Task(
