@@ -1,4 +1,4 @@
-"""The tasks that a preset is made of.
+"""What the tasks of a preset do, in any process.
 
 The rounds of a trial are one task, since each prunes what the last one has
 trained. After it, every training of a control is a task, and every variant.
@@ -11,50 +11,24 @@ from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.experiments import feeds
 from tf_lottery.experiments import outputs
 from tf_lottery.experiments import trials
-from tf_lottery.jobs import tasks
 
 _last = {}
 
 
-def rounds(preset, place, number):
-    """Returns the task of a trial's rounds, which returns a `records.Trial`."""
-    return tasks.Task(
-        _key(number, "rounds"), find_tickets, (preset, _path(place), number),
-        group=f"trial-{number}", cost=preset.rounds + 1,
-    )
-
-
-def control(preset, place, number, *what):
-    """Returns the task of a control, by round, name and number."""
-    return tasks.Task(
-        _key(number, place.control(*what).stem), train_control,
-        (preset, _path(place), number, *what), group=f"trial-{number}",
-    )
-
-
-def variant(preset, place, number, name):
-    """Returns the task of a variant, which returns a dict of outcomes."""
-    return tasks.Task(
-        _key(number, place.variant(name).path.name), run_variant,
-        (preset, _path(place), number, name),
-        group=f"trial-{number}", cost=preset.rounds,
-    )
-
-
 def find_tickets(preset, path, number, progress):
-    """Runs all rounds of a trial; see `trials.TrialRun.find_tickets`."""
+    """Runs all rounds of a trial; returns a `records.Trial`."""
     progress.trial_begin(number)
     return _trial(preset, path, number, progress, fresh=True).find_tickets()
 
 
 def train_control(preset, path, number, round, name, index, progress):
-    """Trains a control; see `trials.TrialRun.train_control`."""
+    """Trains a control, which writes its logs to a file."""
     trial = _trial(preset, path, number, progress)
     trial.train_control(round, name, index)
 
 
 def run_variant(preset, path, number, name, progress):
-    """Runs the rounds of a variant; see `trials.TrialRun.run_variant`."""
+    """Runs the rounds of a variant; returns a dict of outcomes."""
     progress.variant_begin(number, name)
     return _trial(preset, path, number, progress).run_variant(name)
 
@@ -87,12 +61,3 @@ def _trial(preset, path, number, progress, fresh=False):
 
 def _data_of(preset):
     return preset.dataset, preset.image_size
-
-
-def _path(place):
-    """What other machines call it, too."""
-    return place.path.absolute()
-
-
-def _key(number, what):
-    return f"trial-{number}/{what}"
