@@ -352,12 +352,14 @@ class Rounds(pruner.Pruner):
         self._session.resume(clock, self._record, position)
         self._masks = self._record.masks(clock.round)
         holding.hold(self.model, self._masks)
-        self._session.restore_model()
+        self._session.checkpoint.restore_model()
         finished = clock.round_over and self._stop.is_met(self.results)
         self._session.check_versions(finished, self.other_versions)
         if not clock.round_over:
             self._begin_round_callbacks()
-            self._session.restore_callbacks(self._round_callbacks.callbacks)
+            self._session.checkpoint.restore_callbacks(
+                self._round_callbacks.callbacks, position
+            )
         self._restoring = True
         internals.models.set_first_epoch(
             self.model, self.params["epochs"] if finished else clock.fit_epoch

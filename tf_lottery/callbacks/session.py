@@ -64,7 +64,7 @@ class Session:
     def open(self, model, plan, config):
         """Takes the directory; returns the state to resume from, or `None`."""
         self._model = model
-        self._checkpoint = checkpoint.Checkpoint(model, self.files)
+        self.checkpoint = checkpoint.Checkpoint(model, self.files)
         described = identity.of_model(model)
         config = {
             **config,
@@ -85,7 +85,7 @@ class Session:
 
     def _open(self, config, model):
         self.files.open(config, model)
-        return self._checkpoint.load()
+        return self.checkpoint.load()
 
     @property
     def provenance(self):
@@ -196,7 +196,7 @@ class Session:
                 for key, values in history.items()
             },
         }
-        self._checkpoint.save(position, callbacks, within_epoch)
+        self.checkpoint.save(position, callbacks, within_epoch)
         self._saved = (clock.round, clock.now)
 
     def resume(self, clock, record, position):
@@ -216,14 +216,6 @@ class Session:
         self._saved = (clock.round, clock.now)
         self._position = position
 
-    def restore_model(self):
-        """Gives the model its saved weights and optimizer state."""
-        self._checkpoint.restore_model()
-
-    def restore_callbacks(self, callbacks):
-        """Gives the callbacks of a resumed round their saved state."""
-        self._checkpoint.restore_callbacks(callbacks, self._position)
-
     def restore_history(self, batch):
         """Restores what Keras has reset when training began.
 
@@ -236,7 +228,7 @@ class Session:
             epochs = len(self._position["history"].get("loss", []))
             history.epoch = list(range(epochs))
         if batch is not None:
-            self._checkpoint.restore_metrics(batch)
+            self.checkpoint.restore_metrics(batch)
 
     def _steps_are_due(self, clock):
         if not isinstance(self.save_freq, int):

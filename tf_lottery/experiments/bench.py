@@ -11,7 +11,6 @@ from tf_lottery.experiments import histories
 from tf_lottery.experiments import models
 from tf_lottery.experiments import optimizers
 from tf_lottery.experiments import progress as progress_lib
-from tf_lottery.experiments import records
 
 _PURPOSES = ("weights", "order", "controls")
 
@@ -135,10 +134,6 @@ class Bench:
         self.feed.test.set_model(self.model)
         self.feed.test.on_epoch_end(0, logs)
         return logs
-
-    def outcome(self, logs, steps):
-        """Returns the `records.Outcome` of the logs up to a training step."""
-        return records.Outcome.of(logs, steps, self.preset.evaluate_every)
 
 
 def seed(preset, trial, purpose, *numbers):

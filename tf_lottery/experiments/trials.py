@@ -107,9 +107,9 @@ class TrialRun:
                 result.density,
                 result.effective_density,
                 result.seconds,
-                self.bench.outcome(
+                records.Outcome.of(
                     [row for row in logs if row["round"] == result.round],
-                    result.steps,
+                    result.steps, self.preset.evaluate_every,
                 ),
             )
             for result in imp.results
