@@ -69,15 +69,32 @@ def report(
     run = run_files.read(directory)
     run_files.check_begun(run)
     out = pathlib.Path(out or run.path / "report.html")
-    drawn = run_charts(run)
-    files.write_text(out, render(run, drawn))
+    found, drawn = of_runs([run]), _charts(run)
+    files.write_text(out, pages.render(
+        "run.html",
+        run=run,
+        about=_about(run),
+        highlights=tables.highlights(run, found),
+        verdict=words.text(run.judgement),
+        caveats=caveats.of_run(run),
+        charts=drawn.values(),
+        tables=_tables(run, found),
+        findings=findings.read(run.path / "analysis"),
+        trainings={
+            name: tables_lib.of_records(rows)
+            for name, rows in (
+                ("tickets", run.rows), ("controls", run.controls)
+            ) if rows
+        },
+        protocol=tables.protocol(run),
+    ))
     if png:
         drawing.save_beside(out, drawn)
     return out
 
 
-def run_charts(run):
-    """Returns the charts of a run, as a dict from name to specification."""
+def _charts(run):
+    """The charts of a run, as a dict from name to specification."""
     metrics = of_runs([run])[TICKETS]
     chosen = [name for name in _CHARTS if name in metrics]
     chosen += [
@@ -91,32 +108,8 @@ def run_charts(run):
     return drawn
 
 
-def render(run, drawn):
-    """Returns the page of a run as text."""
-    found = of_runs([run])
-    published = published_lib.of(run.config)
-    return pages.render(
-        "run.html",
-        run=run,
-        about=_about(run),
-        highlights=tables.highlights(run, found),
-        verdict=words.text(run.judgement),
-        caveats=caveats.of_run(run),
-        charts=drawn.values(),
-        tables=_tables(run, found, published),
-        findings=findings.read(run.path / "analysis"),
-        trainings={
-            name: tables_lib.of_records(rows)
-            for name, rows in (
-                ("tickets", run.rows), ("controls", run.controls)
-            ) if rows
-        },
-        protocol=tables.protocol(run),
-    )
-
-
-def _tables(run, found, published):
-    shown = {}
+def _tables(run, found):
+    published, shown = published_lib.of(run.config), {}
     if published:
         shown["The paper's numbers next to ours"] = tables_lib.claims(
             claims.compare(published, found)

@@ -21,10 +21,6 @@ class RunConfig:
         self.path = path / "config.json"
         self._model = path / "model.json"
 
-    def exists(self):
-        """Returns whether there is a run."""
-        return self.path.exists()
-
     def read(self):
         """Returns the configuration of the run as a dict.
 

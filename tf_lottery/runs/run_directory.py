@@ -34,6 +34,10 @@ class RunDirectory:
             this one only reads: `save_*` do nothing. Defaults to `True`.
         run: String, the identity of the run. Defaults to `None`: the one
             that the directory has, or gets in `open`.
+
+    Attributes:
+        saves: Integer, the number of the state saved or loaded last.
+        other_versions: List of strings, see `open`.
     """
 
     def __init__(self, path, writes=True, run=None):
@@ -41,7 +45,7 @@ class RunDirectory:
         self.writes = writes
         self._lock = locks.Lock(self.path / "lock")
         self._states = [self.path / f"state-{i}.safetensors" for i in (0, 1)]
-        self._saves = 0
+        self.saves = 0
         self._run = run
         self._config = run_config.RunConfig(self.path)
         self.other_versions = []
@@ -52,7 +56,7 @@ class RunDirectory:
 
         `None` as long as there is no run.
         """
-        if self._run is None and self._config.exists():
+        if self._run is None and self._config.path.exists():
             self._run = self._config.read().get("run", "")
         return self._run
 
@@ -86,7 +90,7 @@ class RunDirectory:
             with self._explained():
                 (self.path / "rounds").mkdir(parents=True, exist_ok=True)
                 self._lock.acquire()
-            if self._config.exists():
+            if self._config.path.exists():
                 self.other_versions = self._config.check(config, model)
                 # What the run began with is what its results are of.
                 versions = self._config.read().get("versions")
@@ -98,22 +102,17 @@ class RunDirectory:
                 self._config.write({"run": self.run, **config}, model)
             failed.pop_all()
 
-    @property
-    def saves(self):
-        """Integer, the number of the state that was saved or loaded last."""
-        return self._saves
-
     def close(self):
         """Lets other processes open the directory."""
         self._lock.release()
 
     def save_state(self, arrays, position):
         """Writes the state of training; the one before it is kept."""
-        self._saves += 1
+        self.saves += 1
         self._write_arrays(
-            self._states[self._saves % 2],
+            self._states[self.saves % 2],
             arrays,
-            {"save": self._saves, "position": position},
+            {"save": self.saves, "position": position},
         )
 
     def load_state(self):
@@ -149,7 +148,7 @@ class RunDirectory:
             )
         if not found:
             return None
-        self._saves, arrays, position = max(found, key=lambda item: item[0])
+        self.saves, arrays, position = max(found, key=lambda item: item[0])
         return arrays, position
 
     def save_snapshot(self, snapshot):
@@ -269,7 +268,7 @@ class RunDirectory:
 
     def _check_is_shared(self):
         """Raises unless the process that writes has opened this directory."""
-        if not self._config.exists():
+        if not self._config.path.exists():
             raise FileNotFoundError(
                 f"Directory '{self.path}' is not the one that process 0 "
                 "writes to. Choose one that all processes see, on a file "
