@@ -4,7 +4,6 @@ import collections
 import dataclasses
 import statistics
 
-from tf_lottery.report import charts
 from tf_lottery.verdicts import significance
 
 _DASH = "–"
@@ -52,23 +51,6 @@ def by_round(rows):
     for row in rows:
         found[row["round"]].append(row)
     return dict(sorted(found.items()))
-
-
-def chart(title, label, rows, columns, reference=None):
-    """Returns columns against density as a Vega-Lite specification.
-
-    Args:
-        title: String.
-        label: String, of the y axis.
-        rows: List of dicts with `"round"`, `"density"` and more.
-        columns: List of `Column`, a line each.
-        reference: Pair of a string and a float, the name and height of a
-            horizontal line to compare with. Defaults to `None`.
-    """
-    found = [record for column in columns for record in records(rows, column)]
-    return charts.lines(
-        title, "density (%)", label, found, "density", reference
-    )
 
 
 def records(rows, column):

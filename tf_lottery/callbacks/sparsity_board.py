@@ -218,7 +218,7 @@ class SparsityBoard(keras.callbacks.Callback):
         first = self._shift + (epoch or 0) if where == "epochs" else 0
         if not self._has_rounds or not self._rounds_done:
             card = cards.protocol_card(
-                self.model, _name(self._pruner), self._protocol() | self.hparams
+                self.model, self._pruner, self._protocol() | self.hparams
             )
             values = [summaries.text("protocol", card)]
             self._log.add(where, first, values)
@@ -333,7 +333,3 @@ def _scalars(group, values):
         f"{group}/{name}": value
         for name, value in values.items() if value is not None
     })
-
-
-def _name(callback):
-    return None if callback is None else type(callback).__name__

@@ -27,7 +27,10 @@ def protocol_card(model, pruner, protocol):
     rows = [
         ("model", f"{model.name}, {model.count_params():,} parameters"),
         ("optimizer", type(optimizer).__name__),
-        ("pruned by", pruner or "masks held from before, if any"),
+        (
+            "pruned by", "masks held from before, if any" if pruner is None
+            else type(pruner).__name__,
+        ),
         *((k, _words(v)) for k, v in protocol.items() if not _is_empty(v)),
         *ticket_lib.versions().items(),
     ]
