@@ -98,11 +98,11 @@ class SparsityBoard(keras.callbacks.Callback):
         checks.path("log_dir", log_dir)
         checks.whole("histogram_freq", histogram_freq, 0, " (0: never)")
         checks.whole("image_freq", image_freq, 0, " (0: never)")
-        checks.optional(checks.mapping, "hparams", hparams, "name to value")
+        what = "name to number, string or boolean"
+        checks.optional(checks.mapping, "hparams", hparams, what)
         for value in (hparams or {}).values():
             checks.kind(
-                "hparams", value, (str, numbers.Real),
-                "numbers, strings and booleans by name",
+                "hparams", value, (str, numbers.Real), f"a dict from {what}"
             )
         self.log_dir = str(log_dir)
         self.histogram_freq = histogram_freq
