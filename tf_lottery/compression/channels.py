@@ -92,6 +92,13 @@ class Channels:
                 masks[binding.key] = before & mask.reshape(shape)
         return masks
 
+    def touched(self, kept):
+        """Returns the variables that have slices of the channels that go."""
+        return list({
+            b.key: b.variable for b in self._graph.bindings
+            if not kept[b.ids].all()
+        }.values())
+
     def zero(self, kept):
         """Zeroes what reads the channels that go."""
         randomising.zero_readers(self._twin, self._graph, kept)

@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -14,6 +15,10 @@ from tf_lottery.compression import weights as weights_lib
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import layer_inputs
 from tf_lottery.criteria import obc
+
+# Distances are measured on as many examples as take so many multiplications
+# in one pass, but on 64 at least.
+_WORK, _LEAST = 1e10, 64
 
 
 class Space:
@@ -55,7 +60,7 @@ class Space:
 
     def measure(self, say):
         """Returns tables for `use`, and arrays: errors, costs, orders."""
-        distance = measuring.Distance(self._model, self._inputs)
+        distance = measuring.Distance(self._model, self._some())
         errors, costs = [], {}
         for index, name in enumerate(self._groups):
             say(f"measuring {name}")
@@ -67,7 +72,10 @@ class Space:
             )
             errors.append(error)
         gone = self._weights.gone if self._weights else {}
-        return {"errors": errors, "costs": costs}, gone
+        return {
+            "errors": [each.tolist() for each in errors],
+            "costs": {key: each.tolist() for key, each in costs.items()},
+        }, gone
 
     def use(self, tables, gone):
         """Takes what `measure` returned."""
@@ -167,16 +175,29 @@ class Space:
             holding.hold(made, masks)
         return made
 
+    def _some(self):
+        """As many inputs as there is time to measure distances on."""
+        work = self._channels and self._channels.macs(self._channels.kept(
+            [0] * len(self._groups)
+        ))
+        most = max(_LEAST, int(_WORK / work)) if work else None
+        return keras.tree.map_structure(lambda a: a[:most], self._inputs)
+
     def _errors_of(self, index, distance):
-        levels, found = [0] * len(self.names), [0.0]
-        for level in range(1, len(channels_lib.RATIOS)):
+        levels, found = [0] * len(self.names), {0: 0.0}
+        number = len(channels_lib.RATIOS)
+        for level in range(1, number, 2):
             levels[index] = level
             masks = self._masks(levels)
             values = {k: self._problem(k).refit(m) for k, m in masks.items()}
-            with measuring.restored(self._model.variables):
+            changing = self._channels.touched(
+                self._channels.kept(self._split(levels)[0])
+            )
+            distance.start_at(changing)
+            with measuring.restored(changing):
                 self._remove(levels, values)
-                found.append(distance())
-        return found
+                found[level] = distance()
+        return measuring.between(list(found), list(found.values()), number)
 
     def _problem(self, key):
         if self._problems is None:

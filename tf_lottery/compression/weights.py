@@ -68,11 +68,12 @@ class Weights:
             distance: `measuring.Distance`.
 
         Returns:
-            Tuple of two lists of floats: errors and costs.
+            Tuple of two arrays: errors and costs.
         """
         mask, scores, scored = self._before[key], None, 0
         gone = np.where(mask, _NEVER, 0).astype("uint8")
-        variable, errors, costs = self.variables[key], [], []
+        variable, errors, costs = self.variables[key], {}, {}
+        distance.start_at([variable])
         with measuring.restored([variable]):
             for level, density in enumerate(DENSITIES):
                 keep = max(1, min(
@@ -84,12 +85,16 @@ class Weights:
                     {key: scores}, [keep], {key: mask}, [[key]]
                 )[key]
                 gone[~mask & (gone == _NEVER)] = level
-                if level:
+                if not level:
+                    errors[0], costs[0] = 0.0, self._cost(key)
+                elif level % 2:
                     variable.assign(problem.refit(mask))
-                errors.append(distance() if level else 0.0)
-                costs.append(self._cost(key))
+                    errors[level], costs[level] = distance(), self._cost(key)
         self.gone[key] = gone
-        return errors, costs
+        return tuple(
+            measuring.between(list(found), list(found.values()), level + 1)
+            for found in (errors, costs)
+        )
 
     def _cost(self, key):
         value = ops.convert_to_numpy(self.variables[key])
