@@ -231,7 +231,21 @@ def test_another_compression_is_refused(model, tmp_path):
                 model, max_drop=0.3, directory=tmp_path, candidates=1,
                 **change,
             )
+
+    def trained(y=TRAIN[1], **options):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(candidates.export, "tflite", weigh)
+            tfl.compress(
+                model, (X[:300], y), VALIDATION, max_drop=0.3, candidates=1,
+                samples=100, epochs=1, directory=tmp_path / "it", **options,
+            )
+
     (tmp_path / "other").mkdir()
+    trained()
+    trained()
+    for change in ({"y": 2 - TRAIN[1]}, {"teacher": cnn(False)}):
+        with pytest.raises(ValueError, match="compression.*training: "):
+            trained(**change)
     (tmp_path / "other" / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="holds other files"):
         compress(model, directory=tmp_path / "other", max_drop=0.3)

@@ -21,6 +21,7 @@ from tf_lottery.compression import result as result_lib
 from tf_lottery.compression import search
 from tf_lottery.compression import space as space_lib
 from tf_lottery.compression import weights as weights_lib
+from tf_lottery.export import children
 from tf_lottery.export import metrics
 from tf_lottery.export import targets
 from tf_lottery.utils import types
@@ -160,10 +161,13 @@ def compress(
         "quantize": quantize, "metric": arguments.name_of(metric),
         "epochs": epochs, "teacher": arguments.name_of(teacher),
         "batch_size": batch_size, "seed": seed,
+        "training": recovery.identity_of(
+            copy, train, teacher
+        ) if epochs else None,
         "exclude": arguments.name_of(exclude),
         "include": arguments.name_of(include),
     })
-    with place.locked():
+    with place.locked(), children.kept():
         space.use(*place.tables(lambda: space.measure(say)))
         made = candidates_lib.Candidates(
             place.path, space, cost,
