@@ -144,7 +144,7 @@ class Sensitivity:
         }
         sizes = [readings[0].size for readings in parts.values()]
         most = sum(n * p[-1].removed for n, p in zip(sizes, parts.values()))
-        if most < sparsity * sum(sizes):
+        if not sizes or most < sparsity * sum(sizes):
             checks.refuse(
                 "sparsity", sparsity, "less than what was measured of all "
                 f"{kind}, {most / max(sum(sizes), 1):.3g}"
