@@ -42,8 +42,8 @@ NETWORKS = {
 TEXT = (
     "The smallest int8 file, after `gzip -9`, that loses at most {:g} points "
     "of accuracy on the validation examples, and what it reaches on held-out "
-    "examples that nothing was chosen on. Every file tried was trained {} after "
-    "pruning."
+    "examples that nothing was chosen on. Every file tried was trained {} "
+    "after pruning."
 )
 SAMPLES, BATCH = 1024, 128
 

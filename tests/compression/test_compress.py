@@ -150,6 +150,24 @@ def test_a_budget_is_met_by_the_best_file(model):
     assert found.met and found.chosen.cost <= 600 < 1.3 * found.chosen.cost
 
 
+def test_a_budget_that_is_met_already_takes_the_model_as_it_was(model):
+    found = compress(model, budget={"size": "1 MB"})
+    assert found.number == 0 and len(found.candidates) == 1
+    assert found.decisions()[0].endswith(": whole")
+
+
+@pytest.mark.parametrize("metric, words", [
+    ("mae", "does not fit"), (lambda y, outputs: np.nan, "not finite"),
+])
+def test_a_metric_that_cannot_be_taken_is_refused_at_once(metric, words):
+    said = []
+    with pytest.raises(ValueError, match=words):
+        compress(
+            cnn(False), max_drop=0.1, metric=metric, progress=said.append
+        )
+    assert not said
+
+
 def test_a_budget_that_is_not_met_says_what_is_in_the_way(model):
     with pytest.warns(UserWarning, match="not met.*inner/kernel") as caught:
         found = compress(

@@ -66,7 +66,8 @@ class Recovery:
         holding.hold(small, masks)
         small.fit(
             (self._taught(batch) for batch in batches()),
-            epochs=self._epochs, steps_per_epoch=steps, verbose=0,
+            epochs=self._epochs, steps_per_epoch=steps, shuffle=False,
+            verbose=0,
         )
         compiling.compile_like(small, self._model, with_state=False)
         holding.hold(small, masks)
