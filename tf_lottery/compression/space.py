@@ -55,7 +55,7 @@ class Space:
         self._variables = (channels.readers if channels else {}) | (
             weights.variables if weights else {}
         )
-        self._problems, self._shares = None, {}
+        self._problems, self._shares = {}, {}
         self.errors, self.costs = [], {}
 
     def measure(self, say):
@@ -110,12 +110,8 @@ class Space:
     def model_at(self, levels):
         """Returns a smaller model, with what stays refit."""
         masks = self._masks(levels)
-        values = {
-            key: self._problem(key).refit(mask) for key, mask in masks.items()
-        }
-        everything = [*self._variables.values(), *self._model.variables]
-        with measuring.restored({id(v): v for v in everything}.values()):
-            self._remove(levels, values)
+        with measuring.restored(self._model.variables):
+            self._remove(levels, self._values(masks))
             return self._small(levels, masks)
 
     def empty_at(self, levels):
@@ -155,8 +151,14 @@ class Space:
         groups, _ = self._split(levels)
         if self._channels:
             self._channels.zero(self._channels.kept(groups))
-        for key, value in values.items():
-            self._variables[key].assign(value)
+        for variable, value in values:
+            variable.assign(value)
+
+    def _values(self, masks):
+        return [
+            pair for key, mask in masks.items()
+            for pair in self._problem(key).values(mask)
+        ]
 
     def _small(self, levels, masks):
         groups, keys = self._split(levels)
@@ -188,11 +190,13 @@ class Space:
         number = len(channels_lib.RATIOS)
         for level in range(1, number, 2):
             levels[index] = level
-            masks = self._masks(levels)
-            values = {k: self._problem(k).refit(m) for k, m in masks.items()}
-            changing = self._channels.touched(
-                self._channels.kept(self._split(levels)[0])
-            )
+            values = self._values(self._masks(levels))
+            changing = list({id(v): v for v in (
+                *(variable for variable, _ in values),
+                *self._channels.touched(
+                    self._channels.kept(self._split(levels)[0])
+                ),
+            )}.values())
             distance.start_at(changing)
             with measuring.restored(changing):
                 self._remove(levels, values)
@@ -200,15 +204,28 @@ class Space:
         return measuring.between(list(found), list(found.values()), number)
 
     def _problem(self, key):
-        if self._problems is None:
-            known = layer_inputs.known_maps(self._model, self._variables)
-            number = batches_lib.len_of(self._inputs)
-            self._problems = dict(obc.Problems(
-                criteria.OBC(), self._model,
-                {each: self._variables[each] for each in known},
-                criteria.Context(data=(self._inputs, np.zeros(number))),
-            )) if known else {}
-        if key not in self._problems:
-            value = ops.convert_to_numpy(self._variables[key])
-            self._problems[key] = weights_lib.Magnitudes(value)
+        if not self._problems:
+            self._problems = {
+                name: weights_lib.Refit(variable, weights_lib.Magnitudes(
+                    ops.convert_to_numpy(variable)
+                ))
+                for name, variable in self._variables.items()
+            } | self._linear()
         return self._problems[key]
+
+    def _linear(self):
+        """What least squares know, by weight key."""
+        known = layer_inputs.known_maps(self._model, self._variables)
+        if not known:
+            return {}
+        biases = {key: weights_lib.bias_of(m) for key, m in known.items()}
+        number = batches_lib.len_of(self._inputs)
+        return {
+            key: weights_lib.Refit(self._variables[key], problem, biases[key])
+            for key, problem in obc.Problems(
+                criteria.OBC(), self._model,
+                {key: self._variables[key] for key in known},
+                criteria.Context(data=(self._inputs, np.zeros(number))),
+                {key for key, bias in biases.items() if bias is not None},
+            )
+        }
