@@ -168,6 +168,15 @@ def test_a_metric_that_cannot_be_taken_is_refused_at_once(metric, words):
     assert not said
 
 
+@pytest.mark.parametrize("name", ["train", "validation"])
+def test_data_that_are_not_finite(name):
+    broken = X[:300].copy()
+    broken[0] = np.nan
+    data = {"train": TRAIN, "validation": VALIDATION}
+    with pytest.raises(ValueError, match=f"`{name}` must hold finite"):
+        tfl.compress(cnn(False), **data | {name: (broken, Y[:300])})
+
+
 def test_a_budget_that_is_not_met_says_what_is_in_the_way(model):
     with pytest.warns(UserWarning, match="not met.*inner/kernel") as caught:
         found = compress(

@@ -56,6 +56,15 @@ def test_an_error_is_what_the_outputs_change_by(model, space, part, level):
     assert space.removed(levels)[space.names[part]] > 0
 
 
+def test_distances_of_heavy_models_are_of_few_examples(space, monkeypatch):
+    assert len(space._some()) == 200
+    monkeypatch.setattr(space_lib, "_WORK", 250 * 100)
+    assert len(space._some()) == 100
+    np.testing.assert_array_equal(space._some()[[0, -1]], X[[0, -1]])
+    monkeypatch.setattr(space_lib, "_WORK", 1)
+    assert len(space._some()) == 64
+
+
 def test_what_stays_makes_up_for_what_goes(model, space):
     levels = [0, 0, 4, 0, 0]
     small = space.model_at(levels)

@@ -182,8 +182,12 @@ class Space:
         work = self._channels and self._channels.macs(self._channels.kept(
             [0] * len(self._groups)
         ))
-        most = max(_LEAST, int(_WORK / work)) if work else None
-        return keras.tree.map_structure(lambda a: a[:most], self._inputs)
+        number = batches_lib.len_of(self._inputs)
+        most = max(_LEAST, int(_WORK / work)) if work else number
+        chosen = np.linspace(0, number - 1, min(most, number)).round()
+        return keras.tree.map_structure(
+            lambda a: a[chosen.astype(int)], self._inputs
+        )
 
     def _errors_of(self, index, distance):
         levels, found = [0] * len(self.names), {0: 0.0}
