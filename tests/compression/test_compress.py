@@ -61,7 +61,7 @@ def cnn(compiled=True):
 
 def weigh(
     model, path, target, quantize, ranges, validation, *, metric, seconds,
-    progress,
+    batch_size, progress,
 ):
     """Stands in for `export.tflite`: a byte for each nonzero weight."""
     progress("weighing")
@@ -402,3 +402,74 @@ def test_files_are_those_of_export(model, target, tmp_path):
     )
     assert pathlib.Path(found.file).stat().st_size == found.chosen.nbytes
     assert found.met
+
+
+def regression():
+    inputs = keras.Input((6,))
+    x = keras.layers.Dense(16, "relu")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(1)(x))
+    x = X[:300, 0, 0:3].reshape(300, 6)
+    return model, "mse", x, x.sum(-1, keepdims=True), "mae"
+
+
+def several():
+    inputs = keras.Input((6, 6, 2))
+    x = keras.layers.Conv2D(8, 3, activation="relu", name="conv")(inputs)
+    x = keras.layers.Flatten()(x)
+    model = keras.Model(inputs, {
+        "kind": keras.layers.Dense(3, "softmax", name="kind")(x),
+        "mean": keras.layers.Dense(1, name="mean")(x),
+    })
+    labels = {"kind": TRAIN[1], "mean": TRAIN[0].mean((1, 2, 3))}
+    losses = {"kind": "sparse_categorical_crossentropy", "mean": "mse"}
+
+    def right(labels, outputs):
+        return float(
+            (outputs["kind"].argmax(-1) == labels["kind"]).mean()
+        )
+
+    return model, losses, TRAIN[0], labels, right
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*validation examples cannot")
+@pytest.mark.parametrize("build", [regression, several])
+def test_models_of_other_kinds(build, recwarn):
+    keras.utils.set_random_seed(0)
+    model, loss, x, y, metric = build()
+    model.compile(keras.optimizers.Adam(0.01), loss)
+    model.fit(x, y, epochs=12, verbose=0)
+    found = tfl.compress(
+        model, (x, y), (x, y), max_drop=0.2, metric=metric, samples=100,
+        epochs=1, candidates=2,
+    )
+    assert found.met and found.chosen.cost < found.candidates[0].cost
+    drop = found.chosen.metric - found.reference
+    assert found.chosen.drop == pytest.approx(
+        drop if build is regression else -drop, abs=1e-9
+    )
+    assert not [w for w in recwarn if "shuffle" in str(w.message)]
+
+
+def test_files_of_loops_over_time_take_one_example_a_call(monkeypatch):
+    batches = []
+
+    def note(*args, batch_size, **kwargs):
+        batches.append(batch_size)
+        return weigh(*args, batch_size=batch_size, **kwargs)
+
+    monkeypatch.setattr(candidates.export, "tflite", note)
+    for layer in (
+        keras.layers.Bidirectional(keras.layers.LSTM(4)),
+        keras.layers.GlobalAveragePooling1D(),
+    ):
+        model = keras.Sequential([
+            keras.Input((12,), dtype="int32"), keras.layers.Embedding(20, 8),
+            layer, keras.layers.Dense(2),
+        ])
+        x = RNG.integers(1, 20, size=(60, 12))
+        tfl.compress(
+            model, (x, x[:, 0] % 2), (x, x[:, 0] % 2),
+            budget={"size": 250}, candidates=1, samples=20,
+        )
+    assert set(batches[:2]) == {1} and set(batches[2:]) == {None}

@@ -7,6 +7,7 @@ from keras import ops
 from tf_lottery import internals
 from tf_lottery import quantize
 from tf_lottery import weights as weights_lib
+from tf_lottery.analysis import evaluating
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.utils import backends
 from tf_lottery.utils import checks
@@ -63,6 +64,13 @@ def check_examples(number, max_drop):
             f"max_drop={max_drop}. Expected: at least "
             f"{int(np.ceil(1 / max_drop))} examples"
         )
+
+
+def check_metric(model, metric, validation):
+    """Raises, before anything is measured, if a metric does not fit."""
+    run = evaluating.compiled(lambda x: model(x, training=False))
+    found = batches_lib.batches_of(validation, criterion="compression")
+    metric(validation[1], _joined([run(x) for x, _, _ in found]))
 
 
 def inputs_of(data, samples, batch_size):

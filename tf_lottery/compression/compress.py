@@ -156,10 +156,7 @@ def compress(
     if limit is None:
         arguments.check_examples(number, max_drop)
     copy, before = copies.strip(model), holding.masks_of(model)
-    # What does not fit is found before anything is measured.
-    metrics.Metric(metric)(
-        validation[1], copy.predict(validation[0], batch_size, verbose=0)
-    )
+    arguments.check_metric(copy, metrics.Metric(metric), validation)
     space = _space(copy, before, inputs, cost, exclude, include)
     place = places.Place(directory, copy, (inputs, validation), {
         "target": str(cost.target.name), "cost": cost.name,
