@@ -473,3 +473,20 @@ def test_files_of_loops_over_time_take_one_example_a_call(monkeypatch):
             budget={"size": 1e6}, samples=20,
         )
     assert batches == [1, None]
+
+
+def test_attention_shrinks_without_words_about_training():
+    inputs = keras.Input((6, 8))
+    x = keras.layers.MultiHeadAttention(2, 4)(inputs, inputs)
+    x = keras.layers.GlobalAveragePooling1D()(x + inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(True))
+    data = RNG.normal(size=(60, 6, 8)).astype("float32")
+    labels = np.array(model(data)).argmax(-1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates.export, "tflite", weigh)
+        found = tfl.compress(
+            model, (data, labels), (data, labels), "macs",
+            budget={"macs": 300}, candidates=1, samples=20,
+        )
+    assert found.model.count_params() < model.count_params()

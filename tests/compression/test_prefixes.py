@@ -11,6 +11,11 @@ IMAGES = RNG.normal(size=(12, 8, 8, 2)).astype("float32")
 WORDS = RNG.integers(0, 9, size=(12, 6)) * (np.arange(6) < 4)
 
 
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr(prefixes, "_LAYERS", 1)
+
+
 def images():
     inputs = keras.Input((8, 8, 2), name="image")
     x = keras.layers.Conv2D(4, 3, padding="same", name="first")(inputs)
@@ -89,3 +94,11 @@ def test_models_that_are_no_graph_are_run_whole():
     prefix = prefixes.Prefix(model, [x])
     prefix.start_at(model.trainable_variables)
     np.testing.assert_allclose(prefix.outputs()[0], model(x), rtol=1e-5)
+
+
+def test_few_layers_are_not_cut(monkeypatch):
+    monkeypatch.undo()
+    model = words()
+    prefix = prefixes.Prefix(model, [WORDS])
+    prefix.start_at(model.get_layer("last").trainable_variables)
+    assert not prefix._cuts and len(prefix.outputs()) == 1

@@ -1,5 +1,7 @@
 """Channels: whole units are removed, so that shapes are smaller."""
 
+import warnings
+
 import numpy as np
 
 from tf_lottery import structured
@@ -105,8 +107,12 @@ class Channels:
 
     def shrunk(self, kept):
         """Returns the small model, and its weight keys by the old ones."""
-        small = structured.shrink(self._graph.model, plans.plan_of(
+        plan = plans.plan_of(
             self._graph, kept, self._costs.count(self._graph.kept()),
             self._costs.count(kept), {}, self._excluded,
-        ))
+        )
+        with warnings.catch_warnings():
+            # Training begins anew, if it does.
+            warnings.filterwarnings("ignore", ".*exact trajectory")
+            small = structured.shrink(self._graph.model, plan)
         return small, shrinking.keys_of(self._graph, kept)

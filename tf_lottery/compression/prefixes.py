@@ -10,8 +10,8 @@ from tf_lottery import internals
 from tf_lottery.analysis import evaluating
 from tf_lottery.graph import functional
 
-# A model is cut in as many places: each takes a trace.
-_PLACES = 8
+# A model is cut in as many places, of as many layers each: each takes a trace.
+_PLACES, _LAYERS = 8, 8
 # Of what is kept, in float32, and of an axis whose size is open.
 _BYTES, _OPEN = 2**28, 128
 _TOLERANCE = 1e-4
@@ -127,12 +127,12 @@ class Prefix:
             for place in range(1, len(self._nodes))
         }
         sizes = {p: sum(map(_size, found)) for p, found in crossing.items()}
-        found = {}
-        for places in np.array_split(list(crossing), _PLACES):
-            best = min(places.tolist(), key=sizes.get, default=None)
-            if best and sizes[best] <= most:
-                found[best] = crossing[best]
-        return found
+        number = min(_PLACES, len(crossing) // _LAYERS)
+        best = [
+            min(places.tolist(), key=sizes.get)
+            for places in np.array_split(list(crossing), number)
+        ] if number else []
+        return {p: crossing[p] for p in best if sizes[p] <= most}
 
 
 def _size(tensor):
