@@ -19,7 +19,7 @@ class Distance:
     Args:
         model: A built `keras.Model`.
         inputs: Array or a structure of arrays.
-        batch_size: Integer. Defaults to 128.
+        batch_size: Integer. Defaults to 64.
 
     Attributes:
         start_at: Function of the variables that will change, to call before
@@ -29,7 +29,7 @@ class Distance:
         ValueError: If an output is not finite.
     """
 
-    def __init__(self, model, inputs, batch_size=128):
+    def __init__(self, model, inputs, batch_size=64):
         number = batches_lib.len_of(inputs)
         # All of one size, for which a model is traced once.
         size = number // -(-number // batch_size)

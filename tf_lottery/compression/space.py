@@ -227,7 +227,8 @@ class Space:
         return {
             key: weights_lib.Refit(self._variables[key], problem, biases[key])
             for key, problem in obc.Problems(
-                criteria.OBC(), self._model,
+                # What layers read is large, and is forgotten batch by batch.
+                criteria.OBC(batch_size=32), self._model,
                 {key: self._variables[key] for key in known},
                 criteria.Context(data=(self._inputs, np.zeros(number))),
                 {key for key, bias in biases.items() if bias is not None},
