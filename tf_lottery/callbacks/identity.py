@@ -39,6 +39,18 @@ def of_training(model):
     }
 
 
+def of_optimizer(optimizer):
+    """Returns the class and configuration of an optimizer.
+
+    Args:
+        optimizer: `keras.optimizers.Optimizer`.
+
+    Returns:
+        Dict of plain values.
+    """
+    return _plain(_serialized(lambda: optimizer))
+
+
 def of_data(data):
     """Returns shapes, dtypes, classes and first batches of a `Replay`.
 
