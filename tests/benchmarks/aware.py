@@ -33,7 +33,7 @@ _WAYS = {
     "QAT": (0.0, None), "PQAT": (0.8, None), "CQAT": (0.0, 16),
     "PCQAT": (0.8, 16),
 }
-_EPOCHS = 30
+_EPOCHS = 12
 
 
 def main():
@@ -82,7 +82,7 @@ def mobilenet(place, quick):
     """Returns what files of MobileNetV2 lose, without and with training."""
     data = experiments.load("cifar10")
     # 1,000 test images tell too little: 10,000 are taken from the others.
-    number = 4_000 if quick else 30_000
+    number = 2_000 if quick else 10_000
     train = data.x_train[:number], data.y_train[:number]
     test = (
         np.concatenate([data.x_train[-10_000:], data.x_test]),
