@@ -277,7 +277,7 @@ def faces(seed):
     return Task(
         "ONet of MTCNN, agreement (CIFAR-10, no labels)", net,
         (x, None), (x_test, net.predict(x_test, verbose=0)), near,
-        taught="mse", more=4, rate=2e-4,
+        taught="mse", more=3, rate=2e-4, sparsity=0.5,
         criterion=criteria.OBC(data=x[:1_500]),
     )
 
