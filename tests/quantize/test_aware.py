@@ -9,6 +9,7 @@ import pytest
 import tf_lottery as tfl
 from tf_lottery.export import convert
 from tf_lottery.export import flatbuffer
+from tf_lottery.export import samples
 from tf_lottery.export import sources
 from tf_lottery.quantize import fake_quantize
 
@@ -276,6 +277,18 @@ def test_a_saved_copy_loads_and_is_exported(tmp_path):
         tmp_path / "m.keras", tmp_path / "m.tflite", "size", "int8", seconds=0
     )
     assert report.shipped.quantize == "int8"
+
+
+def test_files_are_compared_with_what_was_trained_for_int8():
+    aware, _ = aware_net("dense")
+    # Random inputs may lie far outside of what training saw.
+    x = 50 * X[:4]
+    source = sources.open_model(aware, batch_size=1)
+    found = samples.Samples.of(source, [x], 1)
+    wanted = aware.predict(x, verbose=0)[:, None]
+    np.testing.assert_allclose(found.expected("int8")[0], wanted, rtol=1e-5)
+    plain = found.expected("float32")[0]
+    assert np.abs(plain - wanted).max() > np.abs(wanted).max()
 
 
 def test_strip_returns_the_plain_model():
