@@ -240,7 +240,7 @@ def _trained(net, train, epochs, rate):
 def _kept(path, make):
     if not path.exists():
         make().save(path)
-    return keras.models.load_model(path)
+    return tfl.load_model(path)
 
 
 def _exported(net, x, test):
