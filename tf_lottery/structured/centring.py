@@ -118,10 +118,10 @@ def centre(model: keras.Model, inputs: types.Arrays = None) -> keras.Model:
     centring.untied.update(_untied(twin, variables))
     values = {k: ops.convert_to_numpy(v) for k, v in variables.items()}
     exact = centring.values(values)
-    proof = verifying.prove(
-        graph, graph.kept(), centring, exact, inputs=inputs
-    )
     carrying.weights(twin, model, exact)
+    proof = verifying.prove(
+        graph, graph.kept(), centring, twin, exact, inputs=inputs
+    )
     carrying.training(twin, model, centring, with_state=False)
     verifying.attach(twin.model, proof)
     return twin.model

@@ -14,7 +14,6 @@ from tf_lottery.copies import state
 from tf_lottery.graph import renewing
 from tf_lottery.structured import comparing
 from tf_lottery.structured import inputs as inputs_lib
-from tf_lottery.structured import rebuilding
 
 _TRIALS = 32
 _TOLERANCE = 1e-5
@@ -25,8 +24,8 @@ _OTHERS = {
 }
 
 
-def rebuild(graph, kept, inputs=None):
-    """Builds the small model of a graph, of the big one's class if possible.
+def in_class(twin, graph, kept, inputs=None):
+    """Returns the small model of a graph, of the big one's class if possible.
 
     A class with a configuration of its own says how wide layers are in its
     own words. Numbers in it that the big model's weights have as a width, or
@@ -34,15 +33,16 @@ def rebuild(graph, kept, inputs=None):
     class is kept where that makes the same weights and computes the same.
 
     Args:
+        twin: `copies.Twin`, the small model, Functional.
         graph: `tf_lottery.graph.Graph`.
         kept: Boolean array over its ids.
         inputs: Batch in the structure the model takes, to compare on.
             Defaults to `None`: random values.
 
     Returns:
-        A `copies.Twin`, not compiled, with fresh weights.
+        `twin`, or a `copies.Twin` with the same weights, not compiled.
     """
-    twin, model = rebuilding.rebuild(graph, kept), graph.model
+    model = graph.model
     if type(twin.model) is type(model):
         return twin
     with alike.known(internals.layers.flat(model)):
@@ -136,7 +136,9 @@ def _is_same(small, twin, graph, inputs):
         variable.assign(ops.convert_to_numpy(twin.variables[key]))
     try:
         if inputs is None:
-            arrays = inputs_lib.fitting(graph.view, twin.model)
+            arrays, _ = inputs_lib.fitting(graph.view, lambda arrays: twin.model(
+                inputs_lib.packed(graph.view, arrays), training=False
+            ))
             inputs = inputs_lib.packed(graph.view, arrays)
         outputs = [_outputs(model, inputs) for model in (twin.model, small)]
     # Code of the user's, on inputs it may not be for: nothing was compared.

@@ -115,40 +115,73 @@ def random_inputs(view, size=SIZES[0], seed=0, shapes=None):
     ]
 
 
-def fitting(view, model, shapes=None):
-    """Returns random inputs of the first size that a model runs on.
+def fitting(view, run):
+    """Returns random inputs of the first shapes that a model runs on.
 
     Args:
         view: `tf_lottery.graph.functional.View` of the model.
-        model: `keras.Model` to try them on, with the inputs of the view.
-        shapes: See `random_inputs`.
+        run: Function of a list of arrays, one per input.
 
     Returns:
-        List of arrays, one per input.
+        That list, and what `run` returned.
 
     Raises:
         ValueError: If it runs on none.
     """
-    failure = None
-    for size in SIZES:
-        arrays = random_inputs(view, size, shapes=shapes)
-        try:
-            model(packed(view, arrays), training=False)
-            return arrays
-        # Too small for the model, which may be said in many ways.
-        except Exception as error:
-            failure = error
+    small, failure = smaller(view), None
+    # A layer that is made for one size of images may say so in any way.
+    for shapes in [None] if small is None else [small, None]:
+        for size in SIZES:
+            arrays = random_inputs(view, size, shapes=shapes)
+            try:
+                return arrays, run(arrays)
+            # Too small for the model, which may be said in many ways.
+            except Exception as error:
+                failure = error
+            if not _is_open(view):
+                break
     raise ValueError(
-        f"Model '{model.name}' does not run on random inputs, of "
+        f"Model '{view.model.name}' does not run on random inputs, of "
         f"{', '.join(map(str, SIZES))} along axes that it leaves open. "
         f"Received: {type(failure).__name__}: {failure}. Expected: `inputs`, "
         "a batch that it takes."
     ) from failure
 
 
+def checked(view, inputs):
+    """Returns a batch as the list of inputs that a graph takes.
+
+    Args:
+        view: `tf_lottery.graph.functional.View` of the model.
+        inputs: Arrays in the structure the model takes.
+
+    Raises:
+        ValueError: If it is of other shapes.
+    """
+    found = functional.ordered(view.graph, (inputs,), {}, lambda x: True)
+    shapes = [tuple(np.shape(x)) for x in found]
+    wanted = [tuple(x.shape) for x in view.graph.inputs]
+    if len(shapes) != len(wanted) or not all(map(_fits, shapes, wanted)):
+        raise ValueError(
+            f"Argument `inputs` does not fit model '{view.model.name}'. "
+            f"Received: arrays of shapes {shapes}. Expected: {wanted}."
+        )
+    return found
+
+
+def _fits(shape, wanted):
+    return len(shape) == len(wanted) and all(
+        n in (None, size) for size, n in zip(shape, wanted)
+    )
+
+
 def packed(view, arrays):
     """Returns a list of inputs in the structure that the model takes."""
     return tree.pack_sequence_as(view.graph.input, list(arrays))
+
+
+def _is_open(view):
+    return any(None in x.shape[1:] for x in view.graph.inputs)
 
 
 def _values(generator, shape, dtype, below, scale):

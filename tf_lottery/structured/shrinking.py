@@ -13,6 +13,7 @@ from tf_lottery.runs import ticket as ticket_lib
 from tf_lottery.structured import carrying
 from tf_lottery.structured import classes
 from tf_lottery.structured import plans
+from tf_lottery.structured import rebuilding
 from tf_lottery.structured import verifying
 from tf_lottery.structured.slices import Cut
 from tf_lottery.utils import checks
@@ -174,13 +175,16 @@ def carry_out(graph, kept, masks=None, changed=None, inputs=None):
         if changed and key in changed:
             value = value.astype("float64") + changed[key]
         exact[key] = cut.value(key, value)
-    proof = verifying.prove(graph, kept, cut, exact, masks, inputs)
-    twin = classes.rebuild(graph, kept, inputs)
+    twin = rebuilding.rebuild(graph, kept)
+    carrying.weights(twin, graph.model, exact)
+    proof = verifying.prove(graph, kept, cut, twin, exact, masks, inputs)
+    plain, twin = twin, classes.in_class(twin, graph, kept, inputs)
+    if twin is not plain:
+        carrying.weights(twin, graph.model, exact)
     warn_of_class(
         twin.model, graph.model,
         "say how wide the layers of the small model are", 4,
     )
-    carrying.weights(twin, graph.model, exact)
     carrying.training(twin, graph.model, cut)
     verifying.attach(twin.model, proof)
     return twin.model
@@ -196,7 +200,8 @@ def keys_of(graph, kept):
     """Returns what the weights of a small model are called, by old key."""
     if graph_lib.functional.is_made_of_layers(graph.model):
         return {}
-    return classes.rebuild(graph, kept).keys
+    twin = rebuilding.rebuild(graph, kept)
+    return classes.in_class(twin, graph, kept).keys
 
 
 def warn_of_class(small, model, what, level=3):
