@@ -9,6 +9,7 @@ from keras import ops
 from tf_lottery import internals
 from tf_lottery import weights as weights_lib
 from tf_lottery.graph import functional
+from tf_lottery.structured import costs
 from tf_lottery.structured import inputs as inputs_lib
 from tf_lottery.structured import randomising
 from tf_lottery.structured import running
@@ -67,7 +68,8 @@ class Pair:
             return self.big.outputs(arrays, value)
 
         if inputs is None:
-            inputs, self._own = inputs_lib.fitting(self.graph.view, run)
+            macs = costs.Costs(self.graph).count(self.graph.kept())["macs"]
+            inputs, self._own = inputs_lib.fitting(self.graph.view, run, macs)
         else:
             inputs = inputs_lib.checked(self.graph.view, inputs)
             self._own = run(inputs)

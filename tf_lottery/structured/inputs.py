@@ -12,6 +12,9 @@ from tf_lottery.graph import functional
 # For axes of unknown size, tried one after the other.
 SIZES = (16, 8, 4, 32, 64, 128, 256)
 _ELEMENTS = 2**18
+# As many multiplications of a batch take a blink; four samples are enough.
+_MACS = 2**27
+_FEWEST, _MOST = 4, 64
 # What depends on the size of an image, if its inputs have one.
 _SIZED = {
     "CenterCrop", "Flatten", "Permute", "RandomCrop", "Reshape", "Resizing",
@@ -73,7 +76,7 @@ def _is_sized(operation, args, kwargs):
     )
 
 
-def random_inputs(view, size=SIZES[0], seed=0, shapes=None):
+def random_inputs(view, size=SIZES[0], seed=0, shapes=None, macs=0):
     """Returns a random batch for a model.
 
     Images are a random colour for each, times uniform noise, in the range
@@ -87,6 +90,8 @@ def random_inputs(view, size=SIZES[0], seed=0, shapes=None):
         seed: Integer. Defaults to 0.
         shapes: List of shapes with batch, one per input. Defaults to those
             of the model.
+        macs: Integer, how many multiplications a sample of the model's own
+            shapes takes, axes it leaves open counted as one. Defaults to 0.
 
     Returns:
         List of arrays, one per input.
@@ -95,12 +100,14 @@ def random_inputs(view, size=SIZES[0], seed=0, shapes=None):
         ValueError: If an input holds strings.
     """
     generator = np.random.default_rng(seed)
+    own = [x.shape for x in view.graph.inputs]
     shapes = [
-        [size if n is None else n for n in shape[1:]]
-        for shape in shapes or [x.shape for x in view.graph.inputs]
+        [size if n is None else n for n in shape[1:]] for shape in shapes or own
     ]
-    largest = max(int(np.prod(shape)) for shape in shapes)
-    batch = int(np.clip(_ELEMENTS // largest, 4, 64))
+    largest = max(map(math.prod, shapes))
+    before = max(math.prod(n or 1 for n in shape[1:]) for shape in own)
+    affordable = _MACS * before // (macs * largest) if macs else _MOST
+    batch = max(min(_ELEMENTS // largest, affordable, _MOST), _FEWEST)
     indices = _table_sizes(view)
     scale = 255.0 if _preprocesses(view.model) else 1.0
     return [
@@ -115,12 +122,13 @@ def random_inputs(view, size=SIZES[0], seed=0, shapes=None):
     ]
 
 
-def fitting(view, run):
+def fitting(view, run, macs=0):
     """Returns random inputs of the first shapes that a model runs on.
 
     Args:
         view: `tf_lottery.graph.functional.View` of the model.
         run: Function of a list of arrays, one per input.
+        macs: See `random_inputs`.
 
     Returns:
         That list, and what `run` returned.
@@ -132,7 +140,7 @@ def fitting(view, run):
     # A layer that is made for one size of images may say so in any way.
     for shapes in [None] if small is None else [small, None]:
         for size in SIZES:
-            arrays = random_inputs(view, size, shapes=shapes)
+            arrays = random_inputs(view, size, shapes=shapes, macs=macs)
             try:
                 return arrays, run(arrays)
             # Too small for the model, which may be said in many ways.

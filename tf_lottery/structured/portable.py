@@ -1,5 +1,7 @@
 """Layers made to compute in full precision by operations that run anywhere."""
 
+import functools
+
 import keras
 import numpy as np
 from keras import ops
@@ -28,6 +30,8 @@ def make(layer):
     keras_hub.make_portable(layer)
     if isinstance(layer, (keras.layers.Conv2D, keras.layers.Conv3D)):
         _make_convolution_portable(layer)
+    if type(layer) is keras.layers.BatchNormalization:
+        layer.call = functools.partial(_normalized, layer)
 
 
 def _make_convolution_portable(layer):
@@ -60,3 +64,20 @@ def _convolved(layer, inputs, kernel):
         ops.split(inputs, layer.groups, -1), ops.split(kernel, layer.groups, -1)
     )
     return ops.concatenate([ops.conv(x, k, **options) for x, k in parts], -1)
+
+
+def _normalized(layer, inputs, training=None, mask=None):
+    """Two operations, where Keras takes twenty."""
+    scale = 1 / np.sqrt(_of(layer.moving_variance) + layer.epsilon)
+    if layer.scale:
+        scale = scale * _of(layer.gamma)
+    shift = -_of(layer.moving_mean) * scale
+    if layer.center:
+        shift = shift + _of(layer.beta)
+    shape = [1] * len(inputs.shape)
+    shape[layer.axis] = -1
+    return inputs * scale.reshape(shape) + shift.reshape(shape)
+
+
+def _of(variable):
+    return ops.convert_to_numpy(variable.value)

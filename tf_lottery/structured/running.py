@@ -1,6 +1,7 @@
 """A model run with other weights and in another precision, without a copy."""
 
 import contextlib
+import math
 
 import keras
 from keras import ops
@@ -11,6 +12,9 @@ from tf_lottery import weights as weights_lib
 from tf_lottery.criteria import functional as precise
 from tf_lottery.graph import functional
 from tf_lottery.structured import portable
+
+# NumPy casts arrays of fewer numbers in less time than TensorFlow.
+_SMALL = 2**14
 
 
 class Runner:
@@ -187,10 +191,7 @@ class _Weights(keras.StatelessScope):
             value = None if key is None else self._values(key)
             if value is None:
                 value = internals.layers.value(variable)
-            value = ops.cast(
-                ops.convert_to_tensor(value), internals.layers.dtype(variable)
-            )
-            self.add_update((variable, value))
+            self.add_update((variable, _tensor(variable, value)))
         return super().get_current_value(variable)
 
     def forget(self):
@@ -198,3 +199,12 @@ class _Weights(keras.StatelessScope):
         read, self._read = self._read, set()
         self.state_mapping.clear()
         return read
+
+
+def _tensor(variable, value):
+    """A value as a tensor in the precision that a variable has now."""
+    dtype = internals.layers.dtype(variable)
+    if math.prod(variable.shape) < _SMALL and dtype in ("float32", "float64"):
+        array = ops.convert_to_numpy(value)
+        return ops.convert_to_tensor(array.astype(dtype, copy=False))
+    return ops.cast(ops.convert_to_tensor(value), dtype)
