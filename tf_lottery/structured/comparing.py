@@ -30,10 +30,13 @@ class Pair:
         cut: `slices.Cut` that belongs to `kept`.
         twin: `copies.Twin`, the small model, which has its weights.
         dtype: String, the precision.
+        say: Function of a string, called before each step. Defaults to one
+            that does nothing.
     """
 
-    def __init__(self, graph, kept, cut, twin, dtype):
+    def __init__(self, graph, kept, cut, twin, dtype, say=lambda text: None):
         self.graph, self.kept, self.cut, self.dtype = graph, kept, cut, dtype
+        self.say = say
         self.big = running.Runner(
             graph.view, weights_lib.variables(graph.model), dtype
         )
@@ -55,6 +58,7 @@ class Pair:
 
     def _run_own(self, inputs, masks):
         """Runs the big model, with the weights it has, on a batch it takes."""
+        self.say(f"proof in {self.dtype}: the weights it has")
         if masks is None:
             masks = randomising.left(self.graph, self.kept)
 
@@ -84,6 +88,7 @@ class Pair:
     def random_error(self):
         """The error under random weights, and those of the controls."""
         for seed in range(_TRIALS):
+            self.say(f"proof in {self.dtype}: random weights")
             values = randomising.weights(self.graph, self.kept, seed)
             for key, mask in randomising.left(self.graph, self.kept).items():
                 if key in values:
@@ -111,6 +116,7 @@ class Pair:
             if seen >= len(first):
                 break
             key, axis = kernels[index]
+            self.say(f"proof in {self.dtype}: a fault in {key}")
             value = values[key]
             wrong = 2 * value if axis is None else np.roll(value, 1, axis)
             controls[key] = difference(expected, self.small.changed(

@@ -87,7 +87,7 @@ def attach(model, proof):
     _PROOFS[model] = proof
 
 
-def prove(graph, kept, cut, twin, exact, masks=None, inputs=None):
+def prove(graph, kept, cut, twin, exact, say, masks=None, inputs=None):
     """Proves that a small model computes the same as the masked big one.
 
     Both run in float64 themselves, not copies of them. A model that cannot
@@ -99,6 +99,7 @@ def prove(graph, kept, cut, twin, exact, masks=None, inputs=None):
         cut: `slices.Cut` that belongs to `kept`.
         twin: `copies.Twin`, the small model, which has its weights.
         exact: Dict from weight key to the small model's value.
+        say: Function of a string, called before each step.
         masks: Dict from weight key to boolean array: the reference is the
             big model with these weights zero. Defaults to `None`: with the
             slices zero that read removed units.
@@ -115,7 +116,7 @@ def prove(graph, kept, cut, twin, exact, masks=None, inputs=None):
     start = time.perf_counter()
     for dtype in ("float64", "float32"):
         last = dtype == "float32"
-        pair = comparing.Pair(graph, kept, cut, twin, dtype)
+        pair = comparing.Pair(graph, kept, cut, twin, dtype, say)
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(pair.opened(inputs, masks))
