@@ -138,17 +138,17 @@ class Runner:
 
     def _operations(self):
         """Operations of the graph that are made for a precision."""
-        graphs = [self.view.graph]
-        graphs += [part.graph for part in self.view.parts.values()]
-        found = {
-            operation: None for graph in graphs
-            for operation, *_ in functional.symbolic_arguments(graph)
-            if not isinstance(operation, keras.layers.Layer)
-        }
-        return [
-            operation for operation in found
-            if "float" in str(getattr(operation, "dtype", ""))
-        ]
+        waiting, found = [self.view.graph], {}
+        while waiting:
+            for operation, *_ in functional.symbolic_arguments(waiting.pop()):
+                if operation in found:
+                    continue
+                found[operation] = not isinstance(
+                    operation, keras.layers.Layer
+                ) and "float" in str(getattr(operation, "dtype", ""))
+                graph = self._graph_in(operation)
+                waiting += [] if graph is None else [graph]
+        return [operation for operation in found if found[operation]]
 
 
 def _called(operation, args, kwargs):
