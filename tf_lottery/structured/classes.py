@@ -1,6 +1,7 @@
 """A small model of the big one's own class, made from its configuration."""
 
 import collections
+import functools
 import itertools
 
 import keras
@@ -13,6 +14,7 @@ from tf_lottery.copies import alike
 from tf_lottery.copies import state
 from tf_lottery.graph import renewing
 from tf_lottery.structured import comparing
+from tf_lottery.structured import costs
 from tf_lottery.structured import inputs as inputs_lib
 
 _TRIALS = 32
@@ -135,16 +137,25 @@ def _is_same(small, twin, graph, inputs):
     for key, variable in variables.items():
         variable.assign(ops.convert_to_numpy(twin.variables[key]))
     try:
-        if inputs is None:
-            arrays, _ = inputs_lib.fitting(graph.view, lambda arrays: twin.model(
-                inputs_lib.packed(graph.view, arrays), training=False
-            ))
-            inputs = inputs_lib.packed(graph.view, arrays)
-        outputs = [_outputs(model, inputs) for model in (twin.model, small)]
+        expected, inputs = _expected(twin, graph, inputs)
+        found = _outputs(small, inputs)
     # Code of the user's, on inputs it may not be for: nothing was compared.
     except Exception:
         return False
-    return comparing.difference(*outputs) <= _TOLERANCE
+    return comparing.difference(expected, found) <= _TOLERANCE
+
+
+def _expected(twin, graph, inputs):
+    """What a small model puts out for inputs, random unless given, and they."""
+    if inputs is not None:
+        return _outputs(twin.model, inputs), inputs
+    pack = functools.partial(inputs_lib.packed, graph.view)
+    arrays, expected = inputs_lib.fitting(
+        graph.view,
+        lambda arrays: _outputs(twin.model, pack(arrays)),
+        costs.Costs(graph).count(graph.kept())["macs"],
+    )
+    return expected, pack(arrays)
 
 
 def _outputs(model, inputs):

@@ -93,10 +93,12 @@ class Pair:
             for key, mask in randomising.left(self.graph, self.kept).items():
                 if key in values:
                     values[key] *= mask
-            with randomising.calibrating(self.big.layers, self.big.keys, values):
+            with randomising.calibrating(
+                self.big.layers, self.big.keys, values
+            ):
                 expected = self.big.outputs(self.inputs, values.get)
             values = self.cut.values(values)
-            found = self.small.outputs(self.inputs, values.get)
+            found = self.small.remembered(self.inputs, values.get)
             error = difference(expected, found)
             floor = floor_of(error, self.dtype)
             controls = self._controls(values, expected, floor)

@@ -40,7 +40,8 @@ class Runner:
     def opened(self):
         """A context in which the model can be run."""
         layers = [x for x in self.layers if x.quantization_mode is None]
-        fixed = {id(v) for x in set(self.layers) - set(layers) for v in x.variables}
+        others = set(self.layers) - set(layers)
+        fixed = {id(v) for layer in others for v in layer.variables}
         floating = [
             v for v in self.variables.values()
             if id(v) not in fixed and _is_floating(v)
@@ -71,23 +72,27 @@ class Runner:
         Returns:
             List of arrays.
         """
-        self._memory = {}
         return self._outputs(inputs, values, note)
+
+    def remembered(self, inputs, values):
+        """Returns what `outputs` does, and keeps what each layer does."""
+        self._memory = {}
+        return self._outputs(inputs, values, memory=self._memory)
 
     def changed(self, inputs, values, key):
         """Returns what it puts out when one weight is another.
 
-        What does not depend on it is remembered from the last call of
-        `outputs`, with the same inputs.
+        What does not depend on it is taken from the last call of
+        `remembered`, with the same inputs.
 
         Args:
-            inputs: The list that `outputs` was called with.
+            inputs: The list that `remembered` was called with.
             values: As there, with another value of one weight.
             key: String, the key of that weight.
         """
-        return self._outputs(inputs, values, None, key)
+        return self._outputs(inputs, values, changed=key)
 
-    def _outputs(self, inputs, values, note, changed=None):
+    def _outputs(self, inputs, values, note=None, memory=None, changed=None):
         scope = _Weights(self.keys, values)
         remembered = {} if changed is None else self._memory
 
@@ -105,8 +110,8 @@ class Runner:
                 note(operation, args, kwargs)
             found = _called(operation, args, kwargs)
             read = scope.forget()
-            if changed is None:
-                self._memory[id(outputs[0])] = given, read, found
+            if memory is not None:
+                memory[id(outputs[0])] = given, read, found
             return found
 
         with scope:
