@@ -6,11 +6,16 @@ Keeps 20 % of float32 scores by `tf_lottery.masks.select`, in CPU time as a
 multiple of one `np.abs` pass over them (interleaved, medians of paired
 ratios) and in extra memory as a multiple of their bytes (tracemalloc). The
 peer is `np.partition` and `>=`, which is not exact where scores are equal.
+Half precision, and 24 layers each by itself, one after the other and in two
+threads, are measured against float32 and against each other.
 """
 
 import functools
+import time
 import tracemalloc
+from concurrent import futures
 
+import ml_dtypes
 import numpy as np
 
 from tests.benchmarks import harness
@@ -19,10 +24,11 @@ from tf_lottery import masks
 
 def main():
     args = harness.parser(__doc__).parse_args()
-    rows = [exactness()]
+    repetitions = 5 if args.quick else 15
+    rows = [exactness(), *halves(repetitions), *layers(repetitions)]
     for size in (10_000_000, 25_165_824):
         for arrays in (1, 24):
-            rows += measure(size, arrays, 5 if args.quick else 15)
+            rows += measure(size, arrays, repetitions)
     harness.report("Exact selection", rows, args.json)
 
 
@@ -39,10 +45,7 @@ def measure(size, arrays, repetitions):
         "select with masks": lambda: masks.select(scores, keep, half),
         "np.partition": lambda: _partition(joined, keep),
     }
-    times = harness.interleaved(
-        {k: functools.partial(lambda f: f, f) for k, f in calls.items()},
-        1, repetitions,
-    )
+    times = _times(calls, repetitions)
     where = f"{size / 1e6:.0f} M in {arrays}"
     rows = []
     for name in list(calls)[1:]:
@@ -61,6 +64,60 @@ def measure(size, arrays, repetitions):
             )
         )
     return rows
+
+
+def halves(repetitions):
+    """Returns the rows for scores of half precision."""
+    scores = _scores(10_000_000, 24)
+    calls = {
+        name: functools.partial(
+            masks.select, {k: v.astype(d) for k, v in scores.items()},
+            2_000_000,
+        )
+        for name, d in (
+            ("float32", "float32"), ("float32 again", "float32"),
+            ("float16", "float16"), ("bfloat16", ml_dtypes.bfloat16),
+        )
+    }
+    times = _times(calls, repetitions)
+    return [
+        harness.ratio_row(
+            times, name, "float32", None if "again" in name else 1.5,
+            f"10 M in 24: {name} / float32",
+        )
+        for name in list(calls)[1:]
+    ]
+
+
+def layers(repetitions):
+    """Returns the row for layers that are ranked each by itself."""
+    scores = _scores(24 << 20, 24)
+
+    def of_layer(key):
+        size = scores[key].size
+        return masks.select({key: scores[key]}, size // 5)
+
+    with futures.ThreadPoolExecutor(2) as pool:
+        calls = {
+            "one by one": lambda: [of_layer(key) for key in scores],
+            "two threads": lambda: list(pool.map(of_layer, scores)),
+        }
+        times = _times(calls, repetitions, time.perf_counter)
+    one = harness.quartiles(times["one by one"])[1]
+    return [
+        harness.ratio_row(
+            times, "two threads", "one by one",
+            what="25 M, layer by layer: two threads / one, wall",
+        ),
+        harness.Row("the same, one thread", one, unit="s"),
+    ]
+
+
+def _times(calls, repetitions, clock=time.process_time):
+    return harness.interleaved(
+        {k: functools.partial(lambda f: f, f) for k, f in calls.items()},
+        1, repetitions, clock,
+    )
 
 
 def exactness():

@@ -12,6 +12,7 @@ from keras import layers
 import tf_lottery as tfl
 from tests import conftest
 from tests.conftest import loss
+from tf_lottery.weights import keys
 
 SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 
@@ -75,6 +76,16 @@ def test_prune_removes_the_smallest(name, scope, fitted, data):
         score = np.concatenate([before[k].ravel() for k in keys])
         assert kept.sum() == kept.size - round(0.8 * kept.size)
         assert score[kept].min() >= score[~kept].max()
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_a_model_is_walked_through_once(scope, monkeypatch):
+    model, walks = make(), []
+    walk = keys._walk
+    monkeypatch.setattr(keys, "_walk", lambda m: walks.append(m) or walk(m))
+    tfl.prune(model, 0.5, scope=scope)
+    tfl.prune(model, 0.6, scope=scope)
+    assert walks == [model, model]
 
 
 def test_what_is_left_is_as_it_was(compiled):

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
+from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -26,6 +27,9 @@ from tf_lottery.utils import types
 from tf_lottery.weights import reasons
 
 SEED_NAME = "seed_generator_state"
+
+# From weight key to a variable and the layer that has it.
+Owners: TypeAlias = dict[str, tuple[keras.Variable, keras.layers.Layer]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,9 +69,7 @@ def variables(model: keras.Model) -> dict[str, keras.Variable]:
     return {key: variable for key, _, variable, _ in _walk(model)}
 
 
-def owners(
-    model: keras.Model
-) -> dict[str, tuple[keras.Variable, keras.layers.Layer]]:
+def owners(model: keras.Model) -> Owners:
     """Returns every variable of a model, and its layer, by weight key.
 
     Args:
