@@ -6,14 +6,11 @@ Keeps 20 % of float32 scores by `tf_lottery.masks.select`, in CPU time as a
 multiple of one `np.abs` pass over them (interleaved, medians of paired
 ratios) and in extra memory as a multiple of their bytes (tracemalloc). The
 peer is `np.partition` and `>=`, which is not exact where scores are equal.
-Half precision, and 24 layers each by itself, one after the other and in two
-threads, are measured against float32 and against each other.
+Scores of half precision are measured against the same of float32.
 """
 
 import functools
-import time
 import tracemalloc
-from concurrent import futures
 
 import ml_dtypes
 import numpy as np
@@ -25,7 +22,7 @@ from tf_lottery import masks
 def main():
     args = harness.parser(__doc__).parse_args()
     repetitions = 5 if args.quick else 15
-    rows = [exactness(), *halves(repetitions), *layers(repetitions)]
+    rows = [exactness(), *halves(repetitions)]
     for size in (10_000_000, 25_165_824):
         for arrays in (1, 24):
             rows += measure(size, arrays, repetitions)
@@ -89,34 +86,10 @@ def halves(repetitions):
     ]
 
 
-def layers(repetitions):
-    """Returns the row for layers that are ranked each by itself."""
-    scores = _scores(24 << 20, 24)
-
-    def of_layer(key):
-        size = scores[key].size
-        return masks.select({key: scores[key]}, size // 5)
-
-    with futures.ThreadPoolExecutor(2) as pool:
-        calls = {
-            "one by one": lambda: [of_layer(key) for key in scores],
-            "two threads": lambda: list(pool.map(of_layer, scores)),
-        }
-        times = _times(calls, repetitions, time.perf_counter)
-    one = harness.quartiles(times["one by one"])[1]
-    return [
-        harness.ratio_row(
-            times, "two threads", "one by one",
-            what="25 M, layer by layer: two threads / one, wall",
-        ),
-        harness.Row("the same, one thread", one, unit="s"),
-    ]
-
-
-def _times(calls, repetitions, clock=time.process_time):
+def _times(calls, repetitions):
     return harness.interleaved(
         {k: functools.partial(lambda f: f, f) for k, f in calls.items()},
-        1, repetitions, clock,
+        1, repetitions,
     )
 
 
@@ -130,7 +103,7 @@ def exactness():
         np.abs(rng.standard_normal(1_000_000).astype("float16")),
         np.where(rng.random(1_000_000) < 0.9, -0.0, 0.0).astype("float32"),
     ):
-        parts = dict(enumerate(np.array_split(case, 7)))
+        parts = {str(i): p for i, p in enumerate(np.array_split(case, 7))}
         found = masks.select(parts, 200_000, allow_collapse=True)
         order = np.argsort(-case.astype("float64"), kind="stable")
         expected = np.zeros(case.size, bool)
