@@ -33,14 +33,12 @@ def main():
 def _rows(name, theirs, turns):
     found = {}
     for _ in range(turns):
-        children = [peers.run(None, "shrink_child", name, 1)]
+        children = [peers.run(None, "shrink_child", name)]
         if theirs:
-            children.append(peers.run("torch", "torch_peer", theirs, 1))
+            children.append(peers.run("torch", "torch_peer", theirs))
         for child in children:
             for tool, seconds in child.items():
-                found.setdefault(tool, []).extend(
-                    [seconds] if isinstance(seconds, str) else seconds
-                )
+                found.setdefault(tool, []).append(seconds)
     return [
         _row(f"{name}: {tool}", values, found["tf_lottery"])
         for tool, values in found.items()
@@ -48,14 +46,16 @@ def _rows(name, theirs, turns):
 
 
 def _row(what, values, ours):
-    if isinstance(values[0], str):
-        return harness.Row(what, "failed", note=values[0])
-    middle = statistics.median(values)
-    ratio = middle / statistics.median(ours)
+    failed = [value for value in values if isinstance(value, str)]
+    if failed:
+        return harness.Row(what, "failed", note=failed[0])
+    seconds, left = zip(*values)
+    middle = statistics.median(seconds)
+    ratio = middle / statistics.median(mine for mine, _ in ours)
     return harness.Row(
         what, middle, unit="s",
-        note=f"{min(values):.2f} to {max(values):.2f}, n={len(values)}; "
-        f"{ratio:.2f} x tf_lottery",
+        note=f"{min(seconds):.2f} to {max(seconds):.2f}, n={len(seconds)}; "
+        f"{ratio:.2f} x tf_lottery; {left[0]:.0%} of the parameters left",
     )
 
 
