@@ -31,7 +31,10 @@ def pdp():
 
 
 def wanda():
-    return pruned(pquant.wanda_config())
+    config = pquant.wanda_config()
+    # It counts epochs; 100 batches later it prunes.
+    config.pruning_parameters.t_start_collecting_batch = 0
+    return pruned(config)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ _MODELS = {
 def narrowed(model):
     graph = tfl.graph.trace(model)
     plan = tfl.structured.plan(model, ratio=0.5, round_to=8)
-    return rebuilding.rebuild(graph, plan.kept(graph))
+    return rebuilding.rebuild(graph, plan.kept(graph)).model
 
 
 def main():

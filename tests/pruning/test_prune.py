@@ -12,6 +12,7 @@ from keras import layers
 import tf_lottery as tfl
 from tests import conftest
 from tests.conftest import loss
+from tf_lottery import constraints
 from tf_lottery.weights import keys
 
 SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
@@ -86,6 +87,25 @@ def test_a_model_is_walked_through_once(scope, monkeypatch):
     tfl.prune(model, 0.5, scope=scope)
     tfl.prune(model, 0.6, scope=scope)
     assert walks == [model, model]
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_large_weights_have_masks_of_a_byte(jit, monkeypatch, data):
+    found = {}
+    for dtype, large in (("float32", 1 << 18), ("bool", 0)):
+        monkeypatch.setattr(constraints, "_LARGE", large)
+        keras.utils.set_random_seed(0)
+        model = make(optimizer=Adam(0.01, clipnorm=1.0), jit_compile=jit)
+        masks = tfl.prune(model, 0.8)
+        if keras.backend.backend() == "tensorflow":
+            assert {
+                constraints.keep_of(v).mask.dtype
+                for v in tfl.weights.prunable(model).values()
+            } == {dtype}
+        model.fit(*data, verbose=0)
+        assert_pruned(model, masks)
+        found[dtype] = values(model)
+    assert_equal(found["bool"], found["float32"], rtol=0, atol=0)
 
 
 def test_what_is_left_is_as_it_was(compiled):
