@@ -22,7 +22,7 @@ def main():
     rows = []
     reason = peers.why_not("torch")
     for name, theirs in _MODELS.items():
-        rows += _rows(name, None if reason else theirs, 2 if args.quick else 6)
+        rows += _rows(name, None if reason else theirs, 3 if args.quick else 6)
     if reason:
         rows.append(
             harness.Row("Torch-Pruning, fasterai", "skipped", note=reason)
