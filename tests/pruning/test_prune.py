@@ -13,7 +13,7 @@ import tf_lottery as tfl
 from tests import conftest
 from tests.conftest import loss
 from tf_lottery import constraints
-from tf_lottery.weights import keys
+from tf_lottery.weights import keys as keys_lib
 
 SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 
@@ -82,8 +82,10 @@ def test_prune_removes_the_smallest(name, scope, fitted, data):
 @pytest.mark.parametrize("scope", ["global", "layer"])
 def test_a_model_is_walked_through_once(scope, monkeypatch):
     model, walks = make(), []
-    walk = keys._walk
-    monkeypatch.setattr(keys, "_walk", lambda m: walks.append(m) or walk(m))
+    walk = keys_lib._walk
+    monkeypatch.setattr(
+        keys_lib, "_walk", lambda m: walks.append(m) or walk(m)
+    )
     tfl.prune(model, 0.5, scope=scope)
     tfl.prune(model, 0.6, scope=scope)
     assert walks == [model, model]
