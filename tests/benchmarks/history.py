@@ -106,7 +106,7 @@ def page(lines):
     table += [
         [what, *(str(line[key]) for line in shown)]
         for what, key in (
-            ("machine", "machine"), ("load before", "load"),
+            ("machine", "machine"), ("load, running processes", "load"),
             ("Python", "python"), ("TensorFlow", "tensorflow"),
             ("Keras", "keras"), ("NumPy", "numpy"),
         )
