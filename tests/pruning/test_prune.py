@@ -82,9 +82,9 @@ def test_prune_removes_the_smallest(name, scope, fitted, data):
 @pytest.mark.parametrize("scope", ["global", "layer"])
 def test_a_model_is_walked_through_once(scope, monkeypatch):
     model, walks = make(), []
-    walk = keys_lib._walk
+    walk = keys_lib.walk
     monkeypatch.setattr(
-        keys_lib, "_walk", lambda m: walks.append(m) or walk(m)
+        keys_lib, "walk", lambda m: walks.append(m) or walk(m)
     )
     tfl.prune(model, 0.5, scope=scope)
     tfl.prune(model, 0.6, scope=scope)
