@@ -8,7 +8,9 @@ each epoch: CPU seconds of a child process from its start to its end, imports
 and data included, all threads. The plain scripts read MNIST from an .npz
 file as `keras.datasets.mnist.load_data` does; the file is made first, from
 `tensorflow_datasets`. The peer is open_lth, where the folder of a copy is
-given, run by the Python of `python -m tests.benchmarks.peers torch`.
+given, run by the Python of `python -m tests.benchmarks.peers torch`. For any
+torch of these years its `models/base.py` has to say `class
+Model(torch.nn.Module, abc.ABC)`, in this order.
 """
 
 import os

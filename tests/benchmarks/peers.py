@@ -37,7 +37,7 @@ _PEERS = {
         "pquant",
     ),
     "torch": (
-        ("torch==2.9.1", "torchvision==0.24.1", "torch-pruning==1.6.1",
+        ("torch==2.14.1", "torchvision==0.29.1", "torch-pruning==1.6.1",
          "fastai==2.8.12", "fasterai==0.4.1"),
         "torch_pruning, torchvision, fasterai",
     ),
