@@ -37,10 +37,10 @@ def main(arguments):
             _recalibrate(small, arguments.recalibrate, console)
     if arguments.save_plan:
         files.write_text(arguments.save_plan, plan.to_json(indent=1))
-        console.print(f"written: {arguments.save_plan}", soft_wrap=True)
+        console_lib.say_written(arguments.save_plan)
     if not arguments.dry_run:
         files.save_model(small, out)
-        console.print(f"written: {out}", soft_wrap=True)
+        console_lib.say_written(out)
 
 
 def _recalibrate(model, data, console):
