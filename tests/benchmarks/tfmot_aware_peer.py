@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.tfmot_aware_peer DIRECTORY
 
-Reads `start.npz` there, writes a .tflite file for each way, prints the ways. Runs in a
-Python that has tensorflow-model-optimization and tf-keras.
+Reads `start.npz` there, writes a .tflite file for each way and prints the ways.
+Runs in a Python that has tensorflow-model-optimization and tf-keras.
 """
 
 import json
