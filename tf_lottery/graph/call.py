@@ -144,16 +144,24 @@ class Call:
         """Freezes ids, or those of a `Symbol`."""
         self.units.freeze(getattr(ids, "ids", ids), reason)
 
-    def freeze_mixed(self, x, axes=None):
+    def freeze_mixed(self, x, axes=None, reason=None):
         """Freezes a tensor if its units vary along axes that get mixed.
+
+        Where they vary along others as well, such as heads, these go whole.
 
         Args:
             x: `Symbol`.
             axes: Axes of the tensor. Defaults to all but the batch.
+            reason: String. Defaults to that channels are mixed.
         """
-        mixed = range(x.ids.ndim) if axes is None else map(x.axis, axes)
-        if any(axis >= 0 and self.units.varies(x.ids, axis) for axis in mixed):
-            self.freeze(x, f"{self.name} mixes channels")
+        varying = self.units.varying(x.ids)
+        mixed = varying
+        if axes is not None:
+            mixed = {x.axis(axis) for axis in axes}.intersection(varying)
+        if mixed and len(mixed) == len(varying):
+            self.freeze(x, reason or f"{self.name} mixes channels")
+        for axis in mixed:
+            self.units.tie(x.ids, axis)
 
     def frozen(self, reason=None):
         """Freezes all that comes in; returns ids of frozen outputs."""
