@@ -168,6 +168,10 @@ class Call:
         reason = reason or f"{self.name} mixes channels"
         for x in self.inputs:
             self.freeze(x, reason)
+        return self.opaque(reason)
+
+    def opaque(self, reason):
+        """Returns ids of outputs whose units must stay."""
         if getattr(self.operation, "weights", None):
             size = self.outputs[0][-1]
             self._tracer.opaque(self.layer, size or 0, reason)

@@ -10,6 +10,7 @@ from keras import tree
 from tf_lottery import internals
 from tf_lottery import weights
 from tf_lottery.graph import functional
+from tf_lottery.graph import passing
 from tf_lottery.graph import registry
 from tf_lottery.graph import structure
 from tf_lottery.graph import vanishing
@@ -80,9 +81,17 @@ class Tracer:
             return call.inner(inner, call.args, call.kwargs, way)
         rule = registry.find(type(call.operation))
         reason = _extra(call.operation)
-        if rule is None or reason:
-            return call.frozen(reason or _unknown(call, "no rule"))
-        return rule(call)
+        if reason:
+            return call.frozen(reason)
+        return self._unruled(call) if rule is None else rule(call)
+
+    def _unruled(self, call, reason=None):
+        """As a trial shows; `reason` is why the layer is no graph either."""
+        try:
+            return passing.passed(call)
+        except passing.NotPassing as error:
+            why = error if reason is None else f"{reason}; {error}"
+            return call.frozen(_unknown(call, why))
 
     def fresh(self, layer, role, count):
         place = id(layer), role
@@ -167,7 +176,7 @@ class Tracer:
             ids = [x.ids for x in found]
             call.vanishes = all(x.vanishes for x in found)
         elif reason:
-            ids = call.frozen(reason)
+            ids = self._unruled(call, reason)
         else:
             ids = self.call(call)
         ids = [ids] if isinstance(ids, np.ndarray) else list(ids)
@@ -205,7 +214,7 @@ class Tracer:
             # A weight that no rule is for has none at other lengths either.
             own = internals.layers.own_variables(operation)
             self.unread += not own
-            return None, _unknown(call, error)
+            return None, error
 
     def _on(self, function):
         """Lets a function of ids as they were traced see their classes."""

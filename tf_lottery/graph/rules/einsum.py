@@ -41,7 +41,6 @@ def einsum_dense(call):
             call.vanishes = False
     activations.freeze_mixed(call, out, layer.activation)
     back = made.index(fresh[0]) - len(made)
-    _edit_output_shape(call, out, back)
     return _read(call, x, (read, kernel, made), summed, out, back)
 
 
@@ -56,6 +55,7 @@ def _read(call, x, labels, summed, out, back):
         # They pass, and those made here must stay.
         call.freeze(out, f"{call.name} works next to units of another axis")
         return _passing(call, x, axes, made)
+    _edit_output_shape(call, out, back)
     for label in summed:
         into = call.units.constant("not units")
         if label in units[-1:]:
