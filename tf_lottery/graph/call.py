@@ -21,6 +21,8 @@ class Symbol:
             it does not matter to a maximum which of them are there.
         vanishes: Boolean, whether a unit is zero in it once every weight
             that makes the unit is.
+        batch: Integer, the axis of the batch, which `ids` lacks. Defaults to
+            0; only a rule that `registry.moves_batch` marks gets others.
     """
 
     ids: np.ndarray
@@ -28,10 +30,12 @@ class Symbol:
     dtype: str = "float32"
     uniform: bool = False
     vanishes: bool = False
+    batch: int = 0
 
     def axis(self, axis):
         """Returns an axis of the tensor as an axis of `ids`, -1 = batch."""
-        return axis % len(self.shape) - 1
+        axis %= len(self.shape)
+        return -1 if axis == self.batch else axis - (axis > self.batch)
 
 
 class Call:
@@ -48,6 +52,7 @@ class Call:
         uniform: Boolean that a rule may set, see `Symbol.uniform`.
         vanishes: Boolean that a rule may set, see `Symbol.vanishes`. `None`
             stands for what is known of the class.
+        batch: Integer that a rule may set, see `Symbol.batch`.
     """
 
     def __init__(self, tracer, operation, args, kwargs, outputs, outer=None):
@@ -60,6 +65,7 @@ class Call:
         self.units = tracer.units
         self.uniform = False
         self.vanishes = None
+        self.batch = 0
         self._tracer = tracer
         # The operation in the graph, and the way to this one's configuration.
         self._root, self._way = outer or (operation, ())

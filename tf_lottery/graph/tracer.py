@@ -165,6 +165,11 @@ class Tracer:
     def _called(self, view, operation, args, kwargs, outputs):
         shapes = [x.shape for x in outputs]
         call = Call(self, operation, args, kwargs, shapes)
+        if any(x.batch for x in call.inputs) and not getattr(
+            registry.find(type(operation)), "moves_batch", False
+        ):
+            ids = call.frozen(f"{call.name} gets a batch that is not first")
+            return self._symbols(call, ids, outputs)
         nested, reason = self._nested(view, call)
         if nested is not None:
             inputs = call.inputs
@@ -179,6 +184,9 @@ class Tracer:
             ids = self._unruled(call, reason)
         else:
             ids = self.call(call)
+        return self._symbols(call, ids, outputs)
+
+    def _symbols(self, call, ids, outputs):
         ids = [ids] if isinstance(ids, np.ndarray) else list(ids)
         vanishes = vanishing.vanishes(call)
         return [
@@ -188,6 +196,7 @@ class Tracer:
                 x.dtype,
                 call.uniform,
                 vanishes,
+                call.batch,
             )
             for i, x in zip(ids, outputs)
         ]
@@ -209,7 +218,11 @@ class Tracer:
             _as_symbolic, (call.args, call.kwargs)
         )
         try:
-            return functional.part(view, operation, args, kwargs), None
+            found = functional.part(view, operation, args, kwargs)
+            if len(found.graph.outputs) == len(call.outputs):
+                return found, None
+            del view.parts[id(operation)]
+            return None, "it returns what is made of no tensor"
         except functional.Unreadable as error:
             # A weight that no rule is for has none at other lengths either.
             own = internals.layers.own_variables(operation)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from tf_lottery.graph.registry import moves_batch
 from tf_lottery.graph.registry import register_rule
 from tf_lottery.internals.graphs import operation_classes
 
@@ -97,22 +98,29 @@ def split(call):
 
 
 @register_rule(*operation_classes("Unstack"))
+@moves_batch
 def unstack(call):
     """As many slices as the axis has."""
     x = call.inputs[0]
     axis = x.axis(call.operation.axis)
     if axis < 0:
         return call.frozen(f"{call.name} splits examples")
-    call.freeze_mixed(x, [axis + 1], f"{call.name} picks single units")
+    call.freeze_mixed(
+        x, [call.operation.axis], f"{call.name} picks single units"
+    )
+    call.batch = x.batch - (axis < x.batch)
     return [x.ids.take(0, axis) for _ in call.outputs]
 
 
 @register_rule(*operation_classes("GetItem"))
+@moves_batch
 def get_item(call):
     """Slices of neighbours move with what is kept before them."""
     x = call.inputs[0]
     key = _whole_key(call.args[1], len(x.shape))
-    if key is None or key[0] != slice(None):
+    if x.batch and key is not None and isinstance(key[0], int):
+        return _picked_before_batch(call, x, key)
+    if x.batch or key is None or key[0] != slice(None):
         return call.frozen(f"{call.name} picks examples or no slice")
     places = [part for part in key[1:] if part is not None]
     picked = [a for a, part in enumerate(places, 1) if _picks(part)]
@@ -137,6 +145,15 @@ def get_item(call):
     ]
     ids = x.ids[tuple(slice(size) for size in sizes)]
     return ids[tuple(index)]
+
+
+def _picked_before_batch(call, x, key):
+    """One slice along the first axis, which is not the batch."""
+    if any(part != slice(None) for part in key[1:]):
+        return call.frozen(f"{call.name} picks more than a first slice")
+    call.freeze_mixed(x, [0], f"{call.name} picks single units")
+    call.batch = x.batch - 1
+    return x.ids.take(0, 0)
 
 
 def _picks(part):
