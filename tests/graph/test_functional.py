@@ -375,7 +375,8 @@ def test_unknown_layers_freeze_with_the_reason():
     graph = frozen_by(Owner(name="own"))
     reason = (
         "unknown layer 'own' (Owner): weight 'matrix' belongs to it and not "
-        "to a layer in it"
+        "to a layer in it; fewer channels change what it makes of the others; "
+        "`structured.register_rule` can say what becomes of units in it"
     )
     assert graph.units == 0
     assert reason_of(graph, "a") == reason_of(graph, "own") == reason

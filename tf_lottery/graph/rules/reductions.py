@@ -116,7 +116,8 @@ def dot(call):
     if all(varies):
         for ids in parts:
             call.freeze(ids, f"{call.name} makes pairs of units")
-    ids = np.broadcast_to(right if varies[1] else left, left.shape[: left.ndim - right.ndim] + right.shape)
+    shape = np.broadcast_shapes(left.shape, right.shape)
+    ids = np.broadcast_to(right if varies[1] else left, shape)
     return ids if ids.ndim else ids.reshape(1)
 
 
