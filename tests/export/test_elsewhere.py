@@ -1,5 +1,7 @@
 """Files that a process under TensorFlow makes, of a model of this one."""
 
+import importlib.util
+
 import keras
 import numpy as np
 import pytest
@@ -85,3 +87,17 @@ def test_arguments_are_checked_as_ever(model, tmp_path):
         export.tflite(model, tmp_path / "m.tflite", signatures={"f": len})
     with pytest.raises(FileNotFoundError, match="no model file"):
         export.tflite(tmp_path / "none.keras", tmp_path / "m.tflite")
+
+
+@pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("tf2onnx", "onnxruntime"))),
+    reason="the extra onnx is not installed",
+)
+def test_an_onnx_file_computes_what_the_model_here_does(model, tmp_path):
+    path = tmp_path / "m.onnx"
+    report = tfl.export.onnx(model, path, samples())
+    assert report.path == str(path)
+    assert report.nbytes == path.stat().st_size
+    assert report.check.passed
+    zeros = {kernel.key: kernel.zeros for kernel in report.kernels}
+    assert sum(zeros.values()) > 0

@@ -45,7 +45,7 @@ def ask(function, model, plain, notes, given):
     """Has a file written by the companion.
 
     Args:
-        function: `tf_lottery.export.tflite`.
+        function: `tf_lottery.export.tflite` or `onnx`.
         model: A built `keras.Model`.
         plain: `keras.Model`, the same without masks and in full precision.
         notes: List of strings, what is different in it.
@@ -54,7 +54,7 @@ def ask(function, model, plain, notes, given):
     Returns:
         What it returns.
     """
-    if given["signatures"] is not None:
+    if given.get("signatures") is not None:
         raise ValueError(
             "Argument `signatures` holds functions of TensorFlow, which the "
             f"model calls under that backend alone. Received: backend "
@@ -71,19 +71,24 @@ def ask(function, model, plain, notes, given):
         for key, variable in weights_lib.variables(sent).items()
     }
     path = given["path"]
-    data = feeding.arrays(given["representative_data"])
-    metric, progress = given["metric"], given["progress"]
-    if callable(metric) and not isinstance(metric, keras.metrics.Metric):
-        metric = companion.Here(metric)
-    if progress is not None:
-        progress = companion.Here(progress)
-    report = companion.ask(function, **given | {
+    changes = {
+        "representative_data": feeding.arrays, "metric": _here,
+        "progress": _here,
+    }
+    report = companion.ask(function, **{
+        name: changes[name](value) if name in changes else value
+        for name, value in given.items()
+    } | {
         "model": Model(sent, weights, companion.Here(call), notes),
         # The companion may have started in another directory.
         "path": pathlib.Path(path).absolute(),
-        "representative_data": data,
-        "metric": metric,
-        "progress": progress,
     })
     report.path = str(path)
     return report
+
+
+def _here(value):
+    """Functions are called in this process; metrics and names are sent."""
+    if callable(value) and not isinstance(value, keras.metrics.Metric):
+        return companion.Here(value)
+    return value
