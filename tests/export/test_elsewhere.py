@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 import tf_lottery as tfl
+from tests import conftest
 from tf_lottery import export
+from tf_lottery.export import elsewhere as elsewhere_lib
 from tf_lottery.utils import backends
 
 
@@ -78,6 +80,26 @@ def test_another_function_here_is_no_file(model, tmp_path, monkeypatch):
     with pytest.raises(tfl.export.VerificationError, match="Keras model"):
         export.tflite(model, tmp_path / "m.tflite", seconds=0)
     assert not list(tmp_path.iterdir())
+
+
+def test_ranges_of_int8_are_sent_along():
+    model = conftest.functional()
+    aware = tfl.quantize.aware(model)
+    aware.compile("sgd", conftest.loss())
+    rng = np.random.default_rng(0)
+    aware.fit(rng.normal(size=(16, 10)), np.arange(16) % 4, verbose=0)
+    sent = {
+        key: keras.ops.convert_to_numpy(variable)
+        for key, variable in elsewhere_lib.variables(aware).items()
+    }
+    again = type(aware).from_config(aware.get_config())
+    elsewhere_lib.Model(again, sent, None, []).filled()
+    ranges = [
+        [layer.ranges for layer in each.layers if hasattr(layer, "ranges")]
+        for each in (aware, again)
+    ]
+    assert ranges[0] == ranges[1] and ranges[0]
+    tfl.quantize.check_trained(again)
 
 
 def test_arguments_are_checked_as_ever(model, tmp_path):

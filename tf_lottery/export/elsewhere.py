@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import keras
 
+from tf_lottery import internals
 from tf_lottery import quantize
 from tf_lottery import weights as weights_lib
 from tf_lottery.export import feeding
@@ -23,7 +24,7 @@ class Model:
 
     Attributes:
         model: `keras.Model` of its configuration.
-        weights: Dict from weight key to array.
+        weights: Dict from key to array, see `variables`.
         call: Function of inputs that returns its outputs there as arrays.
         notes: List of strings, what was changed.
     """
@@ -35,10 +36,23 @@ class Model:
 
     def filled(self):
         """Returns the model with its weights."""
-        for key, variable in weights_lib.variables(self.model).items():
+        for key, variable in variables(self.model).items():
             variable.assign(self.weights[key])
         rebuilding.finalize(self.model)
         return self.model
+
+
+def variables(model):
+    """Returns the weights of a model by key, and the ranges of int8."""
+    ranges = (
+        variable for layer in internals.layers.flat(model)
+        if isinstance(layer, quantize.FakeQuantize)
+        for variable in layer.variables
+    )
+    return {
+        **weights_lib.variables(model),
+        **{f"range {i}": each for i, each in enumerate(ranges)},
+    }
 
 
 def ask(function, model, plain, notes, given):
@@ -68,7 +82,7 @@ def ask(function, model, plain, notes, given):
     sent = model if quantize.is_aware(model) else plain
     weights = {
         key: keras.ops.convert_to_numpy(variable)
-        for key, variable in weights_lib.variables(sent).items()
+        for key, variable in variables(sent).items()
     }
     path = given["path"]
     changes = {
