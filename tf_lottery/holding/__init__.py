@@ -1,18 +1,18 @@
 """Masks on a model: held, read, saved and loaded with it."""
 
-from tf_lottery.holding.models import agree
 from tf_lottery.holding.models import aside
-from tf_lottery.holding.models import capture
 from tf_lottery.holding.models import check_masks
 from tf_lottery.holding.models import hold
 from tf_lottery.holding.models import let_go
 from tf_lottery.holding.models import masks_of
 from tf_lottery.holding.models import on_compile
 from tf_lottery.holding.models import place
-from tf_lottery.holding.models import rewind
 from tf_lottery.holding.models import settle
 from tf_lottery.holding.models import strip
-from tf_lottery.holding.models import synchronise
+from tf_lottery.holding.rewinding import agree
+from tf_lottery.holding.rewinding import capture
+from tf_lottery.holding.rewinding import rewind
+from tf_lottery.holding.rewinding import synchronise
 
 __all__ = [
     "agree",

@@ -1,4 +1,4 @@
-"""Holding masks on a model, reading them, rewinding under them."""
+"""Holding masks on a model, and reading them."""
 
 import contextlib
 import warnings
@@ -8,7 +8,6 @@ from collections.abc import Mapping
 
 import keras
 import numpy as np
-from keras import ops
 
 from tf_lottery import constraints
 from tf_lottery import copies
@@ -16,8 +15,6 @@ from tf_lottery import internals
 from tf_lottery import optimizers
 from tf_lottery import weights as weights_lib
 from tf_lottery.holding import homes
-from tf_lottery.utils import checks
-from tf_lottery.weights import snapshots
 
 
 def hold(model: keras.Model, masks: Mapping[str, np.ndarray]) -> None:
@@ -61,7 +58,7 @@ def place(model: keras.Model, masks: Mapping[str, np.ndarray]) -> None:
     for key, mask in masks.items():
         constraints.keep_of(owners[key][0]).assign(mask)
         constraints.project(owners[key][0])
-    if _is_compiled(model) and not _all_in_layers(model):
+    if is_compiled(model) and not _all_in_layers(model):
         optimizers.attach(model)
         if not model.optimizer.built:
             with internals.models.strategy_scope(model):
@@ -77,12 +74,13 @@ def _all_in_layers(model):
     )
 
 
-def _is_compiled(model):
+def is_compiled(model: keras.Model) -> bool:
+    """Whether a model has an optimizer."""
     return getattr(model, "optimizer", None) is not None and model.compiled
 
 
 def _optimizer(model):
-    return model.optimizer if _is_compiled(model) else None
+    return model.optimizer if is_compiled(model) else None
 
 
 def on_compile(model: keras.Model) -> None:
@@ -90,7 +88,7 @@ def on_compile(model: keras.Model) -> None:
 
     Keras calls it at the end of `compile`, see `internals.models`.
     """
-    if not _is_compiled(model):
+    if not is_compiled(model):
         return
     if any(constraints.keep_of(v) is not None for v in model.variables):
         settle(model)
@@ -186,82 +184,6 @@ def masks_of(model: keras.Model) -> dict[str, np.ndarray]:
     }
 
 
-def capture(model: keras.Model, step: int) -> snapshots.Snapshot:
-    """Returns a `Snapshot` of all that training changes, but the masks.
-
-    Args:
-        model: A built `keras.Model`. If it is not compiled there is no state
-            of an optimizer.
-        step: Integer, the number of training steps done so far.
-    """
-    weights_lib.check_built(model)
-    checks.whole("step", step, 0)
-    synchronise(model)
-    agree(model)
-    variables = weights_lib.variables(model)
-    weights = dict(zip(variables, snapshots.capture(variables.values())))
-    if not _is_compiled(model):
-        return snapshots.Snapshot(step, weights)
-    return snapshots.Snapshot(
-        step,
-        weights,
-        snapshots.capture(optimizers.state(model.optimizer)),
-        optimizers.name_of(model.optimizer),
-    )
-
-
-def synchronise(model: keras.Model) -> None:
-    """Makes variables hold their values between two batches, under JAX."""
-    if hasattr(model, "jax_state_sync"):
-        model.jax_state_sync()
-
-
-def agree(model: keras.Model) -> None:
-    """Gives every replica of a `tf.distribute` strategy the first's values.
-
-    Trained weights agree by themselves. Moving statistics may not: each
-    replica sees its part of a batch, and what Keras saves is the first's.
-    Training has to resume from what was saved, or it cannot be repeated.
-
-    Args:
-        model: A built `keras.Model`.
-    """
-    strategy = getattr(model, "distribute_strategy", None)
-    if strategy is None or strategy.num_replicas_in_sync == 1:
-        return
-    for variable in weights_lib.variables(model).values():
-        if not variable.trainable:
-            variable.assign(ops.convert_to_tensor(variable))
-
-
-def rewind(
-    model: keras.Model,
-    snapshot: snapshots.Snapshot,
-    masks: Mapping[str, np.ndarray] | None = None,
-) -> None:
-    """Sets a model back to a snapshot; masks stay, or are replaced.
-
-    Args:
-        model: The `keras.Model` the snapshot was taken from.
-        snapshot: `Snapshot`, see `capture`.
-        masks: Dict from weight key to boolean array to hold afterwards.
-            Defaults to the masks held now.
-    """
-    checks.kind(
-        "snapshot", snapshot, snapshots.Snapshot,
-        "a `tf_lottery.weights.snapshots.Snapshot`",
-    )
-    masks = masks_of(model) if masks is None else masks
-    variables = check_masks(model, masks)
-    place(model, masks)
-    snapshots.restore(
-        [variables[key] for key in snapshot.weights],
-        snapshot.weights.values(),
-    )
-    snapshots.restore(optimizers.state(model.optimizer), snapshot.optimizer)
-    optimizers.project(model.optimizer, [variables[key] for key in masks])
-
-
 def strip(model: keras.Model) -> keras.Model:
     """Lets go of the masks: a plain Keras model with the zeros baked in.
 
@@ -350,5 +272,5 @@ def _take_off(variable, layer):
 
 def _let_go(model):
     let_go(model)
-    if _is_compiled(model):
+    if is_compiled(model):
         optimizers.detach(model)

@@ -1,18 +1,18 @@
 """Weights of a model: their keys, which can be pruned, values at a moment."""
 
 from tf_lottery.weights.keys import SEED_NAME
-from tf_lottery.weights.keys import Weight
 from tf_lottery.weights.keys import check_built
 from tf_lottery.weights.keys import check_layer
 from tf_lottery.weights.keys import check_masks
-from tf_lottery.weights.keys import inspect
 from tf_lottery.weights.keys import is_seed
 from tf_lottery.weights.keys import layers
 from tf_lottery.weights.keys import owners
-from tf_lottery.weights.keys import prunable
-from tf_lottery.weights.keys import prunable_of
-from tf_lottery.weights.keys import resolve
 from tf_lottery.weights.keys import variables
+from tf_lottery.weights.prunable import Weight
+from tf_lottery.weights.prunable import inspect
+from tf_lottery.weights.prunable import prunable
+from tf_lottery.weights.prunable import prunable_of
+from tf_lottery.weights.prunable import resolve
 
 __all__ = [
     "SEED_NAME",
