@@ -91,9 +91,9 @@ def onnx(
     given = dict(locals())
     _check(path, input_shapes, batch_size, compact, opset_version, tolerance)
     checks.data("compare_on", compare_on)
+    model = sources.checked(model)
     _check_installed()
     if not backends.is_tensorflow():
-        model = sources.checked(model)
         plain, notes = sources.plain(model)
         return elsewhere.ask(onnx, model, plain, notes, given)
     example, _ = arguments.split(compare_on)
@@ -132,8 +132,9 @@ def _check_installed():
     missing = [n for n in _NEEDED if importlib.util.find_spec(n) is None]
     if missing:
         raise ImportError(
-            f"Files of ONNX need {', '.join(missing)}: "
-            "`pip install tf_lottery[onnx]`."
+            "Files of ONNX need packages that are not installed. Received: "
+            f"no {', '.join(missing)}. Expected: the extra, "
+            "`pip install tf_lottery[onnx]`"
         )
 
 
