@@ -138,12 +138,9 @@ def _after(subject, bench, ticket):
     """Returns a maker of what one pruning of the dense network leaves."""
 
     def make(invert=False):
-        choose = compared_tickets.invert if invert else (
-            compared_tickets.one_shot
-        )
-        return choose(
+        return compared_tickets.one_shot(
             ticket, bench.model, subject.trained_dense(bench.number),
-            bench.preset,
+            bench.preset, invert,
         )
 
     return make

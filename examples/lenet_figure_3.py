@@ -72,7 +72,7 @@ def main():
             TEXT, "",
             *pages.bullets(words.text(run.judgement).splitlines()), "",
             "Caveats:", "",
-            *pages.bullets(caveats.of_run(run, curves, published)),
+            *pages.bullets(caveats.of_run(run)),
         ]),
         tables,
         {name: chart([run], name) for name in shown},
@@ -88,10 +88,10 @@ def main():
 def claimed(compared):
     rows = [
         {
-            "what": claim.what,
-            "density, %": 100 * claim.density,
-            "paper": claim.paper + " *" * claim.recollected,
-            "here": claim.ours,
+            "what": claim["what"],
+            "density, %": 100 * claim["density"],
+            "paper": claim["paper"] + " *" * claim["recollected"],
+            "here": claim["ours"],
         }
         for claim in compared
     ]

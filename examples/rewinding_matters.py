@@ -27,8 +27,6 @@ from laboratory import runs
 
 from tf_lottery import analysis
 from tf_lottery.analysis import caveats
-from tf_lottery.analysis.curves import of_runs
-from tf_lottery.experiments import changes
 from tf_lottery.verdicts import comparisons
 from tf_lottery.verdicts import words
 
@@ -87,7 +85,7 @@ def main():
                 subject.data.test_images,
             ), "", *pages.bullets([
                 *words.text(run.judgement).splitlines(),
-                *caveats.of_run(run, of_runs([run]), changes.published(preset)),
+                *caveats.of_run(run),
             ]),
         ]),
         [shown],

@@ -329,21 +329,25 @@ def test_hits(y, outputs, threshold, expected):
 # Robustness.
 
 
+def one_step(gradients, x, y, length, *args, **kwargs):
+    return attacks.pgd(gradients, x, y, length, 1, length, *args, **kwargs)
+
+
 def test_fgsm_by_hand():
     """The gradient's sign is known: -1 for class 0, +1 for class 1."""
     gradients = attacks.Gradients(classifier(), conftest.loss())
     x = np.array([[0.2, 0.1], [0.3, -0.9]], "float32")
-    found = attacks.fgsm(gradients, x, np.array([0, 1]), 0.25)
+    found = one_step(gradients, x, np.array([0, 1]), 0.25)
     assert np.asarray(found) == pytest.approx(
         x + 0.25 * np.array([[-1.0, -1.0], [1.0, 1.0]])
     )
-    clipped = attacks.fgsm(gradients, x, np.array([0, 1]), 0.25,
-                           clip=(-0.1, np.array([0.4, 0.5])))
+    clipped = one_step(gradients, x, np.array([0, 1]), 0.25,
+                       clip=(-0.1, np.array([0.4, 0.5])))
     assert np.asarray(clipped) == pytest.approx(
         np.array([[-0.05, -0.1], [0.4, -0.1]])
     )
     length = np.asarray(
-        attacks.fgsm(gradients, x, np.array([0, 1]), 0.25, "l2")
+        one_step(gradients, x, np.array([0, 1]), 0.25, "l2")
     ) - x
     # Along the gradient, which is proportional to (1, 0.5).
     assert length == pytest.approx(
@@ -449,7 +453,7 @@ def test_robustness_leaves_integer_inputs_alone():
     y = np.argmax(model(x), -1)
     found = analysis.robustness(model, (x, y), 50.0)
     assert found.clean_accuracy == 1.0 and found.accuracies[50.0] < 0.5
-    changed = attacks.fgsm(attacks.Gradients(model), x, y, 0.1)
+    changed = one_step(attacks.Gradients(model), x, y, 0.1)
     assert (np.asarray(changed[0]) == x[0]).all()
 
 

@@ -19,7 +19,7 @@ _ALL = (
     "held", "mirrored", "imp_mnist", "compact", "between_rounds",
     "global_selection", "disk", "criteria", "structured", "pipeline",
     "export_size", "export_latency", "export_time", "export_accuracy",
-    "ethos_u", "migration", "tuner", "tensorboard",
+    "ethos_u", "aware", "migration", "tuner", "tensorboard",
 )
 
 
@@ -56,7 +56,7 @@ def _parse():
 
 def _options(name, args):
     options = ["--quick"] if args.quick else []
-    if name == "held" and args.tfmot_python:
+    if name in ("held", "aware") and args.tfmot_python:
         options += ["--tfmot-python", args.tfmot_python]
     return options
 

@@ -61,7 +61,7 @@ def cnn(compiled=True):
 
 def weigh(
     model, path, target, quantize, ranges, validation, *, metric, seconds,
-    progress,
+    batch_size, progress,
 ):
     """Stands in for `export.tflite`: a byte for each nonzero weight."""
     progress("weighing")
@@ -150,6 +150,33 @@ def test_a_budget_is_met_by_the_best_file(model):
     assert found.met and found.chosen.cost <= 600 < 1.3 * found.chosen.cost
 
 
+def test_a_budget_that_is_met_already_takes_the_model_as_it_was(model):
+    found = compress(model, budget={"size": "1 MB"})
+    assert found.number == 0 and len(found.candidates) == 1
+    assert found.decisions()[0].endswith(": whole")
+
+
+@pytest.mark.parametrize("metric, words", [
+    ("mae", "does not fit"), (lambda y, outputs: np.nan, "not finite"),
+])
+def test_a_metric_that_cannot_be_taken_is_refused_at_once(metric, words):
+    said = []
+    with pytest.raises(ValueError, match=words):
+        compress(
+            cnn(False), max_drop=0.1, metric=metric, progress=said.append
+        )
+    assert not said
+
+
+@pytest.mark.parametrize("name", ["train", "validation"])
+def test_data_that_are_not_finite(name):
+    broken = X[:300].copy()
+    broken[0] = np.nan
+    data = {"train": TRAIN, "validation": VALIDATION}
+    with pytest.raises(ValueError, match=f"`{name}` must hold finite"):
+        tfl.compress(cnn(False), **data | {name: (broken, Y[:300])})
+
+
 def test_a_budget_that_is_not_met_says_what_is_in_the_way(model):
     with pytest.warns(UserWarning, match="not met.*inner/kernel") as caught:
         found = compress(
@@ -231,7 +258,21 @@ def test_another_compression_is_refused(model, tmp_path):
                 model, max_drop=0.3, directory=tmp_path, candidates=1,
                 **change,
             )
+
+    def trained(y=TRAIN[1], **options):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(candidates.export, "tflite", weigh)
+            tfl.compress(
+                model, (X[:300], y), VALIDATION, max_drop=0.3, candidates=1,
+                samples=100, epochs=1, directory=tmp_path / "it", **options,
+            )
+
     (tmp_path / "other").mkdir()
+    trained()
+    trained()
+    for change in ({"y": 2 - TRAIN[1]}, {"teacher": cnn(False)}):
+        with pytest.raises(ValueError, match="compression.*training: "):
+            trained(**change)
     (tmp_path / "other" / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="holds other files"):
         compress(model, directory=tmp_path / "other", max_drop=0.3)
@@ -361,3 +402,91 @@ def test_files_are_those_of_export(model, target, tmp_path):
     )
     assert pathlib.Path(found.file).stat().st_size == found.chosen.nbytes
     assert found.met
+
+
+def regression():
+    inputs = keras.Input((6,))
+    x = keras.layers.Dense(16, "relu")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(1)(x))
+    x = X[:300, 0, 0:3].reshape(300, 6)
+    return model, "mse", x, x.sum(-1, keepdims=True), "mae"
+
+
+def several():
+    inputs = keras.Input((6, 6, 2))
+    x = keras.layers.Conv2D(8, 3, activation="relu", name="conv")(inputs)
+    x = keras.layers.Flatten()(x)
+    model = keras.Model(inputs, {
+        "kind": keras.layers.Dense(3, "softmax", name="kind")(x),
+        "mean": keras.layers.Dense(1, name="mean")(x),
+    })
+    labels = {"kind": TRAIN[1], "mean": TRAIN[0].mean((1, 2, 3))}
+    losses = {"kind": "sparse_categorical_crossentropy", "mean": "mse"}
+
+    def right(labels, outputs):
+        return float(
+            (outputs["kind"].argmax(-1) == labels["kind"]).mean()
+        )
+
+    return model, losses, TRAIN[0], labels, right
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*validation examples cannot")
+@pytest.mark.parametrize("build", [regression, several])
+def test_models_of_other_kinds(build, recwarn):
+    keras.utils.set_random_seed(0)
+    model, loss, x, y, metric = build()
+    model.compile(keras.optimizers.Adam(0.01), loss)
+    model.fit(x, y, epochs=12, verbose=0)
+    found = tfl.compress(
+        model, (x, y), (x, y), max_drop=0.2, metric=metric, samples=100,
+        epochs=1, candidates=2,
+    )
+    assert found.met and found.chosen.cost < found.candidates[0].cost
+    drop = found.chosen.metric - found.reference
+    assert found.chosen.drop == pytest.approx(
+        drop if build is regression else -drop, abs=1e-9
+    )
+    assert not [w for w in recwarn if "shuffle" in str(w.message)]
+
+
+def test_files_of_loops_over_time_take_one_example_a_call(monkeypatch):
+    batches = []
+
+    def note(*args, batch_size, **kwargs):
+        batches.append(batch_size)
+        return weigh(*args, batch_size=batch_size, **kwargs)
+
+    monkeypatch.setattr(candidates.export, "tflite", note)
+    for layer in (
+        keras.layers.Bidirectional(keras.layers.LSTM(4)),
+        keras.layers.GlobalAveragePooling1D(),
+    ):
+        model = keras.Sequential([
+            keras.Input((12,), dtype="int32"), keras.layers.Embedding(20, 8),
+            layer, keras.layers.Dense(2),
+        ])
+        x = RNG.integers(1, 20, size=(60, 12))
+        tfl.compress(
+            model, (x, x[:, 0] % 2), (x, x[:, 0] % 2),
+            budget={"size": 1e6}, samples=20,
+        )
+    assert batches == [1, None]
+
+
+def test_attention_shrinks_without_words_about_training():
+    inputs = keras.Input((6, 8))
+    x = keras.layers.MultiHeadAttention(2, 4)(inputs, inputs)
+    x = keras.layers.GlobalAveragePooling1D()(x + inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(True))
+    data = RNG.normal(size=(60, 6, 8)).astype("float32")
+    labels = np.array(model(data)).argmax(-1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates.export, "tflite", weigh)
+        found = tfl.compress(
+            model, (data, labels), (data, labels), "macs",
+            budget={"macs": 300}, candidates=1, samples=20,
+        )
+    assert found.model.count_params() < model.count_params()

@@ -1,6 +1,7 @@
 """Sensitivity: one part pruned at a time, against doing it by hand."""
 
 import json
+import math
 
 import keras
 import numpy as np
@@ -103,6 +104,41 @@ def test_largest_is_a_sparsity_for_prune(found):
     found = found.largest(10.0)
     masks = tfl.prune(model, found, scope="layer")
     assert tfl.masks.density(masks) == pytest.approx(0.5, abs=0.01)
+
+
+def test_allocation_spares_what_is_sensitive():
+    def reading(name, sparsity, loss, size):
+        return tfl.compression.Reading(
+            "weights", name, size, sparsity, sparsity, loss, None
+        )
+
+    found = tfl.compression.Sensitivity(
+        "net", 1.0, None, 4, (
+            reading("a", 0.5, 0.9, 300), reading("a", 0.8, 1.1, 300),
+            reading("b", 0.5, 2.0, 100), reading("b", 0.8, math.inf, 100),
+        ), {},
+    )
+    for sparsity, a, b in (
+        (0.3, 0.4, 0), (0.6, 0.8, 0), (0.7, 0.8, 0.4), (0.8, 0.8, 0.8),
+    ):
+        given = found.allocate(sparsity)
+        assert given == pytest.approx({"a": a, "b": b}, abs=0.03)
+        assert 0.75 * given["a"] + 0.25 * given["b"] > sparsity - 1e-9
+    with pytest.raises(ValueError, match="measured of all weights, 0.8"):
+        found.allocate(0.81)
+    with pytest.raises(ValueError, match="all channels"):
+        found.allocate(0.1, "channels")
+
+
+def test_what_is_allocated_can_be_pruned(found):
+    model = cnn()
+    masks = tfl.prune(model, found.allocate(0.4), scope="layer")
+    assert tfl.masks.density(masks) == pytest.approx(0.6, abs=0.05)
+    ratio = found.allocate(0.4, "channels")
+    plan = tfl.structured.plan(model, ratio=ratio)
+    assert plan.removed >= 0.3 * sum(r.size for r in {
+        r.name: r for r in found.readings if r.kind == "channels"
+    }.values())
 
 
 def test_table_chart_and_json(found, tmp_path):

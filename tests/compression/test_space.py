@@ -13,7 +13,7 @@ from tf_lottery.compression import weights
 
 RNG = np.random.default_rng(0)
 MIX = RNG.normal(size=(4, 12))
-X = (RNG.normal(size=(200, 4)) @ MIX).astype("float32")
+X = (RNG.normal(size=(200, 4)) @ MIX + 0.5).astype("float32")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_nothing_removed_is_the_model(model, space):
     assert all(errors[0] == 0 for errors in space.errors)
 
 
-@pytest.mark.parametrize("part, level", [(0, 4), (1, 3), (3, 3), (4, 5)])
+@pytest.mark.parametrize("part, level", [(0, 5), (1, 3), (3, 3), (4, 5)])
 def test_an_error_is_what_the_outputs_change_by(model, space, part, level):
     levels = [0] * len(space.names)
     levels[part] = level
@@ -56,19 +56,49 @@ def test_an_error_is_what_the_outputs_change_by(model, space, part, level):
     assert space.removed(levels)[space.names[part]] > 0
 
 
+def test_distances_of_heavy_models_are_of_few_examples(space, monkeypatch):
+    assert len(space._some()) == 200
+    monkeypatch.setattr(space_lib, "_WORK", 250 * 100)
+    assert len(space._some()) == 100
+    np.testing.assert_array_equal(space._some()[[0, -1]], X[[0, -1]])
+    monkeypatch.setattr(space_lib, "_WORK", 1)
+    assert len(space._some()) == 64
+
+
 def test_what_stays_makes_up_for_what_goes(model, space):
     levels = [0, 0, 4, 0, 0]
     small = space.model_at(levels)
     mask = small.get_layer("fc1").kernel.numpy() != 0
     kernel = model.get_layer("fc1").kernel.numpy()
 
-    def error(value):
-        return np.square(X @ value - X @ kernel).sum()
+    def error(value, bias=0):
+        return np.square(X @ value + bias - X @ kernel).sum()
 
     assert 0.3 < mask.mean() < 0.5
-    assert error(small.get_layer("fc1").kernel.numpy()) < (
+    found = small.get_layer("fc1")
+    assert error(found.kernel.numpy(), found.bias.numpy()) < (
         0.2 * error(kernel * mask)
     )
+
+
+def test_biases_keep_the_means_of_outputs(model, space):
+    small = space.model_at([0, 0, 6, 0, 0])
+    kernel = model.get_layer("fc1").kernel.numpy()
+    change = X @ (small.get_layer("fc1").kernel.numpy() - kernel)
+    assert np.abs(change.mean(0)).max() > 0.05
+    shift = (small.get_layer("fc1").bias - model.get_layer("fc1").bias).numpy()
+    np.testing.assert_allclose(change.mean(0) + shift, 0, atol=1e-4)
+    least = np.square(change + shift).sum()
+    solved = X - X.mean(0)
+    for column in range(10):
+        kept = small.get_layer("fc1").kernel.numpy()[:, column] != 0
+        fit = np.linalg.lstsq(
+            solved[:, kept], solved @ kernel[:, column], rcond=None
+        )[0]
+        least -= np.square(
+            solved[:, kept] @ fit - solved @ kernel[:, column]
+        ).sum()
+    assert 0 <= least < 0.05 * np.square(change + shift).sum() + 1e-3
 
 
 def test_channels_and_weights_at_once(model, space):

@@ -241,16 +241,16 @@ class TestStreamed:
     @pytest.mark.parametrize("step", [0, 5, 36, 38])
     def test_a_step_has_one_batch(self, images, step):
         # 37 batches of 8 are a pass.
-        whole = images.batches(8, 40, seed=3)
+        whole = streaming.StreamedBatches(images, 8, 40, seed=3)
         expected = list(whole.dataset.take(40).as_numpy_iterator())
-        again = images.batches(8, 40, seed=3)
+        again = streaming.StreamedBatches(images, 8, 40, seed=3)
         again.move_to(step)
         found = list(again.dataset.take(2).as_numpy_iterator())
         for (a, b), (c, d) in zip(expected[step:], found):
             assert np.array_equal(a, c) and np.array_equal(b, d)
 
     def test_goes_back_while_it_is_read(self, images):
-        batches = images.batches(8, 40, seed=3)
+        batches = streaming.StreamedBatches(images, 8, 40, seed=3)
         iterator = iter(batches.dataset)
         first = [next(iterator)[0].numpy() for _ in range(3)]
         batches.move_to(1)
@@ -266,7 +266,7 @@ class TestStreamed:
 
     def test_too_large_a_batch(self, images):
         with pytest.raises(ValueError, match="at most 297"):
-            images.batches(300, 1, 0)
+            streaming.StreamedBatches(images, 300, 1, 0)
 
     def test_missing(self, tmp_path, monkeypatch):
         monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))

@@ -118,7 +118,7 @@ class TestComparisons:
         dense = branches.dense_weights(trial / "dense")
         for name, step in (("fine-tune", 80), ("lr-rewind", 20)):
             files = tfl.runs.run_directory.RunDirectory(trial / name)
-            start = files.load_start(1)
+            start = files.load_weights(1, "start")
             masks = files.load_masks(1)
             for key, mask in masks.items():
                 np.testing.assert_array_equal(

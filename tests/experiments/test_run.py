@@ -676,7 +676,8 @@ def test_tickets_of_short_rounds_are_tested_at_full_length(tmp_path):
     assert logs[2][-1][1]["test_accuracy"] == rows[2]["test_accuracy"]
     # It is the ticket itself: as the round began, with its masks.
     subject = subject_lib.Subject(tmp_path)
-    start = run_directory.RunDirectory(tmp_path / "trial-0").load_start(2)
+    files = run_directory.RunDirectory(tmp_path / "trial-0")
+    start = files.load_weights(2, "start")
     again = subject.bench(0).retrain(
         dataclasses.replace(subject.ticket(0, 2), snapshot=start)
     )

@@ -1,5 +1,6 @@
 """Files run in child processes: what crashes there fails here, no more."""
 
+import contextlib
 import math
 import pathlib
 import types
@@ -173,3 +174,16 @@ def test_benchmark_needs_files(files):
 def test_random_inputs_are_tokens_where_they_are_integers():
     found = latency.random_array(np.random.default_rng(0), (50,), "int32")
     assert found.dtype == "int32" and set(found) == {0, 1}
+
+
+def test_exports_share_the_children_that_are_kept():
+    with contextlib.ExitStack() as stack:
+        with children.kept():
+            found = children.started(stack, NAME)
+            with contextlib.ExitStack() as other:
+                assert children.started(other, NAME) is found
+            pid = found._child._process.pid
+            found.start()
+            assert found._child._process.pid == pid
+        assert found._child is None
+        assert children.started(stack, NAME) is not found

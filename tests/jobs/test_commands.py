@@ -85,7 +85,7 @@ def test_a_task_that_is_done_again_is_shown_once():
         (1, 0, []), (2, 0, []), (0, 1, []), (1, 1, []), (4, 1, [[0, result]]),
         (4, 1, [[0, result]]),
     ):
-        follower.follow([{
+        follower.pulses([{
             "key": "a", "epochs": epochs, "skipped": skipped, "begin": begin,
             "rounds": rounds,
         }])
@@ -94,7 +94,7 @@ def test_a_task_that_is_done_again_is_shown_once():
 
 def test_what_an_earlier_process_has_trained_is_skipped():
     told = Told()
-    reports.Follower(told).follow([{
+    reports.Follower(told).pulses([{
         "key": "a", "epochs": 1, "skipped": 4, "begin": [], "rounds": [],
     }])
     assert told.calls == [("skip", 4), "epoch"]

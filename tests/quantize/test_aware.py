@@ -9,6 +9,7 @@ import pytest
 import tf_lottery as tfl
 from tf_lottery.export import convert
 from tf_lottery.export import flatbuffer
+from tf_lottery.export import samples
 from tf_lottery.export import sources
 from tf_lottery.quantize import fake_quantize
 
@@ -72,14 +73,13 @@ def file_of(model):
     return convert.Converter(sources.open_model(model)).convert("int8")
 
 
-def run(content, inputs):
-    """Returns outputs of a file, their step, and its int8 constants."""
+def run(content, inputs, output=0):
+    """Returns an output of a file, its step, and its int8 constants."""
     import tensorflow as tf
 
     interpreter = tf.lite.Interpreter(model_content=content)
-    entry, end = (
-        interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    )
+    entry = interpreter.get_input_details()[0]
+    end = interpreter.get_output_details()[output]
     interpreter.resize_tensor_input(entry["index"], inputs.shape)
     interpreter.allocate_tensors()
     details = interpreter.get_tensor_details()
@@ -243,6 +243,29 @@ def test_clustered_kernels_of_one_input_channel():
     assert difference.max() < 1.01
 
 
+def test_slopes_of_prelu_and_several_outputs():
+    keras.utils.set_random_seed(0)
+    slopes = keras.initializers.RandomUniform(-0.4, 0.4)
+    inputs = keras.Input((8, 8, 2))
+    x = keras.layers.Conv2D(6, 3)(inputs)
+    x = keras.layers.PReLU(slopes, shared_axes=(1, 2))(x)
+    x = keras.layers.Dense(5)(keras.layers.Flatten()(x))
+    x = keras.layers.PReLU(slopes)(x)
+    model = keras.Model(inputs, [
+        keras.layers.Dense(2, "softmax")(x), keras.layers.Dense(3)(x)
+    ])
+    aware = tfl.quantize.aware(model)
+    aware.compile(keras.optimizers.Adam(1e-3), ["mse", "mse"])
+    aware.fit(X, [X[:, 0, 0], X[:, 0, 1:, 0][:, :3]], verbose=0)
+    content = file_of(aware)
+    for i, wanted in enumerate(aware.predict(X, verbose=0)):
+        found, step, _ = run(content, X, i)
+        difference = np.abs(found - wanted) / step
+        assert difference.max() < 2.01 and (difference > 0.5).mean() < 0.1
+    types = [t.type for t in flatbuffer.read(content).subgraphs[0].tensors]
+    assert types.count(0) == 3
+
+
 def test_a_saved_copy_loads_and_is_exported(tmp_path):
     aware, _ = aware_net("dense")
     aware.save(tmp_path / "m.keras")
@@ -254,6 +277,18 @@ def test_a_saved_copy_loads_and_is_exported(tmp_path):
         tmp_path / "m.keras", tmp_path / "m.tflite", "size", "int8", seconds=0
     )
     assert report.shipped.quantize == "int8"
+
+
+def test_files_are_compared_with_what_was_trained_for_int8():
+    aware, _ = aware_net("dense")
+    # Random inputs may lie far outside of what training saw.
+    x = 50 * X[:4]
+    source = sources.open_model(aware, batch_size=1)
+    found = samples.Samples.of(source, [x], 1)
+    wanted = aware.predict(x, verbose=0)[:, None]
+    np.testing.assert_allclose(found.expected("int8")[0], wanted, rtol=1e-5)
+    plain = found.expected("float32")[0]
+    assert np.abs(plain - wanted).max() > np.abs(wanted).max()
 
 
 def test_strip_returns_the_plain_model():

@@ -1,5 +1,6 @@
 """The proof refuses what differs, and what it cannot see."""
 
+import contextlib
 import dataclasses
 
 import keras
@@ -9,13 +10,15 @@ from keras import layers
 from keras.ops import convert_to_numpy
 
 from tf_lottery import graph as graph_lib
+from tf_lottery import internals
 from tf_lottery import structured
 from tf_lottery import weights
-from tf_lottery.criteria import gradients
+from tf_lottery.graph import functional
 from tf_lottery.structured import comparing
 from tf_lottery.structured import inputs as inputs_lib
 from tf_lottery.structured import randomising
 from tf_lottery.structured import rebuilding
+from tf_lottery.structured import running
 from tf_lottery.structured import slices
 
 
@@ -146,16 +149,18 @@ def test_only_what_was_proved_has_a_proof():
 def test_calibration_makes_statistics_those_of_the_batch():
     model = network()
     x = np.random.default_rng(0).normal(3, 2, (16, 8, 8, 3))
-    randomising.calibrate(model, x)
+    runner, values = runner_of(model), {}
+    with runner.opened(), randomising.calibrating(
+        runner.layers, runner.keys, values
+    ):
+        runner.outputs([x], values.get)
     norm = model.get_layer("n1")
     before = convert_to_numpy(keras.Model(model.input, norm.input)(x))
-    for found, expected in (
-        (norm.moving_mean, np.mean(before, (0, 1, 2))),
-        (norm.moving_variance, np.var(before, (0, 1, 2))),
+    for name, expected in (
+        ("n1/moving_mean", np.mean(before, (0, 1, 2))),
+        ("n1/moving_variance", np.var(before, (0, 1, 2))),
     ):
-        np.testing.assert_allclose(
-            convert_to_numpy(found), expected, rtol=1e-3
-        )
+        np.testing.assert_allclose(values[name], expected, rtol=1e-4)
 
 
 def test_random_inputs_fit_the_model():
@@ -175,25 +180,86 @@ def test_random_inputs_fit_the_model():
     model(inputs_lib.packed(view, found))
 
 
-def test_twins_compute_the_same():
+def runner_of(model, dtype="float64"):
+    return running.Runner(
+        functional.view(model), weights.variables(model), dtype
+    )
+
+
+def test_a_model_runs_in_float64_itself_and_stays_as_it_is():
     model = keras.Sequential(
         [
             keras.Input((9, 9, 4)),
-            layers.Conv2D(8, 3, groups=4),
+            layers.Conv2D(8, 3, groups=4, activity_regularizer="l2"),
+            layers.BatchNormalization(scale=False),
             layers.Conv2D(8, 3, 2, groups=2, padding="same"),
             layers.Flatten(),
-            layers.Dense(3, activation="tanh"),
+            layers.Dropout(0.5),
+            layers.Dense(3, activation="tanh", dtype="mixed_float16"),
         ]
     )
     x = np.random.default_rng(0).normal(size=(4, 9, 9, 4)).astype("float32")
     expected = convert_to_numpy(model(x))
-    with gradients.precision("float64"):
-        twin = rebuilding.rebuild(graph_lib.trace(model), dtype="float64")
-        for key, variable in weights.variables(model).items():
-            twin.variables[key].assign(convert_to_numpy(variable))
-        found = convert_to_numpy(twin.model(x))
-    assert found.dtype == "float64"
-    np.testing.assert_allclose(expected, found, atol=1e-5)
+    before = [
+        (layer, dict(vars(layer)), list(layer.losses))
+        for layer in internals.layers.flat(model)
+    ]
+    runner = runner_of(model)
+    kernel = convert_to_numpy(model.layers[-1].kernel)
+    with runner.opened():
+        (found,) = runner.outputs([x], lambda key: None)
+        (other,) = runner.outputs(
+            [x], {"dense/kernel": np.zeros_like(kernel)}.get
+        )
+        with pytest.raises(ValueError):
+            runner.outputs([x[..., :3]], lambda key: None)
+    assert found.dtype == "float64" and not other.any()
+    np.testing.assert_allclose(expected, found, atol=2e-3)
+    assert keras.config.floatx() == "float32"
+    np.testing.assert_array_equal(model(x), expected)
+    for layer, attributes, losses in before:
+        assert vars(layer) == attributes
+        assert len(layer.losses) == len(losses)
+    assert {v.dtype for v in model.trainable_variables} == {"float32"}
+
+
+def test_what_a_fault_does_not_reach_is_not_run_again():
+    inputs = keras.Input((4,))
+    shared = layers.Dense(4, name="shared")
+    x = layers.Dense(4, name="first")(shared(inputs))
+    x = layers.Dense(4, name="last")(shared(x))
+    model = keras.Model(inputs, x)
+    runner, x = runner_of(model), [np.ones((2, 4))]
+    values = {
+        key: convert_to_numpy(v) for key, v in runner.variables.items()
+    }
+    runs = []
+
+    def count(call):
+        def counted(*args, **kwargs):
+            runs.append(1)
+            return call(*args, **kwargs)
+
+        return counted
+
+    with runner.opened(), contextlib.ExitStack() as stack:
+        for layer in model.layers[1:]:
+            stack.enter_context(
+                internals.layers.call_replaced(layer, count)
+            )
+        runner.remembered(x, values.get)
+        for key, number in (
+            ("last/kernel", 1), ("first/bias", 3), ("shared/kernel", 4)
+        ):
+            runs.clear()
+            wrong = {**values, key: values[key] + 1}
+            (found,) = runner.changed(x, wrong.get, key)
+            assert len(runs) == number
+            runner_of_all = running.Runner(
+                runner.view, runner.variables, "float64"
+            )
+            (expected,) = runner_of_all.outputs(x, wrong.get)
+            np.testing.assert_array_equal(found, expected)
 
 
 def test_difference():
@@ -223,9 +289,10 @@ def side_of_proof(*middle):
     graph = graph_lib.trace(model)
     kept = structured.plan(model, ratio=0.5).kept(graph)
     cut = slices.Cut.of(graph, kept)
-    with gradients.precision("float64"):
-        pair = comparing.Pair(graph, kept, cut, "float64", None)
-    return pair.inputs.shape[1]
+    twin = rebuilding.rebuild(graph, kept)
+    pair = comparing.Pair(graph, kept, cut, twin, "float64")
+    with pair.opened():
+        return pair.inputs[0].shape[1]
 
 
 def test_images_are_as_small_as_the_layers_allow():

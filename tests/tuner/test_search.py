@@ -135,7 +135,7 @@ def test_unknown_objectives(name):
         ({"pattern": ["stripes"]}, "`pattern`.*'stripes'"),
         ({"rate": (0.1, 1.5)}, "`rate`"),
         ({"rate": (0.5, 0.1)}, r"range as a tuple.*\(0.5, 0.1\)"),
-        ({"rate": []}, "`rate` must not be empty"),
+        ({"rate": []}, "`rate` must be a choice that is not empty"),
         ({"rewind_to": ["soon"]}, "`rewind_to`.*soon"),
         ({"budget": "money"}, r"'rounds', 'epochs'.*money"),
     ],

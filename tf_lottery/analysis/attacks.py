@@ -67,29 +67,6 @@ def is_floating(array):
     )
 
 
-def fgsm(gradients, x, y, epsilon, norm="linf", clip=None):
-    """Takes one step of a given size up the loss.
-
-    Reference: Goodfellow, Shlens and Szegedy 2015, equation in section 4,
-    https://arxiv.org/abs/1412.6572: `x + epsilon * sign(gradient)`. With
-    `norm="l2"` the step is the gradient, of L2 norm `epsilon` for each
-    example.
-
-    Args:
-        gradients: `Gradients` of the model.
-        x: Batch of inputs; those that are not floating stay as they are.
-        y: Batch of labels.
-        epsilon: Float, in units of `x`.
-        norm: `"linf"` or `"l2"`. Defaults to `"linf"`.
-        clip: Pair of the least and the greatest value of inputs, each a
-            number or an array. Defaults to `None`: any.
-
-    Returns:
-        Batch of inputs.
-    """
-    return pgd(gradients, x, y, epsilon, 1, epsilon, norm, clip)
-
-
 def pgd(
     gradients, x, y, epsilon, steps, step_size, norm="linf", clip=None,
     rng=None,
@@ -98,6 +75,8 @@ def pgd(
 
     Reference: Madry et al. 2018, equation in section 2.1,
     https://arxiv.org/abs/1706.06083. What counts is the last point, as there.
+    One step of the length `epsilon` is FGSM, Goodfellow, Shlens and Szegedy
+    2015, equation in section 4, https://arxiv.org/abs/1412.6572.
 
     Args:
         gradients: `Gradients` of the model.
@@ -107,7 +86,8 @@ def pgd(
         steps: Integer, the number of steps.
         step_size: Float, the length of a step in units of `x`.
         norm: `"linf"` or `"l2"`. Defaults to `"linf"`.
-        clip: See `fgsm`.
+        clip: Pair of the least and the greatest value of inputs, each a
+            number or an array. Defaults to `None`: any.
         rng: `numpy.random.Generator` for a random start inside the ball.
             Defaults to `None`: it starts at `x`.
 

@@ -4,7 +4,6 @@ import collections
 import dataclasses
 import statistics
 
-from tf_lottery.report import charts
 from tf_lottery.verdicts import significance
 
 _DASH = "–"
@@ -54,32 +53,8 @@ def by_round(rows):
     return dict(sorted(found.items()))
 
 
-def chart(title, label, rows, columns, reference=None):
-    """Returns columns against density as a chart.
-
-    Args:
-        title: String.
-        label: String, of the y axis.
-        rows: List of dicts with `"round"`, `"density"` and more.
-        columns: List of `Column`, a line each.
-        reference: Pair of a string and a float, the name and height of a
-            horizontal line to compare with. Defaults to `None`.
-
-    Returns:
-        Dict, a Vega-Lite specification.
-    """
-    found = [record for column in columns for record in records(rows, column)]
-    return charts.lines(
-        title, "density (%)", label, found, "density", reference
-    )
-
-
 def records(rows, column):
     """Returns a column as the records of a line against density.
-
-    Args:
-        rows: List of dicts with `"round"`, `"density"` and more.
-        column: `Column`.
 
     Example:
 
@@ -115,9 +90,6 @@ def with_intervals(records):
     Several trainings of one trial, such as samples of a control, count as
     their mean. Of two trials it is their range, and of one there is none.
 
-    Args:
-        records: List of dicts, see `charts.lines`.
-
     Example:
 
     >>> found = with_intervals([
@@ -145,15 +117,7 @@ def with_intervals(records):
 
 
 def table(rows, columns):
-    """Returns a table with a row for each round.
-
-    Args:
-        rows: List of dicts with `"round"`, `"density"` and more.
-        columns: List of `Column`.
-
-    Returns:
-        Pair of the list of heads and the list of rows of strings.
-    """
+    """Returns heads and rows of a table with a row for each round."""
     density = Column("density %", "density", 100)
     cells = [
         [str(number), density.form.format(

@@ -142,14 +142,10 @@ def capacity(
 
 
 def _check(tickets, epochs, seeds):
-    if not isinstance(tickets, (list, tuple)):
+    if not isinstance(tickets, (list, tuple)) or not tickets or not all(
+        isinstance(ticket, ticket_lib.Ticket) for ticket in tickets
+    ):
         checks.refuse("tickets", tickets, "a `Ticket`, or a list of them")
-    wrong = [t for t in tickets if not isinstance(t, ticket_lib.Ticket)]
-    if wrong or not tickets:
-        raise ValueError(
-            "Argument `tickets` must be a `tf_lottery.Ticket` or a list of "
-            f"them. Received: {type(wrong[0]) if wrong else tickets}"
-        )
     checks.whole("epochs", epochs)
     if not isinstance(seeds, (list, tuple, range)) or not seeds:
         checks.refuse("seeds", seeds, "a list of integers, not empty")

@@ -1,24 +1,21 @@
 """Caveats: reasons not to believe a run's numbers yet."""
 
+from tf_lottery.analysis import published as published_lib
 from tf_lottery.analysis.curves import TICKETS
+from tf_lottery.analysis.curves import of_runs
 from tf_lottery.verdicts import comparisons
 from tf_lottery.verdicts import judging
 
 _FEW = 3
 
 
-def of_run(run, found, published):
-    """Returns the caveats of a run as a list of sentences.
-
-    Args:
-        run: `run_files.Run`.
-        found: What `curves` returned for it.
-        published: Dict, the entry of `published.PUBLISHED`, or `{}`.
-    """
+def of_run(run):
+    """Returns the caveats of a run as a list of sentences."""
+    published = published_lib.of(run.config)
     return [
         *of_protocol(run.config, run.ends, published),
         *_measured(run),
-        *_controls(run, found),
+        *_controls(run),
         *_unknown(run, published),
     ]
 
@@ -132,7 +129,7 @@ def _budget(config):
         )
 
 
-def _controls(run, found):
+def _controls(run):
     if not run.controls:
         yield (
             "No controls were trained: nothing here says that the masks or "
@@ -146,7 +143,7 @@ def _controls(run, found):
             f"Controls were trained for {len(controlled)} of {len(rounds)} "
             "rounds."
         )
-    for name, metrics in found.items():
+    for name, metrics in of_runs([run]).items():
         if name == TICKETS:
             continue
         fewest = min(

@@ -1,54 +1,26 @@
 """Claims: a paper's numbers next to those of a run."""
 
-import dataclasses
-
 from tf_lottery.analysis.curves import TICKETS
 
 
-@dataclasses.dataclass(frozen=True)
-class Claim:
-    """One number of a paper, and the same of a run.
-
-    Attributes:
-        what: String.
-        density: Float, where it is measured.
-        paper: String.
-        ours: String; says why where there is none.
-        source: String, an address.
-        recollected: Boolean, whether the paper's number was read in
-            quotations of it only.
-    """
-
-    what: str
-    density: float
-    paper: str
-    ours: str
-    source: str
-    recollected: bool = False
-
-
 def compare(published, found):
-    """Puts a run's numbers next to the paper's.
+    """Returns a run's numbers next to the paper's, see `tables.claims`.
 
     Accuracies are those at the early-stop step, as in the paper, except the
     table of the stabilizing paper, which is of the end of training.
-
-    Args:
-        published: Dict, an entry of `published.PUBLISHED`.
-        found: What `curves` returned.
-
-    Returns:
-        List of `Claim`.
     """
     reached = _Reached(found)
     return [
-        Claim(
-            what, density, paper, ours or "not measured",
-            (published["stability"] if part == "stability" else published)[
-                "source"
-            ],
-            part in published.get("recollected", ()),
-        )
+        {
+            "what": what,
+            "density": density,
+            "paper": paper,
+            "ours": ours or "not measured",
+            "source": (
+                published["stability"] if part == "stability" else published
+            )["source"],
+            "recollected": part in published.get("recollected", ()),
+        }
         for part, claims in _CLAIMS.items() if part in published
         for what, density, paper, ours in claims(published[part], reached)
     ]

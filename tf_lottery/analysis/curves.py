@@ -11,6 +11,7 @@ from tf_lottery.analysis import identity
 from tf_lottery.analysis import run_files
 from tf_lottery.report import charts
 from tf_lottery.utils import checks
+from tf_lottery.utils import docs
 from tf_lottery.utils import types
 from tf_lottery.verdicts import comparisons
 
@@ -64,6 +65,7 @@ class Curve:
         return self.means[index] if near else None
 
 
+@docs.filled
 def curves(
     directories: types.Path | Iterable[types.Path]
 ) -> dict[str, dict[str, Curve]]:
@@ -95,13 +97,7 @@ def curves(
 
     Example:
 
-    >>> import tempfile
-    >>> import tf_lottery.runs.run_directory, tf_lottery.runs.results
-    >>> with tempfile.TemporaryDirectory() as path:
-    ...     directory = tf_lottery.runs.run_directory.RunDirectory(path)
-    ...     directory.open({"rounds": 1})
-    ...     directory.save_results([tf_lottery.runs.results.RoundResult(
-    ...         0, 1.0, {"fc/kernel": 1.0}, {"accuracy": 0.75}, 8, None, 0.1)])
+    {{run}}
     ...     found = curves(path)
     ...     directory.close()
     >>> found["tickets"]["accuracy"].means
@@ -115,23 +111,12 @@ def curves(
 
 
 def of_runs(runs):
-    """Returns `curves` of runs that were read.
-
-    Args:
-        runs: List of `run_files.Run`.
-    """
+    """Returns `curves` of runs that were read."""
     return {name: _metrics(rows) for name, rows in _trainings(runs).items()}
 
 
 def chart(runs, metric):
-    """Returns all series of a metric as a chart.
-
-    Args:
-        runs: List of `run_files.Run`.
-        metric: String.
-
-    Returns:
-        Dict, a Vega-Lite specification.
+    """Returns all series of a metric as a Vega-Lite specification.
 
     Raises:
         ValueError: If no series has the metric.
@@ -151,12 +136,7 @@ def chart(runs, metric):
 
 
 def records(runs, metric):
-    """Returns a metric of all series as the records of lines.
-
-    Args:
-        runs: List of `run_files.Run`.
-        metric: String.
-    """
+    """Returns a metric of all series as the records of lines."""
     return [
         record for name, rows in _trainings(runs).items()
         for record in bands.records(rows, bands.Column(
@@ -166,13 +146,7 @@ def records(runs, metric):
 
 
 def draw(metric, records, reference=None):
-    """Returns the records of a metric as a chart.
-
-    Args:
-        metric: String.
-        records: List of dicts, see `records`.
-        reference: See `charts.lines`. Defaults to `None`.
-    """
+    """Returns the records of a metric as a chart."""
     title = label(metric)
     return charts.lines(
         title[:1].upper() + title[1:], "density (%)", title, records,
@@ -222,9 +196,6 @@ def measured(rows):
 
     Where it was not measured in one training, the mean of the others would
     be too early.
-
-    Args:
-        rows: List of dicts, those of `run_files.Run`.
     """
     unknown = {
         (row.get("control"), row["round"]) for row in rows

@@ -61,10 +61,8 @@ def layer_densities(tickets: Any) -> Any:
     """
     if isinstance(tickets, (list, tuple)):
         return [layer_densities(ticket) for ticket in tickets]
-    if isinstance(tickets, Mapping) and not _are_masks(tickets):
+    if isinstance(tickets, Mapping) and not all(
+        hasattr(value, "dtype") for value in tickets.values()
+    ):
         return {name: layer_densities(each) for name, each in tickets.items()}
     return masks_lib.densities(sources.masks(tickets, "tickets"))
-
-
-def _are_masks(tickets):
-    return all(hasattr(value, "dtype") for value in tickets.values())

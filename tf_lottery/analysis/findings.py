@@ -58,14 +58,7 @@ class Finding:
 
 
 def read(directory):
-    """Reads the findings that are in a directory.
-
-    Args:
-        directory: Path of the directory `analysis` of a run; there need not
-            be one.
-
-    Returns:
-        List of `Finding`, in the order of `KINDS`.
+    """Reads the findings in a directory, a list in the order of `KINDS`.
 
     Raises:
         DamagedFileError: If a file is damaged.

@@ -13,34 +13,19 @@ _FREE = (
 
 
 def of_trial(run, trial):
-    """Returns what a trial shares with its copies alone.
-
-    Args:
-        run: `run_files.Run`.
-        trial: Integer.
-    """
+    """Returns what a trial shares with its copies alone."""
     return run.identities.get(trial) or (run.path.resolve(), trial)
 
 
 def of_seed(run, trial):
-    """Returns what trials of one protocol share if they come out the same.
-
-    Args:
-        run: `run_files.Run`.
-        trial: Integer.
-    """
+    """Returns what trials of one protocol share if they come out the same."""
     if "dataset" in run.config:
         return run.config.get("seed"), trial
     return of_trial(run, trial)
 
 
 def distinct(runs, identify=of_trial):
-    """Returns runs without the trials that an earlier one has.
-
-    Args:
-        runs: List of `run_files.Run`.
-        identify: `of_trial` or `of_seed`. Defaults to `of_trial`.
-    """
+    """Returns runs without the trials that an earlier one has."""
     known, found = set(), []
     for run in runs:
         own = {trial: identify(run, trial) for trial in run.trials}
@@ -49,19 +34,11 @@ def distinct(runs, identify=of_trial):
     return found
 
 
-def differences(first, second):
-    """Returns a line for each value in which two protocols differ.
-
-    Args:
-        first: `run_files.Run`.
-        second: `run_files.Run`.
-    """
-    return configurations.differences(first.config, second.config, but=_FREE)
-
-
 def check_alike(first, second):
     """Raises a `ValueError` if two runs are of different protocols."""
-    different = differences(first, second)
+    different = configurations.differences(
+        first.config, second.config, but=_FREE
+    )
     if different:
         raise ValueError(
             f"Runs '{first.path}' and '{second.path}' are of different "

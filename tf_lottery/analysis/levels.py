@@ -12,6 +12,7 @@ from tf_lottery.analysis import connectivity
 from tf_lottery.analysis import sources
 from tf_lottery.runs import results as results_lib
 from tf_lottery.utils import checks
+from tf_lottery.utils import configurations
 from tf_lottery.utils import types
 
 
@@ -164,8 +165,4 @@ class BarrierRate:
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments as a dict of plain values."""
-        return {
-            "rate": self.rate,
-            "most": self.most,
-            "max_barrier": self.max_barrier,
-        }
+        return configurations.of_arguments(self)

@@ -14,9 +14,6 @@ def preserved(model):
     """Gives every variable of a model its value back in the end.
 
     Masks are put aside meanwhile: what is looked at has its own zeros.
-
-    Args:
-        model: A built `keras.Model`.
     """
     weights_lib.check_built(model)
     holding.synchronise(model)
@@ -34,9 +31,6 @@ def trainable(model):
     """Compiles a model with a fresh optimizer; undoes all of it in the end.
 
     The model's own optimizer, metrics and masks are put aside meanwhile.
-
-    Args:
-        model: A built and compiled `keras.Model`.
 
     Raises:
         ValueError: If the model is not built or not compiled.

@@ -12,9 +12,6 @@ _SHOWN = 5
 def of(path):
     """Explains what goes wrong while a file of a run is read.
 
-    Args:
-        path: `pathlib.Path` of the file.
-
     Raises:
         FileNotFoundError: If it is not there.
         DamagedFileError: If it is not what a run has written.
@@ -37,11 +34,7 @@ def of(path):
 
 
 def check_numbers(row):
-    """Raises a `ValueError` unless a row's values are numbers or `None`.
-
-    Args:
-        row: Dict of a round or of a control, see `run_files.Run`.
-    """
+    """Raises a `ValueError` unless a row's values are numbers or `None`."""
     for name, value in row.items():
         needed = name in ("trial", "round", "density")
         if name == "control" or value is None and not needed:

@@ -49,7 +49,11 @@ class Recalibration:
             criterion="recalibration",
         )
         self._sums = [_Sums(layer) for layer in self.layers]
-        self._run = evaluating.compiled(_forward(model))
+
+        def forward(x):
+            model(x, training=False)
+
+        self._run = evaluating.compiled(forward)
 
     def __call__(self):
         """Estimates the statistics for the weights as they are now."""
@@ -106,13 +110,6 @@ def recalibrate(
     renewal = Recalibration(model, data, batch_size)
     renewal()
     return len(renewal.layers)
-
-
-def _forward(model):
-    def forward(x):
-        model(x, training=False)
-
-    return forward
 
 
 class _Sums:

@@ -17,6 +17,7 @@ from tf_lottery.report import drawing
 from tf_lottery.report import pages
 from tf_lottery.report import tables as tables_lib
 from tf_lottery.utils import checks
+from tf_lottery.utils import docs
 from tf_lottery.utils import types
 from tf_lottery.verdicts import words
 
@@ -27,6 +28,7 @@ _CHARTS = (
 _SHOWN = 3
 
 
+@docs.filled
 def report(
     directory: types.Path, out: types.Path | None = None, png: bool = False
 ) -> pathlib.Path:
@@ -55,13 +57,7 @@ def report(
 
     Example:
 
-    >>> import tempfile
-    >>> import tf_lottery.runs.run_directory, tf_lottery.runs.results
-    >>> with tempfile.TemporaryDirectory() as path:
-    ...     directory = tf_lottery.runs.run_directory.RunDirectory(path)
-    ...     directory.open({"rounds": 1})
-    ...     directory.save_results([tf_lottery.runs.results.RoundResult(
-    ...         0, 1.0, {"fc/kernel": 1.0}, {"accuracy": 0.75}, 8, None, 0.1)])
+    {{run}}
     ...     written = report(path)
     ...     text = written.read_text()
     ...     directory.close()
@@ -73,19 +69,32 @@ def report(
     run = run_files.read(directory)
     run_files.check_begun(run)
     out = pathlib.Path(out or run.path / "report.html")
-    drawn = run_charts(run)
-    files.write_text(out, render(run, drawn))
+    found, drawn = of_runs([run]), _charts(run)
+    files.write_text(out, pages.render(
+        "run.html",
+        run=run,
+        about=_about(run),
+        highlights=tables.highlights(run, found),
+        verdict=words.text(run.judgement),
+        caveats=caveats.of_run(run),
+        charts=drawn.values(),
+        tables=_tables(run, found),
+        findings=findings.read(run.path / "analysis"),
+        trainings={
+            name: tables_lib.of_records(rows)
+            for name, rows in (
+                ("tickets", run.rows), ("controls", run.controls)
+            ) if rows
+        },
+        protocol=tables.protocol(run),
+    ))
     if png:
         drawing.save_beside(out, drawn)
     return out
 
 
-def run_charts(run):
-    """Returns the charts of a run, as a dict from name to specification.
-
-    Args:
-        run: `run_files.Run`.
-    """
+def _charts(run):
+    """The charts of a run, as a dict from name to specification."""
     metrics = of_runs([run])[TICKETS]
     chosen = [name for name in _CHARTS if name in metrics]
     chosen += [
@@ -99,40 +108,11 @@ def run_charts(run):
     return drawn
 
 
-def render(run, drawn):
-    """Returns the page of a run as text.
-
-    Args:
-        run: `run_files.Run`.
-        drawn: Dict of charts, see `run_charts`.
-    """
-    found = of_runs([run])
-    published = published_lib.of(run.config)
-    return pages.render(
-        "run.html",
-        run=run,
-        about=_about(run),
-        highlights=tables.highlights(run, found),
-        verdict=words.text(run.judgement),
-        caveats=caveats.of_run(run, found, published),
-        charts=drawn.values(),
-        tables=_tables(run, found, published),
-        findings=findings.read(run.path / "analysis"),
-        trainings={
-            name: tables_lib.of_records(rows)
-            for name, rows in (
-                ("tickets", run.rows), ("controls", run.controls)
-            ) if rows
-        },
-        protocol=tables.protocol(run),
-    )
-
-
-def _tables(run, found, published):
-    shown = {}
+def _tables(run, found):
+    published, shown = published_lib.of(run.config), {}
     if published:
         shown["The paper's numbers next to ours"] = tables_lib.claims(
-            map(vars, claims.compare(published, found))
+            claims.compare(published, found)
         )
     shown["Verdicts"] = tables.verdicts(run)
     shown["Tickets"] = tables.tickets(run, found)

@@ -115,7 +115,7 @@ def robustness(
     >>> found.clean_accuracy, round(found.accuracies[0.2], 3)
     (1.0, 0.667)
     """
-    epsilons = _check(
+    radii = _check(
         model, epsilons, attack, steps, step_size, norm, clip, seed
     )
     with preserving.preserved(model):
@@ -123,15 +123,17 @@ def robustness(
         evaluate = evaluating.Evaluator(model, loss, batch_size, "robustness")
         clean = evaluating.check_classes(evaluate(data), "robustness")
         found = {}
-        for epsilon in epsilons:
+        if attack == "fgsm":
+            steps, seed = 1, None
+        for epsilon in radii:
+            length = step_size or 2.5 * epsilon / steps
+            if attack == "fgsm":
+                length = epsilon
 
-            def change(x, y, number, epsilon=epsilon):
-                if attack == "fgsm":
-                    return attacks.fgsm(gradients, x, y, epsilon, norm, clip)
+            def change(x, y, number, epsilon=epsilon, length=length):
                 rng = None
                 if seed is not None:
                     rng = np.random.default_rng((seed, number))
-                length = step_size or 2.5 * epsilon / steps
                 return attacks.pgd(
                     gradients, x, y, epsilon, steps, length, norm, clip, rng
                 )
@@ -140,16 +142,7 @@ def robustness(
     return Robustness(attack, norm, clean.accuracy, found, clean.examples)
 
 
-def _check(
-    model: keras.Model,
-    epsilons: Any,
-    attack: str,
-    steps: int,
-    step_size: float | None,
-    norm: str,
-    clip: tuple[Any, Any] | None,
-    seed: int | None,
-) -> list[float]:
+def _check(model, epsilons, attack, steps, step_size, norm, clip, seed):
     """Returns the epsilons as a list; raises if an argument is invalid."""
     checks.choice("attack", attack, ATTACKS)
     checks.choice("norm", norm, attacks.NORMS)

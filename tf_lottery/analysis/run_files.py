@@ -79,14 +79,11 @@ class Run:
 
 
 def read(directory):
-    """Reads the directory of `tf-lottery run` or of a pruning callback.
+    """Returns the `Run` in the directory of a preset or of a callback.
 
     Args:
         directory: Path, as given to `tf-lottery run --output-dir` or to
             `IterativeMagnitudePruning(directory=...)`.
-
-    Returns:
-        `Run`.
 
     Raises:
         FileNotFoundError: If it holds no results.
@@ -149,11 +146,7 @@ def rows_of(trials, rules):
 
 
 def controls_of(trials):
-    """Returns a flat dict for each training of a control of trials.
-
-    Args:
-        trials: See `rows_of`.
-    """
+    """Returns a flat dict for each training of a control of trials."""
     return [
         {
             "trial": each["number"],

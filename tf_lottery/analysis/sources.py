@@ -153,13 +153,7 @@ def named(tickets, name="tickets"):
 
 
 def check_alike(first, second, names):
-    """Raises a `ValueError` unless two dicts have equal keys and shapes.
-
-    Args:
-        first: Dict of arrays.
-        second: Dict of arrays.
-        names: Pair of strings, the arguments' names for the error message.
-    """
+    """Raises a `ValueError` unless two dicts have equal keys and shapes."""
     if first.keys() != second.keys():
         raise ValueError(
             f"Arguments `{names[0]}` and `{names[1]}` must have the same "

@@ -23,10 +23,6 @@ def highlights(run, found):
 
     They are of the dense network and of the densities that were chosen
     before the run, so that nothing is chosen by what came out.
-
-    Args:
-        run: `run_files.Run`.
-        found: What `curves` returned for the run.
     """
     judgement = run.judgement
     if judgement.dense is None:

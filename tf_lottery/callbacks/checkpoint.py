@@ -19,12 +19,7 @@ _COMPARISONS = {"less": ops.less, "greater": ops.greater}
 
 
 class Checkpoint:
-    """Saves and restores a model in training, in a run directory.
-
-    Args:
-        model: The `keras.Model` in training.
-        files: `tf_lottery.runs.run_directory.RunDirectory`.
-    """
+    """Saves and restores a model in training, in a run directory."""
 
     def __init__(self, model, files):
         self.model = model
@@ -64,10 +59,7 @@ class Checkpoint:
         )
 
     def load(self):
-        """Reads the last whole state; `None` if there is none.
-
-        Returns:
-            Dict of plain values, as given to `save`.
+        """Reads the last whole state as given to `save`, `None` without one.
         """
         found = self.files.load_state()
         if found is None:

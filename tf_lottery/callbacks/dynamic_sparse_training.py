@@ -112,9 +112,9 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
         schedules.validate_rate(sparsity, "sparsity")
         checks.choice("method", method, _METHODS)
         if scope == "global":
-            raise ValueError(
-                "Argument `scope` must say how random masks are shared out: "
-                "'erk', 'er', 'uniform+' or 'layer'. Received: scope='global'"
+            checks.refuse(
+                "scope", scope, "how random masks are shared out: 'erk', "
+                "'er', 'uniform+' or 'layer'",
             )
         checks.whole("frequency", frequency)
         checks.number(
@@ -278,13 +278,9 @@ def _best(key, scores, number, mask):
 
 
 def _check_end(end):
-    real = isinstance(end, numbers.Real) and not isinstance(end, bool)
-    step = real and isinstance(end, numbers.Integral) and end >= 1
-    if not step and not (
-        real and not isinstance(end, numbers.Integral) and 0 < end <= 1
-    ):
-        raise ValueError(
-            "Argument `end` must be a step, an integer of at least 1, or a "
-            "fraction of training, a float in (0, 1]. "
-            f"Received: end={end!r}"
-        )
+    whole = isinstance(end, numbers.Integral)
+    checks.number(
+        "end", end, "a step, an integer of at least 1, or a fraction of "
+        "training, a float in (0, 1]",
+        lambda value: value >= 1 if whole else 0 < value <= 1,
+    )

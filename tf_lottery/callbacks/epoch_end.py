@@ -7,11 +7,7 @@ from tf_lottery.utils import backends
 
 
 class EpochEnd:
-    """Ends epochs early, whatever feeds them.
-
-    Args:
-        model: The `keras.Model` in training.
-    """
+    """Ends epochs early, whatever feeds them."""
 
     def __init__(self, model):
         self._model = model

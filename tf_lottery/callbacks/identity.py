@@ -25,25 +25,12 @@ _MOST_CLASSES = 1000
 
 
 def of_model(model):
-    """Returns the configuration of a model and all layers in it.
-
-    Args:
-        model: A built `keras.Model`.
-
-    Returns:
-        Dict of plain values.
-    """
+    """Returns the configuration of a model and all layers in it, as a dict."""
     return _plain(_describe(model))
 
 
 def of_training(model):
-    """Returns the losses and metrics that a model is compiled with.
-
-    Args:
-        model: A compiled `keras.Model`.
-
-    Returns:
-        Dict of plain values.
+    """Returns the losses and metrics that a model is compiled with, as a dict.
     """
     config = internals.models.compile_config(model)
     return {
@@ -52,16 +39,22 @@ def of_training(model):
     }
 
 
-def of_data(data):
-    """Returns shapes, dtypes, classes and the first batches of data.
-
-    Augmentation is left out: it may draw from anything.
+def of_optimizer(optimizer):
+    """Returns the class and configuration of an optimizer.
 
     Args:
-        data: `tf_lottery.data.Replay`, whose order is fixed.
+        optimizer: `keras.optimizers.Optimizer`.
 
     Returns:
         Dict of plain values.
+    """
+    return _plain(_serialized(lambda: optimizer))
+
+
+def of_data(data):
+    """Returns shapes, dtypes, classes and first batches of a `Replay`.
+
+    Augmentation is left out: it may draw from anything.
     """
     plain = copy.copy(data)
     plain.augment = None
@@ -89,8 +82,9 @@ def digest(values):
 
 def _describe(layer):
     """The configuration of a layer, with those that its own leaves out."""
-    found = {"class_name": type(layer).__name__, "config": _config(layer)}
-    if not _is_graph(layer) or found["config"] is None:
+    config = _serialized(layer.get_config)
+    found = {"class_name": type(layer).__name__, "config": config}
+    if not _is_graph(layer) or config is None:
         inside = internals.layers.children(layer)
         found["layers"] = [_describe(part) for part in inside]
     return found
@@ -100,10 +94,6 @@ def _is_graph(layer):
     return isinstance(layer, keras.Sequential) or (
         isinstance(layer, keras.Model) and bool(getattr(layer, "inputs", None))
     )
-
-
-def _config(layer):
-    return _serialized(layer.get_config)
 
 
 def _serialized(config):

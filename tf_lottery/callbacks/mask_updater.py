@@ -18,9 +18,6 @@ class MaskUpdater(pruner.Pruner):
     Steps are those of the optimizer (`optimizer.iterations`), so that they
     go on in a second `fit` and in a loaded model, and that batches whose
     gradients are accumulated are one step. Subclasses implement `update`.
-
-    Args:
-        rule: `tf_lottery.pruning.rules.Rule`.
     """
 
     def __init__(self, rule: rules.Rule) -> None:

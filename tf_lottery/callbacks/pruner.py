@@ -79,10 +79,6 @@ class Pruner(keras.callbacks.Callback):
 
     def is_early(self, hook: Callable[..., Any], *args: Any) -> bool:
         """Whether the model is not built yet: the hook is called again then.
-
-        Args:
-            hook: The bound method that asks.
-            *args: Its arguments.
         """
         if self.is_begun:
             return False
@@ -100,11 +96,7 @@ class Pruner(keras.callbacks.Callback):
 
 
 def beside(callback):
-    """Returns the `Pruner` callbacks in the same `fit` as a callback.
-
-    Args:
-        callback: `keras.callbacks.Callback`; training has begun.
-    """
+    """Returns the `Pruner` callbacks in the same `fit` as a callback."""
     # One `fit` gives the same dict of parameters to all of its callbacks.
     return [
         other for other in _PRUNERS.get(callback.model, ())
@@ -113,11 +105,7 @@ def beside(callback):
 
 
 def check_is_alone(callback):
-    """Raises a `ValueError` if another one runs rounds in the same `fit`.
-
-    Args:
-        callback: `Pruner` whose model is about to be trained.
-    """
+    """Raises a `ValueError` if another one runs rounds in the same `fit`."""
     if any(isinstance(other, type(callback)) for other in beside(callback)):
         raise ValueError(
             f"Two `{type(callback).__name__}` callbacks cannot prune in one "
@@ -136,11 +124,7 @@ def name_of(value):
 
 
 def check_strategy(model):
-    """Raises a `ValueError` unless `model` may train with masks in `fit`.
-
-    Args:
-        model: A compiled `keras.Model`.
-    """
+    """Raises a `ValueError` unless `model` may train with masks in `fit`."""
     # Only under TensorFlow does a model have a strategy.
     strategy = getattr(model, "distribute_strategy", None)
     if strategy is None:

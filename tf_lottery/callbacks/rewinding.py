@@ -11,11 +11,6 @@ from tf_lottery import optimizers
 def rewind_weights(model, start, masks):
     """Sets everything back to the rewinding point, under new masks.
 
-    Args:
-        model: The `keras.Model` in training.
-        start: `Snapshot`, the rewinding point.
-        masks: Dict from weight key to boolean array.
-
     Returns:
         The `Snapshot` that the next round alone starts from, or `None` where
         that is the rewinding point.

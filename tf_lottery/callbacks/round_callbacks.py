@@ -4,6 +4,13 @@ import keras
 
 from tf_lottery.callbacks import sparsity_board
 
+_REFUSED = {
+    keras.callbacks.BackupAndRestore: "it would start rounds over. Pass "
+    "`directory=` to save and resume the whole run",
+    sparsity_board.SparsityBoard: "it compares rounds. Pass it to `fit`, next "
+    "to the rounds",
+}
+
 
 class RoundCallbacks:
     """A fresh list of callbacks for each round.
@@ -34,19 +41,12 @@ class RoundCallbacks:
             return
         self.callbacks = self.make()
         for callback in self.callbacks:
-            if isinstance(callback, keras.callbacks.BackupAndRestore):
-                raise ValueError(
-                    "Argument `round_callbacks` must not make a "
-                    "`BackupAndRestore`: it would start rounds over. Pass "
-                    "`directory=` to save and resume the whole run. "
-                    f"Received: {callback}"
-                )
-            if isinstance(callback, sparsity_board.SparsityBoard):
-                raise ValueError(
-                    "Argument `round_callbacks` must not make a "
-                    "`SparsityBoard`: it compares rounds. Pass it to `fit`, "
-                    f"next to the rounds. Received: {callback}"
-                )
+            for kind, reason in _REFUSED.items():
+                if isinstance(callback, kind):
+                    raise ValueError(
+                        "Argument `round_callbacks` must not make a "
+                        f"`{kind.__name__}`: {reason}. Received: {callback}"
+                    )
             callback.set_model(model)
             callback.set_params(params)
         self._model = model
@@ -58,13 +58,10 @@ class RoundCallbacks:
         self.callbacks = []
 
     def call(self, hook, *args):
-        """Calls a hook of every callback of the round.
+        """Calls a hook of all callbacks of the round; returns whether it stops.
 
         What a callback adds to the logs is seen by all that come after it,
         those of `fit` included.
-
-        Returns:
-            Boolean, whether one of them has asked to stop the round.
         """
         if not self.callbacks:
             return self._stopped

@@ -5,6 +5,7 @@ import numbers
 import sys
 from collections.abc import Callable
 from collections.abc import Mapping
+from typing import Any
 from typing import Literal
 
 import numpy as np
@@ -35,18 +36,6 @@ class Rounds(pruner.Pruner):
     It counts rounds, epochs and steps, captures the rewinding point, notes
     what each round came to, and saves and resumes a run. Subclasses say in
     `next_round` what happens between two rounds, and call `begin_rounds`.
-
-    Args:
-        plan: `tf_lottery.runs.rounds.RoundPlan`.
-        stop: `tf_lottery.runs.results.StopRule`.
-        round_callbacks: Callable, see `IterativeMagnitudePruning`.
-        directory: Path, or `None`.
-        save_freq: `"epoch"`, `"round"` or an integer.
-        replay: `tf_lottery.data.Replay`, or `None`.
-        other_versions: Boolean, see `IterativeMagnitudePruning`.
-        verbose: 0, 1 or 2, see `IterativeMagnitudePruning`.
-        barrier: Callable, see `IterativeMagnitudePruning`. Defaults to
-            `None`.
     """
 
     def __init__(
@@ -82,7 +71,7 @@ class Rounds(pruner.Pruner):
         )
         self._clock = rounds_lib.Clock(plan)
         self._record = run_record.RunRecord(self.monitor)
-        self._session = session.NoSession()
+        self._session: Any = session.NoSession()
 
     def next_round(
         self, masks: Mapping[str, np.ndarray], start: snapshots.Snapshot
@@ -134,11 +123,7 @@ class Rounds(pruner.Pruner):
         return self._plan.epochs
 
     def begin_rounds(self, weights: prunable.Prunable) -> None:
-        """Begins the first round, or resumes a run.
-
-        Args:
-            weights: `tf_lottery.pruning.prunable.Prunable`, what is pruned.
-        """
+        """Begins the first round, or resumes a run."""
         pruner.check_is_alone(self)
         self._weights = weights
         self._check_is_built_early()
@@ -149,9 +134,10 @@ class Rounds(pruner.Pruner):
         self._clock = rounds_lib.Clock(plan)
         self._end = epoch_end.EpochEnd(self.model)
         self._validated = self._restoring = False
-        self._session = session.make(
-            self.directory, self.save_freq, self._replay
-        )
+        if self.directory is not None:
+            self._session = session.Session(
+                self.directory, self.save_freq, self._replay
+            )
         position = self._session.open(self.model, plan, self.protocol())
         with self._session.released():
             self._begin(position)
@@ -366,12 +352,14 @@ class Rounds(pruner.Pruner):
         self._session.resume(clock, self._record, position)
         self._masks = self._record.masks(clock.round)
         holding.hold(self.model, self._masks)
-        self._session.restore_model()
+        self._session.checkpoint.restore_model()
         finished = clock.round_over and self._stop.is_met(self.results)
         self._session.check_versions(finished, self.other_versions)
         if not clock.round_over:
             self._begin_round_callbacks()
-            self._session.restore_callbacks(self._round_callbacks.callbacks)
+            self._session.checkpoint.restore_callbacks(
+                self._round_callbacks.callbacks, position
+            )
         self._restoring = True
         internals.models.set_first_epoch(
             self.model, self.params["epochs"] if finished else clock.fit_epoch

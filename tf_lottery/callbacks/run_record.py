@@ -6,6 +6,7 @@ import time
 from tf_lottery import masks as masks_lib
 from tf_lottery.runs import results as results_lib
 from tf_lottery.runs import ticket as ticket_lib
+from tf_lottery.utils import checks
 from tf_lottery.verdicts import definitions
 
 
@@ -40,9 +41,7 @@ class RunRecord:
                 `None`: it starts from the rewinding point.
         """
         round = len(self._masks)
-        self._masks.append(
-            {k: (masks_lib.pack(m), m.shape) for k, m in masks.items()}
-        )
+        self._masks.append(_packed(masks))
         if start is not None:
             self._starts[round] = start
         self._early_stop = None
@@ -50,7 +49,7 @@ class RunRecord:
         if self.files is not None:
             self.files.save_masks(round, masks)
             if start is not None:
-                self.files.save_start(round, start)
+                self.files.save_weights(round, "start", start)
 
     def set_start(self, snapshot):
         """Notes the rewinding point."""
@@ -70,16 +69,12 @@ class RunRecord:
         """Notes the weights that the round has trained to."""
         self.trained = snapshot
         if self.files is not None:
-            self.files.save_trained(len(self.results), snapshot)
+            self.files.save_weights(
+                len(self.results), "trained", snapshot
+            )
 
     def end_round(self, logs, step, effective_density=None):
-        """Notes the end of the round; returns its `RoundResult`.
-
-        Args:
-            logs: Dict, the logs of its last epoch.
-            step: Integer, the step it ended at.
-            effective_density: Float, see `RoundResult`. Defaults to `None`.
-        """
+        """Notes the end of the round; returns its `RoundResult`."""
         round = len(self.results)
         masks = self.masks(round)
         result = results_lib.RoundResult(
@@ -123,13 +118,13 @@ class RunRecord:
             self.shared_start = self.files.load_snapshot()
         for round in range(values["rounds"]):
             masks = self.files.load_masks(round)
-            self._masks.append(
-                {k: (masks_lib.pack(m), m.shape) for k, m in masks.items()}
-            )
-            start = self.files.load_start(round)
+            self._masks.append(_packed(masks))
+            start = self.files.load_weights(round, "start")
             if start is not None:
                 self._starts[round] = start
-        self.trained = self.files.load_trained(len(self.results) - 1)
+        self.trained = self.files.load_weights(
+            len(self.results) - 1, "trained"
+        )
         self._early_stop = values["early_stop"]
         self._began = time.perf_counter() - values["elapsed"]
 
@@ -144,10 +139,9 @@ class RunRecord:
         """Returns the `Ticket` that a round trained."""
         known = isinstance(round, int) and 0 <= round < len(self._masks)
         if not known or self.shared_start is None:
-            raise ValueError(
-                "Argument `round` must be a round that was trained. "
-                f"Received: round={round!r}. "
-                f"Expected: 0 to {len(self._masks) - 1}."
+            checks.refuse(
+                "round", round, "a round that was trained, of 0 to "
+                f"{len(self._masks) - 1}",
             )
         done = round < len(self.results)
         return ticket_lib.Ticket(
@@ -165,3 +159,7 @@ class RunRecord:
         return None if result is None else dataclasses.replace(
             self.ticket(result.round), verdict=definitions.ONE_TRIAL
         )
+
+
+def _packed(masks):
+    return {key: (masks_lib.pack(m), m.shape) for key, m in masks.items()}

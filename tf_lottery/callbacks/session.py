@@ -14,19 +14,6 @@ from tf_lottery.runs import ticket as ticket_lib
 from tf_lottery.utils import processes
 
 
-def make(directory, save_freq, data):
-    """Returns a `Session`, or a `NoSession` where there is no directory.
-
-    Args:
-        directory: See `Session`, or `None`.
-        save_freq: See `Session`.
-        data: See `Session`.
-    """
-    if directory is None:
-        return NoSession()
-    return Session(directory, save_freq, data)
-
-
 class NoSession:
     """A run without a directory: nothing is saved, no signal is held back."""
 
@@ -75,15 +62,9 @@ class Session:
         self._saved = None
 
     def open(self, model, plan, config):
-        """Takes the directory; returns the state to resume from, or `None`.
-
-        Args:
-            model: The `keras.Model` in training.
-            plan: `tf_lottery.runs.rounds.RoundPlan`.
-            config: Dict of plain values, the arguments of the run.
-        """
+        """Takes the directory; returns the state to resume from, or `None`."""
         self._model = model
-        self._checkpoint = checkpoint.Checkpoint(model, self.files)
+        self.checkpoint = checkpoint.Checkpoint(model, self.files)
         described = identity.of_model(model)
         config = {
             **config,
@@ -104,7 +85,7 @@ class Session:
 
     def _open(self, config, model):
         self.files.open(config, model)
-        return self._checkpoint.load()
+        return self.checkpoint.load()
 
     @property
     def provenance(self):
@@ -215,7 +196,7 @@ class Session:
                 for key, values in history.items()
             },
         }
-        self._checkpoint.save(position, callbacks, within_epoch)
+        self.checkpoint.save(position, callbacks, within_epoch)
         self._saved = (clock.round, clock.now)
 
     def resume(self, clock, record, position):
@@ -235,14 +216,6 @@ class Session:
         self._saved = (clock.round, clock.now)
         self._position = position
 
-    def restore_model(self):
-        """Gives the model its saved weights and optimizer state."""
-        self._checkpoint.restore_model()
-
-    def restore_callbacks(self, callbacks):
-        """Gives the callbacks of a resumed round their saved state."""
-        self._checkpoint.restore_callbacks(callbacks, self._position)
-
     def restore_history(self, batch):
         """Restores what Keras has reset when training began.
 
@@ -255,7 +228,7 @@ class Session:
             epochs = len(self._position["history"].get("loss", []))
             history.epoch = list(range(epochs))
         if batch is not None:
-            self._checkpoint.restore_metrics(batch)
+            self.checkpoint.restore_metrics(batch)
 
     def _steps_are_due(self, clock):
         if not isinstance(self.save_freq, int):

@@ -9,11 +9,11 @@ from keras import ops
 
 from tf_lottery import holding
 from tf_lottery.callbacks import pruner as pruner_lib
-from tf_lottery.callbacks.board import arguments
 from tf_lottery.callbacks.board import cards
 from tf_lottery.callbacks.board import files
 from tf_lottery.callbacks.board import readings
 from tf_lottery.callbacks.board import summaries
+from tf_lottery.utils import checks
 from tf_lottery.utils import processes
 from tf_lottery.utils import types
 
@@ -94,13 +94,20 @@ class SparsityBoard(keras.callbacks.Callback):
         hparams: Mapping[str, float | str | bool] | None = None,
     ) -> None:
         super().__init__()
-        arguments.check_tensorboard()
-        self.log_dir = arguments.path("log_dir", log_dir)
-        self.histogram_freq = arguments.freq(
-            "histogram_freq", histogram_freq
-        )
-        self.image_freq = arguments.freq("image_freq", image_freq)
-        self.hparams = arguments.hparams("hparams", hparams)
+        summaries.check_tensorboard()
+        checks.path("log_dir", log_dir)
+        checks.whole("histogram_freq", histogram_freq, 0, " (0: never)")
+        checks.whole("image_freq", image_freq, 0, " (0: never)")
+        what = "name to number, string or boolean"
+        checks.optional(checks.mapping, "hparams", hparams, what)
+        for value in (hparams or {}).values():
+            checks.kind(
+                "hparams", value, (str, numbers.Real), f"a dict from {what}"
+            )
+        self.log_dir = str(log_dir)
+        self.histogram_freq = histogram_freq
+        self.image_freq = image_freq
+        self.hparams = dict(hparams or {})
         self._has_written = False
 
     def on_train_begin(self, logs: types.Logs = None) -> None:
@@ -211,7 +218,7 @@ class SparsityBoard(keras.callbacks.Callback):
         first = self._shift + (epoch or 0) if where == "epochs" else 0
         if not self._has_rounds or not self._rounds_done:
             card = cards.protocol_card(
-                self.model, _name(self._pruner), self._protocol() | self.hparams
+                self.model, self._pruner, self._protocol() | self.hparams
             )
             values = [summaries.text("protocol", card)]
             self._log.add(where, first, values)
@@ -326,7 +333,3 @@ def _scalars(group, values):
         f"{group}/{name}": value
         for name, value in values.items() if value is not None
     })
-
-
-def _name(callback):
-    return None if callback is None else type(callback).__name__

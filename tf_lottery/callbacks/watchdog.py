@@ -12,11 +12,6 @@ from tf_lottery import holding
 def check_masks(variables, masks, round):
     """Raises if a mask does not hold, naming the weight.
 
-    Args:
-        variables: Dict from weight key to `keras.Variable`.
-        masks: Dict from weight key to the mask that must hold.
-        round: Integer, the round, for the message.
-
     Raises:
         RuntimeError: If a pruned weight is not zero or a mask was replaced.
     """
@@ -47,11 +42,6 @@ def is_finite(model, logs):
 
 def keep_last_good_round(model, record, bad):
     """Sets a model back to the last round that did not diverge.
-
-    Args:
-        model: The `keras.Model` in training.
-        record: `RunRecord`; it forgets the round that diverged.
-        bad: Integer, that round.
 
     Warns:
         UserWarning: What the model holds now.

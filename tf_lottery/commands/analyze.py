@@ -1,30 +1,20 @@
 """`tf-lottery analyze`: what the papers measure, on an existing run."""
 
+import dataclasses
+
 from tf_lottery import experiments
 from tf_lottery.commands import console as console_lib
 from tf_lottery.experiments import durations
+from tf_lottery.experiments.analyses import options as options_lib
 from tf_lottery.experiments.analyses import session
-from tf_lottery.utils import tables
-
-# Options of the library, by their name on the command line.
-_OPTIONS = {
-    "rounds": "rounds",
-    "samples": "samples",
-    "epsilon": "epsilons",
-    "points": "points",
-    "epochs": "epochs",
-    "orders": "orders",
-    "masks": "masks",
-    "seed": "seed",
-    "budget": "budget",
-}
+from tf_lottery.report.tables import Table
 
 
 def main(arguments):
     """Analyses a run and prints what was found."""
     options = {
-        option: value for name, option in _OPTIONS.items()
-        if (value := getattr(arguments, name, None)) is not None
+        field.name: value for field in dataclasses.fields(options_lib.Options)
+        if (value := getattr(arguments, field.name, None)) is not None
     }
     console = console_lib.stdout()
     console_lib.make_repeatable(arguments.threads)
@@ -42,30 +32,21 @@ def main(arguments):
 def show(console, finding):
     """Prints a `tf_lottery.analysis.findings.Finding`."""
     console.print(finding.title, style="bold")
-    console.print(_table(finding.heads, finding.cells, keys=2))
+    console.print(Table(finding.heads, finding.cells, ()).printed(keys=2))
     if finding.compared:
-        console.print(_table(
-            ("what", "density %", "paper", "ours"),
+        console.print(Table(
+            ["what", "density %", "paper", "ours"],
             [
-                (each["what"], f"{100 * each['density']:.1f}", each["paper"],
-                 each["ours"])
+                [each["what"], f"{100 * each['density']:.1f}", each["paper"],
+                 each["ours"]]
                 for each in finding.compared
             ],
-            keys=1, text=1,
-        ))
+        ).printed())
         sources = dict.fromkeys(each["source"] for each in finding.compared)
         console.print(f"The paper: {', '.join(sources)}", soft_wrap=True)
     console.print(finding.summary)
     for note in finding.notes:
         console.print(f"- {note}")
-
-
-def _table(heads, rows, keys, text=0):
-    """Returns a table; its first columns are keys, and maybe text."""
-    table = tables.Table(*heads[:text], numbers=heads[text:], keys=keys)
-    for row in rows:
-        table.add_row(*row)
-    return table
 
 
 class _Shown(console_lib.Bar, session.Progress):

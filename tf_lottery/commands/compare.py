@@ -10,4 +10,4 @@ def main(arguments):
         *arguments.directories, out=arguments.output or "compare.html",
         png=arguments.png,
     )
-    console_lib.say_written(written, arguments.png)
+    console_lib.say_page_written(written, arguments.png)

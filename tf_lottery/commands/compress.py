@@ -36,6 +36,5 @@ def main(arguments):
     files.save_model(tf_lottery.strip(result.model), small)
     if arguments.report:
         result.report(arguments.report)
-        console.print(f"written: {arguments.report}", soft_wrap=True)
-    for name in (result.file, small):
-        console.print(f"written: {name}", soft_wrap=True)
+        console_lib.say_written(arguments.report)
+    console_lib.say_written(result.file, small)

@@ -19,25 +19,20 @@ def stdout():
     return console
 
 
-def say_written(page, png):
-    """Prints which page was written, and which PNG files next to it.
+def say_written(*paths):
+    """Prints which files were written, on lines that are not folded."""
+    for path in paths:
+        stdout().print(f"written: {path}", soft_wrap=True)
 
-    Args:
-        page: `pathlib.Path`.
-        png: Boolean, whether there are any.
-    """
-    console = stdout()
+
+def say_page_written(page, png):
+    """Prints which page was written, and which PNG files next to it."""
     pictures = sorted(page.parent.glob(f"{page.stem}-*.png")) if png else []
-    for path in (page, *pictures):
-        console.print(f"written: {path}", soft_wrap=True)
+    say_written(page, *pictures)
 
 
 class Bar:
-    """A progress bar with the time left, in a context; none on a file.
-
-    Args:
-        console: `rich.console.Console`.
-    """
+    """A progress bar with the time left, in a context; none on a file."""
 
     def __init__(self, console):
         self._console = console
@@ -61,11 +56,7 @@ class Bar:
 
 
 def workers(pulses):
-    """Returns a line about what other processes do.
-
-    Args:
-        pulses: List of dicts, see `tf_lottery.jobs.pulses.read`.
-    """
+    """Returns a line about what other processes do."""
     hosts = len({pulse["host"] for pulse in pulses})
     where = f" on {hosts} hosts" if hosts > 1 else ""
     most = max(pulse["memory"] for pulse in pulses) / 2**30

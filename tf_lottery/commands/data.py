@@ -56,7 +56,7 @@ def kind(text):
 
 
 def load(text, model):
-    """Loads data for a model.
+    """Returns a `Data` for a model.
 
     Args:
         text: String: the name of a data set of `tf_lottery.experiments`; a
@@ -68,9 +68,6 @@ def load(text, model):
             returns `(x, y)`, `((x, y), (x_test, y_test))`, three such pairs,
             or a dataset of batches.
         model: The `keras.Model`, whose inputs say how large images are.
-
-    Returns:
-        `Data`.
 
     Raises:
         ValueError: If it is something else, or does not fit the model.

@@ -53,9 +53,8 @@ def _convert(path, arguments, console):
     console.print(report.render())
     if arguments.report:
         report.save(arguments.report)
-        console.print(f"written: {arguments.report}", soft_wrap=True)
-    for name in (report.path, *report.sources):
-        console.print(f"written: {name}", soft_wrap=True)
+        console_lib.say_written(arguments.report)
+    console_lib.say_written(report.path, *report.sources)
     return report.path
 
 

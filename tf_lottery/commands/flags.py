@@ -3,15 +3,11 @@
 import re
 
 # Arguments that a flag of another name fills.
-_OTHERS = {"representative_data": "--data", "epsilons": "--epsilon"}
+_OTHERS = {"representative_data": "--data"}
 
 
 def rename(message, flags):
     """Returns a message with flags where it names arguments.
-
-    Args:
-        message: String.
-        flags: Dict from the name of an argument to its flag.
 
     Example:
 

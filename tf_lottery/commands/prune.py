@@ -25,10 +25,9 @@ def main(arguments):
         collapse=arguments.collapse,
         exclude=arguments.exclude or (),
     )
-    console = console_lib.stdout()
-    console.print(tf_lottery.summary(model).render())
+    console_lib.stdout().print(tf_lottery.summary(model).render())
     files.save_model(tf_lottery.strip(model) if arguments.strip else model, out)
-    console.print(f"written: {out}", soft_wrap=True)
+    console_lib.say_written(out)
 
 
 def _data(arguments, model):

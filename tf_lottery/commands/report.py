@@ -9,4 +9,4 @@ def main(arguments):
     written = analysis.report(
         arguments.directory, arguments.output, arguments.png
     )
-    console_lib.say_written(written, arguments.png)
+    console_lib.say_page_written(written, arguments.png)

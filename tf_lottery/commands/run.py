@@ -5,9 +5,7 @@ import time
 
 from tf_lottery import experiments
 from tf_lottery.analysis import caveats
-from tf_lottery.analysis import published
 from tf_lottery.analysis import run_files
-from tf_lottery.analysis.curves import of_runs
 from tf_lottery.commands import console as console_lib
 from tf_lottery.commands.parsers import preset as flags
 from tf_lottery.experiments import budgets
@@ -37,19 +35,13 @@ def main(arguments):
             arguments.scheduler,
         )
     console.print(found.render())
-    for caveat in _caveats(directory):
+    run = run_files.read(directory)
+    # What the page of the run says against its numbers.
+    for caveat in caveats.of_run(run) if run.rows else ():
         console.print(f"- {caveat}")
     console.print(f"\n{time.perf_counter() - began:.0f} s. Files written:")
     for path in found.files:
         console.print(f"  {path}", soft_wrap=True)
-
-
-def _caveats(directory):
-    """Returns what the page of the run says against its numbers."""
-    run = run_files.read(directory)
-    if not run.rows:
-        return []
-    return caveats.of_run(run, of_runs([run]), published.of(run.config))
 
 
 def _show_plan(console, preset):

@@ -19,7 +19,8 @@ def main(arguments):
     model = models.load(arguments.model)
     console = console_lib.stdout()
     if arguments.compact:
-        small = structured.compact(model)
+        with console.status("compacting") as status:
+            small = structured.compact(model, progress=status.update)
         report = structured.report_of(small)
         plan, text = report.plan, str(report)
     else:
@@ -31,16 +32,17 @@ def main(arguments):
     console.print(text, soft_wrap=True, markup=False)
     if not arguments.dry_run:
         if not arguments.compact:
-            small = structured.shrink(model, plan)
+            with console.status("shrinking") as status:
+                small = structured.shrink(model, plan, progress=status.update)
         console.print(str(structured.proof_of(small)), soft_wrap=True)
         if arguments.recalibrate:
             _recalibrate(small, arguments.recalibrate, console)
     if arguments.save_plan:
         files.write_text(arguments.save_plan, plan.to_json(indent=1))
-        console.print(f"written: {arguments.save_plan}", soft_wrap=True)
+        console_lib.say_written(arguments.save_plan)
     if not arguments.dry_run:
         files.save_model(small, out)
-        console.print(f"written: {out}", soft_wrap=True)
+        console_lib.say_written(out)
 
 
 def _recalibrate(model, data, console):

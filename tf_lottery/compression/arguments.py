@@ -7,6 +7,7 @@ from keras import ops
 from tf_lottery import internals
 from tf_lottery import quantize
 from tf_lottery import weights as weights_lib
+from tf_lottery.analysis import evaluating
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.utils import backends
 from tf_lottery.utils import checks
@@ -65,6 +66,13 @@ def check_examples(number, max_drop):
         )
 
 
+def check_metric(model, metric, validation):
+    """Raises, before anything is measured, if a metric does not fit."""
+    run = evaluating.compiled(lambda x: model(x, training=False))
+    found = batches_lib.batches_of(validation, criterion="compression")
+    metric(validation[1], _joined([run(x) for x, _, _ in found]))
+
+
 def inputs_of(data, samples, batch_size):
     """Returns as many inputs of data as arrays, spread over what are arrays.
     """
@@ -75,16 +83,18 @@ def inputs_of(data, samples, batch_size):
         chosen = np.linspace(
             0, number - 1, min(samples, number)
         ).round().astype(int)
-        return keras.tree.map_structure(
+        return _finite("train", keras.tree.map_structure(
             lambda array: np.asarray(array)[chosen], data[0]
-        )
+        ))
     found, count = [], 0
     for x, _, _ in batches_lib.batches_of(data, criterion="compression"):
         found.append(x)
         count += batches_lib.len_of(x)
         if count >= samples:
             break
-    return keras.tree.map_structure(lambda a: a[:samples], _joined(found))
+    return _finite(
+        "train", keras.tree.map_structure(lambda a: a[:samples], _joined(found))
+    )
 
 
 def arrays_of(data):
@@ -92,9 +102,20 @@ def arrays_of(data):
     checks.data("validation", data)
     batches_lib.check_given(data, "compression")
     found = batches_lib.batches_of(data, criterion="compression")
-    return tuple(
-        _joined(part) for part in zip(*((x, y) for x, y, _ in found))
-    )
+    x, y = (_joined(part) for part in zip(*((x, y) for x, y, _ in found)))
+    return _finite("validation", x), y
+
+
+def _finite(name, inputs):
+    for array in keras.tree.flatten(inputs):
+        if np.issubdtype(array.dtype, np.floating) and not (
+            np.isfinite(array).all()
+        ):
+            raise ValueError(
+                f"Argument `{name}` must hold finite inputs. Received: NaN or "
+                f"infinity in an array of shape {array.shape}"
+            )
+    return inputs
 
 
 def name_of(value):

@@ -10,6 +10,7 @@ from keras import ops
 
 from tf_lottery import export
 from tf_lottery import files
+from tf_lottery import internals
 from tf_lottery import weights as weights_lib
 from tf_lottery.compression import allocation
 from tf_lottery.export import metrics
@@ -151,6 +152,11 @@ class Candidates:
             self._cost.quantize, self._ranges, self._validation,
             metric=self._metric,
             seconds=_SECONDS if self._cost.is_timed else 0,
+            # Loops over time take a number there.
+            batch_size=1 if any(
+                isinstance(layer, keras.layers.RNN)
+                for layer in internals.layers.flat(model)
+            ) else None,
             progress=lambda text: self._say(f"candidate {number}: {text}"),
         )
         reference = self.reference if number else report.metric

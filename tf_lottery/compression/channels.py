@@ -1,5 +1,7 @@
 """Channels: whole units are removed, so that shapes are smaller."""
 
+import warnings
+
 import numpy as np
 
 from tf_lottery import structured
@@ -92,14 +94,25 @@ class Channels:
                 masks[binding.key] = before & mask.reshape(shape)
         return masks
 
+    def touched(self, kept):
+        """Returns the variables that have slices of the channels that go."""
+        return list({
+            b.key: b.variable for b in self._graph.bindings
+            if not kept[b.ids].all()
+        }.values())
+
     def zero(self, kept):
         """Zeroes what reads the channels that go."""
         randomising.zero_readers(self._twin, self._graph, kept)
 
     def shrunk(self, kept):
         """Returns the small model, and its weight keys by the old ones."""
-        small = structured.shrink(self._graph.model, plans.plan_of(
+        plan = plans.plan_of(
             self._graph, kept, self._costs.count(self._graph.kept()),
             self._costs.count(kept), {}, self._excluded,
-        ))
+        )
+        with warnings.catch_warnings():
+            # Training begins anew, if it does.
+            warnings.filterwarnings("ignore", ".*exact trajectory")
+            small = structured.shrink(self._graph.model, plan)
         return small, shrinking.keys_of(self._graph, kept)

@@ -21,6 +21,7 @@ from tf_lottery.compression import result as result_lib
 from tf_lottery.compression import search
 from tf_lottery.compression import space as space_lib
 from tf_lottery.compression import weights as weights_lib
+from tf_lottery.export import children
 from tf_lottery.export import metrics
 from tf_lottery.export import targets
 from tf_lottery.utils import types
@@ -98,8 +99,9 @@ def compress(
             left alone. Defaults to none.
         include: Layer names or patterns of embeddings and depthwise kernels
             to prune, which are left alone otherwise. Defaults to none.
-        samples: Integer, how many training examples to calibrate on. Defaults
-            to 1024.
+        samples: Integer, how many training examples to calibrate on. Errors
+            of outputs are measured on as many of them as take 10 billion
+            multiplications, and 64 at least. Defaults to 1024.
         candidates: Integer, how many files are tried at most besides that of
             the whole model. Defaults to 8.
         batch_size: Integer, of training on arrays. Defaults to 128.
@@ -154,16 +156,20 @@ def compress(
     if limit is None:
         arguments.check_examples(number, max_drop)
     copy, before = copies.strip(model), holding.masks_of(model)
+    arguments.check_metric(copy, metrics.Metric(metric), validation)
     space = _space(copy, before, inputs, cost, exclude, include)
     place = places.Place(directory, copy, (inputs, validation), {
         "target": str(cost.target.name), "cost": cost.name,
         "quantize": quantize, "metric": arguments.name_of(metric),
         "epochs": epochs, "teacher": arguments.name_of(teacher),
         "batch_size": batch_size, "seed": seed,
+        "training": recovery.identity_of(
+            copy, train, teacher
+        ) if epochs else None,
         "exclude": arguments.name_of(exclude),
         "include": arguments.name_of(include),
     })
-    with place.locked():
+    with place.locked(), children.kept():
         space.use(*place.tables(lambda: space.measure(say)))
         made = candidates_lib.Candidates(
             place.path, space, cost,

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_lottery.analysis import evaluating
+from tf_lottery.compression import prefixes
 from tf_lottery.criteria import batches as batches_lib
 
 
@@ -19,19 +19,25 @@ class Distance:
     Args:
         model: A built `keras.Model`.
         inputs: Array or a structure of arrays.
-        batch_size: Integer. Defaults to 256.
+        batch_size: Integer. Defaults to 64.
+
+    Attributes:
+        start_at: Function of the variables that will change, to call before
+            some change: see `prefixes.Prefix`.
 
     Raises:
         ValueError: If an output is not finite.
     """
 
-    def __init__(self, model, inputs, batch_size=256):
-        self._run = evaluating.compiled(lambda x: model(x, training=False))
+    def __init__(self, model, inputs, batch_size=64):
         number = batches_lib.len_of(inputs)
-        self._batches = batches_lib.batches_of(
-            (inputs, np.zeros(number)), batch_size=batch_size,
-            criterion="compression",
-        )
+        # All of one size, for which a model is traced once.
+        size = number // -(-number // batch_size)
+        self._prefix = prefixes.Prefix(model, [
+            keras.tree.map_structure(lambda a: a[i:i + size], inputs)
+            for i in range(0, number - size + 1, size)
+        ])
+        self.start_at = self._prefix.start_at
         self._first = self._outputs()
         if not all(np.isfinite(each).all() for each in self._first):
             raise ValueError(
@@ -50,13 +56,29 @@ class Distance:
         return mean if np.isfinite(mean) else np.inf
 
     def _outputs(self):
-        parts = [
-            [ops.convert_to_numpy(each) for each in keras.tree.flatten(
-                self._run(x)
-            )]
-            for x, _, _ in self._batches
-        ]
-        return [np.concatenate(each).astype("float64") for each in zip(*parts)]
+        return [each.astype("float64") for each in self._prefix.outputs()]
+
+
+def between(levels, found, number):
+    """Returns values at all levels, from those at some of them.
+
+    In between they lie on geometric lines.
+
+    Args:
+        levels: List of integers, 0 and the last among them.
+        found: List of floats, not negative.
+        number: Integer, how many levels there are.
+
+    Example:
+
+    >>> from tf_lottery.compression import measuring
+    >>> measuring.between([0, 1, 3], [0.0, 1.0, 100.0], 4).round(6).tolist()
+    [0.0, 1.0, 10.0, 100.0]
+    """
+    logs = np.log(np.clip(found, 1e-30, 1e30))
+    values = np.exp(np.interp(np.arange(number), levels, logs))
+    values[levels] = found
+    return values
 
 
 @contextlib.contextmanager

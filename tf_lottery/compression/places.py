@@ -45,9 +45,9 @@ class Place:
         self.path.mkdir(parents=True, exist_ok=True)
         self._config = arguments | {
             "format": "tf_lottery.compress",
-            "model": _digest(weights_lib.variables(model).values()),
+            "model": digest(weights_lib.variables(model).values()),
             "layers": identity.digest(identity.of_model(model)),
-            "data": _digest(keras.tree.flatten(data)),
+            "data": digest(keras.tree.flatten(data)),
         }
 
     @contextlib.contextmanager
@@ -94,7 +94,8 @@ class Place:
             )
 
 
-def _digest(arrays):
+def digest(arrays):
+    """Returns a short digest of dtypes, shapes and values of arrays."""
     found = hashlib.sha256()
     for array in arrays:
         array = np.ascontiguousarray(ops.convert_to_numpy(array))

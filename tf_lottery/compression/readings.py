@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 from typing import Any
 from typing import Literal
 
+import numpy as np
+
+from tf_lottery.compression import allocation
 from tf_lottery.report import charts
 from tf_lottery.utils import checks
 
@@ -15,6 +18,10 @@ if TYPE_CHECKING:
     import rich.table
 
 KINDS = ("weights", "channels")
+# Sparsities of a part that an allocation chooses from.
+_LEVELS = 33
+# In place of an infinite rise of the loss.
+_MOST = 1e30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +98,75 @@ class Sensitivity:
                 within = reading.sparsity
             found[name] = within
         return found
+
+    def allocate(
+        self,
+        sparsity: float,
+        kind: Literal["weights", "channels"] = "weights",
+    ) -> dict[str, float]:
+        """Returns sparsities of all parts that add up to the least loss.
+
+        What the loss rises by with one part pruned is taken to add up, and
+        to lie on a line between the sparsities that were measured.
+
+        Reference: SPDY, Frantar and Alistarh 2022, algorithm 1,
+        https://arxiv.org/abs/2201.13096.
+
+        Args:
+            sparsity: Float in (0, 1), the fraction of all that is to go,
+                weights or channels. No part goes further than was measured.
+            kind: String. `"weights"` gives what `tf_lottery.prune` takes as
+                its `sparsity`, `"channels"` what `structured.plan` takes as
+                its `ratio`. Defaults to `"weights"`.
+
+        Returns:
+            Dict from name to sparsity.
+
+        Raises:
+            ValueError: If so much was not measured.
+
+        Example:
+
+        >>> from tf_lottery.compression import Reading
+        >>> table = tfl.compression.Sensitivity("model", 1.0, None, 10, tuple(
+        ...     Reading("weights", name, 100, 0.8, 0.8, loss, None)
+        ...     for name, loss in (("fc", 1.1), ("out", 2.0))), {})
+        >>> table.allocate(0.5)
+        {'fc': 0.8, 'out': 0.2}
+        """
+        checks.number(
+            "sparsity", sparsity, "a number in (0, 1)", lambda v: 0 < v < 1
+        )
+        checks.choice("kind", kind, KINDS)
+        parts = {
+            name: sorted(readings, key=lambda r: r.removed)
+            for name, readings in self._parts(kind).items()
+        }
+        sizes = [readings[0].size for readings in parts.values()]
+        most = sum(n * p[-1].removed for n, p in zip(sizes, parts.values()))
+        if not sizes or most < sparsity * sum(sizes):
+            checks.refuse(
+                "sparsity", sparsity, "less than what was measured of all "
+                f"{kind}, {most / max(sum(sizes), 1):.3g}"
+            )
+        grids, errors = [], []
+        for readings in parts.values():
+            grid = np.linspace(0, readings[-1].removed, _LEVELS)
+            rises = np.maximum.accumulate([0, *(
+                min(r.loss - self.loss, _MOST) for r in readings
+            )])
+            grids.append(grid)
+            errors.append(np.interp(
+                grid, [0, *(r.removed for r in readings)], rises
+            ))
+        levels = allocation.allocate(
+            errors, [n * (1 - grid) for n, grid in zip(sizes, grids)],
+            (1 - sparsity) * sum(sizes),
+        )
+        return {
+            name: round(float(grid[level]), 6)
+            for name, grid, level in zip(parts, grids, levels)
+        }
 
     def to_json(self, indent: int | None = None) -> str:
         """Returns all of it as a JSON string; a loss of infinity is `null`.

@@ -11,6 +11,8 @@ from tf_lottery import holding
 from tf_lottery import internals
 from tf_lottery.analysis import evaluating
 from tf_lottery.analysis import recalibration
+from tf_lottery.callbacks import identity
+from tf_lottery.compression import places
 from tf_lottery.copies import compiling
 from tf_lottery.criteria import batches as batches_lib
 
@@ -64,7 +66,8 @@ class Recovery:
         holding.hold(small, masks)
         small.fit(
             (self._taught(batch) for batch in batches()),
-            epochs=self._epochs, steps_per_epoch=steps, verbose=0,
+            epochs=self._epochs, steps_per_epoch=steps, shuffle=False,
+            verbose=0,
         )
         compiling.compile_like(small, self._model, with_state=False)
         holding.hold(small, masks)
@@ -84,6 +87,33 @@ class Recovery:
         if self._teach is None:
             return batch
         return batch[0], self._teach(batch[0])
+
+
+def identity_of(model, train, teacher):
+    """Returns what a training follows from, besides the weights it begins at.
+
+    Args:
+        model: The big `keras.Model`, compiled.
+        train: See `Recovery`.
+        teacher: See `compress`.
+
+    Returns:
+        Dict of strings.
+    """
+    return {
+        "loss": identity.digest(identity.of_training(model)),
+        "optimizer": identity.digest(
+            identity.of_optimizer(_inner(model.optimizer))
+        ),
+        "examples": places.digest(
+            array
+            for batch in batches_lib.batches_of(train, criterion="compression")
+            for array in keras.tree.flatten(batch) if array is not None
+        ),
+        "teacher": places.digest(teacher.variables) if isinstance(
+            teacher, keras.Model
+        ) else teacher,
+    }
 
 
 def _batches(train, batch_size, seed):
@@ -120,8 +150,7 @@ def _loss_of(outputs):
 
 def _optimizer(optimizer, steps):
     """Returns an optimizer like another one, with a rate that falls."""
-    while hasattr(optimizer, "inner_optimizer"):
-        optimizer = optimizer.inner_optimizer
+    optimizer = _inner(optimizer)
     rate = internals.optimizers.learning_rate(optimizer)
     if callable(rate) and not isinstance(rate, keras.Variable):
         rate = rate(0)
@@ -129,3 +158,9 @@ def _optimizer(optimizer, steps):
     return type(optimizer).from_config(optimizer.get_config() | {
         "learning_rate": keras.optimizers.schedules.CosineDecay(first, steps)
     })
+
+
+def _inner(optimizer):
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+    return optimizer

@@ -93,10 +93,9 @@ class CompressionResult:
                 unit = "weights" if name in self.least else "channels"
                 found.append(f"{name}: {share:.1%} of its {unit} removed")
             else:
-                found.append(
-                    f"{name}: whole, for elsewhere the same saving changes "
-                    "the outputs less"
-                )
+                found.append(f"{name}: whole" + (
+                    ", for elsewhere the same saving changes the outputs less"
+                ) * bool(self.number))
         return found + [
             f"{name}: left alone, {why}" for name, why in self.skipped.items()
         ]

@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -14,6 +15,10 @@ from tf_lottery.compression import weights as weights_lib
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import layer_inputs
 from tf_lottery.criteria import obc
+
+# Distances are measured on as many examples as take so many multiplications
+# in one pass, but on 64 at least.
+_WORK, _LEAST = 1e10, 64
 
 
 class Space:
@@ -50,12 +55,12 @@ class Space:
         self._variables = (channels.readers if channels else {}) | (
             weights.variables if weights else {}
         )
-        self._problems, self._shares = None, {}
+        self._problems, self._shares = {}, {}
         self.errors, self.costs = [], {}
 
     def measure(self, say):
         """Returns tables for `use`, and arrays: errors, costs, orders."""
-        distance = measuring.Distance(self._model, self._inputs)
+        distance = measuring.Distance(self._model, self._some())
         errors, costs = [], {}
         for index, name in enumerate(self._groups):
             say(f"measuring {name}")
@@ -67,7 +72,10 @@ class Space:
             )
             errors.append(error)
         gone = self._weights.gone if self._weights else {}
-        return {"errors": errors, "costs": costs}, gone
+        return {
+            "errors": [each.tolist() for each in errors],
+            "costs": {key: each.tolist() for key, each in costs.items()},
+        }, gone
 
     def use(self, tables, gone):
         """Takes what `measure` returned."""
@@ -102,12 +110,8 @@ class Space:
     def model_at(self, levels):
         """Returns a smaller model, with what stays refit."""
         masks = self._masks(levels)
-        values = {
-            key: self._problem(key).refit(mask) for key, mask in masks.items()
-        }
-        everything = [*self._variables.values(), *self._model.variables]
-        with measuring.restored({id(v): v for v in everything}.values()):
-            self._remove(levels, values)
+        with measuring.restored(self._model.variables):
+            self._remove(levels, self._values(masks))
             return self._small(levels, masks)
 
     def empty_at(self, levels):
@@ -147,8 +151,14 @@ class Space:
         groups, _ = self._split(levels)
         if self._channels:
             self._channels.zero(self._channels.kept(groups))
-        for key, value in values.items():
-            self._variables[key].assign(value)
+        for variable, value in values:
+            variable.assign(value)
+
+    def _values(self, masks):
+        return [
+            pair for key, mask in masks.items()
+            for pair in self._problem(key).values(mask)
+        ]
 
     def _small(self, levels, masks):
         groups, keys = self._split(levels)
@@ -167,27 +177,60 @@ class Space:
             holding.hold(made, masks)
         return made
 
+    def _some(self):
+        """As many inputs as there is time to measure distances on."""
+        work = self._channels and self._channels.macs(self._channels.kept(
+            [0] * len(self._groups)
+        ))
+        number = batches_lib.len_of(self._inputs)
+        most = max(_LEAST, int(_WORK / work)) if work else number
+        chosen = np.linspace(0, number - 1, min(most, number)).round()
+        return keras.tree.map_structure(
+            lambda a: a[chosen.astype(int)], self._inputs
+        )
+
     def _errors_of(self, index, distance):
-        levels, found = [0] * len(self.names), [0.0]
-        for level in range(1, len(channels_lib.RATIOS)):
+        levels, found = [0] * len(self.names), {0: 0.0}
+        number = len(channels_lib.RATIOS)
+        for level in range(1, number, 2):
             levels[index] = level
-            masks = self._masks(levels)
-            values = {k: self._problem(k).refit(m) for k, m in masks.items()}
-            with measuring.restored(self._model.variables):
+            values = self._values(self._masks(levels))
+            changing = list({id(v): v for v in (
+                *(variable for variable, _ in values),
+                *self._channels.touched(
+                    self._channels.kept(self._split(levels)[0])
+                ),
+            )}.values())
+            distance.start_at(changing)
+            with measuring.restored(changing):
                 self._remove(levels, values)
-                found.append(distance())
-        return found
+                found[level] = distance()
+        return measuring.between(list(found), list(found.values()), number)
 
     def _problem(self, key):
-        if self._problems is None:
-            known = layer_inputs.known_maps(self._model, self._variables)
-            number = batches_lib.len_of(self._inputs)
-            self._problems = dict(obc.Problems(
-                criteria.OBC(), self._model,
-                {each: self._variables[each] for each in known},
-                criteria.Context(data=(self._inputs, np.zeros(number))),
-            )) if known else {}
-        if key not in self._problems:
-            value = ops.convert_to_numpy(self._variables[key])
-            self._problems[key] = weights_lib.Magnitudes(value)
+        if not self._problems:
+            self._problems = {
+                name: weights_lib.Refit(variable, weights_lib.Magnitudes(
+                    ops.convert_to_numpy(variable)
+                ))
+                for name, variable in self._variables.items()
+            } | self._linear()
         return self._problems[key]
+
+    def _linear(self):
+        """What least squares know, by weight key."""
+        known = layer_inputs.known_maps(self._model, self._variables)
+        if not known:
+            return {}
+        biases = {key: weights_lib.bias_of(m) for key, m in known.items()}
+        number = batches_lib.len_of(self._inputs)
+        return {
+            key: weights_lib.Refit(self._variables[key], problem, biases[key])
+            for key, problem in obc.Problems(
+                # What layers read is large, and is forgotten batch by batch.
+                criteria.OBC(batch_size=32), self._model,
+                {key: self._variables[key] for key in known},
+                criteria.Context(data=(self._inputs, np.zeros(number))),
+                {key for key, bias in biases.items() if bias is not None},
+            )
+        }

@@ -1,5 +1,8 @@
 """Weights: single ones are removed, where zeros are worth something."""
 
+import math
+
+import keras
 import numpy as np
 from keras import ops
 
@@ -64,16 +67,17 @@ class Weights:
 
         Args:
             key: String, the weight key.
-            problem: `criteria.obc.Problem`, or another with its methods.
+            problem: `Refit`.
             distance: `measuring.Distance`.
 
         Returns:
-            Tuple of two lists of floats: errors and costs.
+            Tuple of two arrays: errors and costs.
         """
         mask, scores, scored = self._before[key], None, 0
         gone = np.where(mask, _NEVER, 0).astype("uint8")
-        variable, errors, costs = self.variables[key], [], []
-        with measuring.restored([variable]):
+        errors, costs = {}, {}
+        distance.start_at(problem.variables)
+        with measuring.restored(problem.variables):
             for level, density in enumerate(DENSITIES):
                 keep = max(1, min(
                     round(density * mask.size), int(mask.sum())
@@ -84,12 +88,17 @@ class Weights:
                     {key: scores}, [keep], {key: mask}, [[key]]
                 )[key]
                 gone[~mask & (gone == _NEVER)] = level
-                if level:
-                    variable.assign(problem.refit(mask))
-                errors.append(distance() if level else 0.0)
-                costs.append(self._cost(key))
+                if not level:
+                    errors[0], costs[0] = 0.0, self._cost(key)
+                elif level % 2:
+                    for variable, value in problem.values(mask):
+                        variable.assign(value)
+                    errors[level], costs[level] = distance(), self._cost(key)
         self.gone[key] = gone
-        return errors, costs
+        return tuple(
+            measuring.between(list(found), list(found.values()), level + 1)
+            for found in (errors, costs)
+        )
 
     def _cost(self, key):
         value = ops.convert_to_numpy(self.variables[key])
@@ -97,6 +106,51 @@ class Weights:
         return self._nbytes(
             np.swapaxes(matrix, -1, -2).reshape(-1, matrix.shape[-2])
         )
+
+
+class Refit:
+    """A weight, and a bias that makes up for what goes of it.
+
+    Args:
+        variable: `keras.Variable`, the weight.
+        problem: `criteria.obc.Problem`, or `Magnitudes`.
+        bias: `keras.Variable` that is added to the outputs, or `None`.
+
+    Attributes:
+        variables: List of `keras.Variable`.
+        costs: Function of a mask, what each weight is worth.
+    """
+
+    def __init__(self, variable, problem, bias=None):
+        self.variables = [variable] if bias is None else [variable, bias]
+        self.costs = problem.costs
+        self._problem = problem
+        self._bias = bias is not None and ops.convert_to_numpy(bias)
+
+    def values(self, mask):
+        """Yields the variables and what they become under a mask."""
+        weight, *biases = self.variables
+        value = self._problem.refit(mask)
+        yield weight, value
+        for bias in biases:
+            shift = self._problem.shift(value).reshape(self._bias.shape)
+            yield bias, self._bias + shift
+
+
+def bias_of(linear):
+    """Returns the bias of a layer with a weight for each of its outputs.
+
+    Args:
+        linear: `tf_lottery.criteria.linear_maps.LinearMap`.
+
+    Returns:
+        `keras.Variable`, or `None`.
+    """
+    bias, (stack, _, outputs) = linear.layer.bias, linear.sizes
+    is_einsum = isinstance(linear.layer, keras.layers.EinsumDense)
+    if bias is None or (is_einsum and stack > 1):
+        return None
+    return bias if math.prod(bias.shape) == stack * outputs else None
 
 
 class Magnitudes:

@@ -170,22 +170,32 @@ class Functional:
     def _scoring(self):
         """Sets precisions for the time of a trace."""
         with contextlib.ExitStack() as stack:
-            stack.enter_context(gradients_lib.precision(self.dtype))
-            stack.enter_context(heads.recorded())
-            if keras.config.floatx() != self.dtype:
-                # Where nobody asked for it yet, it would follow from ours.
-                keras.config.dtype_policy()
-                stack.callback(keras.config.set_floatx, keras.config.floatx())
-                keras.config.set_floatx(self.dtype)
             variables = (*self.variables.values(), *self.others)
-            stack.enter_context(internals.layers.computing_in(
-                self.layers, variables, self.dtype, _floating
-            ))
+            stack.enter_context(
+                computing_in(self.layers, variables, self.dtype)
+            )
+            stack.enter_context(heads.recorded())
             for owner, name, value in self.replace:
                 stack.enter_context(
                     internals.layers.replaced(owner, name, value)
                 )
             yield
+
+
+@contextlib.contextmanager
+def computing_in(layers, variables, dtype):
+    """A context in which layers, and variables, have a precision."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(gradients_lib.precision(dtype))
+        if keras.config.floatx() != dtype:
+            # Where nobody asked for it yet, it would follow from ours.
+            keras.config.dtype_policy()
+            stack.callback(keras.config.set_floatx, keras.config.floatx())
+            keras.config.set_floatx(dtype)
+        stack.enter_context(internals.layers.computing_in(
+            layers, variables, dtype, _floating
+        ))
+        yield
 
 
 def keep(tensors, masks):

@@ -122,10 +122,13 @@ class Problems:
         model: A built `keras.Model`.
         variables: Dict from weight key to `keras.Variable`.
         context: `Context`.
+        centred: Set of weight keys of which only the changes of outputs
+            around their means count. Defaults to none.
     """
 
-    def __init__(self, criterion, model, variables, context):
+    def __init__(self, criterion, model, variables, context, centred=()):
         self._damp, self._variables = criterion.damp, variables
+        self._centred = centred
         self._before = context.masks or {
             key: np.ones(tuple(variable.shape), bool)
             for key, variable in variables.items()
@@ -143,10 +146,10 @@ class Problems:
                 rows[..., int(block[0]):int(block[-1]) + 1]
                 for block in blocks(rows.shape[-1])
             )
-            return [
+            return [ops.sum(rows, 1), ops.sum(ops.ones_like(rows[0, :, 0])), *(
                 ops.matmul(ops.transpose(part, (0, 2, 1)), part)
                 for part in parts
-            ]
+            )]
 
         def size(linear):
             stack, width, _ = linear.sizes
@@ -164,10 +167,13 @@ class Problems:
             yield from self._kept
             return
         kept = []
-        for key, grams in self._inputs.sums(self._before):
+        for key, sums in self._inputs.sums(self._before):
             values = ops.convert_to_numpy(self._variables[key])
             values = np.where(self._before[key], values, 0)
-            pair = key, Problem(self._linear[key], grams, values, self._damp)
+            pair = key, Problem(
+                self._linear[key], sums, values, self._damp,
+                key in self._centred,
+            )
             if self._inputs.passes == 1:
                 kept.append(pair)
             yield pair
@@ -179,18 +185,28 @@ class Problem:
 
     Args:
         linear: `tf_lottery.criteria.linear_maps.LinearMap`.
-        grams: List of arrays `(stack, inputs, inputs)`, one for each block.
+        sums: List of arrays over rows: their sums `(stack, inputs)`, their
+            number, and Gram matrices `(stack, inputs, inputs)`, one for each
+            block.
         values: Array, the weight.
         damp: Float, see `least_squares.damped`.
+        centred: Boolean, whether something else makes up for what the means
+            of outputs change by. Defaults to `False`.
+
+    Attributes:
+        linear: As given.
     """
 
-    def __init__(self, linear, grams, values, damp):
-        self._linear, self._damp = linear, damp
-        self._grams = [
-            [least_squares.damped(gram, damp) for gram in stack]
-            for stack in grams
-        ]
+    def __init__(self, linear, sums, values, damp, centred=False):
+        self.linear, self._damp = linear, damp
+        total, number, *grams = sums
+        self._means = total / number
         self._weights = linear.to_matrices(values).astype("float64")
+        self._grams = [list(stack) for stack in grams]
+        for gram, means in self._parts(self._means):
+            if centred:
+                gram -= number * np.outer(means, means)
+            least_squares.damped(gram, damp)
 
     def costs(self, mask):
         """Returns the relative error that each weight would add."""
@@ -205,8 +221,13 @@ class Problem:
         """Returns the weight that stays."""
         return self._solved(least_squares.refit, mask)
 
+    def shift(self, value):
+        """Returns what means of outputs fall by with another weight."""
+        change = self._weights - self.linear.to_matrices(value)
+        return np.einsum("si,sio->so", self._means, change)
+
     def _solved(self, function, mask):
-        kept = self._linear.to_matrices(mask)
+        kept = self.linear.to_matrices(mask)
         found = np.zeros(self._weights.shape)
         for gram, weights, part, into in self._parts(
             self._weights, kept, found
@@ -219,7 +240,7 @@ class Problem:
                     "inverted: argument `damp` is too small for so few "
                     f"examples. Received: damp={self._damp!r}"
                 ) from None
-        return self._linear.from_matrices(found)
+        return self.linear.from_matrices(found)
 
     def _parts(self, *matrices):
         """Yields a Gram matrix, and the parts of matrices it is about."""

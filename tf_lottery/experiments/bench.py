@@ -11,7 +11,6 @@ from tf_lottery.experiments import histories
 from tf_lottery.experiments import models
 from tf_lottery.experiments import optimizers
 from tf_lottery.experiments import progress as progress_lib
-from tf_lottery.experiments import records
 
 _PURPOSES = ("weights", "order", "controls")
 
@@ -30,9 +29,6 @@ class Bench:
             Defaults to `None`: the same one.
 
     Attributes:
-        preset: `tf_lottery.experiments.Preset`.
-        data: What `feeds.load` returned.
-        number: Integer, number of the trial.
         model: `keras.Model`, compiled.
         feed: `feeds.Feed`.
     """
@@ -104,15 +100,12 @@ class Bench:
         return self.fit(epochs, measured=measured)
 
     def retrain(self, ticket, order=0):
-        """Trains a ticket to the end of a round; evaluates only there.
+        """Trains a ticket to the end of a round; returns its test accuracy.
 
         Args:
             ticket: `tf_lottery.Ticket`; the model is left as it was trained.
             order: Integer, order of the data, see `reorder`. Afterwards it
                 is that of this trial again. Defaults to 0.
-
-        Returns:
-            Float, the test accuracy.
         """
         self.reorder(order)
         self.train(ticket, measured=False)
@@ -129,11 +122,7 @@ class Bench:
         return {key: found[key] for key in found if key not in seeds}
 
     def reorder(self, number):
-        """Chooses the order of the training data.
-
-        Args:
-            number: Integer; 0 is the order of this trial.
-        """
+        """Chooses the order of the training data; 0 is that of this trial."""
         numbers = (number,) if number else ()
         self.feed.batches.reseed(self.seed("order", *numbers))
 
@@ -145,15 +134,6 @@ class Bench:
         self.feed.test.set_model(self.model)
         self.feed.test.on_epoch_end(0, logs)
         return logs
-
-    def outcome(self, logs, steps):
-        """Returns the `records.Outcome` of the logs of one training.
-
-        Args:
-            logs: List of dicts, one for each epoch.
-            steps: Integer, the training step after the last one.
-        """
-        return records.Outcome.of(logs, steps, self.preset.evaluate_every)
 
 
 def seed(preset, trial, purpose, *numbers):

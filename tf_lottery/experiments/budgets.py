@@ -27,10 +27,6 @@ _LEAST_PART = 10
 def shorten(preset, cost):
     """Returns a preset that fits into its budget, shortened where it must.
 
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        cost: `tf_lottery.experiments.plans.Cost`.
-
     Returns:
         `Preset`; the shortest there is if none fits.
     """
@@ -40,9 +36,10 @@ def shorten(preset, cost):
     for candidate in _candidates(preset):
         if cost.seconds(candidate) <= seconds:
             break
-    return dataclasses.replace(
-        candidate, shortened=_differences(preset, candidate)
-    )
+    old, new = preset.to_dict(), candidate.to_dict()
+    return dataclasses.replace(candidate, shortened={
+        name: [old[name], new[name]] for name in new if old[name] != new[name]
+    })
 
 
 def original(preset):
@@ -53,11 +50,7 @@ def original(preset):
 
 
 def describe(preset):
-    """Returns one line that says what was shortened.
-
-    Args:
-        preset: A shortened `Preset`.
-    """
+    """Returns one line that says what was shortened."""
     changes = ", ".join(
         f"{name} {before} to {after}"
         for name, (before, after) in preset.shortened.items()
@@ -96,10 +89,6 @@ def _candidates(preset):
 
 def with_epochs(preset, epochs):
     """Returns a preset of shorter rounds, all points moved with their end.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        epochs: Integer, epochs of a round.
 
     Returns:
         `Preset`, or `None` if rounds would end before the rewinding point.
@@ -140,10 +129,3 @@ def _scaled(point, part):
 def _rounded(steps, unit):
     """Rounds to a multiple of a unit; not to 0 what was not 0."""
     return max(1, round(steps / unit)) * unit if steps else 0
-
-
-def _differences(before, after):
-    old, new = before.to_dict(), after.to_dict()
-    return {
-        name: [old[name], new[name]] for name in new if old[name] != new[name]
-    }

@@ -8,11 +8,6 @@ from tf_lottery.utils import checks
 
 # Epochs of 1,281,167 images in batches of 1,024.
 _IMAGENET_EPOCH = 1251
-_CONV: dict[str, Any] = dict(
-    dataset="cifar10",
-    rounds=25,
-    control_every=0,
-)
 # Section 4 of the paper names weight decay and augmentation; the factor is
 # the one of open_lth, the authors' later code.
 _DEEP: dict[str, Any] = dict(
@@ -55,6 +50,20 @@ _IMAGENET: dict[str, Any] = {
     "compare": ("random-reinit", "random-mask", "one-shot"),
     "exclude": (),
 }
+
+
+def _conv(layers, learning_rate, iterations, rate):
+    return presets.Preset(
+        f"conv{layers}-cifar10",
+        f"Conv-{layers} on CIFAR-10, arXiv 1803.03635.",
+        dataset="cifar10",
+        model=f"conv_{layers}",
+        learning_rate=learning_rate,
+        iterations=iterations,
+        rate={"conv*": rate, "fc*": 0.2, "logits": 0.1},
+        rounds=25,
+        control_every=0,
+    )
 
 
 def _imagenet(name, summary, epochs, rewind, **changes):
@@ -104,33 +113,9 @@ PRESETS: dict[str, presets.Preset] = {
             model="lenet_5",
             control_every=0,
         ),
-        presets.Preset(
-            "conv2-cifar10",
-            "Conv-2 on CIFAR-10, arXiv 1803.03635.",
-            model="conv_2",
-            learning_rate=2e-4,
-            iterations=20_000,
-            rate={"conv*": 0.1, "fc*": 0.2, "logits": 0.1},
-            **_CONV,
-        ),
-        presets.Preset(
-            "conv4-cifar10",
-            "Conv-4 on CIFAR-10, arXiv 1803.03635.",
-            model="conv_4",
-            learning_rate=3e-4,
-            iterations=25_000,
-            rate={"conv*": 0.1, "fc*": 0.2, "logits": 0.1},
-            **_CONV,
-        ),
-        presets.Preset(
-            "conv6-cifar10",
-            "Conv-6 on CIFAR-10, arXiv 1803.03635.",
-            model="conv_6",
-            learning_rate=3e-4,
-            iterations=30_000,
-            rate={"conv*": 0.15, "fc*": 0.2, "logits": 0.1},
-            **_CONV,
-        ),
+        _conv(2, learning_rate=2e-4, iterations=20_000, rate=0.1),
+        _conv(4, learning_rate=3e-4, iterations=25_000, rate=0.1),
+        _conv(6, learning_rate=3e-4, iterations=30_000, rate=0.15),
         presets.Preset(
             "resnet20-cifar10",
             "ResNet-20 on CIFAR-10, learning rate 0.1 (\"Resnet-18\" of "

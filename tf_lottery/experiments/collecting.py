@@ -14,42 +14,40 @@ from tf_lottery.verdicts import comparisons
 from tf_lottery.verdicts import rules
 
 
-class Collector(tasks.Listener):
+class Collector(reports.Follower):
     """Lists the tasks of a preset, and makes the report of their results.
 
     The report does not depend on the order in which tasks are done.
-
-    Args:
-        report: `report.Report`, without trials.
-        directory: `outputs.OutputDirectory`, to which it is saved.
-        progress: `progress.Progress`.
     """
 
     def __init__(self, report, directory, progress):
+        super().__init__(progress)
         self._report, self._preset = report, report.preset
-        self._directory, self._progress = directory, progress
-        self._follower = reports.Follower(progress)
+        self._directory = directory
         self._trials, self._actions = {}, {}
 
     def tasks(self):
         """Returns the tasks to begin with: the rounds of each trial."""
         return [
-            self._listed(
-                trial_tasks.rounds(
-                    self._preset, self._directory.trial(number), number
-                ),
-                self._add_rounds,
+            self._task(
+                number, "rounds", self._add_rounds, trial_tasks.find_tickets,
+                cost=self._preset.rounds + 1,
             )
             for number in range(self._preset.trials)
         ]
 
-    def pulses(self, pulses):
-        self._follower.follow(pulses)
-
     def done(self, task, result):
         return self._actions.pop(task.key)(result)
 
-    def _listed(self, task, action):
+    def _task(self, number, name, action, function, *arguments, cost=1.0):
+        """A task of a trial, and what is done with its result."""
+        # What other machines call it, too.
+        path = self._directory.trial(number).path.absolute()
+        task = tasks.Task(
+            f"trial-{number}/{name}", function,
+            (self._preset, path, number, *arguments),
+            group=f"trial-{number}", cost=cost,
+        )
         self._actions[task.key] = action
         return task
 
@@ -69,11 +67,9 @@ class Collector(tasks.Listener):
                 self._progress.skip(len(histories.read(path)))
                 add(None)
             else:
-                missing.append(self._listed(
-                    trial_tasks.control(
-                        self._preset, place, trial.number, *what
-                    ),
-                    add,
+                missing.append(self._task(
+                    trial.number, path.stem, add, trial_tasks.train_control,
+                    *what,
                 ))
         return missing
 
@@ -82,9 +78,10 @@ class Collector(tasks.Listener):
             return []
         place = self._directory.trial(trial.number)
         return [
-            self._listed(
-                trial_tasks.variant(self._preset, place, trial.number, name),
+            self._task(
+                trial.number, place.variant(name).path.name,
                 functools.partial(self._add_variant, trial, name),
+                trial_tasks.run_variant, name, cost=self._preset.rounds,
             )
             for name in trials.variants(self._preset)
         ]

@@ -16,11 +16,7 @@ _STEPS = ("train_function", "test_function")
 
 
 def warn_if_left_alone(preset, model):
-    """Warns if rounds of a preset always train the whole network.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        model: A new `keras.Model` of it, which is compiled.
+    """Warns if rounds always train the whole network; compiles the model.
 
     Warns:
         UserWarning: If there is a reason.

@@ -17,14 +17,7 @@ _EXAMPLES = 1000
 
 
 def names(preset):
-    """Returns the controls of a ticket that a preset asks for.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-
-    Returns:
-        List of pairs of the name of the control and its number.
-    """
+    """Returns pairs, the name and the number of each control of a ticket."""
     return [
         (comparison.key, number)
         for comparison in comparisons.of_flags(preset.compare)
@@ -50,44 +43,37 @@ def make(bench, name, number, ticket, dense):
     return MAKERS[name](bench, ticket, dense, seed)
 
 
-def one_shot(ticket, model, dense, preset):
+def one_shot(ticket, model, dense, preset, invert=False):
     """Returns the ticket that one pruning of the dense network gives.
 
     As many weights are kept as in the ticket, of each layer, or of all that
     are ranked together: those of the largest magnitude after the dense
-    round. They start from where the ticket starts. Reference: Frankle and
-    Carbin 2019, section 2, https://arxiv.org/abs/1803.03635.
+    round. They start from where the ticket starts. References: Frankle and
+    Carbin 2019, section 2, https://arxiv.org/abs/1803.03635; inverted,
+    Frankle et al. 2021, section 4, https://arxiv.org/abs/2009.08576.
 
     Args:
         ticket: `tf_lottery.Ticket` of a round.
         model: The `keras.Model` it is for.
         dense: Dict from weight key to the trained weights of round 0.
         preset: `tf_lottery.experiments.Preset`.
-
-    Returns:
-        `tf_lottery.Ticket`.
+        invert: Boolean, whether those of the smallest magnitude are kept
+            instead, as a check: they must do worse than random masks.
+            Defaults to `False`.
     """
-    scores = {key: np.abs(dense[key]) for key in ticket.masks}
-    return _chosen(ticket, model, scores, preset, "one_shot")
-
-
-def invert(ticket, model, dense, preset):
-    """Returns a ticket of the weights that one pruning would remove first.
-
-    A sanity check: it must do worse than random masks. Reference: Frankle et
-    al. 2021, section 4, https://arxiv.org/abs/2009.08576.
-
-    Args:
-        ticket: `tf_lottery.Ticket` of a round.
-        model: The `keras.Model` it is for.
-        dense: Dict from weight key to the trained weights of round 0.
-        preset: `tf_lottery.experiments.Preset`.
-
-    Returns:
-        `tf_lottery.Ticket`.
-    """
-    scores = {key: -np.abs(dense[key]) for key in ticket.masks}
-    return _chosen(ticket, model, scores, preset, "invert")
+    sign = -1 if invert else 1
+    scores = {key: sign * np.abs(dense[key]) for key in ticket.masks}
+    masks = ticket.masks
+    whole = {key: np.ones_like(mask) for key, mask in masks.items()}
+    weights = prunable.Prunable(model, rules.Rule(
+        preset.scope, preset.pattern, preset.collapse, preset.exclude
+    ))
+    groups, keep = allocation.allocate(
+        weights.rates(preset.rate), whole, preset.scope,
+        lambda keys: masks_lib.count({key: masks[key] for key in keys}),
+    )
+    chosen = weights.select_feasible(scores, keep, whole, groups)
+    return _control(ticket, chosen, "invert" if invert else "one_shot")
 
 
 def before_training(ticket, bench, criterion):
@@ -101,9 +87,6 @@ def before_training(ticket, bench, criterion):
         ticket: `tf_lottery.Ticket` of a round.
         bench: `tf_lottery.experiments.bench.Bench`; its model changes.
         criterion: String, `"snip"` or `"synflow"`.
-
-    Returns:
-        `tf_lottery.Ticket`.
     """
     data = bench.data
     ones = {key: np.ones_like(mask) for key, mask in ticket.masks.items()}
@@ -126,21 +109,6 @@ def check(preset, data):
             f"Values {needing} take data that fit into memory. "
             f"Received: dataset={preset.dataset!r}, which is streamed."
         )
-
-
-def _chosen(ticket, model, scores, preset, name):
-    """A ticket of the best scores, as many of each layer as in another one."""
-    masks = ticket.masks
-    whole = {key: np.ones_like(mask) for key, mask in masks.items()}
-    weights = prunable.Prunable(model, rules.Rule(
-        preset.scope, preset.pattern, preset.collapse, preset.exclude
-    ))
-    groups, keep = allocation.allocate(
-        weights.rates(preset.rate), whole, preset.scope,
-        lambda keys: masks_lib.count({key: masks[key] for key in keys}),
-    )
-    chosen = weights.select_feasible(scores, keep, whole, groups)
-    return _control(ticket, chosen, name)
 
 
 def _control(ticket, masks, name):
@@ -170,7 +138,7 @@ MAKERS = {
         controls.constant(ticket, seed)
     ),
     "invert": lambda bench, ticket, dense, seed: (
-        invert(ticket, bench.model, dense(), bench.preset)
+        one_shot(ticket, bench.model, dense(), bench.preset, invert=True)
     ),
     "snip": lambda bench, ticket, dense, seed: (
         before_training(ticket, bench, "snip")

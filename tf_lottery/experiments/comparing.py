@@ -5,20 +5,20 @@ import re
 
 from tf_lottery import files
 from tf_lottery.analysis import caveats
-from tf_lottery.analysis import published
 from tf_lottery.analysis import run_files
 from tf_lottery.analysis import tables
-from tf_lottery.analysis.curves import of_runs
 from tf_lottery.experiments import measurements
 from tf_lottery.experiments import panels
 from tf_lottery.report import drawing
 from tf_lottery.report import pages
 from tf_lottery.report.tables import Table
 from tf_lottery.utils import checks
+from tf_lottery.utils import docs
 from tf_lottery.utils import types
 from tf_lottery.verdicts import words
 
 
+@docs.filled
 def compare(
     *directories: types.Path,
     out: types.Path = "compare.html",
@@ -52,13 +52,8 @@ def compare(
 
     Example:
 
-    >>> import os, tempfile
-    >>> import tf_lottery.runs.run_directory, tf_lottery.runs.results
-    >>> with tempfile.TemporaryDirectory() as path:
-    ...     directory = tf_lottery.runs.run_directory.RunDirectory(path)
-    ...     directory.open({"rounds": 1})
-    ...     directory.save_results([tf_lottery.runs.results.RoundResult(
-    ...         0, 1.0, {"fc/kernel": 1.0}, {"accuracy": 0.75}, 8, None, 0.1)])
+    >>> import os
+    {{run}}
     ...     page = tfl.experiments.compare(
     ...         path, out=os.path.join(path, "page.html"))
     ...     directory.close()
@@ -78,7 +73,7 @@ def compare(
         sections=sections,
         differences=_differences(runs) if len(runs) > 1 else None,
         verdicts=[
-            (name, words.text(run.judgement), _caveats(run))
+            (name, words.text(run.judgement), caveats.of_run(run))
             for name, run in runs.items()
         ],
     ))
@@ -114,7 +109,3 @@ def _differences(runs):
         if len({found.get(name, tables.DASH) for found in protocols}) > 1
     ]
     return Table(["", *runs], rows, tuple(range(len(runs) + 1)))
-
-
-def _caveats(run):
-    return caveats.of_run(run, of_runs([run]), published.of(run.config))

@@ -88,7 +88,10 @@ def load(name: str, split_seed: int = 0) -> Data:
     checks.choice("name", name, LOADERS)
     checks.seed("split_seed", split_seed)
     train, val, test = LOADERS[name](name, np.random.default_rng(split_seed))
-    tables = _standardisers(train[0])
+    tables = [
+        _standardiser(train[0][..., channel])
+        for channel in range(train[0].shape[-1])
+    ]
     arrays = []
     for images, labels in (train, val, test):
         arrays += [_look_up(tables, images), labels.astype("int32")]
@@ -97,9 +100,6 @@ def load(name: str, split_seed: int = 0) -> Data:
 
 def import_tfds(name):
     """Imports and returns `tensorflow_datasets`.
-
-    Args:
-        name: String, the data set that needs it.
 
     Raises:
         ImportError: If it is missing; the message says what to do.
@@ -114,15 +114,8 @@ def import_tfds(name):
     return tensorflow_datasets
 
 
-def _standardisers(images):
-    """Returns tables from value to standardised value, one a channel."""
-    return [
-        _standardiser(images[..., channel])
-        for channel in range(images.shape[-1])
-    ]
-
-
 def _standardiser(images):
+    """Returns a table from the values of a channel to standardised ones."""
     counts = np.zeros(256, "int64")
     for chunk in np.array_split(images, 50):
         counts += np.bincount(chunk.ravel(), minlength=256)

@@ -30,10 +30,7 @@ def parse(text, name="duration"):
         int(part or 0) * unit for part, unit in zip(parts, _UNITS.values())
     )
     if not seconds:
-        raise ValueError(
-            f"Argument `{name}` must be a time such as '90s', '10m' or "
-            f"'1h30m'. Received: {name}={text!r}"
-        )
+        checks.refuse(name, text, "a time such as '90s', '10m' or '1h30m'")
     return seconds
 
 

@@ -12,12 +12,10 @@ from tf_lottery.experiments import streaming
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Feed:
-    """The batches of one trial.
+    """What one trial trains on, validates on and is tested by.
 
-    Attributes:
-        batches: `pipeline.Batches` or `streaming.StreamedBatches`.
-        validation: `tf.data.Dataset` for `evaluate`.
-        test: `pipeline.TestAccuracy`.
+    Batches are `pipeline.Batches` or `streaming.StreamedBatches`, the
+    validation part is a `tf.data.Dataset` for `evaluate`.
     """
 
     batches: keras.callbacks.Callback
@@ -28,9 +26,6 @@ class Feed:
 def load(preset):
     """Returns the data of a preset: a `Data`, or a `Streamed`.
 
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-
     Raises:
         DatasetUnavailableError: If the data cannot be had.
     """
@@ -40,17 +35,11 @@ def load(preset):
 
 
 def feed(preset, data, seed):
-    """Returns the `Feed` of one trial.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        data: What `load` returned.
-        seed: Integer, seed of the order and the augmentation.
-    """
+    """Returns the `Feed` of one trial."""
     sizes = preset.batch_size, preset.evaluate_every
     if isinstance(data, streaming.Streamed):
         return Feed(
-            data.batches(*sizes, seed),
+            streaming.StreamedBatches(data, *sizes, seed),
             data.evaluation("val"),
             pipeline.TestAccuracy(data.evaluation("test")),
         )

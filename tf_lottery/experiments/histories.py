@@ -13,9 +13,6 @@ class HistoryFile(keras.callbacks.Callback):
 
     The first epoch of a process writes the file anew, so that what a killed
     process has half written, or written after its last saved state, is gone.
-
-    Args:
-        path: Path of the file.
     """
 
     def __init__(self, path):
@@ -52,10 +49,10 @@ def plain(logs):
 
 
 def read(path):
-    """Returns the rows of a file of logs.
-
-    Args:
-        path: `pathlib.Path`.
-    """
+    """Returns the rows of a file of logs."""
     with open(path, newline="") as file:
-        return [plain(row) for row in csv.DictReader(file)]
+        # While a run goes on, the last line may be half written.
+        return [
+            plain(row) for row in csv.DictReader(file)
+            if None not in row.values()
+        ]

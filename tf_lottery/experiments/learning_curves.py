@@ -1,9 +1,8 @@
 """Learning curves: what the trainings of a run logged as they went."""
 
-import csv
-
 from tf_lottery.analysis import reading
 from tf_lottery.analysis import run_files
+from tf_lottery.experiments import histories
 from tf_lottery.experiments import outputs
 from tf_lottery.verdicts import comparisons
 
@@ -12,9 +11,6 @@ def of_run(run):
     """Yields the trainings of a run that kept their logs.
 
     Those of a pruning callback alone keep none.
-
-    Args:
-        run: `run_files.Run`.
 
     Yields:
         Pair of the training's row, one of `run.rows` or `run.controls`, and
@@ -59,9 +55,5 @@ def _by_round(logs):
 
 
 def _read(path):
-    with reading.of(path), open(path, newline="") as file:
-        # While a run goes on, the last line may be half written.
-        return [
-            {name: float(value) for name, value in row.items()}
-            for row in csv.DictReader(file) if None not in row.values()
-        ]
+    with reading.of(path):
+        return histories.read(path)

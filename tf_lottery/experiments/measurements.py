@@ -10,6 +10,7 @@ from tf_lottery.analysis import run_files
 from tf_lottery.analysis.curves import TICKETS
 from tf_lottery.experiments import learning_curves as curves_lib
 from tf_lottery.utils import checks
+from tf_lottery.utils import docs
 from tf_lottery.utils import types
 
 COLUMNS = (
@@ -27,6 +28,7 @@ _NO_METRICS = {
 }
 
 
+@docs.filled
 def read(*directories: types.Path, learning_curves: bool = False) -> Any:
     """Reads runs as one tidy table, a row for each measurement.
 
@@ -59,13 +61,7 @@ def read(*directories: types.Path, learning_curves: bool = False) -> Any:
 
     Example:
 
-    >>> import tempfile
-    >>> import tf_lottery.runs.run_directory, tf_lottery.runs.results
-    >>> with tempfile.TemporaryDirectory() as path:
-    ...     directory = tf_lottery.runs.run_directory.RunDirectory(path)
-    ...     directory.open({"rounds": 1})
-    ...     directory.save_results([tf_lottery.runs.results.RoundResult(
-    ...         0, 1.0, {"fc/kernel": 1.0}, {"accuracy": 0.75}, 8, None, 0.1)])
+    {{run}}
     ...     runs = tfl.experiments.read(path)
     ...     directory.close()
     >>> len(runs)
@@ -84,13 +80,7 @@ def read(*directories: types.Path, learning_curves: bool = False) -> Any:
 
 
 def load(directories):
-    """Reads runs, each trial once.
-
-    Args:
-        directories: Sequence of paths.
-
-    Returns:
-        Dict from the name of a run to `run_files.Run`.
+    """Reads runs, each trial once; returns them by name.
 
     Raises:
         FileNotFoundError: If a directory holds no results.

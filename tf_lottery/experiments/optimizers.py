@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from tf_lottery.experiments import presets
+from tf_lottery.utils import checks
 from tf_lottery.utils import configurations
 
 
@@ -46,11 +47,7 @@ class L2SGD(keras.optimizers.SGD):
 
 
 def of(preset):
-    """Returns a new optimizer for a preset.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-    """
+    """Returns a new optimizer for a preset."""
     rate = _learning_rate(preset)
     if preset.optimizer == "adam":
         return keras.optimizers.Adam(rate)
@@ -104,11 +101,7 @@ class WarmUpAndDecay(keras.optimizers.schedules.LearningRateSchedule):
         self, learning_rate=0.1, steps=1, decay="steps", drops=(),
         drop_by=0.1, warmup=0,
     ):
-        if decay not in presets.DECAYS:
-            raise ValueError(
-                f"Argument `decay` must be one of {list(presets.DECAYS)}. "
-                f"Received: decay={decay!r}"
-            )
+        checks.choice("decay", decay, presets.DECAYS)
         self.learning_rate = learning_rate
         self.steps = steps
         self.decay = decay

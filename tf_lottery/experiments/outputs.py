@@ -30,9 +30,6 @@ class OutputDirectory:
     `config.json` is the preset, `results.csv` has a row for each round,
     `controls.csv` one for each control, `results.json` all of it, and
     `trial-N/` is what `TrialDirectory` says.
-
-    Args:
-        path: Path of the directory; it is made if it does not exist.
     """
 
     def __init__(self, path):
@@ -185,9 +182,6 @@ class TrialDirectory:
     variant of the callback a directory such as `lr-rewind/`; and, if a
     ticket matches the dense round, `candidate.ticket` and `candidate.keras`,
     the model that it trained to, with its masks.
-
-    Args:
-        path: `pathlib.Path`.
     """
 
     def __init__(self, path):

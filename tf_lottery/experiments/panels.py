@@ -20,11 +20,7 @@ _POINTS, _MOST, _LEAST = 30_000, 60, 12
 
 
 def sections(runs):
-    """Returns the charts of each section of a page, by its title.
-
-    Args:
-        runs: Dict from name to `run_files.Run`.
-    """
+    """Returns the charts of runs, by the title of their section of a page."""
     points = _POINTS // len(runs)
     return {
         "Tickets of all runs": _together(runs) if len(runs) > 1 else [],

@@ -116,11 +116,7 @@ class Batches(keras.callbacks.Callback):
         )
 
     def reseed(self, seed):
-        """Changes the order of the examples, and their augmentation.
-
-        Args:
-            seed: Integer, below 2 ** 31.
-        """
+        """Changes the order of the examples, and their augmentation."""
         self.seed = seed
         self._seed.assign(seed)
 
@@ -136,10 +132,6 @@ class TestAccuracy(keras.callbacks.Callback):
 
     Put it before `IterativeMagnitudePruning`, which rewinds the model at the
     end of a round. It only measures: nothing is chosen by it.
-
-    Args:
-        batches: Iterable of pairs of inputs and labels, such as `chunks`
-            returns.
     """
 
     __test__ = False
@@ -170,12 +162,7 @@ class TestAccuracy(keras.callbacks.Callback):
 
 
 def chunks(x, y):
-    """Returns a few large batches of arrays, as a list of pairs of tensors.
-
-    Args:
-        x: Array, the inputs.
-        y: Array, the labels.
-    """
+    """Returns a few large batches of arrays, as a list of pairs of tensors."""
     # What convolutions make of colour images takes 20 times their memory.
     size = _CHUNK if np.prod(x.shape[1:]) <= _SMALL else _CHUNK // 10
     return [
@@ -185,12 +172,7 @@ def chunks(x, y):
 
 
 def evaluation(x, y):
-    """Returns a `tf.data.Dataset` of few large batches, for `evaluate`.
-
-    Args:
-        x: Array, the inputs.
-        y: Array, the labels.
-    """
+    """Returns a `tf.data.Dataset` of few large batches, for `evaluate`."""
     parts = [
         tf.data.Dataset.from_tensors(chunk) for chunk in chunks(x, y)
     ]

@@ -13,13 +13,7 @@ _SECONDS = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class Trainings:
-    """Trainings of one kind.
-
-    Attributes:
-        what: String.
-        count: Integer.
-        epochs: Integer, epochs of `fit` of each one.
-    """
+    """Trainings of one kind: how many, and the epochs of `fit` of each."""
 
     what: str
     count: int
@@ -31,9 +25,6 @@ def plan(preset):
 
     The dense round is trained once for each trial, whatever it is compared
     with. Which rounds have controls is told from the largest of the rates.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
 
     Example:
 
@@ -144,14 +135,7 @@ class Cost:
 
 
 def measure(bench):
-    """Measures steps and evaluations for a few seconds.
-
-    Args:
-        bench: `tf_lottery.experiments.bench.Bench`; its model is trained.
-
-    Returns:
-        `Cost`.
-    """
+    """Trains a bench for a few seconds; returns the `Cost` of its preset."""
     unit = bench.preset.steps_per_execution
     start = _timed(lambda: _train(bench, unit))
     short = _timed(lambda: _train(bench, unit))

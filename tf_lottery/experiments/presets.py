@@ -15,12 +15,23 @@ from tf_lottery.verdicts import rules
 
 DECAYS = ("steps", "linear", "cosine")
 REWINDS = ("weights", "learning_rate", "none")
-_OPTIMIZERS = ("adam", "sgd")
-_COUNTS = (
-    "batch_size", "iterations", "evaluate_every", "rounds", "trials",
-    "image_size",
-)
+_COUNTS = {
+    "batch_size": 1, "iterations": 1, "evaluate_every": 1, "rounds": 1,
+    "trials": 1, "image_size": 1, "control_trials": 0, "control_every": 0,
+    "seed": 0,
+}
 _RATES = ("momentum", "weight_decay", "drop_by", "margin")
+_TEXTS = ("name", "summary", "dataset", "criterion", "pattern")
+_CHOICES = {
+    "model": models.MODELS,
+    "optimizer": ("adam", "sgd"),
+    "scope": ("layer", "global"),
+    "collapse": schedules.COLLAPSE,
+    "decay": DECAYS,
+    "rewind": REWINDS,
+    "augment": augmentation.AUGMENTATIONS,
+    "save_freq": ("round", "epoch"),
+}
 
 
 def _field(help, **kwargs):
@@ -161,32 +172,21 @@ class Preset:
     shortened: dict = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
-        for name in _COUNTS:
-            checks.whole(name, getattr(self, name))
-        for name in ("name", "summary", "dataset"):
+        for name, least in _COUNTS.items():
+            checks.whole(name, getattr(self, name), least)
+        for name in _TEXTS:
             checks.text(name, getattr(self, name))
-        checks.seed("seed", self.seed)
-        checks.whole("control_trials", self.control_trials, 0)
-        checks.whole("control_every", self.control_every, 0)
+        for name, choices in _CHOICES.items():
+            checks.choice(name, getattr(self, name), choices)
         _check_densities(self.test_densities)
         for name in _RATES:
             checks.number(
                 name, getattr(self, name), "at least 0 and less than 1",
                 lambda value: 0 <= value < 1,
             )
-        checks.choice("model", self.model, models.MODELS)
-        checks.choice("optimizer", self.optimizer, _OPTIMIZERS)
-        checks.choice("scope", self.scope, ("layer", "global"))
-        checks.choice("collapse", self.collapse, schedules.COLLAPSE)
-        checks.choice("decay", self.decay, DECAYS)
-        checks.choice("rewind", self.rewind, REWINDS)
-        for name in ("criterion", "pattern"):
-            checks.text(name, getattr(self, name))
         self._check_names()
         for name in ("tolerance", "max_barrier"):
             checks.optional(checks.not_negative, name, getattr(self, name))
-        checks.choice("augment", self.augment, augmentation.AUGMENTATIONS)
-        checks.choice("save_freq", self.save_freq, ("round", "epoch"))
         checks.flag("compact", self.compact)
         for name in ("compare", "drops", "also_rewind_to"):
             checks.kind(name, getattr(self, name), (tuple, list), "a tuple")

@@ -13,25 +13,13 @@ class Progress:
     """Is told what happens; does nothing. Subclasses show it."""
 
     def begin(self, preset: presets.Preset) -> None:
-        """Called once, when the data is loaded.
-
-        Args:
-            preset: `Preset`.
-        """
+        """Called once, when the data is loaded."""
 
     def trial_begin(self, trial: int) -> None:
-        """Called before the rounds of each trial.
-
-        Args:
-            trial: Integer, number of the trial.
-        """
+        """Called before the rounds of each trial."""
 
     def skip(self, epochs: int) -> None:
-        """Called when an earlier process has trained already.
-
-        Args:
-            epochs: Integer, how many epochs need not be trained any more.
-        """
+        """Called when an earlier process has trained epochs already."""
 
     def variant_begin(self, trial: int, name: str) -> None:
         """Called before the rounds of a variant of the pruning.
@@ -45,20 +33,10 @@ class Progress:
         """Called after each epoch of each training."""
 
     def round_end(self, trial: int, result: results_lib.RoundResult) -> None:
-        """Called after each round of pruning.
-
-        Args:
-            trial: Integer, number of the trial.
-            result: `tf_lottery.runs.results.RoundResult`.
-        """
+        """Called after each round of pruning."""
 
     def controls_end(self, trial: int, round_: records.Round) -> None:
-        """Called after the controls of a ticket were trained.
-
-        Args:
-            trial: Integer, number of the trial.
-            round_: `tf_lottery.experiments.records.Round`.
-        """
+        """Called after the controls of a ticket were trained."""
 
     def workers(self, pulses: list[dict[str, Any]]) -> None:
         """Called about twice a second while other processes work.

@@ -54,23 +54,15 @@ class Report:
         import rich.console
         import rich.text
 
-        compared = records.compared(self.preset)
-        if len(compared) <= _BESIDE and len(self.trials) < 2:
-            tables = [self._table((*_COLUMNS, *compared), _CAPTION)]
-        else:
-            tables = [
-                self._table(_COLUMNS, _CAPTION.partition(" On the right")[0]),
-            ]
-            if compared:
-                columns = ("round", "density", "test", *compared)
-                tables.append(self._table(columns, _BELOW))
         return rich.console.Group(
-            *tables, rich.text.Text(self.verdict, style="bold")
+            self._cells().printed(title=self._title, keys=2, pad_edge=False),
+            # As a caption it would be as narrow as the last part of the table.
+            rich.text.Text(_CAPTION, style="italic"),
+            rich.text.Text(self.verdict, style="bold"),
         )
 
     def _repr_html_(self) -> str:
-        columns = (*_COLUMNS, *records.compared(self.preset))
-        return notebook.show(self._title, self._cells(columns), self.verdict)
+        return notebook.show(self._title, self._cells(), self.verdict)
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns a flat dict for each round of each trial."""
@@ -126,40 +118,20 @@ class Report:
             lines.append(budgets.describe(self.preset))
         return "\n".join(lines)
 
-    def _table(self, columns, caption):
-        import rich.box
-
-        from tf_lottery.utils import tables
-
-        found = self._cells(columns, caption == _BELOW)
-        table = tables.Table(
-            title=self._title, caption=caption, box=rich.box.SIMPLE,
-            pad_edge=False,
-        )
-        for head in found.heads:
-            table.add_column(head, justify="right")
-        for index, row in enumerate(found.rows):
-            table.add_row(
-                *row, style="bold" if index in found.marked else None
-            )
-        return table
-
     @property
     def _title(self):
         changed = ", changed" * bool(changes.of(self.preset))
         return f"{self.preset.name}{changed}, trials: {len(self.trials)}"
 
-    def _cells(self, columns, controlled=False):
-        """The table of some columns, maybe of rounds with controls alone."""
-        rounds = [
-            same for same in _across(self.trials)
-            if not controlled or any(round_.controls for round_ in same)
-        ]
+    def _cells(self):
+        columns = (*_COLUMNS, *records.compared(self.preset))
+        rounds = list(_across(self.trials))
         tested = {each.round for each in self.judgement.tested}
         return tables_lib.Table(
             [_HEADS.get(name) or comparisons.head(name) for name in columns],
             [[_cell(name, same, self.preset) for name in columns]
              for same in rounds],
+            words=(),
             marked=[
                 i for i, same in enumerate(rounds) if same[0].round in tested
             ],
@@ -172,8 +144,6 @@ _COLUMNS = (
 _SAMPLED = [
     each.key for each in comparisons.COMPARISONS.values() if each.sampled
 ]
-# As many comparisons of one trial have room in a line of 80 characters.
-_BESIDE = 2
 _HEADS = {
     "effective": "on\npaths",
     "val": "val.",
@@ -184,12 +154,8 @@ _CAPTION = (
     "Density, density on paths from input to output, "
     "validation and test accuracy in %, at the end of training. "
     "Early stop: step of the smallest validation loss; ≥: not measured, in "
-    "some trial it is the last step. Bold: tested. On the right: test "
-    "accuracy of what tickets are compared with, mean ± standard deviation."
-)
-_BELOW = (
-    "Test accuracy in %, of tickets and of what they are compared with: mean "
-    "± standard deviation."
+    "some trial it is the last step. Bold: tested. At the end: test accuracy "
+    "of what tickets are compared with, mean ± standard deviation."
 )
 
 

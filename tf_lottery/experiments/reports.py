@@ -1,15 +1,12 @@
 """Progress that another process shows."""
 
 from tf_lottery.experiments import progress as progress_lib
+from tf_lottery.jobs import tasks
 from tf_lottery.runs import results
 
 
 class Report(progress_lib.Progress):
-    """The progress of one task, told to other processes by its pulse.
-
-    Args:
-        pulse: `tf_lottery.jobs.pulses.Pulse`.
-    """
+    """The progress of one task, told to other processes by its pulse."""
 
     def __init__(self, pulse):
         self._pulse = pulse
@@ -42,24 +39,16 @@ class Report(progress_lib.Progress):
         self.beat(now=True)
 
 
-class Follower:
-    """Shows the progress of tasks that other processes do.
+class Follower(tasks.Listener):
+    """Shows the progress of tasks, which other processes do, as well.
 
     A task that is done again is shown once.
-
-    Args:
-        progress: `progress.Progress`.
     """
 
     def __init__(self, progress):
         self._progress, self._epochs, self._rounds = progress, {}, set()
 
-    def follow(self, pulses):
-        """Shows what is new.
-
-        Args:
-            pulses: List of dicts, see `tf_lottery.jobs.pulses.read`.
-        """
+    def pulses(self, pulses):
         for pulse in pulses:
             if "epochs" in pulse:
                 self._follow(pulse)

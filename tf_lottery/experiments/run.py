@@ -4,7 +4,6 @@ import dataclasses
 
 from tf_lottery import weights as weights_lib
 from tf_lottery.experiments import bench as bench_lib
-from tf_lottery.experiments import benches
 from tf_lottery.experiments import budgets
 from tf_lottery.experiments import collecting
 from tf_lottery.experiments import compacting
@@ -18,6 +17,7 @@ from tf_lottery.experiments import presets
 from tf_lottery.experiments import progress as progress_lib
 from tf_lottery.experiments import report as report_lib
 from tf_lottery.experiments import reports
+from tf_lottery.experiments import trial_tasks
 from tf_lottery.experiments import trials
 from tf_lottery.jobs import engines
 from tf_lottery.jobs import scheduling
@@ -105,7 +105,7 @@ def run(
     _check_layers(preset, data)
     compared_tickets.check(preset, data)
     trials.pruning(preset)
-    with directory.create(preset, overwrite), benches.kept(preset, data):
+    with directory.create(preset, overwrite), trial_tasks.kept(preset, data):
         progress.begin(preset)
         report = report_lib.Report(preset, [], rules.Rules.of(
             preset.to_dict(), images=data.test_images, classes=data.classes

@@ -7,6 +7,7 @@ import numpy as np
 
 from tf_lottery.experiments import datasets
 from tf_lottery.utils import backends
+from tf_lottery.utils import checks
 from tf_lottery.utils.backends import tf
 
 # What every ImageNet model is trained with, in units of 0 to 255.
@@ -44,10 +45,6 @@ class Streamed:
         splits = self._builder.info.splits
         self.examples = splits[_SPLITS["train"]].num_examples
         self.test_images = splits[_SPLITS["test"]].num_examples
-
-    def batches(self, batch_size, steps, seed):
-        """Returns a `StreamedBatches` of the training images."""
-        return StreamedBatches(self, batch_size, steps, seed)
 
     def evaluation(self, part):
         """Returns a `tf.data.Dataset` of batches of `"val"` or `"test"`."""
@@ -152,10 +149,9 @@ class StreamedBatches(keras.callbacks.Callback):
         self.seed = seed
         self._passes = images.examples // batch_size
         if not self._passes:
-            raise ValueError(
-                f"Argument `batch_size` must be at most {images.examples}, "
-                "the number of training images. Received: "
-                f"batch_size={batch_size}"
+            checks.refuse(
+                "batch_size", batch_size, f"at most {images.examples}, the "
+                "number of training images",
             )
         self._next = 0
         self._moved = True

@@ -1,112 +1,63 @@
-"""The tasks that a preset is made of.
+"""What the tasks of a preset do, in any process.
 
 The rounds of a trial are one task, since each prunes what the last one has
 trained. After it, every training of a control is a task, and every variant.
+A process keeps the bench that it had last for the next task of its trial.
 """
 
-from tf_lottery.experiments import benches
+import contextlib
+
+from tf_lottery.experiments import bench as bench_lib
+from tf_lottery.experiments import feeds
 from tf_lottery.experiments import outputs
 from tf_lottery.experiments import trials
-from tf_lottery.jobs import tasks
 
-
-def rounds(preset, place, number):
-    """Returns the task of a trial's rounds; its result is a `records.Trial`.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        place: `outputs.TrialDirectory`.
-        number: Integer, number of the trial.
-    """
-    return tasks.Task(
-        _key(number, "rounds"), find_tickets, (preset, _path(place), number),
-        group=f"trial-{number}", cost=preset.rounds + 1,
-    )
-
-
-def control(preset, place, number, *what):
-    """Returns the task of a control, which writes its logs to a file.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        place: `outputs.TrialDirectory`.
-        number: Integer, number of the trial.
-        *what: Round, name and number of the control.
-    """
-    return tasks.Task(
-        _key(number, place.control(*what).stem), train_control,
-        (preset, _path(place), number, *what), group=f"trial-{number}",
-    )
-
-
-def variant(preset, place, number, name):
-    """Returns the task of a variant, whose result is a dict of outcomes.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        place: `outputs.TrialDirectory`.
-        number: Integer, number of the trial.
-        name: String, the name of the variant in files.
-    """
-    return tasks.Task(
-        _key(number, place.variant(name).path.name), run_variant,
-        (preset, _path(place), number, name),
-        group=f"trial-{number}", cost=preset.rounds,
-    )
+_last = {}
 
 
 def find_tickets(preset, path, number, progress):
-    """Runs all rounds of a trial; see `trials.TrialRun.find_tickets`.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        path: `pathlib.Path` of the trial's directory.
-        number: Integer, number of the trial.
-        progress: `progress.Progress`.
-    """
+    """Runs all rounds of a trial; returns a `records.Trial`."""
     progress.trial_begin(number)
     return _trial(preset, path, number, progress, fresh=True).find_tickets()
 
 
 def train_control(preset, path, number, round, name, index, progress):
-    """Trains a control; see `trials.TrialRun.train_control`.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        path: `pathlib.Path` of the trial's directory.
-        number: Integer, number of the trial.
-        round: Integer, the round of the ticket.
-        name: String, the name of the control.
-        index: Integer, number of the control.
-        progress: `progress.Progress`.
-    """
+    """Trains a control, which writes its logs to a file."""
     trial = _trial(preset, path, number, progress)
     trial.train_control(round, name, index)
 
 
 def run_variant(preset, path, number, name, progress):
-    """Runs the rounds of a variant; see `trials.TrialRun.run_variant`.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        path: `pathlib.Path` of the trial's directory.
-        number: Integer, number of the trial.
-        name: String, the name of the variant.
-        progress: `progress.Progress`.
-    """
+    """Runs the rounds of a variant; returns a dict of outcomes."""
     progress.variant_begin(number, name)
     return _trial(preset, path, number, progress).run_variant(name)
 
 
+@contextlib.contextmanager
+def kept(preset, data):
+    """Keeps data that are loaded already for the tasks of a preset."""
+    _last.update(data=data, of=_data_of(preset))
+    try:
+        yield
+    finally:
+        _last.clear()
+
+
 def _trial(preset, path, number, progress, fresh=False):
-    bench = benches.get(preset, number, progress, fresh)
+    """The trial on the last bench, unless that has to be a fresh one."""
+    bench = _last.pop("bench", None)
+    if fresh or bench is None or (bench.preset, bench.number) != (
+        preset, number
+    ):
+        # The data of two trials may be too much for the memory.
+        del bench
+        if _last.get("of") != _data_of(preset):
+            _last.update(data=feeds.load(preset), of=_data_of(preset))
+        bench = bench_lib.Bench(preset, _last["data"], number)
+    bench.progress = progress
+    _last["bench"] = bench
     return trials.TrialRun(bench, outputs.TrialDirectory(path))
 
 
-def _path(place):
-    """What other machines call it, too."""
-    return place.path.absolute()
-
-
-def _key(number, what):
-    return f"trial-{number}/{what}"
+def _data_of(preset):
+    return preset.dataset, preset.image_size

@@ -20,12 +20,7 @@ _EXAMPLES = 1000
 
 
 class TrialRun:
-    """Runs one trial in a directory, and resumes what is there.
-
-    Args:
-        bench: `tf_lottery.experiments.bench.Bench`.
-        place: `tf_lottery.experiments.outputs.TrialDirectory`.
-    """
+    """Runs one trial in a directory, and resumes what is there."""
 
     def __init__(self, bench, place):
         self.bench, self.place = bench, place
@@ -61,17 +56,11 @@ class TrialRun:
         )
 
     def train_control(self, round, name, number):
-        """Trains what a ticket is compared with, and writes its logs.
-
-        Args:
-            round: Integer, the round of the ticket.
-            name: String, the name of the control.
-            number: Integer, number of the control.
-        """
+        """Trains what a ticket is compared with, and writes its logs."""
         files = run_directory.RunDirectory(self.place.path)
         start = None
         if name == comparisons.FULL_LENGTH:
-            start = files.load_start(round)
+            start = files.load_weights(round, "start")
         ticket = ticket_lib.Ticket(
             files.load_masks(round), start or files.load_snapshot(), round
         )
@@ -92,14 +81,7 @@ class TrialRun:
         return self.bench.train(ticket)
 
     def run_variant(self, name):
-        """Runs the rounds of a variant from the end of the dense round.
-
-        Args:
-            name: String, one of `variants`.
-
-        Returns:
-            Dict from round to `records.Outcome`, without the dense round.
-        """
+        """Runs a variant after the dense round; returns outcomes by round."""
         place = self.place.variant(name)
         if not branches.is_kept(place.path):
             branches.branch(self.place.dense, place.path)
@@ -125,9 +107,9 @@ class TrialRun:
                 result.density,
                 result.effective_density,
                 result.seconds,
-                self.bench.outcome(
+                records.Outcome.of(
                     [row for row in logs if row["round"] == result.round],
-                    result.steps,
+                    result.steps, self.preset.evaluate_every,
                 ),
             )
             for result in imp.results
@@ -145,11 +127,7 @@ class TrialRun:
 
 
 def pruning(preset, **changes):
-    """Returns the `IterativeMagnitudePruning` of a preset.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        **changes: Arguments to replace or to add.
+    """Returns the `IterativeMagnitudePruning` of a preset, with changes.
 
     Raises:
         ValueError: If an argument is invalid.
@@ -167,11 +145,7 @@ def pruning(preset, **changes):
 
 
 def variants(preset):
-    """Returns the arguments of the callback by the variant's name in files.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-    """
+    """Returns the arguments of the callback by the variant's name in files."""
     found = {
         each.key: {"rewind": each.rewind}
         for each in comparisons.of_flags(preset.compare)
@@ -186,10 +160,6 @@ class KeepCandidate(keras.callbacks.Callback):
     """Writes the candidate ticket so far, and what it trained to.
 
     Place it after `imp` in the list of callbacks.
-
-    Args:
-        imp: `IterativeMagnitudePruning`.
-        place: `tf_lottery.experiments.outputs.TrialDirectory`.
     """
 
     def __init__(self, imp, place):
@@ -211,9 +181,6 @@ class KeepCandidate(keras.callbacks.Callback):
 
         A later candidate is a sparser one, so that only the last round can
         be one that is not written.
-
-        Args:
-            model: `keras.Model` as that round has trained it.
         """
         found = self._imp.results
         sparsest = results.candidate(found, self._imp.monitor)

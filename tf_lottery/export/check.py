@@ -154,7 +154,7 @@ class Checker:
 
     def _check(self, runtime, content, quantize, dense, exact):
         what, limit = "the Keras model", self._tolerance
-        reference = self._samples.keras
+        reference = self._samples.expected(quantize)
         if limit is None:
             limit = KERAS_TOLERANCE[quantize]
         known = self._dense.get((runtime.name, quantize))

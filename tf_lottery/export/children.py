@@ -1,10 +1,11 @@
 """Runtimes in child processes: a file that crashes one is a failed check.
 
 A child lives on from file to file, because starting it takes seconds; after
-a crash the next one is started.
+a crash the next one is started. Within `kept` it also serves the next export.
 """
 
 import contextlib
+import contextvars
 import importlib.util
 import json
 import os
@@ -33,6 +34,7 @@ LABELS = {
 }
 _SECONDS = 600
 _MEMORY = 8 << 30
+_KEPT: contextvars.ContextVar = contextvars.ContextVar("kept", default=None)
 
 
 class RuntimeFailure(RuntimeError):
@@ -62,6 +64,31 @@ def installed() -> list[str]:
 def micro_installed():
     """Returns whether TensorFlow Lite Micro's interpreter is installed."""
     return importlib.util.find_spec(MICRO) is not None
+
+
+@contextlib.contextmanager
+def kept():
+    """A context in which all exports share their children."""
+    with contextlib.ExitStack() as stack:
+        token = _KEPT.set((stack, {}))
+        try:
+            yield
+        finally:
+            _KEPT.reset(token)
+
+
+def started(stack, name):
+    """Returns a `Runtime` that runs, until a stack or `kept` ends.
+
+    Args:
+        stack: `contextlib.ExitStack`.
+        name: See `Runtime`.
+    """
+    stack, found = _KEPT.get() or (stack, {})
+    if name not in found:
+        found[name] = stack.enter_context(Runtime(name))
+    found[name].start()
+    return found[name]
 
 
 class Runtime:

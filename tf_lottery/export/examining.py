@@ -191,9 +191,7 @@ def start(stack, target, select_tf_ops, names=None):
         names = [children.TENSORFLOW]
     wanted = [name for name in names if name != arguments.VELA]
     found = {
-        name: stack.enter_context(children.Runtime(name))
+        name: children.started(stack, name)
         for name in dict.fromkeys([*wanted, children.TENSORFLOW])
     }
-    for runtime in found.values():
-        runtime.start()
     return [found[name] for name in wanted], found[children.TENSORFLOW]

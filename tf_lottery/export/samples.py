@@ -16,20 +16,32 @@ class Samples:
         inputs: List of arrays, one for each input.
         batch: Integer, samples in one call.
         keras: List of arrays, outputs with calls on the first axis.
+        aware: The same of the model that was trained for int8, or `None`.
     """
 
     inputs: list
     batch: int
     keras: list
+    aware: list | None = None
 
     @classmethod
     def of(cls, source, arrays, batch):
         """Calls the Keras model of a `sources.Source`, a batch at a time."""
-        calls = [
-            source.call([array[start:start + batch] for array in arrays])
-            for start in range(0, len(arrays[0]), batch)
-        ]
-        return cls(arrays, batch, [np.stack(found) for found in zip(*calls)])
+        def outputs(source):
+            calls = [
+                source.call([array[start:start + batch] for array in arrays])
+                for start in range(0, len(arrays[0]), batch)
+            ]
+            return [np.stack(found) for found in zip(*calls)]
+
+        return cls(
+            arrays, batch, outputs(source),
+            source.aware and outputs(source.aware),
+        )
+
+    def expected(self, quantize):
+        """Returns the outputs that a file of a data type comes near to."""
+        return (quantize == "int8" and self.aware) or self.keras
 
     def run(self, runtime, content):
         """Returns the outputs of a file in a `children.Runtime`."""
@@ -62,6 +74,10 @@ class SignatureSamples:
             }
             outputs += _flat(function(*inputs[key].values()))
         return cls(inputs, outputs)
+
+    def expected(self, quantize):
+        """Returns the outputs that a file of a data type comes near to."""
+        return self.keras
 
     def run(self, runtime, content):
         """Returns the outputs of a file, in the order of `keras`."""

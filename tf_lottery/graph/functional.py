@@ -1,5 +1,6 @@
 """The graph behind a Keras model: reading it, and running it."""
 
+import collections
 import dataclasses
 import inspect
 
@@ -164,10 +165,21 @@ def run(graph, inputs, call):
         List of values, one per output of the graph.
     """
     values = {id(x): value for x, value in zip(graph.inputs, inputs)}
-    for node in internals.graphs.nodes(graph):
+    nodes = list(internals.graphs.nodes(graph))
+    # What nothing reads any more is let go.
+    left = collections.Counter(
+        id(x) for node in nodes for x in node.input_tensors
+    )
+    left.update(map(id, graph.outputs))
+    for node in nodes:
         args, kwargs = node.arguments.fill_in(values)
         result = call(node.operation, args, kwargs, node.outputs)
         values |= zip(map(id, node.outputs), tree.flatten(result))
+        del args, kwargs, result
+        left.subtract(map(id, node.input_tensors))
+        for x in node.input_tensors:
+            if not left[id(x)]:
+                values.pop(id(x), None)
     return [values[id(x)] for x in graph.outputs]
 
 

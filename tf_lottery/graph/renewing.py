@@ -129,17 +129,13 @@ def without_build(config):
     }
 
 
-def rebuild(view, operation_fn=edited, input_shapes=None, dtype=None):
+def rebuild(view, operation_fn=edited):
     """Builds a model anew, with other operations in the same places.
 
     Args:
         view: A `View`; its `parts` are rebuilt as models of their own.
         operation_fn: Function from layer or operation to the one in its
             place, called once for each. Defaults to copying.
-        input_shapes: List of shapes with batch, one per input. Defaults to
-            those of the model.
-        dtype: String, the precision of the floating-point inputs of the
-            model and of those inside it. Defaults to what they have.
 
     Returns:
         A `keras.Sequential` if the model was one, else a Functional
@@ -165,11 +161,10 @@ def rebuild(view, operation_fn=edited, input_shapes=None, dtype=None):
             elif shared & _inside(nested):
                 made[id(operation)] = _Merged(nested, replaced)
             else:
-                made[id(operation)] = _Nested(nested, replaced, dtype)
+                made[id(operation)] = _Nested(nested, replaced)
         return made[id(operation)]
 
-    shapes = input_shapes or [x.shape for x in view.graph.inputs]
-    return _build(view, replaced, shapes, dtype)
+    return _build(view, replaced, [x.shape for x in view.graph.inputs])
 
 
 def _shared(view):
@@ -211,9 +206,8 @@ class _Merged:
 class _Nested:
     """A model inside another, built when the shapes it gets are known."""
 
-    def __init__(self, view, replaced, dtype):
-        self.view, self.replaced, self.dtype = view, replaced, dtype
-        self.model = None
+    def __init__(self, view, replaced):
+        self.view, self.replaced, self.model = view, replaced, None
 
     def __call__(self, *args, **kwargs):
         inlined = self.view.constants is not None
@@ -229,13 +223,13 @@ class _Nested:
             )
         if self.model is None:
             shapes = [x.shape for x in tensors]
-            self.model = _build(self.view, self.replaced, shapes, self.dtype)
+            self.model = _build(self.view, self.replaced, shapes)
         return self.model(*args, **kwargs)
 
 
-def _build(view, replaced, shapes, dtype):
+def _build(view, replaced, shapes):
     inputs = [
-        _input_like(x, shape, dtype)
+        _input_like(x, shape)
         for x, shape in zip(view.graph.inputs, shapes)
     ]
     if isinstance(view.model, keras.Sequential):
@@ -264,18 +258,16 @@ def _build_sequential(view, replaced, inputs):
     return model
 
 
-def _input_like(tensor, shape, dtype):
+def _input_like(tensor, shape):
     """A new input; sizes that were unknown stay so."""
     shape = [
         old if old is None or new is None else new
         for old, new in zip(tensor.shape, shape)
     ]
     layer = internals.graphs.maker(tensor)
-    if dtype is None or not keras.backend.is_float_dtype(tensor.dtype):
-        dtype = tensor.dtype
     return keras.Input(
         batch_shape=shape,
-        dtype=dtype,
+        dtype=tensor.dtype,
         sparse=tensor.sparse,
         name=layer.name,
         optional=getattr(layer, "optional", False),

@@ -117,6 +117,23 @@ def replaced(owner, name, value):
 
 
 @contextlib.contextmanager
+def attributes_kept(layers):
+    """Puts all attributes of layers back in the end.
+
+    Args:
+        layers: Iterable of layers.
+    """
+    kept = [(vars(layer), dict(vars(layer))) for layer in layers]
+    try:
+        yield
+    finally:
+        for attributes, before in kept:
+            for name in attributes.keys() - before.keys():
+                del attributes[name]
+            attributes.update(before)
+
+
+@contextlib.contextmanager
 def call_replaced(layer, change):
     """Lets a layer run another function meanwhile.
 

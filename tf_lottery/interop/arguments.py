@@ -38,10 +38,6 @@ _WHY_NOT = {
 def make_layer(entry, custom_objects):
     """Returns the Keras 3 layer for a layer of tf_keras.
 
-    Args:
-        entry: Dict with `class_name` and `config`, as in the file.
-        custom_objects: Dict from name to class or function.
-
     Configurations come from files of others: they are read in the safe mode
     of Keras, whatever the mode of the process.
 

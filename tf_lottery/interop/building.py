@@ -29,14 +29,7 @@ class Node:
 
 
 def build(entry, custom_objects):
-    """Builds a model or a layer.
-
-    Args:
-        entry: Dict with `class_name` and `config`, as in the file.
-        custom_objects: Dict from name to class or function.
-
-    Returns:
-        `Node`.
+    """Builds a model or a layer; returns its `Node`.
 
     Raises:
         ValueError: If Keras 3 cannot express a layer.

@@ -12,10 +12,6 @@ from tf_lottery.interop import prunable as prunable_lib
 def fill(node, saved):
     """Gives a model the weights of the file.
 
-    Args:
-        node: `building.Node` of the model.
-        saved: `saved.Saved`.
-
     Returns:
         List of pairs of a `keras.Variable` and its mask, a boolean array, of
         all weights that TFMOT's wrappers hold masks for.
@@ -28,7 +24,7 @@ def fill(node, saved):
     filler.fill(node, saved.arrays)
     missing = [
         f"{layer.name}/{variable.name}"
-        for layer in _flat(node.layer)
+        for layer in internals.layers.flat(node.layer)
         for variable in _own(layer) if id(variable) not in filler.filled
     ]
     if missing:
@@ -36,7 +32,7 @@ def fill(node, saved):
             f"Model '{node.layer.name}' has weights that the file has no "
             f"arrays for: {missing}"
         )
-    for layer in _flat(node.layer):
+    for layer in internals.layers.flat(node.layer):
         # What `Normalization` has adapted to is not a variable of its own.
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()
@@ -177,9 +173,16 @@ class _ByAttribute(_Filler):
     def fill(self, node, group):
         self._fill_parts(
             [(part.class_name, part) for part in node.parts],
-            _child(node.name, group, "layers") if node.parts else group,
+            self._layers(node, group) if node.parts else group,
             self._fill_node,
         )
+
+    def _layers(self, node, group):
+        if "layers" not in group:
+            raise ValueError(
+                f"The file has no weights of model '{node.name}'."
+            )
+        return group["layers"]
 
     def _fill_node(self, part, group):
         if part.parts is not None:
@@ -237,12 +240,6 @@ class _ByAttribute(_Filler):
             self._add_mask(node.layer.name, variable, mask)
 
 
-def _child(name, group, key):
-    if key not in group:
-        raise ValueError(f"The file has no weights of model '{name}'.")
-    return group[key]
-
-
 def _ordered(group):
     return [group[str(number)] for number in range(len(group))]
 
@@ -251,10 +248,6 @@ def _snake_case(name):
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     name = re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
     return f"private{name}" if name.startswith("_") else name
-
-
-def _flat(layer):
-    return internals.layers.flat(layer)
 
 
 def _own(layer):

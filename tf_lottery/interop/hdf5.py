@@ -6,17 +6,10 @@ from tf_lottery import files
 
 
 def check(path, file):
-    """Checks all groups and arrays of a file before any is read.
+    """Checks all groups and arrays of a file; returns how many numbers it has.
 
     HDF5 can take the content of an array from any file of the machine, and
     announce arrays of any size that a few bytes stand for. Keras does neither.
-
-    Args:
-        path: Path of the file, for messages.
-        file: `h5py.File`, opened to read.
-
-    Returns:
-        Integer, how many numbers all arrays have.
 
     Raises:
         DamagedFileError: If the file has links, arrays in other files or

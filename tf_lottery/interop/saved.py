@@ -41,9 +41,6 @@ class Saved:
 def opened(path):
     """Opens a `.keras` or `.h5` file of tf_keras, to read only.
 
-    Args:
-        path: Path of the file.
-
     Yields:
         `Saved`.
 

@@ -1,5 +1,7 @@
 """Migration from the TensorFlow Model Optimization Toolkit (TFMOT)."""
 
+import functools
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -8,16 +10,19 @@ import keras
 import numpy as np
 
 from tf_lottery import holding
+from tf_lottery import internals
 from tf_lottery import weights as weights_lib
 from tf_lottery.interop import building
 from tf_lottery.interop import filling
 from tf_lottery.interop import hdf5
 from tf_lottery.interop import prunable as prunable_lib
 from tf_lottery.interop import saved as saved_lib
-from tf_lottery.interop import unmade
 from tf_lottery.utils import checks
 from tf_lottery.utils import types
 
+# So few more weights than the file has numbers are no danger, and what is
+# missing is told by the layers' names.
+_FEW = 1 << 20
 # What walking through a configuration of any content may raise.
 _WRONG = (KeyError, IndexError, TypeError, AttributeError)
 
@@ -104,7 +109,8 @@ def from_tfmot(
 def _build(path, saved, custom_objects):
     try:
         building.check_is_graph(saved.config)
-        with unmade.weights(saved.numbers, path):
+        check = functools.partial(_check_size, path, saved.numbers)
+        with internals.layers.values_made_late(check):
             node = building.build(saved.config, custom_objects)
     except _WRONG as error:
         raise hdf5.damaged(
@@ -117,6 +123,23 @@ def _build(path, saved, custom_objects):
             "save it again."
         )
     return node
+
+
+def _check_size(path, most, variables):
+    """Raises if layers have far more weights than the file has numbers.
+
+    A configuration of a few bytes can ask for layers of any size. So far
+    these weights have a shape, but no memory.
+    """
+    numbers = sum(
+        math.prod(variable.shape) for variable in variables
+        if not weights_lib.is_seed(variable)
+    )
+    if numbers > most + _FEW:
+        raise hdf5.damaged(
+            path,
+            f"its layers have {numbers} weights, and it holds {most} numbers",
+        )
 
 
 def _has_wrappers(node):

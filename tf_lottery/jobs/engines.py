@@ -73,11 +73,7 @@ def opened(jobs, scheduler, place, progress, report):
 
 
 class Here:
-    """This process alone; what fails in a task is raised at once.
-
-    Args:
-        progress: What tasks report to.
-    """
+    """This process alone; what fails in a task is raised at once."""
 
     def __init__(self, progress):
         self._progress = progress
@@ -115,12 +111,7 @@ class _Workers:
 
 
 class Local(_Workers):
-    """Processes of this machine, each with one import of TensorFlow.
-
-    Args:
-        count: Integer, their number.
-        settings: `worker.Settings`.
-    """
+    """Processes of this machine, each with one import of TensorFlow."""
 
     def __init__(self, count, settings):
         super().__init__(settings)

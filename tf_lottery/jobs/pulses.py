@@ -19,10 +19,6 @@ class Pulse:
 
     It is a JSON object: `key` of the task, `host`, `pid`, `memory` in bytes,
     and what `beat` is given.
-
-    Args:
-        place: Path of the directory of all these files.
-        key: String, the key of the task.
     """
 
     def __init__(self, place, key):
@@ -55,12 +51,7 @@ class Pulse:
 
 
 def read(place, keys):
-    """Returns what was said last of some tasks, a list of dicts.
-
-    Args:
-        place: Path of the directory of the files.
-        keys: Iterable of the keys of the tasks.
-    """
+    """Returns what was said last of some tasks, a list of dicts."""
     found = []
     for key in keys:
         # Of a task that has not begun, or in a directory of another machine,

@@ -39,9 +39,6 @@ def workers(jobs):
 
     Each is taken to need as much memory as this process does, which has
     imported everything and read the data.
-
-    Args:
-        jobs: Integer, how many are asked for.
     """
     if jobs == 1:
         return 1

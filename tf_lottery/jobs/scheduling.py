@@ -17,11 +17,6 @@ def run(tasks, engine, listener):
     A task whose worker died, or that failed, is done again. One that fails
     three times is named at the end, after all others.
 
-    Args:
-        tasks: Iterable of `tasks.Task`.
-        engine: One of `engines`.
-        listener: `tasks.Listener`.
-
     Raises:
         TasksFailedError: If a task failed three times.
     """

@@ -33,27 +33,15 @@ class Listener:
     """Is told what becomes of tasks; does nothing."""
 
     def begin(self, task):
-        """Called when a worker is given a task.
-
-        Args:
-            task: `Task`.
-        """
+        """Called when a worker is given a task."""
 
     def done(self, task, result):
         """Called when a task is done; returns the tasks that follow from it.
-
-        Args:
-            task: `Task`.
-            result: What its function returned.
         """
         return ()
 
     def pulses(self, pulses):
-        """Called about twice a second.
-
-        Args:
-            pulses: List of dicts, see `pulses.Pulse`.
-        """
+        """Called about twice a second."""
 
 
 class TasksFailedError(RuntimeError):

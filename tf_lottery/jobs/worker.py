@@ -43,12 +43,7 @@ class Settings:
 
     @classmethod
     def here(cls, place, report):
-        """Returns those of this process.
-
-        Args:
-            place: Path of the directory that workers share.
-            report: See the class.
-        """
+        """Returns those of this process."""
         return cls(
             str(pathlib.Path(place).resolve()), report, versions(), threads(),
             keras.config.dtype_policy().name, _is_deterministic(),
@@ -75,10 +70,6 @@ def threads():
 def work(settings, task):
     """Does a task in a worker; returns what its function returns.
 
-    Args:
-        settings: `Settings` of the process that has listed the task.
-        task: `tasks.Task`.
-
     Raises:
         UnfitWorkerError: If the worker differs from that process.
     """
@@ -91,12 +82,9 @@ def work(settings, task):
 
 
 def begin(parent):
-    """Makes a process of this machine a worker.
+    """Makes this process a worker of the one whose number is `parent`.
 
     It leaves Ctrl-C to the process that has started it, and ends with it.
-
-    Args:
-        parent: Integer, the number of that process.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

@@ -46,8 +46,8 @@ def frozen(model: keras.Model) -> Iterator[None]:
 
 
 def _freeze(layer):
-    inner = layer.layer
-    kernel = ops.convert_to_numpy(layer.value_of(inner.kernel))
+    inner, weight = layer.layer, kinds.kernel(layer.layer)
+    kernel = ops.convert_to_numpy(layer.value_of(weight))
     limits = np.abs(kernel).max()
     following = _normalization(layer)
     if following is not None:
@@ -61,9 +61,9 @@ def _freeze(layer):
         )
         limits = limits * np.maximum(np.abs(factor), np.finfo("float32").tiny)
     if layer.per == "layer" and kinds.takes_scales(inner) and limits.all():
-        layer.constants[id(inner.kernel)] = lambda: _scaled(kernel, limits)
+        layer.constants[id(weight)] = lambda: _scaled(kernel, limits)
     else:
-        layer.constants[id(inner.kernel)] = lambda: kernel
+        layer.constants[id(weight)] = lambda: kernel
 
 
 def _normalization(layer):

@@ -32,7 +32,7 @@ _OTHERS = (
     keras.layers.ReLU,
     keras.layers.Softmax,
 )
-QUANTIZED = (*KERNELS, *_MERGES, *_OTHERS)
+QUANTIZED = (*KERNELS, *_MERGES, *_OTHERS, keras.layers.PReLU)
 # Their outputs have the range of their input.
 SAME = (
     keras.layers.AveragePooling1D,
@@ -67,7 +67,12 @@ _LIMITS = {
 
 def is_kernel(layer):
     """Whether a layer multiplies by a kernel that int8 can hold."""
-    return type(layer) in KERNELS
+    return type(layer) in (*KERNELS, keras.layers.PReLU)
+
+
+def kernel(layer):
+    """Returns what a layer multiplies by, the slopes of a PReLU among it."""
+    return layer.alpha if type(layer) is keras.layers.PReLU else layer.kernel
 
 
 def takes_scales(layer):
@@ -98,7 +103,7 @@ def limits(layer):
 def joins(layer, reader):
     """Whether TFLite makes one operator of a layer and its only reader."""
     if type(reader) is keras.layers.BatchNormalization:
-        return is_kernel(layer) and _name(layer) == "linear"
+        return type(layer) in KERNELS and _name(layer) == "linear"
     return (
         type(layer) in _JOINED and _name(layer) == "linear"
         and is_clamp(reader)
@@ -107,10 +112,11 @@ def joins(layer, reader):
 
 def axes(layer):
     """Returns the axes of a layer's kernel that one scale spans."""
+    axes = tuple(range(len(kernel(layer).shape)))
+    if type(layer) is keras.layers.PReLU:
+        return axes
     found = layer_kinds.axes(layer, layer.kernel)
-    if found is not None:
-        return found[0]
-    return tuple(range(len(layer.kernel.shape) - 1))
+    return axes[:-1] if found is None else found[0]
 
 
 def _name(layer):

@@ -101,7 +101,9 @@ class Quantized(substituting.Substituting):
     def value_of(self, variable: keras.Variable) -> Any:
         if id(variable) in self.constants:
             return ops.convert_to_tensor(self.constants[id(variable)]())
-        if not self.kernel or variable is not self.layer.kernel:
+        if not self.kernel or variable is not kinds.kernel(
+            self.layer
+        ):
             return super().value_of(variable)
         axes = (
             tuple(range(len(variable.shape))) if self.per == "layer"

@@ -15,7 +15,7 @@ _POINTS = 24
 def lines(
     title, x, y, records, scale="linear", reference=None, choice=None
 ):
-    """Describes lines: a mean for each series and place.
+    """Describes lines in Vega-Lite: a mean for each series and place.
 
     Where there are several records of a place, such as trials, the band
     reaches from the least to the greatest value, or from `"low"` to `"high"`
@@ -39,9 +39,6 @@ def lines(
             name of a menu, what there is to choose, and what is chosen at
             first. A record with a `"choice"` shows if that is chosen.
             Defaults to `None`, no menu.
-
-    Returns:
-        Dict, a Vega-Lite specification.
 
     Example:
 
@@ -89,15 +86,12 @@ def lines(
 
 
 def matrix(title, names, values):
-    """Describes a table of numbers between 0 and 1 as shades.
+    """Describes a table of numbers between 0 and 1 as shades, in Vega-Lite.
 
     Args:
         title: String.
         names: List of strings, of rows and columns.
         values: List of lists of floats.
-
-    Returns:
-        Dict, a Vega-Lite specification.
     """
     axis = {"type": "nominal", "sort": None, "title": None}
     shade = {
@@ -128,16 +122,13 @@ def matrix(title, names, values):
 
 
 def bars(title, records):
-    """Describes one bar for each record, with its value at its end.
+    """Describes a bar for each record, its value at its end, in Vega-Lite.
 
     Args:
         title: String.
         records: List of dicts with `"name"` and `"text"` (strings),
             `"value"` (float) and `"marked"` (boolean): whether the bar
             stands out.
-
-    Returns:
-        Dict, a Vega-Lite specification.
     """
     longest = max((record["value"] for record in records), default=1)
     color = {

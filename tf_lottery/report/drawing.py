@@ -86,10 +86,6 @@ def save(chart: Any, path: types.Path, dpi: int = 150) -> None:
 
 def save_beside(page, charts):
     """Draws charts to PNG files that have the name of a page, and their own.
-
-    Args:
-        page: `pathlib.Path` of the page.
-        charts: Dict from name to a Vega-Lite specification.
     """
     for name, chart in charts.items():
         save(chart, page.with_name(f"{page.stem}-{name}.png"))

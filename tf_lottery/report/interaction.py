@@ -13,11 +13,7 @@ LEGEND = {
 
 
 def shown(opacity):
-    """Returns the encoding of an opacity that fades.
-
-    Args:
-        opacity: Float, that of a series which is shown.
-    """
+    """Returns the encoding of the opacity of a series, which may fade."""
     return {"opacity": {
         "condition": {"param": LEGEND["name"], "value": opacity},
         "value": min(opacity, _FADED),

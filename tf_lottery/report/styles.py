@@ -20,17 +20,9 @@ REFERENCE = {"color": "#8a8f98", "strokeDash": [5, 4], "shape": "stroke"}
 
 
 def of_series(names, reference=None):
-    """Returns the scale of each channel; one legend is for all of them.
+    """Returns the encoding of each channel; one legend is for all of them.
 
     After the last colour they begin again, with other gaps and shapes.
-
-    Args:
-        names: List of strings, the series in order.
-        reference: String, the name of a line to compare with. Defaults to
-            `None`.
-
-    Returns:
-        Dict from channel to its encoding.
     """
     last = [] if reference is None else [reference]
     return {

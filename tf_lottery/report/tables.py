@@ -1,7 +1,11 @@
 """Tables: heads and cells of text, as pages show them."""
 
 import dataclasses
+from typing import TYPE_CHECKING
 from typing import Any
+
+if TYPE_CHECKING:
+    from tf_lottery.utils import tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,33 +27,48 @@ class Table:
     caption: str = ""
     marked: tuple[int, ...] = ()
 
+    def printed(self, **style: Any) -> "tables.Table":
+        """Returns the table for a terminal.
+
+        Args:
+            **style: Arguments of `tf_lottery.utils.tables.Table`.
+        """
+        from tf_lottery.utils import tables
+
+        found = tables.Table(**style)
+        for column, head in enumerate(self.heads):
+            found.add_column(
+                head, justify="left" if column in self.words else "right"
+            )
+        for number, row in enumerate(self.rows):
+            marked = number in self.marked
+            found.add_row(*row, style="bold" if marked else None)
+        return found
+
 
 @dataclasses.dataclass(frozen=True)
 class Link:
-    """A cell that leads somewhere.
-
-    Attributes:
-        label: String.
-        address: String.
-    """
+    """A cell that leads somewhere."""
 
     label: str
     address: str
 
 
-def of_records(records, words=()):
+def of_records(records, words=(), names=None):
     """Returns values as they are, a row for each record.
 
     Args:
         records: List of dicts of plain values.
         words: Numbers of the columns that hold words. Defaults to none.
+        names: Columns, in order. Defaults to the keys as they come.
 
     Example:
 
     >>> of_records([{"early_stop": 7, "loss": 0.123456}]).rows
     [['7', '0.1235']]
     """
-    names = list(dict.fromkeys(name for each in records for name in each))
+    if names is None:
+        names = dict.fromkeys(name for each in records for name in each)
     return Table(
         [name.replace("_", " ") for name in names],
         [[_cell(each.get(name)) for name in names] for each in records],

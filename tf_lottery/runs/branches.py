@@ -21,10 +21,6 @@ class KeepDense(keras.callbacks.Callback):
     """Keeps the state at the end of the dense round in a directory.
 
     Place it after `imp` in the list of callbacks.
-
-    Args:
-        imp: `IterativeMagnitudePruning` with a directory.
-        path: `pathlib.Path` of the directory for the state.
     """
 
     def __init__(self, imp, path):
@@ -145,13 +141,6 @@ def branch(source, target):
 
 
 def dense_weights(path):
-    """Returns the weights that the dense round trained to.
-
-    Args:
-        path: Path of the directory that `KeepDense` wrote.
-
-    Returns:
-        Dict from weight key to array.
-    """
+    """Returns what a dense round that was kept trained to, by weight key."""
     arrays, _ = run_directory.RunDirectory(path).load_state()
     return codec.part(arrays, "weight")

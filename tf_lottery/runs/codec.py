@@ -59,11 +59,7 @@ def numbered(arrays, name):
 
 
 def encode_masks(masks):
-    """Returns the arrays and the plain values that masks are stored as.
-
-    Args:
-        masks: Dict from weight key to boolean array.
-    """
+    """Returns the arrays and the plain values that masks are stored as."""
     bits = {
         key: np.frombuffer(masks_lib.pack(mask), "uint8")
         for key, mask in masks.items()

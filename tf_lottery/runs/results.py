@@ -207,10 +207,6 @@ def candidate(
     It ends with a metric no lower in at most as many steps, which is
     `verdicts.definitions.final`. Whether it is a winning ticket, one trial
     does not say.
-
-    Args:
-        results: List of `RoundResult`, round 0 first.
-        monitor: `Monitor`.
     """
     if not results:
         return None

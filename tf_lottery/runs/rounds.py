@@ -106,10 +106,6 @@ class RoundPlan:
         """Integer, the epochs of all rounds together."""
         return sum(self.lengths) - self.rounds * self.epochs_skipped
 
-    def first_step(self, round: int) -> int:
-        """Returns the step that a round starts from."""
-        return self.rewind_step if round else 0
-
     def epochs_of(self, round: int) -> int:
         """Returns the number of epochs of a round."""
         return self.lengths[round] - (self.epochs_skipped if round else 0)
@@ -189,9 +185,6 @@ class Clock:
     Steps are counted from initialisation. A round that was rewound to the
     middle of an epoch leaves the epoch's first steps out: its first epoch
     has an `offset`.
-
-    Args:
-        plan: `RoundPlan`.
     """
 
     def __init__(self, plan):
@@ -206,7 +199,7 @@ class Clock:
         self.offset, self._before = 0, 0
         if round:
             self.offset = self.plan.offset(round)
-            self._before = self.plan.first_step(round) - self.offset
+            self._before = self.plan.rewind_step - self.offset
 
     @property
     def now(self):

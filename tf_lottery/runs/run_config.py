@@ -15,18 +15,11 @@ class RunConfig:
 
     The model is described at length in a file of its own, and by its digest
     in `config.json`.
-
-    Args:
-        path: `pathlib.Path` of the directory of the run.
     """
 
     def __init__(self, path):
         self.path = path / "config.json"
         self._model = path / "model.json"
-
-    def exists(self):
-        """Returns whether there is a run."""
-        return self.path.exists()
 
     def read(self):
         """Returns the configuration of the run as a dict.
@@ -43,16 +36,9 @@ class RunConfig:
         files.write_text(self.path, to_json(config))
 
     def check(self, config, model):
-        """Raises unless a configuration is the one of this run.
+        """Raises unless this is the run's; returns how the versions differ.
 
         What a run of the first release has not noted is not compared.
-
-        Args:
-            config: Dict of plain values.
-            model: Dict of plain values, or `None`.
-
-        Returns:
-            List of strings, how the versions differ.
 
         Raises:
             ValueError: If they differ in anything else; the message lists

@@ -34,6 +34,10 @@ class RunDirectory:
             this one only reads: `save_*` do nothing. Defaults to `True`.
         run: String, the identity of the run. Defaults to `None`: the one
             that the directory has, or gets in `open`.
+
+    Attributes:
+        saves: Integer, the number of the state saved or loaded last.
+        other_versions: List of strings, see `open`.
     """
 
     def __init__(self, path, writes=True, run=None):
@@ -41,7 +45,7 @@ class RunDirectory:
         self.writes = writes
         self._lock = locks.Lock(self.path / "lock")
         self._states = [self.path / f"state-{i}.safetensors" for i in (0, 1)]
-        self._saves = 0
+        self.saves = 0
         self._run = run
         self._config = run_config.RunConfig(self.path)
         self.other_versions = []
@@ -52,7 +56,7 @@ class RunDirectory:
 
         `None` as long as there is no run.
         """
-        if self._run is None and self._config.exists():
+        if self._run is None and self._config.path.exists():
             self._run = self._config.read().get("run", "")
         return self._run
 
@@ -86,7 +90,7 @@ class RunDirectory:
             with self._explained():
                 (self.path / "rounds").mkdir(parents=True, exist_ok=True)
                 self._lock.acquire()
-            if self._config.exists():
+            if self._config.path.exists():
                 self.other_versions = self._config.check(config, model)
                 # What the run began with is what its results are of.
                 versions = self._config.read().get("versions")
@@ -98,27 +102,17 @@ class RunDirectory:
                 self._config.write({"run": self.run, **config}, model)
             failed.pop_all()
 
-    @property
-    def saves(self):
-        """Integer, the number of the state that was saved or loaded last."""
-        return self._saves
-
     def close(self):
         """Lets other processes open the directory."""
         self._lock.release()
 
     def save_state(self, arrays, position):
-        """Writes the state of training; the one before it is kept.
-
-        Args:
-            arrays: Dict of arrays.
-            position: Dict of plain values.
-        """
-        self._saves += 1
+        """Writes the state of training; the one before it is kept."""
+        self.saves += 1
         self._write_arrays(
-            self._states[self._saves % 2],
+            self._states[self.saves % 2],
             arrays,
-            {"save": self._saves, "position": position},
+            {"save": self.saves, "position": position},
         )
 
     def load_state(self):
@@ -154,7 +148,7 @@ class RunDirectory:
             )
         if not found:
             return None
-        self._saves, arrays, position = max(found, key=lambda item: item[0])
+        self.saves, arrays, position = max(found, key=lambda item: item[0])
         return arrays, position
 
     def save_snapshot(self, snapshot):
@@ -165,27 +159,25 @@ class RunDirectory:
         """Reads the rewinding point."""
         return self._decode(self._snapshot, codec.decode_snapshot)
 
-    def save_start(self, round, snapshot):
-        """Writes the starting point of a round that has one of its own."""
+    def save_weights(self, round, name, snapshot):
+        """Writes weights of a round.
+
+        Args:
+            round: Integer.
+            name: `"start"`, the starting point of a round that has one of its
+                own, or `"trained"`, what a round has trained to.
+            snapshot: `Snapshot`.
+        """
         self._write_arrays(
-            self._round(round) / "start.safetensors",
-            *codec.encode_snapshot(snapshot),
+            self._of_round(round, name), *codec.encode_snapshot(snapshot)
         )
 
-    def load_start(self, round):
-        """Reads the starting point of a round, `None` if it has no own."""
-        return self._load_of_round(round, "start")
-
-    def save_trained(self, round, snapshot):
-        """Writes the weights that a round has trained to."""
-        self._write_arrays(
-            self._round(round) / "trained.safetensors",
-            *codec.encode_snapshot(snapshot),
-        )
-
-    def load_trained(self, round):
-        """Reads the weights that a round has trained to, `None` if not kept."""
-        return self._load_of_round(round, "trained")
+    def load_weights(self, round, name):
+        """Reads what `save_weights` wrote, `None` if it did not."""
+        path = self._of_round(round, name)
+        if not path.exists():
+            return None
+        return self._decode(path, codec.decode_snapshot)
 
     def save_masks(self, round, masks):
         """Writes the masks of a round."""
@@ -194,7 +186,7 @@ class RunDirectory:
                 self._round(round).mkdir(exist_ok=True)
         arrays, header = codec.encode_masks(masks)
         self._write_arrays(
-            self._masks(round), arrays, {"round": round, **header}
+            self._of_round(round, "masks"), arrays, {"round": round, **header}
         )
 
     def load_masks(self, round):
@@ -210,7 +202,7 @@ class RunDirectory:
                 arrays = codec.join(mask=arrays)
             return codec.decode_masks(arrays, header)
 
-        return self._decode(self._masks(round), decode)
+        return self._decode(self._of_round(round, "masks"), decode)
 
     def save_results(self, results):
         """Writes the results so far, as JSON and as CSV."""
@@ -224,12 +216,6 @@ class RunDirectory:
         """Reads the results."""
         rows = json.loads((self.path / "results.json").read_text())
         return [results_lib.RoundResult.from_dict(row) for row in rows]
-
-    def _load_of_round(self, round, name):
-        path = self._round(round) / f"{name}.safetensors"
-        if not path.exists():
-            return None
-        return self._decode(path, codec.decode_snapshot)
 
     def _write_arrays(self, path, arrays, metadata):
         if self.writes:
@@ -282,7 +268,7 @@ class RunDirectory:
 
     def _check_is_shared(self):
         """Raises unless the process that writes has opened this directory."""
-        if not self._config.exists():
+        if not self._config.path.exists():
             raise FileNotFoundError(
                 f"Directory '{self.path}' is not the one that process 0 "
                 "writes to. Choose one that all processes see, on a file "
@@ -293,8 +279,8 @@ class RunDirectory:
     def _snapshot(self):
         return self.path / "snapshot.safetensors"
 
-    def _masks(self, round):
-        return self._round(round) / "masks.safetensors"
+    def _of_round(self, round, name):
+        return self._round(round) / f"{name}.safetensors"
 
     def _round(self, round):
         return self.path / "rounds" / f"{round:02d}"

@@ -2,6 +2,8 @@
 
 import dataclasses
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
@@ -18,7 +20,6 @@ from tf_lottery.structured import rebuilding
 from tf_lottery.structured import shrinking
 from tf_lottery.structured import verifying
 from tf_lottery.structured.slices import Cut
-from tf_lottery.utils import checks
 from tf_lottery.utils import types
 
 
@@ -43,7 +44,11 @@ class _Centring(Cut):
         return found | {a: arrays[b].T for a, b in self.untied.items()}
 
 
-def centre(model: keras.Model, inputs: types.Arrays = None) -> keras.Model:
+def centre(
+    model: keras.Model,
+    inputs: types.Arrays = None,
+    progress: Callable[[str], Any] | None = None,
+) -> keras.Model:
     """Returns a model of which widths behind layer normalisations can shrink.
 
     A layer normalisation takes the mean over channels out and divides by a
@@ -72,6 +77,7 @@ def centre(model: keras.Model, inputs: types.Arrays = None) -> keras.Model:
     Args:
         model: A built `keras.Model`, left as it is.
         inputs: See `shrink`.
+        progress: See `shrink`.
 
     Returns:
         A `keras.Model`, compiled if `model` is, and of its class where that
@@ -102,7 +108,7 @@ def centre(model: keras.Model, inputs: types.Arrays = None) -> keras.Model:
     >>> small.get_layer("stem").units, small.count_params()
     (4, 71)
     """
-    checks.data("inputs", inputs)
+    say = shrinking.check_comparison(inputs, progress)
     graph = graph_lib.trace(model)
     variables = weights_lib.variables(model)
     masks = holding.masks_of(model)
@@ -111,6 +117,7 @@ def centre(model: keras.Model, inputs: types.Arrays = None) -> keras.Model:
     streams = streams_lib.find(graph, [variables[key] for key in held])
     _report(model, streams)
     centring = _centring(streams, variables)
+    say("building the new model")
     twin = rebuilding.rebuild(graph, others=centring.others)
     shrinking.warn_of_class(
         twin.model, model, "say that normalisations are replaced"
@@ -118,10 +125,10 @@ def centre(model: keras.Model, inputs: types.Arrays = None) -> keras.Model:
     centring.untied.update(_untied(twin, variables))
     values = {k: ops.convert_to_numpy(v) for k, v in variables.items()}
     exact = centring.values(values)
-    proof = verifying.prove(
-        graph, graph.kept(), centring, exact, inputs=inputs
-    )
     carrying.weights(twin, model, exact)
+    proof = verifying.prove(
+        graph, graph.kept(), centring, twin, exact, say, inputs=inputs
+    )
     carrying.training(twin, model, centring, with_state=False)
     verifying.attach(twin.model, proof)
     return twin.model

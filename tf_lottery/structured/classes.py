@@ -1,6 +1,7 @@
 """A small model of the big one's own class, made from its configuration."""
 
 import collections
+import functools
 import itertools
 
 import keras
@@ -13,8 +14,8 @@ from tf_lottery.copies import alike
 from tf_lottery.copies import state
 from tf_lottery.graph import renewing
 from tf_lottery.structured import comparing
+from tf_lottery.structured import costs
 from tf_lottery.structured import inputs as inputs_lib
-from tf_lottery.structured import rebuilding
 
 _TRIALS = 32
 _TOLERANCE = 1e-5
@@ -25,8 +26,8 @@ _OTHERS = {
 }
 
 
-def rebuild(graph, kept, inputs=None):
-    """Builds the small model of a graph, of the big one's class if possible.
+def in_class(twin, graph, kept, inputs=None):
+    """Returns the small model of a graph, of the big one's class if possible.
 
     A class with a configuration of its own says how wide layers are in its
     own words. Numbers in it that the big model's weights have as a width, or
@@ -34,15 +35,16 @@ def rebuild(graph, kept, inputs=None):
     class is kept where that makes the same weights and computes the same.
 
     Args:
+        twin: `copies.Twin`, the small model, Functional.
         graph: `tf_lottery.graph.Graph`.
         kept: Boolean array over its ids.
         inputs: Batch in the structure the model takes, to compare on.
             Defaults to `None`: random values.
 
     Returns:
-        A `copies.Twin`, not compiled, with fresh weights.
+        `twin`, or a `copies.Twin` with the same weights, not compiled.
     """
-    twin, model = rebuilding.rebuild(graph, kept), graph.model
+    model = graph.model
     if type(twin.model) is type(model):
         return twin
     with alike.known(internals.layers.flat(model)):
@@ -135,14 +137,25 @@ def _is_same(small, twin, graph, inputs):
     for key, variable in variables.items():
         variable.assign(ops.convert_to_numpy(twin.variables[key]))
     try:
-        if inputs is None:
-            arrays = inputs_lib.fitting(graph.view, twin.model)
-            inputs = inputs_lib.packed(graph.view, arrays)
-        outputs = [_outputs(model, inputs) for model in (twin.model, small)]
+        expected, inputs = _expected(twin, graph, inputs)
+        found = _outputs(small, inputs)
     # Code of the user's, on inputs it may not be for: nothing was compared.
     except Exception:
         return False
-    return comparing.difference(*outputs) <= _TOLERANCE
+    return comparing.difference(expected, found) <= _TOLERANCE
+
+
+def _expected(twin, graph, inputs):
+    """What a small model puts out for inputs, random unless given, and they."""
+    if inputs is not None:
+        return _outputs(twin.model, inputs), inputs
+    pack = functools.partial(inputs_lib.packed, graph.view)
+    arrays, expected = inputs_lib.fitting(
+        graph.view,
+        lambda arrays: _outputs(twin.model, pack(arrays)),
+        costs.Costs(graph).count(graph.kept())["macs"],
+    )
+    return expected, pack(arrays)
 
 
 def _outputs(model, inputs):

@@ -3,7 +3,9 @@
 import collections
 import dataclasses
 import weakref
+from collections.abc import Callable
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -56,6 +58,7 @@ def compact(
     model: keras.Model,
     masks: Mapping[str, np.ndarray] | None = None,
     inputs: types.Arrays = None,
+    progress: Callable[[str], Any] | None = None,
 ) -> keras.Model:
     """Returns a model without the units that unstructured masks made dead.
 
@@ -78,6 +81,7 @@ def compact(
             to those held on the model; where none are, weights that are zero
             count as pruned.
         inputs: See `shrink`.
+        progress: See `shrink`.
 
     Returns:
         A `keras.Model`, compiled if `model` is, and of its class as
@@ -99,10 +103,11 @@ def compact(
     >>> small.get_layer("fc").units, tfl.structured.report_of(small).unread
     (3, 5)
     """
-    checks.data("inputs", inputs)
+    say = shrinking.check_comparison(inputs, progress)
+    say("looking for dead units")
     found = dead.Dead(model, masks, inputs)
     small = shrinking.carry_out(
-        found.graph, found.kept, found.masks, found.taken_up(), inputs
+        found.graph, found.kept, say, found.masks, found.taken_up(), inputs
     )
     _REPORTS[small] = _report(found)
     return small

@@ -1,16 +1,18 @@
 """A big and a small model side by side, and faults put in on purpose."""
 
+import contextlib
+
 import keras
 import numpy as np
 from keras import ops
-from keras import tree
 
 from tf_lottery import internals
 from tf_lottery import weights as weights_lib
+from tf_lottery.graph import functional
+from tf_lottery.structured import costs
 from tf_lottery.structured import inputs as inputs_lib
 from tf_lottery.structured import randomising
-from tf_lottery.structured import rebuilding
-from tf_lottery.weights import snapshots
+from tf_lottery.structured import running
 
 _MARGIN = 100.0
 _CONTROLS = 5
@@ -20,82 +22,91 @@ _TRIALS = 3
 class Pair:
     """The big and the small model in one precision, and a batch.
 
+    Neither is copied: see `running.Runner`.
+
     Args:
         graph: `tf_lottery.graph.Graph` of the big model.
         kept: Boolean array over its ids.
         cut: `slices.Cut` that belongs to `kept`.
+        twin: `copies.Twin`, the small model, which has its weights.
         dtype: String, the precision.
-        inputs: Batch in the structure the model takes, or `None`: random.
+        say: Function of a string, called before each step. Defaults to one
+            that does nothing.
     """
 
-    def __init__(self, graph, kept, cut, dtype, inputs):
+    def __init__(self, graph, kept, cut, twin, dtype, say=lambda text: None):
         self.graph, self.kept, self.cut, self.dtype = graph, kept, cut, dtype
-        if inputs is not None:
-            self._build()
-            self.big.model(inputs, training=False)
-        self.inputs = self._random_inputs() if inputs is None else inputs
-
-    def _random_inputs(self):
-        """Builds the models, for smaller images where they take them."""
-        shapes = inputs_lib.smaller(self.graph.view)
-        if shapes is None:
-            return self._inputs_of(None)
-        try:
-            return self._inputs_of(shapes)
-        # A layer that is made for one size may say so in any way.
-        except Exception:
-            return self._inputs_of(None)
-
-    def _inputs_of(self, shapes):
-        self._build(shapes)
-        view = self.graph.view
-        arrays = inputs_lib.fitting(view, self.big.model, shapes)
-        return inputs_lib.packed(view, arrays)
-
-    def _build(self, shapes=None):
-        """Builds both; weights of another shape are refused."""
-        graph, dtype = self.graph, self.dtype
-        self.big = rebuilding.rebuild(graph, None, dtype, shapes)
-        self.copy(self.big, _values_of(graph.model))
-        self.small = rebuilding.rebuild(
-            graph, self.kept, dtype, shapes, self.cut.others
+        self.say = say
+        self.big = running.Runner(
+            graph.view, weights_lib.variables(graph.model), dtype
+        )
+        self.small = running.Runner(
+            functional.view(twin.model), twin.variables, dtype
         )
 
-    def weights_error(self, exact, masks):
-        """The error under the model's weights, `None` if not finite."""
-        values = _values_of(self.graph.model)
-        for key, mask in (masks or {}).items():
-            values[key] = np.where(mask, values[key], 0)
-        if not all(map(_is_finite, [*values.values(), *exact.values()])):
-            return None
-        self.copy(self.big, values)
+    @contextlib.contextmanager
+    def opened(self, inputs=None, masks=None):
+        """A context in which the models can be compared.
+
+        Args:
+            inputs: Batch in the structure the model takes, or `None`: random.
+            masks: See `verifying.prove`.
+        """
+        with self.big.opened(), self.small.opened():
+            self._run_own(inputs, masks)
+            yield
+
+    def _run_own(self, inputs, masks):
+        """Runs the big model, with the weights it has, on a batch it takes."""
+        self.say(f"proof in {self.dtype}: the weights it has")
         if masks is None:
-            randomising.zero_readers(self.big, self.graph, self.kept)
-        self.copy(self.small, exact)
-        expected = self.outputs(self.big)
-        if not all(map(_is_finite, expected)):
+            masks = randomising.left(self.graph, self.kept)
+
+        def value(key):
+            if key not in masks:
+                return None
+            own = internals.layers.value(self.big.variables[key])
+            return ops.where(masks[key], own, ops.zeros((), own.dtype))
+
+        def run(arrays):
+            return self.big.outputs(arrays, value)
+
+        if inputs is None:
+            macs = costs.Costs(self.graph).count(self.graph.kept())["macs"]
+            inputs, self._own = inputs_lib.fitting(self.graph.view, run, macs)
+        else:
+            inputs = inputs_lib.checked(self.graph.view, inputs)
+            self._own = run(inputs)
+        self.inputs = inputs
+
+    def weights_error(self, exact):
+        """The error under the model's weights, `None` if not finite."""
+        if not all(map(_is_finite, self._own)):
             return None
-        return difference(expected, self.outputs(self.small))
+        return difference(self._own, self.small.outputs(self.inputs, exact.get))
 
     def random_error(self):
         """The error under random weights, and those of the controls."""
         for seed in range(_TRIALS):
-            randomising.weights(self.big, self.graph, self.kept, seed)
-            randomising.zero_readers(self.big, self.graph, self.kept)
-            randomising.calibrate(self.big.model, self.inputs)
-            expected = self.outputs(self.big)
-            values = {
-                key: ops.convert_to_numpy(variable)
-                for key, variable in self.big.variables.items()
-            }
-            self.copy(self.small, self.cut.values(values))
-            error = difference(expected, self.outputs(self.small))
-            controls = self._controls(expected, floor_of(error, self.dtype))
-            if any(c >= floor_of(error, self.dtype) for c in controls.values()):
+            self.say(f"proof in {self.dtype}: random weights")
+            values = randomising.weights(self.graph, self.kept, seed)
+            for key, mask in randomising.left(self.graph, self.kept).items():
+                if key in values:
+                    values[key] *= mask
+            with randomising.calibrating(
+                self.big.layers, self.big.keys, values
+            ):
+                expected = self.big.outputs(self.inputs, values.get)
+            values = self.cut.values(values)
+            found = self.small.remembered(self.inputs, values.get)
+            error = difference(expected, found)
+            floor = floor_of(error, self.dtype)
+            controls = self._controls(values, expected, floor)
+            if any(control >= floor for control in controls.values()):
                 break
         return error, controls
 
-    def _controls(self, expected, floor):
+    def _controls(self, values, expected, floor):
         """Errors of faults at several depths, others where none shows."""
         kernels = self._kernels()
         order = np.linspace(0, len(kernels) - 1, _CONTROLS).round().astype(int)
@@ -107,7 +118,12 @@ class Pair:
             if seen >= len(first):
                 break
             key, axis = kernels[index]
-            controls[key] = self._with_fault(key, axis, expected)
+            self.say(f"proof in {self.dtype}: a fault in {key}")
+            value = values[key]
+            wrong = 2 * value if axis is None else np.roll(value, 1, axis)
+            controls[key] = difference(expected, self.small.changed(
+                self.inputs, {**values, key: wrong}.get, key
+            ))
         return controls
 
     def _kernels(self):
@@ -128,33 +144,15 @@ class Pair:
             if len(variable.shape) > 1 and variable.trainable
         ]
 
-    def _with_fault(self, key, axis, expected):
-        variable = self.small.variables[key]
-        value = snapshots.value_of(variable)
-        wrong = 2 * value if axis is None else np.roll(value, 1, axis)
-        variable.assign(wrong)
-        error = difference(expected, self.outputs(self.small))
-        variable.assign(value)
-        return error
-
-    def copy(self, twin, values):
-        for key, variable in twin.variables.items():
-            if key in values:
-                variable.assign(values[key])
-        rebuilding.finalize(twin.model)
-
-    def outputs(self, twin):
-        found = twin.model(self.inputs, training=False)
-        return [ops.convert_to_numpy(x) for x in tree.flatten(found)]
-
     def is_mixed(self):
         """Whether some of the float64 model may compute in less."""
-        layers = internals.layers.flat(self.big.model)
         return any(
-            not type(layer).__module__.startswith("keras.") for layer in layers
+            not type(layer).__module__.startswith("keras.")
+            for layer in self.big.layers
         ) or any(
-            keras.backend.is_float_dtype(x.dtype) and x.dtype != "float64"
-            for x in self.big.model.outputs
+            keras.backend.is_float_dtype(x.dtype.name)
+            and x.dtype.name != "float64"
+            for x in self._own
         )
 
 
@@ -186,14 +184,5 @@ def floor_of(error, dtype):
     return _MARGIN * max(error, float(np.finfo(dtype).eps))
 
 
-def _values_of(model):
-    return {
-        key: ops.convert_to_numpy(variable)
-        for key, variable in weights_lib.variables(model).items()
-    }
-
-
 def _is_finite(array):
-    if array.dtype.kind not in "fV":
-        return True
-    return bool(np.isfinite(array.astype("float64")).all())
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())

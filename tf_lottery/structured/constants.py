@@ -10,12 +10,10 @@ import collections
 import keras
 import numpy as np
 from keras import ops
-from keras import tree
 
-from tf_lottery.criteria import gradients
-from tf_lottery.graph import functional
+from tf_lottery import weights as weights_lib
 from tf_lottery.structured import inputs as inputs_lib
-from tf_lottery.structured import rebuilding
+from tf_lottery.structured import running
 from tf_lottery.utils import layer_kinds
 
 _ROUNDING = 1e-12
@@ -34,32 +32,26 @@ def inputs_of_layers(graph, weights, inputs=None):
         Dict from weight key of a kernel to the list of the arrays that its
         layer was called with, the channels last.
     """
-    twin = rebuilding.rebuild(graph, dtype="float64")
-    for key, variable in twin.variables.items():
-        variable.assign(weights[key])
-    rebuilding.finalize(twin.model)
-    keys = {id(v): key for key, v in twin.variables.items()}
+    variables = weights_lib.variables(graph.model)
+    runner = running.Runner(graph.view, variables, "float64")
     seen = collections.defaultdict(list)
 
-    def call(operation, args, kwargs, _):
-        nested = functional.own_graph(operation)
-        if nested is not None:
-            is_tensor = ops.is_tensor
-            inner = functional.ordered(nested, args, kwargs, is_tensor)
-            return functional.run(nested, inner, call)
-        if isinstance(operation, layer_kinds.LINEAR):
+    def note(layer, args, kwargs):
+        if isinstance(layer, layer_kinds.LINEAR):
             value = ops.convert_to_numpy(args[0] if args else kwargs["inputs"])
-            if getattr(operation, "data_format", None) == "channels_first":
+            if getattr(layer, "data_format", None) == "channels_first":
                 value = np.moveaxis(value, 1, -1)
-            seen[keys[id(operation.kernel)]].append(value)
-        return operation(*args, **kwargs)
+            seen[runner.keys[id(layer.kernel)]].append(value)
 
-    own = functional.own_graph(twin.model)
-    if inputs is None:
-        arrays = inputs_lib.fitting(graph.view, twin.model)
-    else:
-        arrays = tree.flatten(inputs)
-    functional.run(own, [ops.convert_to_tensor(x) for x in arrays], call)
+    def run(arrays):
+        seen.clear()
+        return runner.outputs(arrays, weights.get, note)
+
+    with runner.opened():
+        if inputs is None:
+            inputs_lib.fitting(graph.view, run)
+        else:
+            run(inputs_lib.checked(graph.view, inputs))
     return dict(seen)
 
 
@@ -74,8 +66,7 @@ class Constants:
 
     def __init__(self, graph, weights, inputs=None):
         self.weights = weights
-        with gradients.precision("float64"):
-            self._seen = inputs_of_layers(graph, weights, inputs)
+        self._seen = inputs_of_layers(graph, weights, inputs)
         self._keys = {
             id(b.variable): b.key for b in graph.bindings
         }

@@ -12,6 +12,9 @@ from tf_lottery.graph import functional
 # For axes of unknown size, tried one after the other.
 SIZES = (16, 8, 4, 32, 64, 128, 256)
 _ELEMENTS = 2**18
+# As many multiplications of a batch take a blink; four samples are enough.
+_MACS = 2**27
+_FEWEST, _MOST = 4, 64
 # What depends on the size of an image, if its inputs have one.
 _SIZED = {
     "CenterCrop", "Flatten", "Permute", "RandomCrop", "Reshape", "Resizing",
@@ -73,7 +76,7 @@ def _is_sized(operation, args, kwargs):
     )
 
 
-def random_inputs(view, size=SIZES[0], seed=0, shapes=None):
+def random_inputs(view, size=SIZES[0], seed=0, shapes=None, macs=0):
     """Returns a random batch for a model.
 
     Images are a random colour for each, times uniform noise, in the range
@@ -87,6 +90,8 @@ def random_inputs(view, size=SIZES[0], seed=0, shapes=None):
         seed: Integer. Defaults to 0.
         shapes: List of shapes with batch, one per input. Defaults to those
             of the model.
+        macs: Integer, how many multiplications a sample of the model's own
+            shapes takes, axes it leaves open counted as one. Defaults to 0.
 
     Returns:
         List of arrays, one per input.
@@ -95,12 +100,14 @@ def random_inputs(view, size=SIZES[0], seed=0, shapes=None):
         ValueError: If an input holds strings.
     """
     generator = np.random.default_rng(seed)
+    own = [x.shape for x in view.graph.inputs]
     shapes = [
-        [size if n is None else n for n in shape[1:]]
-        for shape in shapes or [x.shape for x in view.graph.inputs]
+        [size if n is None else n for n in shape[1:]] for shape in shapes or own
     ]
-    largest = max(int(np.prod(shape)) for shape in shapes)
-    batch = int(np.clip(_ELEMENTS // largest, 4, 64))
+    largest = max(map(math.prod, shapes))
+    before = max(math.prod(n or 1 for n in shape[1:]) for shape in own)
+    affordable = _MACS * before // (macs * largest) if macs else _MOST
+    batch = max(min(_ELEMENTS // largest, affordable, _MOST), _FEWEST)
     indices = _table_sizes(view)
     scale = 255.0 if _preprocesses(view.model) else 1.0
     return [
@@ -115,40 +122,74 @@ def random_inputs(view, size=SIZES[0], seed=0, shapes=None):
     ]
 
 
-def fitting(view, model, shapes=None):
-    """Returns random inputs of the first size that a model runs on.
+def fitting(view, run, macs=0):
+    """Returns random inputs of the first shapes that a model runs on.
 
     Args:
         view: `tf_lottery.graph.functional.View` of the model.
-        model: `keras.Model` to try them on, with the inputs of the view.
-        shapes: See `random_inputs`.
+        run: Function of a list of arrays, one per input.
+        macs: See `random_inputs`.
 
     Returns:
-        List of arrays, one per input.
+        That list, and what `run` returned.
 
     Raises:
         ValueError: If it runs on none.
     """
-    failure = None
-    for size in SIZES:
-        arrays = random_inputs(view, size, shapes=shapes)
-        try:
-            model(packed(view, arrays), training=False)
-            return arrays
-        # Too small for the model, which may be said in many ways.
-        except Exception as error:
-            failure = error
+    small, failure = smaller(view), None
+    # A layer that is made for one size of images may say so in any way.
+    for shapes in [None] if small is None else [small, None]:
+        for size in SIZES:
+            arrays = random_inputs(view, size, shapes=shapes, macs=macs)
+            try:
+                return arrays, run(arrays)
+            # Too small for the model, which may be said in many ways.
+            except Exception as error:
+                failure = error
+            if not _is_open(view):
+                break
     raise ValueError(
-        f"Model '{model.name}' does not run on random inputs, of "
+        f"Model '{view.model.name}' does not run on random inputs, of "
         f"{', '.join(map(str, SIZES))} along axes that it leaves open. "
         f"Received: {type(failure).__name__}: {failure}. Expected: `inputs`, "
         "a batch that it takes."
     ) from failure
 
 
+def checked(view, inputs):
+    """Returns a batch as the list of inputs that a graph takes.
+
+    Args:
+        view: `tf_lottery.graph.functional.View` of the model.
+        inputs: Arrays in the structure the model takes.
+
+    Raises:
+        ValueError: If it is of other shapes.
+    """
+    found = functional.ordered(view.graph, (inputs,), {}, lambda x: True)
+    shapes = [tuple(np.shape(x)) for x in found]
+    wanted = [tuple(x.shape) for x in view.graph.inputs]
+    if len(shapes) != len(wanted) or not all(map(_fits, shapes, wanted)):
+        raise ValueError(
+            f"Argument `inputs` does not fit model '{view.model.name}'. "
+            f"Received: arrays of shapes {shapes}. Expected: {wanted}."
+        )
+    return found
+
+
+def _fits(shape, wanted):
+    return len(shape) == len(wanted) and all(
+        n in (None, size) for size, n in zip(shape, wanted)
+    )
+
+
 def packed(view, arrays):
     """Returns a list of inputs in the structure that the model takes."""
     return tree.pack_sequence_as(view.graph.input, list(arrays))
+
+
+def _is_open(view):
+    return any(None in x.shape[1:] for x in view.graph.inputs)
 
 
 def _values(generator, shape, dtype, below, scale):

@@ -2,6 +2,8 @@
 
 import dataclasses
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,6 +15,7 @@ from tf_lottery.runs import ticket as ticket_lib
 from tf_lottery.structured import carrying
 from tf_lottery.structured import classes
 from tf_lottery.structured import plans
+from tf_lottery.structured import rebuilding
 from tf_lottery.structured import verifying
 from tf_lottery.structured.slices import Cut
 from tf_lottery.utils import checks
@@ -21,7 +24,10 @@ from tf_lottery.weights import snapshots
 
 
 def shrink(
-    model: keras.Model, plan: plans.Plan, inputs: types.Arrays = None
+    model: keras.Model,
+    plan: plans.Plan,
+    inputs: types.Arrays = None,
+    progress: Callable[[str], Any] | None = None,
 ) -> keras.Model:
     """Returns the small model that a plan describes, proved equal.
 
@@ -50,6 +56,7 @@ def shrink(
         plan: `Plan`, made for this architecture.
         inputs: Batch in the structure the model takes, to compare on.
             Defaults to `None`: random values.
+        progress: Function of a string, called before each step.
 
     Returns:
         A `keras.Model`, compiled if `model` is. It is of the class of
@@ -77,9 +84,16 @@ def shrink(
     True
     """
     _check(plan)
-    checks.data("inputs", inputs)
+    say = check_comparison(inputs, progress)
     graph = graph_lib.trace(model)
-    return carry_out(graph, plan.kept(graph), inputs=inputs)
+    return carry_out(graph, plan.kept(graph), inputs=inputs, say=say)
+
+
+def check_comparison(inputs, progress):
+    """Raises unless arguments of `shrink` fit; returns whom to tell."""
+    checks.data("inputs", inputs)
+    checks.optional(checks.takes, "progress", progress, 1, "a callable")
+    return progress or (lambda text: None)
 
 
 def _check(plan):
@@ -150,12 +164,13 @@ def cut_ticket(ticket, model, cut, keys):
     )
 
 
-def carry_out(graph, kept, masks=None, changed=None, inputs=None):
+def carry_out(graph, kept, say, masks=None, changed=None, inputs=None):
     """Builds, fills and proves the small model of a graph.
 
     Args:
         graph: `tf_lottery.graph.Graph`.
         kept: Boolean array over its ids.
+        say: Function of a string, called before each step.
         masks: Dict from weight key to boolean array that make up the
             reference of the proof, see `verifying.prove`, and are baked in.
         changed: Dict from weight key to what is added to it (a bias that
@@ -174,13 +189,17 @@ def carry_out(graph, kept, masks=None, changed=None, inputs=None):
         if changed and key in changed:
             value = value.astype("float64") + changed[key]
         exact[key] = cut.value(key, value)
-    proof = verifying.prove(graph, kept, cut, exact, masks, inputs)
-    twin = classes.rebuild(graph, kept, inputs)
+    say("building the small model")
+    twin = rebuilding.rebuild(graph, kept)
+    carrying.weights(twin, graph.model, exact)
+    proof = verifying.prove(graph, kept, cut, twin, exact, say, masks, inputs)
+    plain, twin = twin, classes.in_class(twin, graph, kept, inputs)
+    if twin is not plain:
+        carrying.weights(twin, graph.model, exact)
     warn_of_class(
         twin.model, graph.model,
         "say how wide the layers of the small model are", 4,
     )
-    carrying.weights(twin, graph.model, exact)
     carrying.training(twin, graph.model, cut)
     verifying.attach(twin.model, proof)
     return twin.model
@@ -196,7 +215,8 @@ def keys_of(graph, kept):
     """Returns what the weights of a small model are called, by old key."""
     if graph_lib.functional.is_made_of_layers(graph.model):
         return {}
-    return classes.rebuild(graph, kept).keys
+    twin = rebuilding.rebuild(graph, kept)
+    return classes.in_class(twin, graph, kept).keys
 
 
 def warn_of_class(small, model, what, level=3):

@@ -1,5 +1,6 @@
 """The proof that a small model computes what the masked big one does."""
 
+import contextlib
 import dataclasses
 import time
 import weakref
@@ -7,7 +8,6 @@ import weakref
 import keras
 
 from tf_lottery import weights as weights_lib
-from tf_lottery.criteria import gradients
 from tf_lottery.structured import comparing
 
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
@@ -87,17 +87,19 @@ def attach(model, proof):
     _PROOFS[model] = proof
 
 
-def prove(graph, kept, cut, exact, masks=None, inputs=None):
+def prove(graph, kept, cut, twin, exact, say, masks=None, inputs=None):
     """Proves that a small model computes the same as the masked big one.
 
-    Both are built anew in float64. A model that cannot run in it is proved
-    in float32.
+    Both run in float64 themselves, not copies of them. A model that cannot
+    run in it is proved in float32.
 
     Args:
         graph: `tf_lottery.graph.Graph` of the big model.
         kept: Boolean array over its ids.
         cut: `slices.Cut` that belongs to `kept`.
+        twin: `copies.Twin`, the small model, which has its weights.
         exact: Dict from weight key to the small model's value.
+        say: Function of a string, called before each step.
         masks: Dict from weight key to boolean array: the reference is the
             big model with these weights zero. Defaults to `None`: with the
             slices zero that read removed units.
@@ -114,9 +116,10 @@ def prove(graph, kept, cut, exact, masks=None, inputs=None):
     start = time.perf_counter()
     for dtype in ("float64", "float32"):
         last = dtype == "float32"
-        with gradients.precision(dtype):
+        pair = comparing.Pair(graph, kept, cut, twin, dtype, say)
+        with contextlib.ExitStack() as stack:
             try:
-                pair = comparing.Pair(graph, kept, cut, dtype, inputs)
+                stack.enter_context(pair.opened(inputs, masks))
             # Code of the user's may raise anything in a precision it is not
             # for.
             except Exception as failure:
@@ -128,12 +131,11 @@ def prove(graph, kept, cut, exact, masks=None, inputs=None):
                         "that it takes."
                     ) from failure
                 continue
-            error = pair.weights_error(exact, masks)
+            error = pair.weights_error(exact)
             random_error, controls = pair.random_error()
-            errors = [random_error, *([] if error is None else [error])]
-            worst = max(errors, default=0.0)
-            if worst <= TOLERANCES[dtype] or last or not pair.is_mixed():
-                break
+        errors = [random_error, *([] if error is None else [error])]
+        if max(errors) <= TOLERANCES[dtype] or last or not pair.is_mixed():
+            break
     return _judge(
         graph, dtype, error, random_error, controls, time.perf_counter() - start
     )

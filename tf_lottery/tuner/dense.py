@@ -31,15 +31,12 @@ class DenseRounds:
         self._epochs = epochs
 
     def begin(self, key, run, point):
-        """Gives a run without a state the shared one, if it is there.
+        """Gives a run without a state the shared one; returns whether it did.
 
         Args:
             key: String, what the dense round depends on.
             run: `pathlib.Path` of the directory of the run.
             point: The rewinding point of the run.
-
-        Returns:
-            Boolean, whether the run resumes from a shared dense round.
         """
         shared = self.path / key
         point = schedules.Point.parse(point)

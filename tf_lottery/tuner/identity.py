@@ -27,14 +27,16 @@ def check(path, description, is_worker=False):
     path = pathlib.Path(path)
     wanted = json.loads(json.dumps(description))
     found = read(path)
-    if found is None and is_worker:
-        raise ValueError(
-            f"Directory '{path}' is not that of the chief, which holds a "
-            f"'{_NAME}'. Chief and workers must share one directory."
-        )
     if found is None:
+        if is_worker:
+            raise ValueError(
+                f"Directory '{path}' is not that of the chief, which holds a "
+                f"'{_NAME}'. Chief and workers must share one directory."
+            )
         _check_empty(path)
-    if found is not None and found != wanted:
+        path.mkdir(parents=True, exist_ok=True)
+        files.write_text(path / _NAME, json.dumps(wanted, indent=2) + "\n")
+    elif found != wanted:
         differences = "\n  ".join(
             configurations.differences(found, wanted)
         )
@@ -43,21 +45,10 @@ def check(path, description, is_worker=False):
             f"there, {_brief(wanted)} now. Choose another directory, or "
             f"replace it with overwrite=True. Differences:\n  {differences}"
         )
-    if found is None:
-        _write(path, wanted)
-
-
-def _write(path, wanted):
-    path.mkdir(parents=True, exist_ok=True)
-    files.write_text(path / _NAME, json.dumps(wanted, indent=2) + "\n")
 
 
 def clear(path, lock):
-    """Removes the search in a directory.
-
-    Args:
-        path: Path of the directory.
-        lock: `tf_lottery.files.locks.Lock` on it.
+    """Removes the search in a directory, which is locked first.
 
     Raises:
         ValueError: If it holds something that is not a search.
@@ -72,11 +63,7 @@ def clear(path, lock):
 
 
 def read(path):
-    """Returns the description of the search in a directory, or `None`.
-
-    Args:
-        path: Path of the directory.
-    """
+    """Returns the description of the search in a directory, or `None`."""
     path = pathlib.Path(path) / _NAME
     return files.read_json(path) if path.exists() else None
 

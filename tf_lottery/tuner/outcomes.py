@@ -50,9 +50,6 @@ class Outcome:
 def load(directory):
     """Reads the outcome of a trial; `None` if there is none yet.
 
-    Args:
-        directory: Path of the directory of the trial.
-
     Raises:
         DamagedFileError: If it cannot be read.
     """
@@ -104,11 +101,7 @@ class Place:
         return self.path / "chosen.safetensors"
 
     def go_on_from(self, trial_id):
-        """Takes over the rounds of an earlier trial, unless it has its own.
-
-        Args:
-            trial_id: String.
-        """
+        """Takes over the rounds of an earlier trial, unless it has its own."""
         if branches.is_kept(self.run):
             return
         earlier = self.path.with_name(f"trial_{trial_id}")
@@ -128,9 +121,6 @@ def find(callbacks):
 
     The one that saves the weights of the best epoch is not among them: over
     a sequence of rounds that would be an epoch of the dense one.
-
-    Args:
-        callbacks: List of callbacks that a tuner passes to `fit`.
 
     Returns:
         Tuple of `Place`, or `None` outside of a search, and list.

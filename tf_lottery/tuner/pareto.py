@@ -40,9 +40,6 @@ def front(points, cost, monitor):
 def page(report):
     """Returns a page that needs nothing from elsewhere.
 
-    Args:
-        report: `tf_lottery.tuner.Report`.
-
     Raises:
         ImportError: If the extra `plot` is not installed.
     """

@@ -9,13 +9,13 @@ import rich.console
 
 from tf_lottery import files
 from tf_lottery.report import drawing
+from tf_lottery.report import tables
 from tf_lottery.runs import results as results_lib
 from tf_lottery.tuner import identity
 from tf_lottery.tuner import outcomes
 from tf_lottery.tuner import pareto as pareto_lib
 from tf_lottery.tuner import spaces
 from tf_lottery.utils import checks
-from tf_lottery.utils import tables
 from tf_lottery.utils import types
 
 _WORDS = {"COMPLETED": "done", "FAILED": "failed"}
@@ -209,11 +209,7 @@ def read(path: types.Path) -> Report:
 
 
 def values_of(hyperparameters):
-    """Returns the values of a trial as people call them.
-
-    Args:
-        hyperparameters: Dict from name to value, as keras-tuner has it.
-    """
+    """Returns the values of a trial as people call them."""
     values = {
         name.removeprefix(spaces.PREFIX): spaces.plain(value)
         for name, value in hyperparameters.items()
@@ -268,20 +264,9 @@ def _columns(rows):
 
 
 def _table(rows):
-    table = tables.Table()
-    columns = _columns(rows)
-    for name in columns:
-        is_text = any(isinstance(row.get(name), str) for row in rows)
-        # A narrow terminal breaks a name between its words.
-        table.add_column(
-            name.replace("_", " "), justify="left" if is_text else "right"
-        )
-    for row in rows:
-        table.add_row(*(_cell(row.get(name)) for name in columns))
-    return table
-
-
-def _cell(value):
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    names = _columns(rows)
+    words = [
+        number for number, name in enumerate(names)
+        if any(isinstance(row.get(name), str) for row in rows)
+    ]
+    return tables.of_records(rows, words, names).printed()

@@ -35,9 +35,6 @@ class Role:
 def current(environment=os.environ):
     """Returns the role that keras-tuner's environment variables say.
 
-    Args:
-        environment: Dict of strings. Defaults to that of the process.
-
     Raises:
         ValueError: If some of the variables are missing.
 

@@ -6,6 +6,8 @@ import numbers
 
 import numpy as np
 
+from tf_lottery.utils import checks
+
 # Before the name of each hyperparameter of a ticket, so that those of the
 # user's own model may have any name.
 PREFIX = "ticket/"
@@ -39,10 +41,7 @@ class Space:
             self.values = list(values)
         elif isinstance(values, (list, dict)):
             if not values:
-                raise ValueError(
-                    f"Argument `{name}` must not be empty. Received: "
-                    f"{name}={values!r}"
-                )
+                checks.refuse(name, values, "a choice that is not empty")
             if not isinstance(values, dict):
                 values = {_key(value): value for value in values}
             self._names = values
@@ -56,10 +55,7 @@ class Space:
         return self._range is None and self._names is None
 
     def get(self, hp):
-        """Returns the value of a trial.
-
-        Args:
-            hp: `keras_tuner.HyperParameters`; it gets to know the space.
+        """Returns the value of a trial; `hp` gets to know the space.
         """
         name = PREFIX + self.name
         if self.is_fixed:
@@ -97,11 +93,7 @@ def plain(value):
 
 
 def dense_values(hp):
-    """Returns the hyperparameters that the dense round depends on.
-
-    Args:
-        hp: `keras_tuner.HyperParameters` of a trial.
-    """
+    """Returns the hyperparameters that the dense round depends on."""
     return {
         name: plain(value) for name, value in sorted(hp.values.items())
         if name not in AFTER_DENSE and not name.startswith("tuner/")
@@ -126,9 +118,9 @@ def _checked_range(name, values):
         and values[0] < values[1]
     )
     if not ordered:
-        raise ValueError(
-            f"Argument `{name}` must be one value, a list to choose from, or "
-            f"a range as a tuple (low, high). Received: {name}={values!r}"
+        checks.refuse(
+            name, values, "one value, a list to choose from, or a range as a "
+            "tuple (low, high)",
         )
     return values
 

@@ -136,9 +136,6 @@ def search(
 def default_space(preset):
     """Returns what is tuned unless something else is asked for.
 
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-
     Returns:
         Dict from name to what `TicketHyperModel` takes: the rate; the
         rewinding point, the preset's or a tenth of a round; the learning

@@ -22,15 +22,7 @@ FatalValueError = keras_tuner.errors.FatalValueError
 
 
 class TicketTrial:
-    """Finds the tickets of one trial, and measures its objective.
-
-    Args:
-        hypermodel: `TicketHyperModel`.
-        hp: `keras_tuner.HyperParameters`.
-        model: The compiled `keras.Model`.
-        callbacks: List of callbacks that the tuner passes.
-        epochs: Integer that the tuner passes, or `None`.
-    """
+    """Finds the tickets of one trial, and measures its objective."""
 
     def __init__(self, hypermodel, hp, model, callbacks, epochs):
         self._hypermodel, self._hp, self._model = hypermodel, hp, model
@@ -52,12 +44,7 @@ class TicketTrial:
         self._shared = False
 
     def run(self, args, kwargs):
-        """Runs it; returns what `TicketHyperModel.fit` returns.
-
-        Args:
-            args: Tuple of arguments of the model's `fit`.
-            kwargs: Dict of arguments of the model's `fit`.
-        """
+        """Runs it; returns what `TicketHyperModel.fit` returns."""
         self._imp = self._pruning(args, kwargs)
         try:
             self._find_tickets(args, kwargs)

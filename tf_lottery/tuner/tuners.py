@@ -55,11 +55,7 @@ class TicketTuner(keras_tuner.Tuner):
         worker_timeout: float = 60,
         chief_timeout: float = 60,
     ) -> None:
-        if not isinstance(hypermodel, hypermodel_lib.TicketHyperModel):
-            raise TypeError(
-                "Argument `hypermodel` must be a `TicketHyperModel`. "
-                f"Received: {hypermodel!r} (of type {type(hypermodel)})"
-            )
+        _check(hypermodel)
         self.role = roles.current()
         self._timeouts = worker_timeout, chief_timeout
         self._errors = 0

@@ -15,11 +15,7 @@ class ChiefUnreachableError(OSError):
 
 
 def wait_for_chief(address, seconds):
-    """Returns when the chief answers.
-
-    Args:
-        address: String, host and port.
-        seconds: Number, how long to wait.
+    """Returns when the chief answers, within some seconds.
 
     Raises:
         ChiefUnreachableError: If it does not answer.
@@ -33,13 +29,7 @@ def wait_for_chief(address, seconds):
 
 
 def connect(oracle, address, seconds):
-    """Returns keras-tuner's client of a chief, with time-outs that end.
-
-    Args:
-        oracle: The oracle of this process, which knows the objective.
-        address: String, host and port.
-        seconds: Number, how long to wait for an answer.
-    """
+    """Returns keras-tuner's client of a chief, with time-outs that end."""
     from keras_tuner.src.distribute import oracle_client
 
     class Client(oracle_client.OracleClient):
@@ -88,13 +78,7 @@ class _Stub:
 
 @contextlib.contextmanager
 def heartbeat(oracle, trial_id, interval):
-    """Lets the chief hear of this worker while it trains.
-
-    Args:
-        oracle: What `connect` returned.
-        trial_id: String, the trial of the worker.
-        interval: Number of seconds.
-    """
+    """Lets the chief hear of this worker while it trains."""
     over = threading.Event()
 
     def beat():

@@ -58,6 +58,14 @@ batches: Integer, how many batches of the data to use. Defaults to
     `None`: all.
 batch_size: Integer, the size of a batch where the data are arrays.
     Defaults to 128.""",
+    "run": """\
+>>> import tempfile
+>>> import tf_lottery.runs.run_directory, tf_lottery.runs.results
+>>> with tempfile.TemporaryDirectory() as path:
+...     directory = tf_lottery.runs.run_directory.RunDirectory(path)
+...     directory.open({"rounds": 1})
+...     directory.save_results([tf_lottery.runs.results.RoundResult(
+...         0, 1.0, {"fc/kernel": 1.0}, {"accuracy": 0.75}, 8, None, 0.1)])""",
     "network": """\
 Args:
     input_shape: Tuple of integers, the shape of one image, such as

@@ -73,11 +73,7 @@ FLAGS = tuple(comparison.flag for comparison in COMPARISONS.values())
 
 
 def of_flags(flags):
-    """Returns comparisons in the order of the table.
-
-    Args:
-        flags: Iterable of strings, those of `FLAGS` that are wanted.
-    """
+    """Returns comparisons in the order of the table."""
     return [each for each in COMPARISONS.values() if each.flag in flags]
 
 

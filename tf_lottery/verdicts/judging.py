@@ -142,13 +142,7 @@ def measured(row: dict, rules: Rules) -> definitions.Measured:
 def matches(
     dense: definitions.Measured, ticket: definitions.Measured, rules: Rules
 ) -> dict[str, bool | None]:
-    """Returns whether a ticket meets each definition in one trial.
-
-    Args:
-        dense: `definitions.Measured`.
-        ticket: `definitions.Measured`.
-        rules: `Rules`.
-    """
+    """Returns whether a ticket meets each definition in one trial."""
     return {
         "early_stop": definitions.early_stop(dense, ticket),
         "final": definitions.final(dense, ticket),
@@ -288,36 +282,40 @@ def _refused(trials, dense, rules):
 
 
 def _sequence(rounds, definition, refused):
-    """Fills in a definition's verdicts, up to the first that fails."""
-    stopped = refused
-    for index, each in enumerate(rounds):
+    """Fills in a definition's verdicts, from dense to sparse."""
+    decide, found = _Sequence(refused, _STOPPED), []
+    for each in rounds:
         result = getattr(each, definition)
-        if not each.tested:
-            status = "not tested: its density was not chosen"
-        else:
-            status = stopped or result.status or _status(result)
-            if status != SHOWN:
-                stopped = stopped or _STOPPED
-        result = dataclasses.replace(result, status=status)
-        rounds[index] = dataclasses.replace(each, **{definition: result})
-    return rounds
+        result = decide(result) if each.tested else dataclasses.replace(
+            result, status="not tested: its density was not chosen"
+        )
+        found.append(dataclasses.replace(each, **{definition: result}))
+    return found
 
 
 def _above(rounds, refused):
     """Fills in the verdicts against controls, from sparse to dense."""
-    stopped = collections.defaultdict(lambda: refused)
-    for index in reversed(range(len(rounds))):
-        found = {}
-        for name, result in rounds[index].controls.items():
-            status = stopped[name] or result.status or _status(result)
-            if status != SHOWN:
-                stopped[name] = stopped[name] or (
-                    "not tested: not shown at a smaller density"
-                )
-            found[name] = dataclasses.replace(result, status=status)
-        rounds[index] = dataclasses.replace(rounds[index], controls=found)
-    return rounds
+    decide = collections.defaultdict(
+        lambda: _Sequence(refused, "not tested: not shown at a smaller density")
+    )
+    return [
+        dataclasses.replace(each, controls={
+            name: decide[name](result)
+            for name, result in each.controls.items()
+        })
+        for each in reversed(rounds)
+    ][::-1]
 
 
-def _status(result):
-    return SHOWN if result.passed else NOT_SHOWN
+class _Sequence:
+    """Decides one test after the other, up to the first that fails."""
+
+    def __init__(self, refused, stopped):
+        self._refused, self._stopped = refused, stopped
+
+    def __call__(self, result):
+        own = SHOWN if result.passed else NOT_SHOWN
+        status = self._refused or result.status or own
+        if status != SHOWN:
+            self._refused = self._refused or self._stopped
+        return dataclasses.replace(result, status=status)

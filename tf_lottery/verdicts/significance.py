@@ -55,7 +55,7 @@ def test(
     margin: float | None = 0.0,
     images_sd: float = 0.0,
 ) -> Test:
-    """Tests whether paired differences lie above minus a margin.
+    """Returns the `Test` whether paired differences lie above minus a margin.
 
     With margin 0 it is a test of superiority, otherwise of non-inferiority.
     Below five trials it is a t-test, which takes the differences as normally
@@ -69,9 +69,6 @@ def test(
         differences: Sequence of floats, one for each trial.
         margin: Float; `None` describes and tests nothing. Defaults to 0.
         images_sd: Float, see `images_sd`. Defaults to 0, no sampling.
-
-    Returns:
-        `Test`.
 
     Example:
 

@@ -100,11 +100,12 @@ def _pilot(judgement):
 
 
 def _said(judgement):
-    shown = _shown(judgement, "early_stop")
+    shown, rules = _shown(judgement, "early_stop"), judgement.rules
     if shown:
         return (
-            f"at {_density(shown)}, {status(shown, judgement.rules)}, within "
-            f"{_margins(judgement.rules)} of the dense network"
+            f"at {_density(shown)}, {status(shown, rules)}, within "
+            f"{100 * rules.margin:g} points and {rules.interval} steps of the "
+            "dense network"
         )
     first = judgement.tested[0]
     if judgement.refused:
@@ -181,8 +182,9 @@ def _line(each, rules):
 
 def _matches(trials, early_stop, final, within_margins):
     return (
-        f"paper's definition in {early_stop} of {_counted(trials, 'trial')}, "
-        f"metric at the end in {final}, within the margins in {within_margins}"
+        f"paper's definition in {early_stop} of {trials} "
+        f"trial{'s' if trials > 1 else ''}, metric at the end in {final}, "
+        f"within the margins in {within_margins}"
     )
 
 
@@ -205,14 +207,6 @@ def _shown(judgement, definition):
 
 def _density(each):
     return f"{100 * each.density:.1f} % density"
-
-
-def _margins(rules):
-    return f"{100 * rules.margin:g} points and {rules.interval} steps"
-
-
-def _counted(number, unit):
-    return f"{number} {unit}{'s' if number > 1 else ''}"
 
 
 def _interval(test, scale=100, unit=" points"):

@@ -13,14 +13,7 @@ _NO_HPARAMS = (
 
 
 def hparams_of(protocol):
-    """Returns the arguments of a protocol that make a training what it is.
-
-    Args:
-        protocol: Dict from argument to plain value.
-
-    Returns:
-        Dict from name to a number, a string or a boolean.
-    """
+    """Returns the arguments of a protocol that make a training what it is."""
     return {
         name: value if isinstance(value, numbers.Real) else _words(value)
         for name, value in protocol.items()
@@ -29,18 +22,15 @@ def hparams_of(protocol):
 
 
 def protocol_card(model, pruner, protocol):
-    """Returns Markdown: how a model is pruned, and with which versions.
-
-    Args:
-        model: A compiled `keras.Model`.
-        pruner: Name of the callback that prunes, or `None`.
-        protocol: Dict from argument to plain value.
-    """
+    """Returns Markdown: how a model is pruned, and with which versions."""
     optimizer = optimizers.innermost(model.optimizer)
     rows = [
         ("model", f"{model.name}, {model.count_params():,} parameters"),
         ("optimizer", type(optimizer).__name__),
-        ("pruned by", pruner or "masks held from before, if any"),
+        (
+            "pruned by", "masks held from before, if any" if pruner is None
+            else type(pruner).__name__,
+        ),
         *((k, _words(v)) for k, v in protocol.items() if not _is_empty(v)),
         *ticket_lib.versions().items(),
     ]
@@ -48,12 +38,7 @@ def protocol_card(model, pruner, protocol):
 
 
 def rounds_card(results, monitor):
-    """Returns Markdown: what each round came to.
-
-    Args:
-        results: List of `tf_lottery.runs.results.RoundResult`.
-        monitor: `tf_lottery.runs.results.Monitor`.
-    """
+    """Returns Markdown: what each round came to."""
     return table(
         (
             "round", "density", "effective", monitor.name, "steps",
@@ -75,11 +60,7 @@ def rounds_card(results, monitor):
 
 
 def layers_card(reading):
-    """Returns Markdown: what is kept of each weight.
-
-    Args:
-        reading: `readings.Reading`.
-    """
+    """Returns Markdown: what is kept of each weight."""
     found = reading.densities()
     return table(
         ("weight", "shape", "kept", "density", "effective"),
@@ -97,12 +78,7 @@ def layers_card(reading):
 
 
 def table(head, rows):
-    """Returns a table in Markdown.
-
-    Args:
-        head: List of strings.
-        rows: List of lists of strings.
-    """
+    """Returns a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)

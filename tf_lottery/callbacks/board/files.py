@@ -5,10 +5,12 @@ chart. Files are open only while something is written, so that nothing has to
 be closed when training is interrupted.
 """
 
+import functools
 import os
 import socket
 import struct
 import time
+import types
 
 _HEADER, _CHECKSUM = struct.Struct("<Q"), 4
 
@@ -47,13 +49,7 @@ class Log:
         return found.is_empty
 
     def add(self, run, step, values):
-        """Notes the values of a step.
-
-        Args:
-            run: String.
-            step: Integer.
-            values: List of summary values, see `summaries`.
-        """
+        """Notes the values of a step."""
         self.begin(run, step)
         self._runs[run].add(step, values)
 
@@ -131,12 +127,7 @@ def check_writable(directory):
 
 
 def last_step(directory, run):
-    """Returns the last step that a run's files hold, -1 if there is none.
-
-    Args:
-        directory: String, the directory of a `Log`.
-        run: String, the name of the run.
-    """
+    """Returns the last step that a run's files hold, -1 if there is none."""
     files = _event_files(_join(directory, run))
     return max(map(_step, _records(files)), default=-1)
 
@@ -199,31 +190,17 @@ def _join(directory, name):
     return f"{directory.rstrip('/')}/{name}"
 
 
-class _Local:
-    """A directory of this machine."""
-
-    isdir = staticmethod(os.path.isdir)
-    listdir = staticmethod(os.listdir)
-    open = staticmethod(open)
-    remove = staticmethod(os.remove)
-    rename = staticmethod(os.replace)
-
-    @staticmethod
-    def makedirs(path):
-        os.makedirs(path, exist_ok=True)
-
-
-class _Remote:
-    """A directory that TensorFlow reaches, such as `gs://...`."""
-
-    def __init__(self):
+def _disk(path):
+    """What works on files here, or where TensorFlow reaches: `gs://...`."""
+    if "://" in path:
         from tensorflow.io import gfile
 
-        self.isdir, self.listdir = gfile.isdir, gfile.listdir
-        self.makedirs = gfile.makedirs
-        self.open, self.remove = gfile.GFile, gfile.remove
-        self.rename = gfile.rename
-
-
-def _disk(path):
-    return _Remote() if "://" in path else _Local()
+        return types.SimpleNamespace(
+            isdir=gfile.isdir, listdir=gfile.listdir, makedirs=gfile.makedirs,
+            open=gfile.GFile, remove=gfile.remove, rename=gfile.rename,
+        )
+    return types.SimpleNamespace(
+        isdir=os.path.isdir, listdir=os.listdir,
+        makedirs=functools.partial(os.makedirs, exist_ok=True),
+        open=open, remove=os.remove, rename=os.replace,
+    )

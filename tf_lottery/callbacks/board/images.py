@@ -19,10 +19,6 @@ _ANCHORS = (
 def pictures(mask, layout):
     """Returns what there is to see of a mask.
 
-    Args:
-        mask: Boolean array, `True` = kept.
-        layout: `tf_lottery.masks.Layout` of the weight.
-
     Returns:
         Dict from `"masks"`, `"channels"` or both to an array that `png`
         draws: the single weights, where they are not too many, and for
@@ -38,10 +34,6 @@ def pictures(mask, layout):
 def channels(mask, layout):
     """Returns the density of each pair of channels.
 
-    Args:
-        mask: Boolean array, `True` = kept.
-        layout: `tf_lottery.masks.Layout` of the weight.
-
     Returns:
         Array (outputs, inputs) of densities, of blocks of channels where
         there are very many.
@@ -52,10 +44,6 @@ def channels(mask, layout):
 
 def kernels(mask, layout):
     """Returns the kernel of each pair of channels, next to one another.
-
-    Args:
-        mask: Boolean array, `True` = kept.
-        layout: `tf_lottery.masks.Layout` of the weight.
 
     Returns:
         Array of 0.0 and 1.0, and of NaN between two kernels: a row of kernels
@@ -79,13 +67,10 @@ def kernels(mask, layout):
 
 
 def png(densities):
-    """Draws densities: dark where nothing is kept, bright where all is.
+    """Draws densities, dark to bright; returns (width, height) and the bytes.
 
     Args:
         densities: Array of two dimensions, in [0, 1]; NaN is drawn white.
-
-    Returns:
-        Tuple of the size (width, height) and the bytes of a PNG file.
     """
     gaps = np.isnan(densities)
     levels = np.round(np.where(gaps, 0, densities) * (_GAP - 1))

@@ -45,23 +45,21 @@ class Reading:
 
     def densities(self):
         """Returns density and effective density, of all and by weight key."""
-        found = {"density": self.masks}
-        if self.live is not None:
-            found["effective_density"] = self.live
-        return {
-            tag: value
-            for name, masks in found.items()
-            for tag, value in _tagged(name, masks).items()
-        }
+        found = {}
+        for name, masks in (
+            ("density", self.masks), ("effective_density", self.live)
+        ):
+            if masks is not None:
+                found[name] = masks_lib.density(masks)
+                for key, value in masks_lib.densities(masks).items():
+                    found[f"{name}/{key}"] = value
+        return found
 
 
 class Reader:
     """Reads a model again and again; follows its paths when masks change.
 
     Weights of a model that holds no mask are read as kept, all of them.
-
-    Args:
-        model: A built `keras.Model`.
     """
 
     def __init__(self, model):
@@ -122,14 +120,6 @@ def _all_kept(model):
         weight.key: weight.variable
         for weight in weights_lib.inspect(model) if weight.reason is None
     })
-
-
-def _tagged(name, masks):
-    by_key = {
-        f"{name}/{key}": value
-        for key, value in masks_lib.densities(masks).items()
-    }
-    return {name: masks_lib.density(masks), **by_key}
 
 
 def _equal(a, b):

@@ -4,20 +4,38 @@ Made with the `tensorboard` package alone, so that they do not depend on the
 backend of Keras.
 """
 
+import importlib
 import time
 
 import numpy as np
 
 _BUCKETS = 30
+# As in setup.cfg.
+_TENSORBOARD = (2, 18)
+
+
+def check_tensorboard():
+    """Raises an `ImportError` unless TensorBoard is there and new enough."""
+    wanted = ".".join(map(str, _TENSORBOARD))
+    how = f"Install it: pip install 'tensorboard>={wanted}'"
+    try:
+        from tensorboard import version
+    except ImportError as error:
+        raise ImportError(
+            f"`SparsityBoard` needs TensorBoard, which is missing. {how}"
+        ) from error
+    found = tuple(int(part) for part in version.VERSION.split(".")[:2])
+    if found < _TENSORBOARD:
+        raise ImportError(
+            f"`SparsityBoard` needs TensorBoard {wanted} or newer. "
+            f"Received: version {version.VERSION}. {how}"
+        )
 
 
 def scalars(values):
     """Returns summary values of a dict from tag to number."""
-    from tensorboard.plugins.scalar import metadata
-
-    described = metadata.create_summary_metadata(None, None)
     return [
-        _value(tag, np.asarray(value, "float32"), described)
+        _value(tag, np.asarray(value, "float32"), "scalar")
         for tag, value in values.items()
     ]
 
@@ -29,8 +47,6 @@ def histogram(tag, values):
         tag: String.
         values: Array; what is not finite is left out.
     """
-    from tensorboard.plugins.histogram import metadata
-
     buckets = np.zeros((_BUCKETS, 3))
     values = np.asarray(values, "float64").ravel()
     values = values[np.isfinite(values)]
@@ -42,7 +58,7 @@ def histogram(tag, values):
             buckets[:, 2] = np.histogram(values, _BUCKETS, (low, high))[0]
         else:
             buckets[-1, 2] = values.size
-    return _value(tag, buckets, metadata.create_summary_metadata(None, None))
+    return _value(tag, buckets, "histogram")
 
 
 def image(tag, size, png):
@@ -53,33 +69,17 @@ def image(tag, size, png):
         size: Tuple of integers, width and height.
         png: Bytes, the picture as a PNG file.
     """
-    from tensorboard.plugins.image import metadata
-
     width, height = (str(length).encode() for length in size)
-    return _value(
-        tag,
-        np.array([width, height, png], dtype=object),
-        metadata.create_summary_metadata(None, None),
-    )
+    return _value(tag, np.array([width, height, png], dtype=object), "image")
 
 
 def text(tag, markdown):
     """Returns a summary value: text in Markdown."""
-    from tensorboard.plugins.text import metadata
-
-    return _value(
-        tag,
-        np.array(markdown.encode(), dtype=object),
-        metadata.create_summary_metadata(None, None),
-    )
+    return _value(tag, np.array(markdown.encode(), dtype=object), "text")
 
 
 def session(hparams):
-    """Returns summary values: the hyperparameters of a training.
-
-    Args:
-        hparams: Dict from name to a number, a string or a boolean.
-    """
+    """Returns summary values: the hyperparameters of a training."""
     from tensorboard.plugins.hparams import api
 
     return list(api.hparams_pb(hparams).value)
@@ -97,18 +97,20 @@ def session_end():
         )
     )
     return _value(
-        metadata.SESSION_END_INFO_TAG,
-        np.zeros(0, "float32"),
-        metadata.create_summary_metadata(content),
+        metadata.SESSION_END_INFO_TAG, np.zeros(0, "float32"), "hparams",
+        content,
     )
 
 
-def _value(tag, array, described):
+def _value(tag, array, plugin, *content):
+    """The array of a tag, for one of TensorBoard's plugins."""
     from tensorboard.compat.proto import summary_pb2
     from tensorboard.util import tensor_util
 
+    metadata = importlib.import_module(f"tensorboard.plugins.{plugin}.metadata")
     return summary_pb2.Summary.Value(
         tag=tag,
-        metadata=described,
+        # No name and no description of their own, which most plugins ask for.
+        metadata=metadata.create_summary_metadata(*(content or (None, None))),
         tensor=tensor_util.make_tensor_proto(array),
     )

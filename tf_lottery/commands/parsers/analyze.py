@@ -101,7 +101,10 @@ def _add_arguments(parser, options):
     )
     for name in options:
         read, metavar, help = _OPTIONS[name]
-        parser.add_argument(f"--{name}", type=read, metavar=metavar, help=help)
+        parser.add_argument(
+            f"--{name}", type=read, metavar=metavar, help=help,
+            dest="epsilons" if name == "epsilon" else None,
+        )
     shared.add_output_dir(parser, "DIR/analysis")
     shared.add_jobs(parser)
     shared.add_png(parser)

@@ -21,7 +21,10 @@ class Parser(argparse.ArgumentParser):
             self.error(self._unrecognized(unknown))
         # Those of the command, which is parsed before `tf-lottery` is.
         if "flags" not in namespace:
-            namespace.flags = self._flags()
+            namespace.flags = {
+                action.dest: action.option_strings[-1]
+                for action in self._actions if action.option_strings
+            }
         return namespace, unknown
 
     def _check_value(self, action, value):
@@ -39,13 +42,6 @@ class Parser(argparse.ArgumentParser):
             f"unrecognized argument: {word}.{hint} All of them: "
             f"{self.prog} --help"
         )
-
-    def _flags(self):
-        """Returns the flag of each attribute of the namespace."""
-        return {
-            action.dest: action.option_strings[-1]
-            for action in self._actions if action.option_strings
-        }
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):

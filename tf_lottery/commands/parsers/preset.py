@@ -41,12 +41,7 @@ def add_preset(parser, but=()):
 
 
 def changes(arguments, but=()):
-    """Returns the values of the preset's flags; `None` for those not given.
-
-    Args:
-        arguments: What the parser has read.
-        but: Names of the values without a flag. Defaults to none.
-    """
+    """Returns the values of the preset's flags; `None` for those not given."""
     found = {
         field.name: getattr(arguments, field.name) for field in _fields(but)
     }
@@ -108,10 +103,5 @@ def _kind(field):
     """Returns the arguments of a flag that say what it takes."""
     if field.type is bool:
         return {"action": argparse.BooleanOptionalAction}
-    metavar = field.name.split("_")[-1].upper()
-    return {"type": _reader(field), "metavar": metavar}
-
-
-def _reader(field):
-    """Returns the function that reads the value of a flag."""
-    return _BY_NAME.get(field.name) or _BY_TYPE.get(field.type, readers.point)
+    read = _BY_NAME.get(field.name) or _BY_TYPE.get(field.type, readers.point)
+    return {"type": read, "metavar": field.name.split("_")[-1].upper()}

@@ -69,9 +69,7 @@ class Analysis(kind.Kind):
     @property
     def compared(self):
         published = self.subject.published
-        return published and map(
-            dataclasses.asdict, claims.compare(published, of_runs([self.run]))
-        )
+        return published and claims.compare(published, of_runs([self.run]))
 
     def charts(self):
         return {

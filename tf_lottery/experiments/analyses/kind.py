@@ -8,6 +8,7 @@ from tf_lottery.analysis import bands
 from tf_lottery.analysis import caveats
 from tf_lottery.analysis import findings
 from tf_lottery.experiments.analyses import trainings
+from tf_lottery.report import charts
 
 LAYERS = 7
 
@@ -17,9 +18,6 @@ class Kind:
 
     The module of a kind has its name and its subclass, `Analysis`, which
     says what it measures of a ticket, and what it shows of all of them.
-
-    Args:
-        session: `session.Session`.
 
     Attributes:
         name: String, one of `findings.KINDS`.
@@ -120,9 +118,21 @@ class Kind:
         return []
 
     def chart(self, title, *columns, rows=None, label=None, reference=None):
-        """Returns `bands.chart`, of the rows shown and labelled as titled."""
+        """Returns columns against density, a line each, as a chart.
+
+        Args:
+            title: String.
+            *columns: `bands.Column`.
+            rows: List of dicts. Defaults to the rows shown.
+            label: String, of the y axis. Defaults to the title.
+            reference: See `charts.lines`. Defaults to `None`.
+        """
         rows = self.shown if rows is None else rows
-        return bands.chart(title, label or title, rows, columns, reference)
+        return charts.lines(
+            title, "density (%)", label or title,
+            [r for column in columns for r in bands.records(rows, column)],
+            "density", reference,
+        )
 
     def first(self, part):
         """Returns the first examples of a part of the data as `(x, y)`."""

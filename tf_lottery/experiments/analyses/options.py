@@ -5,6 +5,8 @@ import dataclasses
 from tf_lottery.experiments import durations
 from tf_lottery.utils import checks
 
+_LEAST = {"points": 2, "epochs": 1, "orders": 2, "masks": 1, "seed": 0}
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -43,26 +45,19 @@ class Options:
     budget: str = ""
 
     def __post_init__(self):
+        if self.rounds is not None and not self.rounds:
+            checks.refuse("rounds", self.rounds, "one round or more")
         for round_ in self.rounds or ():
             checks.whole("rounds", round_, 0)
-        if self.rounds is not None and not self.rounds:
-            raise ValueError(
-                "Argument `rounds` must name a round. Received: rounds=()"
-            )
-        if self.samples is not None:
-            checks.whole("samples", self.samples, 1)
-        checks.whole("points", self.points, 2)
-        checks.whole("epochs", self.epochs, 1)
-        checks.whole("orders", self.orders, 2)
-        checks.whole("masks", self.masks, 1)
-        checks.whole("seed", self.seed, 0)
+        checks.optional(checks.whole, "samples", self.samples)
+        for name, least in _LEAST.items():
+            checks.whole(name, getattr(self, name), least)
         if self.epsilons is not None and not (
             self.epsilons and all(0 < e <= 1 for e in self.epsilons)
         ):
-            raise ValueError(
-                "Argument `epsilon` must be one or more numbers above 0 and "
-                "at most 1, in units of the range of the pixels. "
-                f"Received: epsilon={self.epsilons}"
+            checks.refuse(
+                "epsilons", self.epsilons, "one or more numbers above 0 and "
+                "at most 1, in units of the range of the pixels",
             )
         if self.budget:
             durations.parse(self.budget, "budget")

@@ -14,25 +14,13 @@ class Progress(progress_lib.Progress):
     """Is told what an analysis does; does nothing. Subclasses show it."""
 
     def plan(self, plan: "Plan") -> None:
-        """Called before anything that takes long.
-
-        Args:
-            plan: `Plan`.
-        """
+        """Called before anything that takes long."""
 
     def training_begin(self, training: trainings_lib.Training) -> None:
-        """Called before a training.
-
-        Args:
-            training: `trainings.Training`.
-        """
+        """Called before a training."""
 
     def measured(self, item: tuple[int, int]) -> None:
-        """Called after a ticket was measured.
-
-        Args:
-            item: Pair of the trial and the round.
-        """
+        """Called after a ticket was measured."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,12 +51,6 @@ class Plan:
 
 class Session:
     """Measures tickets one by one and keeps what is finished.
-
-    Args:
-        subject: `subject.Subject`.
-        options: `options.Options`.
-        place: Path of the directory for results.
-        progress: `Progress`.
 
     Attributes:
         do: Function of a kind, a `Plan` and a callable for items and their
@@ -108,16 +90,10 @@ class Session:
         ]
 
     def measure(self, kind):
-        """Measures items that were not measured with these settings.
+        """Measures items that were not measured so; returns the rows of all.
 
         Each is written as soon as it is finished, so that a session that is
         killed loses no more than the one it was at.
-
-        Args:
-            kind: `kind.Kind`.
-
-        Returns:
-            List of dicts, the rows of all items.
         """
         store = _Measured(
             self.place / "measured" / f"{kind.name}.json", kind.settings
@@ -133,11 +109,7 @@ class Session:
         return [row for item in done for row in store.rows[names[item]]]
 
     def trained_again(self):
-        """Returns how what was trained for `measure` compares with the run.
-
-        Returns:
-            String, or `None` if nothing was trained again.
-        """
+        """Returns how what was trained for `measure` compares, or `None`."""
         return self.trainings.note(self._used)
 
     def model(self, training):

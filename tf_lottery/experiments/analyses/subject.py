@@ -41,22 +41,6 @@ class Subject:
     Raises:
         FileNotFoundError: If it is not the directory of a run.
         ValueError: If files are damaged, or no round has been finished.
-
-    Example:
-
-    >>> import tempfile
-    >>> from tf_lottery import experiments
-    >>> from tf_lottery.experiments.analyses import subject as subject_lib
-    >>> preset = experiments.preset(
-    ...     "lenet-digits", iterations=20, rounds=1, trials=1,
-    ...     control_trials=0)
-    >>> with tempfile.TemporaryDirectory() as directory:
-    ...     _ = experiments.run(preset, directory)
-    ...     subject = subject_lib.Subject(directory)
-    ...     ticket = subject.ticket(0, 1)
-    ...     again = subject.bench(0).retrain(ticket)
-    >>> again == subject.accuracy(0, 1)
-    True
     """
 
     def __init__(self, directory):

@@ -1,11 +1,7 @@
 """The tasks of an analysis: trainings of tickets, and their measurements."""
 
-import dataclasses
-import pathlib
-
 from tf_lottery.experiments import reports
 from tf_lottery.experiments.analyses import kind as kind_lib
-from tf_lottery.experiments.analyses import options as options_lib
 from tf_lottery.experiments.analyses import session as session_lib
 from tf_lottery.experiments.analyses import subject as subject_lib
 from tf_lottery.jobs import scheduling
@@ -14,61 +10,24 @@ from tf_lottery.jobs import tasks
 _last = {}
 
 
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """What a process makes its session of.
-
-    Attributes:
-        run: `pathlib.Path` of the directory of the run.
-        results: `pathlib.Path` of the directory for results.
-        options: `options.Options`.
-    """
-
-    run: pathlib.Path
-    results: pathlib.Path
-    options: options_lib.Options
-
-    @classmethod
-    def of(cls, session):
-        """Returns that of a session."""
-        return cls(
-            session.subject.path.absolute(), session.place.absolute(),
-            session.options,
-        )
-
-
 def do(engine, kind, plan, keep):
-    """Trains and measures what an analysis has to do yet.
-
-    Args:
-        engine: One of `tf_lottery.jobs.engines`.
-        kind: `kind.Kind`.
-        plan: `session.Plan`.
-        keep: Callable that takes an item and its rows.
-    """
+    """Trains and measures what an analysis has to do yet."""
     measuring = Measuring(kind, plan, keep)
     # For the tasks that this process does itself.
-    _last.update(place=Place.of(kind.session), session=kind.session)
+    _last.update(place=_place_of(kind.session), session=kind.session)
     try:
         scheduling.run(measuring.tasks(), engine, measuring)
     finally:
         _last.clear()
 
 
-class Measuring(tasks.Listener):
-    """Lists the tasks of an analysis, and keeps what was measured.
-
-    Args:
-        kind: `kind.Kind`.
-        plan: `session.Plan`.
-        keep: Callable that takes an item and its rows.
-    """
+class Measuring(reports.Follower):
+    """Lists the tasks of an analysis, and keeps what was measured."""
 
     def __init__(self, kind, plan, keep):
+        super().__init__(kind.session.progress)
         self._kind, self._plan, self._keep = kind, plan, keep
-        self._progress = kind.session.progress
-        self._place = Place.of(kind.session)
-        self._follower = reports.Follower(self._progress)
+        self._place = _place_of(kind.session)
 
     def tasks(self):
         """Returns all of them, each ticket's trainings before it."""
@@ -101,9 +60,6 @@ class Measuring(tasks.Listener):
             self._progress.measured(item)
         return ()
 
-    def pulses(self, pulses):
-        self._follower.follow(pulses)
-
     def _training(self, training):
         return tasks.Task(
             training.name, train, (self._place, training),
@@ -112,37 +68,32 @@ class Measuring(tasks.Listener):
 
 
 def train(place, training, progress):
-    """Trains a ticket again, and keeps its weights.
-
-    Args:
-        place: `Place`.
-        training: `trainings.Training`.
-        progress: `session.Progress`.
-    """
+    """Trains a ticket again, and keeps its weights."""
     _session(place, progress).trainings.weights(training)
 
 
 def measure(place, name, item, progress):
-    """Measures a ticket; returns a list of dicts.
-
-    Args:
-        place: `Place`.
-        name: String, the kind of analysis.
-        item: Pair of trial and round.
-        progress: `session.Progress`.
-    """
+    """Measures a ticket; returns a list of dicts."""
     kind = kind_lib.get(name)(_session(place, progress))
     about = kind.about(item)
     return [about | row for row in kind.measure(item)]
+
+
+def _place_of(session):
+    """What any process makes this session of: two paths and the options."""
+    return (
+        session.subject.path.absolute(), session.place.absolute(),
+        session.options,
+    )
 
 
 def _session(place, progress):
     """The session that this process had last, if it is of the same place."""
     if _last.get("place") != place:
         _last.clear()
+        run, results, options = place
         session = session_lib.Session(
-            subject_lib.Subject(place.run), place.options, place.results,
-            progress,
+            subject_lib.Subject(run), options, results, progress
         )
         _last.update(place=place, session=session)
     session = _last["session"]

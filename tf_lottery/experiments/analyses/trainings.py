@@ -51,11 +51,6 @@ class Trainings:
     by batch, so that on the same machine a ticket comes to the weights that
     it had in the run.
 
-    Args:
-        subject: `subject.Subject`.
-        path: Path of a directory for the weights.
-        progress: `session.Progress`.
-
     Attributes:
         progress: `session.Progress`, of the task that trains.
     """
@@ -79,11 +74,7 @@ class Trainings:
         return 4 * sum(mask.size for mask in masks.values())
 
     def weights(self, training):
-        """Returns the weights at the end of a training.
-
-        Returns:
-            Dict from weight key to array.
-        """
+        """Returns the weights at the end of a training, by key."""
         if self._is_in_run(training):
             return self._subject.trained_dense(training.trial)
         return self._read(training)[0]

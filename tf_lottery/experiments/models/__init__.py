@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from typing import Any
 
+from tf_lottery.utils import checks
+
 if TYPE_CHECKING:
     import keras
 
@@ -38,11 +40,7 @@ def get(name: str) -> Callable[..., "keras.Model"]:
     Raises:
         ValueError: If there is no such model.
     """
-    if name not in MODELS:
-        raise ValueError(
-            f"Argument `model` must be one of {sorted(MODELS)}. "
-            f"Received: model={name!r}"
-        )
+    checks.choice("model", name, MODELS)
     # Presets name models, and are listed without importing Keras.
     home = importlib.import_module(f"{__name__}.{_HOMES[name]}")
     return getattr(home, name)

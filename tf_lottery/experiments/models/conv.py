@@ -64,7 +64,7 @@ def _conv(depth, input_shape, classes, seed):
                     name=f"conv{number}",
                 )
             )
-        layers.append(parts.pool(f"pool{block + 1}"))
+        layers.append(keras.layers.MaxPooling2D(name=f"pool{block + 1}"))
     layers += [
         keras.layers.Flatten(name="flatten"),
         parts.dense(256, "fc1", seeds),

@@ -63,7 +63,7 @@ def lenet_5(
                 kernel_initializer=parts.glorot_normal(seeds),
                 name=f"conv{number}",
             ),
-            parts.pool(f"pool{number}"),
+            keras.layers.MaxPooling2D(name=f"pool{number}"),
         ]
     layers += [
         keras.layers.Flatten(name="flatten"),

@@ -11,9 +11,6 @@ class Seeds:
     """Seeds for one layer after the other.
 
     Keras draws the same numbers for equal seeds, whatever the layer.
-
-    Args:
-        seed: Integer, the seed of the whole model.
     """
 
     def __init__(self, seed):
@@ -47,21 +44,13 @@ def dense(units, name, seeds, activation="relu"):
     )
 
 
-def pool(name):
-    """Returns a max-pooling layer that halves height and width."""
-    return keras.layers.MaxPooling2D(name=name)
-
-
 def reseed(model, seed):
-    """Draws the kernels of a built model anew, from its own initializers.
+    """Draws the kernels of a model anew, from its own initializers; returns it.
 
     Args:
         model: A built `keras.Model`, such as one of `keras.applications`,
             whose builders take no seed.
         seed: Integer.
-
-    Returns:
-        The model.
     """
     seeds = Seeds(seed)
     for layer in model.layers:

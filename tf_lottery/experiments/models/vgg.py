@@ -61,7 +61,7 @@ def _vgg(depths, initializer, bias, input_shape, classes, seed):
                 keras.layers.ReLU(name=f"relu{name}"),
             ]
         if block < len(depths):
-            layers.append(parts.pool(f"pool{block}"))
+            layers.append(keras.layers.MaxPooling2D(name=f"pool{block}"))
     layers += [
         keras.layers.GlobalAveragePooling2D(name="average"),
         keras.layers.Dense(

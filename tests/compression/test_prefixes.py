@@ -1,0 +1,104 @@
+"""What is computed once, and from where on a model is run again."""
+
+import keras
+import numpy as np
+import pytest
+
+from tf_lottery.compression import prefixes
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.normal(size=(12, 8, 8, 2)).astype("float32")
+WORDS = RNG.integers(0, 9, size=(12, 6)) * (np.arange(6) < 4)
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr(prefixes, "_LAYERS", 1)
+
+
+def images():
+    inputs = keras.Input((8, 8, 2), name="image")
+    x = keras.layers.Conv2D(4, 3, padding="same", name="first")(inputs)
+    x = keras.layers.BatchNormalization()(x)
+    y = keras.layers.Conv2D(4, 3, padding="same", name="inner")(x)
+    x = keras.layers.ReLU()(x + keras.layers.Dropout(0.5)(y))
+    x = keras.layers.Flatten()(x)
+    return keras.Model(
+        {"image": inputs}, {
+            "a": keras.layers.Dense(3, name="last")(x),
+            "b": keras.layers.Dense(2)(x),
+        },
+    )
+
+
+def words():
+    return keras.Sequential([
+        keras.Input((6,)),
+        keras.layers.Embedding(9, 4, mask_zero=True),
+        keras.layers.Dense(4, name="first"),
+        keras.layers.LSTM(4, name="inner"), keras.layers.Dense(2, name="last"),
+    ])
+
+
+def expected(model, batches):
+    found = [keras.tree.flatten(model(x, training=False)) for x in batches]
+    return [np.concatenate(each) for each in zip(*found)]
+
+
+@pytest.mark.parametrize("build, data", [
+    (images, {"image": IMAGES}), (words, WORDS),
+])
+def test_outputs_are_those_of_the_whole_model(build, data):
+    keras.utils.set_random_seed(0)
+    model = build()
+    batches = [
+        keras.tree.map_structure(lambda a: a[i:i + 6], data) for i in (0, 6)
+    ]
+    prefix = prefixes.Prefix(model, batches)
+    for name in ("first", "inner", "last", "inner"):
+        layer = model.get_layer(name)
+        before = layer.get_weights()
+        prefix.start_at(layer.trainable_variables)
+        layer.set_weights([0.5 * w for w in before])
+        for found, whole in zip(prefix.outputs(), expected(model, batches)):
+            np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-5)
+        layer.set_weights(before)
+
+
+def test_what_is_before_runs_once():
+    model, ran = images(), []
+    batches = [{"image": IMAGES}]
+    prefix = prefixes.Prefix(model, batches)
+    prefix.start_at(model.get_layer("last").trainable_variables)
+    layer = model.get_layer("first")
+    layer.call = lambda *args: ran.append(args)
+    prefix.outputs()
+    assert not ran
+    with pytest.raises(ValueError):
+        prefix.start_at(layer.trainable_variables)
+        prefix.outputs()
+    assert ran
+
+
+def test_models_that_are_no_graph_are_run_whole():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.inner = keras.layers.Dense(2)
+
+        def call(self, x):
+            return self.inner(x)
+
+    model, x = Own(), IMAGES[:, 0, 0]
+    model(x)
+    prefix = prefixes.Prefix(model, [x])
+    prefix.start_at(model.trainable_variables)
+    np.testing.assert_allclose(prefix.outputs()[0], model(x), rtol=1e-5)
+
+
+def test_few_layers_are_not_cut(monkeypatch):
+    monkeypatch.undo()
+    model = words()
+    prefix = prefixes.Prefix(model, [WORDS])
+    prefix.start_at(model.get_layer("last").trainable_variables)
+    assert not prefix._cuts and len(prefix.outputs()) == 1
