@@ -508,6 +508,7 @@ class Opaque(keras.Model):
         return self.dense(inputs) if some else inputs
 
 
+@conftest.only("tensorflow", "torch", because="JAX traces what builds it")
 def test_what_is_no_graph_is_refused_with_the_reason():
     model = Opaque()
     model(np.ones((1, 4), "float32"))
