@@ -6,6 +6,8 @@
 # make docs   the documentation site, into site/
 # make dist   wheel and source distribution, tried in an empty environment
 # make bench  the benchmarks; fewer repetitions: make bench BENCH=--quick
+# make bench-peers  environments of other tools, which `bench` compares with
+# make bench-quick  a few ratios in 3 minutes, against those recorded
 # make clean  remove the virtual environment and what tools left behind
 #
 # With another interpreter: make demo PYTHON=python3.12
@@ -24,7 +26,8 @@ QUICK = tests/test_*.py tests/files tests/patterns tests/utils tests/verdicts \
 	$(ACROSS:%=tests/integration/test_%.py)
 ACROSS = bad_input import registration types
 
-.PHONY: demo test test-quick test-all test-backends lint docs dist bench clean
+.PHONY: demo test test-quick test-all test-backends lint docs dist bench \
+	bench-peers bench-quick clean
 
 demo: $(VENV)/installed
 	$(BIN)/tf-lottery run lenet-digits --output-dir runs/lenet-digits
@@ -59,6 +62,12 @@ dist: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+bench-peers: $(VENV)/installed-dev
+	$(BIN)/python -m tests.benchmarks.peers
+
+bench-quick: $(VENV)/installed-dev
+	$(BIN)/python -m tests.benchmarks quick --quick --check
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info

@@ -43,6 +43,7 @@ def assert_same(actual, expected):
 def small_pieces(monkeypatch):
     monkeypatch.setattr(selection, "_CHUNK", 100)
     monkeypatch.setattr(selection, "_SAMPLE", 64)
+    monkeypatch.setattr(selection, "_STRIDE", 1)
 
 
 def draw(kind, shape, rng):
@@ -93,6 +94,43 @@ def test_select_equals_stable_argsort(kind, dtype, small_pieces):
             masks.select(scores, keep, current, allow_collapse=True),
             stable(scores, keep, current),
         )
+
+
+def every_half(dtype):
+    return np.arange(1 << 16).astype(np.uint16).view(dtype)
+
+
+def finite(values):
+    # NaNs of some bits raise a flag of the processor.
+    with np.errstate(invalid="ignore"):
+        return np.isfinite(values)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_every_half_precision_value_is_ranked(dtype, small_pieces):
+    values = every_half(dtype)
+    values = values[finite(values)]
+    rng = np.random.default_rng(0)
+    scores = {
+        "a": rng.permutation(values), "b": rng.choice(values, (60, 70)),
+        "c": np.array([], dtype),
+    }
+    current = {k: rng.random(v.shape) < 0.6 for k, v in scores.items()}
+    for keep in (1, 5_000, 35_000):
+        for before in (None, current):
+            found = masks.select(scores, keep, before, allow_collapse=True)
+            assert_same(found, stable(scores, keep, before))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_half_precision_values_that_are_not_finite_are_found(dtype):
+    values = every_half(dtype)
+    found = selection.is_finite(values)
+    np.testing.assert_array_equal(found, finite(values))
+    with pytest.raises(ValueError, match="must be finite"):
+        masks.select({"a": values}, 1)
+    kept = masks.select({"a": values}, 1, {"a": found})
+    assert values[kept["a"]] == values[found].max()
 
 
 @pytest.mark.parametrize("kind", ["random", "tied", "constant", "zeros"])

@@ -4,6 +4,7 @@ A mask belongs to a weight: it stands on the variable itself, as its
 constraint, and whatever is assigned to the variable goes through it.
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from tf_lottery.utils import backends
 from tf_lottery.utils.backends import tf
 
 _NAME = "_tf_lottery_keep"
+_LARGE = 1 << 18
 
 
 def masked(mask: Any, value: Any) -> Any:
@@ -38,7 +40,13 @@ def masked(mask: Any, value: Any) -> Any:
     if backends.is_tensorflow() and mask.dtype == value.dtype:
         # One fused kernel, twice as fast as a selection by booleans.
         return tf.math.multiply_no_nan(value, mask)
-    return ops.where(ops.cast(mask, "bool"), value, ops.zeros_like(value))
+    zeros = ops.zeros_like(value)
+    if backends.is_tensorflow() and (
+        mask.dtype == tf.bool and mask.shape == value.shape
+    ):
+        # Not `tf.where`, whose broadcasting takes twice as long.
+        return tf.raw_ops.Select(condition=mask, x=value, y=zeros)
+    return ops.where(ops.cast(mask, "bool"), value, zeros)
 
 
 class Keep(keras.constraints.Constraint):
@@ -157,9 +165,11 @@ def put(variable: keras.Variable, keep: Keep) -> None:
 
 
 def _new_mask(variable):
-    # The fused kernel of TensorFlow takes a mask of the weight's own dtype.
+    # The fused kernel of TensorFlow takes a mask of the weight's own dtype:
+    # too much memory where a weight is large.
     dtype = internals.layers.dtype(variable)
-    fused = backends.is_tensorflow() and "float" in dtype
+    is_small = math.prod(variable.shape) < _LARGE
+    fused = backends.is_tensorflow() and "float" in dtype and is_small
     return keras.Variable(
         initializer="ones",
         shape=tuple(variable.shape),

@@ -252,8 +252,8 @@ def _check_scores(scores, masks):
                 "Argument `scores` must hold real numbers. Received: dtype "
                 f"{score.dtype} for {key!r}"
             )
-        for values, alive in selection.chunks({key: score}, masks):
-            wrong = ~np.isfinite(values) & alive
+        for values, alive in selection.pieces(score, masks[key]):
+            wrong = ~selection.is_finite(values) & alive
             if wrong.any():
                 raise selection.SelectionError(
                     "Argument `scores` must be finite. Received: "

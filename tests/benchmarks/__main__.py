@@ -1,9 +1,11 @@
 """Runs the benchmarks, each in a process of its own.
 
     python -m tests.benchmarks [NAME ...] [--quick] [--json PATH]
-                         [--tfmot-python PATH]
+                         [--record] [--check] [--open-lth PATH]
 
-Without names, all of them. The machine should have nothing else to do.
+Without names, all of them. The machine should have nothing else to do. Other
+tools are compared with where `python -m tests.benchmarks.peers` made their
+environments.
 """
 
 import json
@@ -14,13 +16,17 @@ import tempfile
 
 import tests
 from tests.benchmarks import harness
+from tests.benchmarks import history
 
 _ALL = (
     "held", "mirrored", "imp_mnist", "compact", "between_rounds",
     "global_selection", "disk", "criteria", "structured", "pipeline",
     "export_size", "export_latency", "export_time", "export_accuracy",
-    "ethos_u", "aware", "migration", "tuner", "tensorboard",
+    "ethos_u", "aware", "migration", "tuner", "tensorboard", "gradual",
+    "shrink_peers",
 )
+# A part of others, by name only.
+_QUICK = "quick"
 
 
 def main():
@@ -36,6 +42,13 @@ def main():
     if args.json:
         text = json.dumps(found, indent=2) + "\n"
         pathlib.Path(args.json).write_text(text)
+    problems = []
+    if args.check:
+        problems = history.worse(found, history.read(), args.quick)
+    if args.record:
+        history.record(found, args.quick)
+    if problems:
+        sys.exit("Clearly slower than recorded:\n" + "\n".join(problems))
 
 
 def _parse():
@@ -44,11 +57,18 @@ def _parse():
         "names", nargs="*", metavar="NAME", help=f"of {', '.join(_ALL)}"
     )
     parser.add_argument(
-        "--tfmot-python", metavar="PATH",
-        help="a Python with tensorflow-model-optimization and tf-keras",
+        "--record", action="store_true",
+        help=f"add the ratios to {history.FILE.name}, and make its page",
+    )
+    parser.add_argument(
+        "--check", action="store_true",
+        help="fail where a ratio is clearly worse than the one recorded",
+    )
+    parser.add_argument(
+        "--open-lth", metavar="PATH", help="a copy of open_lth, for imp_mnist"
     )
     args = parser.parse_args()
-    unknown = sorted(set(args.names) - set(_ALL))
+    unknown = sorted(set(args.names) - {*_ALL, _QUICK})
     if unknown:
         parser.error(f"no such benchmark: {', '.join(unknown)}")
     return args
@@ -56,8 +76,8 @@ def _parse():
 
 def _options(name, args):
     options = ["--quick"] if args.quick else []
-    if name in ("held", "aware") and args.tfmot_python:
-        options += ["--tfmot-python", args.tfmot_python]
+    if name == "imp_mnist" and args.open_lth:
+        options += ["--open-lth", args.open_lth]
     return options
 
 

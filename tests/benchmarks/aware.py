@@ -1,26 +1,25 @@
 """Training for int8: what it costs, what it saves, and TFMOT's beside it.
 
     python -m tests.benchmarks.aware [--quick] [--json PATH] [--directory DIR]
-        [--tfmot-python PATH] [--only {step,mobilenet,tfmot}]
+        [--only {step,mobilenet,tfmot}]
 
 LeNet-300-100 on MNIST is pruned and clustered here; from the same weights it
-is trained for int8 here, and by TFMOT in a process of its own. MobileNetV2
+is trained for int8 here, and by TFMOT in a process and environment of its own
+(`python -m tests.benchmarks.peers tfmot`). MobileNetV2
 (alpha 0.35) is trained on CIFAR-10, its file made without and with training
 for int8. `--directory` keeps what was trained, and takes it from there.
 """
 
 import pathlib
-import subprocess
-import sys
 import tempfile
 
 import keras
 import numpy as np
 
-import tests
 import tf_lottery as tfl
 from tests.benchmarks import harness
 from tests.benchmarks import models
+from tests.benchmarks import peers
 from tf_lottery import experiments
 from tf_lottery import export
 from tf_lottery.export import encoding
@@ -39,10 +38,6 @@ _EPOCHS = 12
 def main():
     parser = harness.parser(__doc__)
     parser.add_argument(
-        "--tfmot-python", default=sys.executable, metavar="PATH",
-        help="a Python with tensorflow-model-optimization and tf-keras",
-    )
-    parser.add_argument(
         "--directory", type=pathlib.Path, metavar="DIR",
         help="keeps what was trained; default: a temporary one",
     )
@@ -58,7 +53,7 @@ def main():
         if args.only in (None, "mobilenet"):
             rows += mobilenet(place, args.quick)
         if args.only in (None, "tfmot"):
-            rows += tfmot(place, args.tfmot_python, args.quick)
+            rows += tfmot(place, args.quick)
     harness.report("Training for int8", rows, args.json)
 
 
@@ -127,7 +122,7 @@ def _mobilenet(shape):
     return net
 
 
-def tfmot(place, python, quick):
+def tfmot(place, quick):
     """Returns files of TFMOT and of this package, from the same weights."""
     data, number = experiments.load("mnist"), 6_000 if quick else None
     train, test = (
@@ -152,14 +147,11 @@ def tfmot(place, python, quick):
             for i, array in enumerate(net.get_weights())
         },
     )
-    command = [python, "-m", "tests.benchmarks.tfmot_aware_peer", str(place)]
     if not all((place / f"{way}.tflite").exists() for way in _WAYS):
-        done = subprocess.run(
-            command, cwd=tests.ROOT, capture_output=True, text=True
-        )
-        if done.returncode:
-            last = done.stderr.strip().splitlines()[-1:] or [""]
-            return [harness.Row("TFMOT", f"not run: {last[0]}")]
+        reason = peers.why_not("tfmot")
+        if reason:
+            return [harness.Row("TFMOT", "skipped", note=reason)]
+        peers.run("tfmot", "tfmot_aware_peer", place)
     rows = []
     for way, net in nets.items():
         aware = _trained(tfl.quantize.aware(net), train, 1, 2e-4)

@@ -6,11 +6,13 @@ Keeps 20 % of float32 scores by `tf_lottery.masks.select`, in CPU time as a
 multiple of one `np.abs` pass over them (interleaved, medians of paired
 ratios) and in extra memory as a multiple of their bytes (tracemalloc). The
 peer is `np.partition` and `>=`, which is not exact where scores are equal.
+Scores of half precision are measured against the same of float32.
 """
 
 import functools
 import tracemalloc
 
+import ml_dtypes
 import numpy as np
 
 from tests.benchmarks import harness
@@ -19,10 +21,11 @@ from tf_lottery import masks
 
 def main():
     args = harness.parser(__doc__).parse_args()
-    rows = [exactness()]
+    repetitions = 5 if args.quick else 15
+    rows = [exactness(), *halves(repetitions)]
     for size in (10_000_000, 25_165_824):
         for arrays in (1, 24):
-            rows += measure(size, arrays, 5 if args.quick else 15)
+            rows += measure(size, arrays, repetitions)
     harness.report("Exact selection", rows, args.json)
 
 
@@ -39,10 +42,7 @@ def measure(size, arrays, repetitions):
         "select with masks": lambda: masks.select(scores, keep, half),
         "np.partition": lambda: _partition(joined, keep),
     }
-    times = harness.interleaved(
-        {k: functools.partial(lambda f: f, f) for k, f in calls.items()},
-        1, repetitions,
-    )
+    times = _times(calls, repetitions)
     where = f"{size / 1e6:.0f} M in {arrays}"
     rows = []
     for name in list(calls)[1:]:
@@ -63,6 +63,36 @@ def measure(size, arrays, repetitions):
     return rows
 
 
+def halves(repetitions):
+    """Returns the rows for scores of half precision."""
+    scores = _scores(10_000_000, 24)
+    calls = {
+        name: functools.partial(
+            masks.select, {k: v.astype(d) for k, v in scores.items()},
+            2_000_000,
+        )
+        for name, d in (
+            ("float32", "float32"), ("float32 again", "float32"),
+            ("float16", "float16"), ("bfloat16", ml_dtypes.bfloat16),
+        )
+    }
+    times = _times(calls, repetitions)
+    return [
+        harness.ratio_row(
+            times, name, "float32", None if "again" in name else 1.5,
+            f"10 M in 24: {name} / float32",
+        )
+        for name in list(calls)[1:]
+    ]
+
+
+def _times(calls, repetitions):
+    return harness.interleaved(
+        {k: functools.partial(lambda f: f, f) for k, f in calls.items()},
+        1, repetitions,
+    )
+
+
 def exactness():
     """Compares the selection with a stable sort, where scores are equal."""
     rng = np.random.default_rng(0)
@@ -73,7 +103,7 @@ def exactness():
         np.abs(rng.standard_normal(1_000_000).astype("float16")),
         np.where(rng.random(1_000_000) < 0.9, -0.0, 0.0).astype("float32"),
     ):
-        parts = dict(enumerate(np.array_split(case, 7)))
+        parts = {str(i): p for i, p in enumerate(np.array_split(case, 7))}
         found = masks.select(parts, 200_000, allow_collapse=True)
         order = np.argsort(-case.astype("float64"), kind="stable")
         expected = np.zeros(case.size, bool)

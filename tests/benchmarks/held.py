@@ -1,18 +1,16 @@
 r"""What holding masks costs in training: CPU time against dense `fit`.
 
     python -m tests.benchmarks.held [--quick] \
-        [--json PATH] [--tfmot-python PATH]
+        [--json PATH] [--only {lenet,conv,tfmot}]
 
 Every figure is the median of paired ratios of the process' CPU time over
 whole `fit` calls, all variants in turn in one process. `dense again` is the
 same as `dense`: what it differs from 1 is noise. TensorFlow Model
 Optimization is measured against dense tf_keras in a process of its own, as
-it needs the retired Keras 2; give the Python that has it.
+it needs the retired Keras 2 (`python -m tests.benchmarks.peers tfmot`).
 """
 
 import functools
-import json
-import sys
 
 import keras
 import numpy as np
@@ -20,14 +18,11 @@ import numpy as np
 import tf_lottery as tfl
 from tests.benchmarks import harness
 from tests.benchmarks import models
+from tests.benchmarks import peers
 
 
 def main():
     parser = harness.parser(__doc__)
-    parser.add_argument(
-        "--tfmot-python", default=sys.executable, metavar="PATH",
-        help="a Python with tensorflow-model-optimization and tf-keras",
-    )
     parser.add_argument(
         "--only", choices=("lenet", "conv", "tfmot"), help="a part of it"
     )
@@ -38,20 +33,20 @@ def main():
     if args.only in (None, "conv"):
         rows += conv(args.quick)
     if args.only in (None, "tfmot"):
-        rows += tfmot(args.tfmot_python, args.quick)
+        rows += tfmot(args.quick)
     harness.report("Training with masks held, CPU time", rows, args.json)
 
 
-def lenet(quick):
+def lenet(quick, jits=(False, True), with_ones=True):
     """LeNet-300-100, Adam, batch 128, `fit` of 400 steps."""
     x, y = models.random_data((784,), 40 * 128)
     data = models.cached(x, y, 128, 400)
     rows = []
-    for jit, target in ((False, 1.05), (True, 1.02)):
+    for jit in jits:
         rows += _rows(
             f"LeNet-300-100{', jit' if jit else ''}",
-            models.lenet, data, jit, target,
-            (2, 2) if quick else (6, 2),
+            models.lenet, data, jit, 1.02 if jit else 1.05,
+            (2, 2) if quick else (6, 2), with_ones,
         )
     return rows
 
@@ -72,20 +67,19 @@ def conv(quick):
     return rows
 
 
-def tfmot(python, quick):
+def tfmot(quick):
     """The peer, in a process of its own."""
-    check = "import tensorflow_model_optimization, tf_keras"
-    try:
-        harness.child_cpu([python, "-c", check])
-    except (RuntimeError, OSError):
-        reason = "skipped: no tensorflow-model-optimization and tf-keras"
-        return [harness.Row(f"TFMOT with {python}", reason)]
-    sizes = ("1", "3") if quick else ("4", "3")
-    command = [python, "-m", "tests.benchmarks.tfmot_peer", *sizes]
-    times = json.loads(harness.child_cpu(command)[1].splitlines()[-1])
+    reason = peers.why_not("tfmot")
+    if reason:
+        return [harness.Row("TFMOT", "skipped", note=reason)]
+    found = peers.run("tfmot", "tfmot_peer", 1 if quick else 4, 3)
+    times = found["times"]
     return [
         harness.ratio_row(times, name, "dense", what=f"{name} / tf_keras")
         for name in times if name != "dense"
+    ] + [
+        harness.Row(what, size, unit="kB")
+        for what, size in found["kilobytes"].items()
     ]
 
 

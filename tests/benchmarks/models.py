@@ -53,3 +53,29 @@ def cached(x, y, batch_size, steps):
     data = tf.data.Dataset.from_tensor_slices((x, y))
     data = data.batch(batch_size, drop_remainder=True).cache()
     return data.repeat().take(steps).prefetch(2)
+
+
+def vit(width=768, heads=12, depth=12, patch=16, size=224):
+    """ViT-B/16 of arXiv 2010.11929, with the mean for a class token."""
+    layers, ops = keras.layers, keras.ops
+    inputs = keras.Input((size, size, 3))
+    places = (size // patch) ** 2
+    x = layers.Conv2D(width, patch, patch, name="patches")(inputs)
+    x = layers.Reshape((places, width))(x)
+    ones = ops.ones_like(
+        ops.reshape(inputs[:, ::patch, ::patch, 0], (-1, places))
+    )
+    where = ops.cast(ops.cumsum(ones, 1) - 1, "int32")
+    x = x + layers.Embedding(places, width, name="places")(where)
+    for i in range(depth):
+        y = layers.LayerNormalization(name=f"norm{i}a")(x)
+        attention = layers.MultiHeadAttention(
+            heads, width // heads, name=f"attention{i}"
+        )
+        x = x + attention(y, y)
+        y = layers.LayerNormalization(name=f"norm{i}b")(x)
+        y = layers.Dense(4 * width, "gelu", name=f"up{i}")(y)
+        x = x + layers.Dense(width, name=f"down{i}")(y)
+    x = layers.LayerNormalization(name="norm")(x)
+    x = layers.GlobalAveragePooling1D()(x)
+    return keras.Model(inputs, layers.Dense(1000, name="logits")(x))

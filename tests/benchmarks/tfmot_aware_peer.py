@@ -2,10 +2,11 @@
 
     python -m tests.benchmarks.tfmot_aware_peer DIRECTORY
 
-Reads `start.npz` there and writes a .tflite file for each way. Runs in a
-Python that has tensorflow-model-optimization and tf-keras.
+Reads `start.npz` there, writes a .tflite file for each way and prints the ways.
+Runs in a Python that has tensorflow-model-optimization and tf-keras.
 """
 
+import json
 import os
 import pathlib
 import sys
@@ -45,6 +46,7 @@ def main():
         converter = tf.lite.TFLiteConverter.from_keras_model(aware)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         (place / f"{way}.tflite").write_bytes(converter.convert())
+    print(json.dumps(list(_SCHEMES)))
 
 
 def _lenet(inputs):

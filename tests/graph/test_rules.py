@@ -578,8 +578,8 @@ def masking():
 
 @expect(
     ("d", 5),
-    a="unknown layer 'b' (Lambda): no rule",
-    c="unknown layer 's' (SpectralNormalization): no rule",
+    a="unknown layer 'b' (Lambda): fewer channels change what it makes of the "
+    "others; `structured.register_rule` can say what becomes of units in it",
 )
 def unknown():
     inputs = keras.Input((4,))

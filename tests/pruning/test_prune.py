@@ -12,6 +12,8 @@ from keras import layers
 import tf_lottery as tfl
 from tests import conftest
 from tests.conftest import loss
+from tf_lottery import constraints
+from tf_lottery.weights import keys as keys_lib
 
 SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 
@@ -75,6 +77,37 @@ def test_prune_removes_the_smallest(name, scope, fitted, data):
         score = np.concatenate([before[k].ravel() for k in keys])
         assert kept.sum() == kept.size - round(0.8 * kept.size)
         assert score[kept].min() >= score[~kept].max()
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_a_model_is_walked_through_once(scope, monkeypatch):
+    model, walks = make(), []
+    walk = keys_lib.walk
+    monkeypatch.setattr(
+        keys_lib, "walk", lambda m: walks.append(m) or walk(m)
+    )
+    tfl.prune(model, 0.5, scope=scope)
+    tfl.prune(model, 0.6, scope=scope)
+    assert walks == [model, model]
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_large_weights_have_masks_of_a_byte(jit, monkeypatch, data):
+    found = {}
+    for dtype, large in (("float32", 1 << 18), ("bool", 0)):
+        monkeypatch.setattr(constraints, "_LARGE", large)
+        keras.utils.set_random_seed(0)
+        model = make(optimizer=Adam(0.01, clipnorm=1.0), jit_compile=jit)
+        masks = tfl.prune(model, 0.8)
+        if keras.backend.backend() == "tensorflow":
+            assert {
+                constraints.keep_of(v).mask.dtype
+                for v in tfl.weights.prunable(model).values()
+            } == {dtype}
+        model.fit(*data, verbose=0)
+        assert_pruned(model, masks)
+        found[dtype] = values(model)
+    assert_equal(found["bool"], found["float32"], rtol=0, atol=0)
 
 
 def test_what_is_left_is_as_it_was(compiled):

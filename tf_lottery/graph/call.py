@@ -21,6 +21,8 @@ class Symbol:
             it does not matter to a maximum which of them are there.
         vanishes: Boolean, whether a unit is zero in it once every weight
             that makes the unit is.
+        batch: Integer, the axis of the batch, which `ids` lacks. Defaults to
+            0; only a rule that `registry.moves_batch` marks gets others.
     """
 
     ids: np.ndarray
@@ -28,10 +30,12 @@ class Symbol:
     dtype: str = "float32"
     uniform: bool = False
     vanishes: bool = False
+    batch: int = 0
 
     def axis(self, axis):
         """Returns an axis of the tensor as an axis of `ids`, -1 = batch."""
-        return axis % len(self.shape) - 1
+        axis %= len(self.shape)
+        return -1 if axis == self.batch else axis - (axis > self.batch)
 
 
 class Call:
@@ -48,6 +52,7 @@ class Call:
         uniform: Boolean that a rule may set, see `Symbol.uniform`.
         vanishes: Boolean that a rule may set, see `Symbol.vanishes`. `None`
             stands for what is known of the class.
+        batch: Integer that a rule may set, see `Symbol.batch`.
     """
 
     def __init__(self, tracer, operation, args, kwargs, outputs, outer=None):
@@ -60,6 +65,7 @@ class Call:
         self.units = tracer.units
         self.uniform = False
         self.vanishes = None
+        self.batch = 0
         self._tracer = tracer
         # The operation in the graph, and the way to this one's configuration.
         self._root, self._way = outer or (operation, ())
@@ -144,22 +150,34 @@ class Call:
         """Freezes ids, or those of a `Symbol`."""
         self.units.freeze(getattr(ids, "ids", ids), reason)
 
-    def freeze_mixed(self, x, axes=None):
+    def freeze_mixed(self, x, axes=None, reason=None):
         """Freezes a tensor if its units vary along axes that get mixed.
+
+        Where they vary along others as well, such as heads, these go whole.
 
         Args:
             x: `Symbol`.
             axes: Axes of the tensor. Defaults to all but the batch.
+            reason: String. Defaults to that channels are mixed.
         """
-        mixed = range(x.ids.ndim) if axes is None else map(x.axis, axes)
-        if any(axis >= 0 and self.units.varies(x.ids, axis) for axis in mixed):
-            self.freeze(x, f"{self.name} mixes channels")
+        varying = self.units.varying(x.ids)
+        mixed = varying
+        if axes is not None:
+            mixed = {x.axis(axis) for axis in axes}.intersection(varying)
+        if mixed and len(mixed) == len(varying):
+            self.freeze(x, reason or f"{self.name} mixes channels")
+        for axis in mixed:
+            self.units.tie(x.ids, axis)
 
     def frozen(self, reason=None):
         """Freezes all that comes in; returns ids of frozen outputs."""
         reason = reason or f"{self.name} mixes channels"
         for x in self.inputs:
             self.freeze(x, reason)
+        return self.opaque(reason)
+
+    def opaque(self, reason):
+        """Returns ids of outputs whose units must stay."""
         if getattr(self.operation, "weights", None):
             size = self.outputs[0][-1]
             self._tracer.opaque(self.layer, size or 0, reason)

@@ -334,14 +334,23 @@ def _kind(operation):
 def _built_inputs(model):
     shapes = internals.graphs.built_shapes(model)
     if not model.built or not shapes:
+        why, do = "is not built", "Call it on a batch of data."
+        if model.built:
+            why = "was not built by a `call` that takes symbolic tensors"
+            do = "Write it with `keras.ops`, without reading values."
         raise Unreadable(
-            f"Model '{model.name}' is not built, so the shapes of its inputs "
-            "are not known. Call it on a batch of data."
+            f"Model '{model.name}' {why}, so the shapes of its inputs are not "
+            f"known. {do}"
         )
-    if len(shapes) > 1:
+    asked = [
+        name for name, p in inspect.signature(model.call).parameters.items()
+        if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
+    ]
+    if max(len(shapes), len(asked)) > 1:
+        names = asked if len(asked) > len(shapes) else shapes
         raise Unreadable(
             f"Model '{model.name}' takes several arguments "
-            f"({', '.join(shapes)}), so it is no graph from one input "
+            f"({', '.join(names)}), so it is no graph from one input "
             "structure to an output. Pass its tensors as one list or dict."
         )
     (shape,) = shapes.values()

@@ -74,6 +74,12 @@ def register_named(*names: str) -> Callable[[_Rule], _Rule]:
     return register
 
 
+def moves_batch(rule):
+    """Marks a rule that takes tensors whose batch is not their first axis."""
+    rule.moves_batch = True
+    return rule
+
+
 def full_name(cls):
     """Returns what a class is called in `register_named`."""
     return f"{cls.__module__}.{cls.__qualname__}"

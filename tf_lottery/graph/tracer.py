@@ -10,6 +10,7 @@ from keras import tree
 from tf_lottery import internals
 from tf_lottery import weights
 from tf_lottery.graph import functional
+from tf_lottery.graph import passing
 from tf_lottery.graph import registry
 from tf_lottery.graph import structure
 from tf_lottery.graph import vanishing
@@ -80,9 +81,17 @@ class Tracer:
             return call.inner(inner, call.args, call.kwargs, way)
         rule = registry.find(type(call.operation))
         reason = _extra(call.operation)
-        if rule is None or reason:
-            return call.frozen(reason or _unknown(call, "no rule"))
-        return rule(call)
+        if reason:
+            return call.frozen(reason)
+        return self._unruled(call) if rule is None else rule(call)
+
+    def _unruled(self, call, reason=None):
+        """As a trial shows; `reason` is why the layer is no graph either."""
+        try:
+            return passing.passed(call)
+        except passing.NotPassing as error:
+            why = error if reason is None else f"{reason}; {error}"
+            return call.frozen(_unknown(call, why))
 
     def fresh(self, layer, role, count):
         place = id(layer), role
@@ -156,6 +165,11 @@ class Tracer:
     def _called(self, view, operation, args, kwargs, outputs):
         shapes = [x.shape for x in outputs]
         call = Call(self, operation, args, kwargs, shapes)
+        if any(x.batch for x in call.inputs) and not getattr(
+            registry.find(type(operation)), "moves_batch", False
+        ):
+            ids = call.frozen(f"{call.name} gets a batch that is not first")
+            return self._symbols(call, ids, outputs)
         nested, reason = self._nested(view, call)
         if nested is not None:
             inputs = call.inputs
@@ -167,9 +181,12 @@ class Tracer:
             ids = [x.ids for x in found]
             call.vanishes = all(x.vanishes for x in found)
         elif reason:
-            ids = call.frozen(reason)
+            ids = self._unruled(call, reason)
         else:
             ids = self.call(call)
+        return self._symbols(call, ids, outputs)
+
+    def _symbols(self, call, ids, outputs):
         ids = [ids] if isinstance(ids, np.ndarray) else list(ids)
         vanishes = vanishing.vanishes(call)
         return [
@@ -179,6 +196,7 @@ class Tracer:
                 x.dtype,
                 call.uniform,
                 vanishes,
+                call.batch,
             )
             for i, x in zip(ids, outputs)
         ]
@@ -200,12 +218,16 @@ class Tracer:
             _as_symbolic, (call.args, call.kwargs)
         )
         try:
-            return functional.part(view, operation, args, kwargs), None
+            found = functional.part(view, operation, args, kwargs)
+            if len(found.graph.outputs) == len(call.outputs):
+                return found, None
+            del view.parts[id(operation)]
+            return None, "it returns what is made of no tensor"
         except functional.Unreadable as error:
             # A weight that no rule is for has none at other lengths either.
             own = internals.layers.own_variables(operation)
             self.unread += not own
-            return None, _unknown(call, error)
+            return None, error
 
     def _on(self, function):
         """Lets a function of ids as they were traced see their classes."""

@@ -17,9 +17,11 @@ def trace(model: keras.Model) -> Graph:
     """Returns which channel units of a model go together.
 
     Reads the graph only: no data, no forward pass, the model is left as it
-    is. A unit is one channel, feature, attention head or key dimension;
-    everything that a residual addition, a concatenation or a depthwise
-    convolution couples is one class of units. Whatever reaches an output of
+    is. A layer or operation that no rule is for is tried on random numbers:
+    with fewer channels it must make the same of those. A unit is one channel,
+    feature, attention head or key dimension; everything that a residual
+    addition, a concatenation or a depthwise convolution couples is one class
+    of units. Whatever reaches an output of
     the model, or is mixed with other channels by anything but a weight, is
     frozen with the reason. The idea of grouping by dependency is that of
     DepGraph (Fang et al. 2023, arXiv:2301.12900).

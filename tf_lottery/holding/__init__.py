@@ -3,6 +3,7 @@
 from tf_lottery.holding.models import aside
 from tf_lottery.holding.models import check_masks
 from tf_lottery.holding.models import hold
+from tf_lottery.holding.models import hold_known
 from tf_lottery.holding.models import let_go
 from tf_lottery.holding.models import masks_of
 from tf_lottery.holding.models import on_compile
@@ -20,6 +21,7 @@ __all__ = [
     "capture",
     "check_masks",
     "hold",
+    "hold_known",
     "let_go",
     "masks_of",
     "on_compile",

@@ -38,15 +38,33 @@ def hold(model: keras.Model, masks: Mapping[str, np.ndarray]) -> None:
         ValueError: If the model is not built, or a key or a shape does not
             fit. The model is then as it was.
     """
-    variables = check_masks(model, masks)
-    place(model, masks)
-    optimizers.project(_optimizer(model), [variables[key] for key in masks])
+    hold_known(model, masks, check_masks(model, masks))
 
 
-def place(model: keras.Model, masks: Mapping[str, np.ndarray]) -> None:
+def hold_known(
+    model: keras.Model,
+    masks: Mapping[str, np.ndarray],
+    owners: weights_lib.Owners,
+) -> None:
+    """Holds masks that fit a model, as `hold` does, without a walk through it.
+
+    Args:
+        model: A built `keras.Model`.
+        masks: Dict from weight key to boolean array, `True` = kept.
+        owners: Those of the masks' weights, see `tf_lottery.weights.owners`.
+    """
+    place(model, masks, owners)
+    optimizers.project(_optimizer(model), [owners[key][0] for key in masks])
+
+
+def place(
+    model: keras.Model,
+    masks: Mapping[str, np.ndarray],
+    owners: weights_lib.Owners | None = None,
+) -> None:
     """Puts masks on weights; optimizer slots stay as they are."""
     internals.models.install()
-    owners = weights_lib.owners(model)
+    owners = weights_lib.owners(model) if owners is None else owners
     new = [
         key for key in masks if constraints.keep_of(owners[key][0]) is None
     ]
@@ -144,8 +162,8 @@ def _has_lora(layer, variable):
 
 def check_masks(
     model: keras.Model, masks: Mapping[str, np.ndarray]
-) -> dict[str, keras.Variable]:
-    """Returns the model's variables; raises if masks do not fit them."""
+) -> weights_lib.Owners:
+    """Returns the owners of a model's weights; raises if masks do not fit."""
     weights_lib.check_built(model)
     owners = weights_lib.owners(model)
     variables = {key: variable for key, (variable, _) in owners.items()}
@@ -156,7 +174,7 @@ def check_masks(
                 f"'{key}' is a state of its layer that no optimizer trains, "
                 "so it takes no mask. Expected: weights."
             )
-    return variables
+    return owners
 
 
 def _is_state(variable, layer):

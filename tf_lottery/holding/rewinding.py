@@ -79,11 +79,11 @@ def rewind(
         "a `tf_lottery.weights.snapshots.Snapshot`",
     )
     masks = models.masks_of(model) if masks is None else masks
-    variables = models.check_masks(model, masks)
-    models.place(model, masks)
+    owners = models.check_masks(model, masks)
+    models.place(model, masks, owners)
     snapshots.restore(
-        [variables[key] for key in snapshot.weights],
+        [owners[key][0] for key in snapshot.weights],
         snapshot.weights.values(),
     )
     snapshots.restore(optimizers.state(model.optimizer), snapshot.optimizer)
-    optimizers.project(model.optimizer, [variables[key] for key in masks])
+    optimizers.project(model.optimizer, [owners[key][0] for key in masks])

@@ -98,7 +98,11 @@ def open_batch(graph):
         if not isinstance(node.operation, reshape):
             continue
         shape = _known(node.outputs[0].shape, node.input_tensors[0].shape)
-        if None not in shape[1:]:
+        if shape[0] not in (None, 1):
+            # The batch is elsewhere, with its size in some number.
+            single = any(x.shape[0] is not None for x in graph.inputs)
+            known &= not single and None not in tuple(node.operation.newshape)
+        elif None not in shape[1:]:
             # A copy is made from the arguments of the constructor.
             node.operation = reshape((-1, *shape[1:]))
         elif None in tuple(node.operation.newshape):

@@ -12,7 +12,9 @@ import numpy as np
 # Working in chunks keeps temporaries in the processor's cache, and their size
 # independent of the arrays'.
 _CHUNK = 1 << 17
-_SAMPLE = 1 << 17
+_SAMPLE, _STRIDE = 1 << 17, 64
+# All its bits are set where a value is not finite. NumPy is slow to look.
+_EXPONENTS = {"float16": np.int16(0x7C00), "bfloat16": np.int16(0x7F80)}
 
 
 class SelectionError(ValueError):
@@ -54,14 +56,36 @@ def best(score, mask):
     return index
 
 
-def chunks(scores, *masks):
-    """Yields flat pieces of every score, in one dtype, and of its masks."""
+def chunks(scores, *masks, step=1):
+    """Yields flat pieces of every score, in one dtype, and of its masks.
+
+    Of float16, which NumPy converts slowly, ranks are yielded instead.
+    """
+    dtypes = {score.dtype for score in scores.values()}
+    all_halves = dtypes == {np.dtype(np.float16)}
     dtype = _common_dtype(scores)
     for key, score in scores.items():
-        flat = [a.reshape(-1) for a in (score, *(m[key] for m in masks))]
-        for start in range(0, score.size, _CHUNK):
-            values, *pieces = (a[start : start + _CHUNK] for a in flat)
-            yield values.astype(dtype, copy=False), *pieces
+        for values, *others in pieces(
+            score, *(m[key] for m in masks), step=step
+        ):
+            if all_halves:
+                values = _ranks(values)
+            yield values.astype(dtype, copy=False), *others
+
+
+def pieces(*arrays, step=1):
+    """Yields flat pieces of arrays of one shape, side by side."""
+    flat = [array.reshape(-1) for array in arrays]
+    for start in range(0, flat[0].size, _CHUNK):
+        yield tuple(array[start : start + _CHUNK : step] for array in flat)
+
+
+def is_finite(values):
+    """Says of each value whether it is neither NaN nor infinite."""
+    exponent = _EXPONENTS.get(values.dtype.name)
+    if exponent is None or not values.dtype.isnative:
+        return np.isfinite(values)
+    return values.view(np.int16) & exponent != exponent
 
 
 def _threshold(scores, masks, keep):
@@ -136,11 +160,13 @@ def _bracket(scores, masks, keep):
     A wrong guess costs time only. The stride is odd so that it visits every
     channel: there is mostly an even number of them.
     """
-    stride = sum(score.size for score in scores.values()) // _SAMPLE | 1
-    pieces = chunks(scores, masks)
-    sample = [values[::stride][alive[::stride]] for values, alive in pieces]
+    size = sum(score.size for score in scores.values())
+    stride = max(size // _SAMPLE, _STRIDE) | 1
+    sample = [
+        values[alive] for values, alive in chunks(scores, masks, step=stride)
+    ]
     sample = np.sort(np.concatenate(sample))
-    if stride == 1 or not len(sample):
+    if not len(sample):
         return -math.inf, math.inf
     survivors = sum(np.count_nonzero(masks[key]) for key in scores)
     place = len(sample) * (1 - keep / survivors)
@@ -155,6 +181,13 @@ def _bracket(scores, masks, keep):
 def _common_dtype(scores):
     single = all(np.can_cast(s.dtype, np.float32) for s in scores.values())
     return np.dtype(np.float32 if single else np.float64)
+
+
+def _ranks(halves):
+    """Integers in the order of float16's values; -0.0 equals 0.0."""
+    bits = halves.view(np.int16)
+    sign = bits >> 15
+    return ((bits & 0x7FFF) ^ sign) - sign
 
 
 def _to_bits(values):

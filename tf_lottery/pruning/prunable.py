@@ -35,6 +35,7 @@ class Prunable:
         weights: List of `tf_lottery.weights.Weight`, all of the model's.
         variables: Dict from weight key to `keras.Variable`, the prunable
             ones.
+        owners: Dict from weight key to variable and layer, of `weights`.
         layouts: Dict from weight key to `tf_lottery.masks.Layout`.
         rule: The rule, with a pattern that knows which channels of the model
             go together.
@@ -47,6 +48,7 @@ class Prunable:
         self.model = model
         self.weights = weights_lib.inspect(model, rule.exclude, rule.include)
         self.variables = weights_lib.prunable_of(model, self.weights)
+        self.owners = {w.key: (w.variable, w.layer) for w in self.weights}
         self.layouts = layouts.layouts_of(self.weights)
         self.rule = dataclasses.replace(
             rule, pattern=bind(rule.pattern, model, self.variables)

@@ -108,7 +108,7 @@ def prune(
         masks = weights.select(score(masks), now, masks, groups)
     weights.report(masks, before)
     weights.update(criterion, masks, context)
-    holding.hold(model, masks)
+    holding.hold_known(model, masks, weights.owners)
     return masks
 
 

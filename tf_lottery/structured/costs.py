@@ -131,12 +131,17 @@ class Costs:
                 self.positions[self._keys[id(variable)]] += positions
 
     def _count_attention(self, layer, inputs, outputs):
-        kernels = [v for v in layer.weights if len(v.shape) > 2]
-        query, _, _, output = [self._keys[id(v)] for v in kernels]
         asked = _sizes(inputs[0].shape[1:-1])
         known = _sizes(inputs[1].shape[1:-1])
-        for kernel, count in zip(kernels, (asked, known, known, asked)):
-            self.positions[self._keys[id(kernel)]] += count
+        keys = {
+            name: self._keys[id(part.kernel)]
+            for name, part in functional.sublayers(layer).items()
+            if isinstance(part, keras.layers.EinsumDense)
+        }
+        for name, key in keys.items():
+            count = known if name in ("key", "value") else asked
+            self.positions[key] += count
+        query, output = keys["query"], keys["attention_output"]
         path = query.rpartition("/")[0]
         self.attention.append((path, asked * known, query, output))
 

@@ -1,6 +1,7 @@
 """Weights of a model: their keys, which can be pruned, values at a moment."""
 
 from tf_lottery.weights.keys import SEED_NAME
+from tf_lottery.weights.keys import Owners
 from tf_lottery.weights.keys import check_built
 from tf_lottery.weights.keys import check_layer
 from tf_lottery.weights.keys import check_masks
@@ -16,6 +17,7 @@ from tf_lottery.weights.prunable import resolve
 
 __all__ = [
     "SEED_NAME",
+    "Owners",
     "Weight",
     "check_built",
     "check_layer",

@@ -11,6 +11,7 @@ import collections
 import re
 from collections.abc import Mapping
 from typing import Any
+from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -19,6 +20,9 @@ from tf_lottery import internals
 from tf_lottery.utils import checks
 
 SEED_NAME = "seed_generator_state"
+
+# From weight key to a variable and the layer that has it.
+Owners: TypeAlias = dict[str, tuple[keras.Variable, keras.layers.Layer]]
 
 
 def variables(model: keras.Model) -> dict[str, keras.Variable]:
@@ -38,9 +42,7 @@ def variables(model: keras.Model) -> dict[str, keras.Variable]:
     return {key: variable for key, _, variable, _ in walk(model)}
 
 
-def owners(
-    model: keras.Model
-) -> dict[str, tuple[keras.Variable, keras.layers.Layer]]:
+def owners(model: keras.Model) -> Owners:
     """Returns every variable of a model, and its layer, by weight key.
 
     Args:

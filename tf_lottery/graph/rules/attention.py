@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from tf_lottery.graph import functional
+from tf_lottery.graph.call import Symbol
 from tf_lottery.graph.registry import register_rule
 from tf_lottery.internals.graphs import operation_classes
 
@@ -17,7 +18,7 @@ def multi_head(call):
     heads = call.fresh(layer.num_heads, "heads")
     keys = call.fresh(layer.key_dim, "key_dim")
     values = call.fresh(layer.value_dim, "value_dim")
-    query, value, key = _read(call)
+    query, value, key = _read(call, heads)
     _project(call, part["query"], query, heads, keys, "zero")
     _project(call, part["key"], key, heads, keys, "out")
     _project(call, part["value"], value, heads, values, "out")
@@ -44,7 +45,7 @@ def grouped_query(call):
         groups = call.fresh(layer.num_key_value_heads, "heads")
         heads = np.repeat(groups, layer.num_repeats)
     sizes = call.fresh(layer.head_dim, "key_dim")
-    query, value, key = _read(call)
+    query, value, key = _read(call, heads)
     _project(call, part["query"], query, heads, sizes, "zero")
     _project(call, part["key"], key, groups, sizes, "out")
     _project(call, part["value"], value, groups, sizes, "out")
@@ -64,9 +65,10 @@ def grouped_query(call):
 def dot_product(call):
     """Heads of query, key and value go together, their sizes stay."""
     query, key, value = call.inputs[:3]
-    for x in call.inputs[3:]:
-        call.freeze_mixed(x)
     heads = [call.along(x, 2) for x in (query, key, value)]
+    given = call.arguments()
+    for name in ("bias", "mask"):
+        _masked(call, given.get(name), heads[0])
     call.units.union(heads[1], heads[2])
     if len(heads[1]) > 1:
         repeats = len(heads[0]) // len(heads[1])
@@ -74,16 +76,26 @@ def dot_product(call):
     return call.place(heads[0], 2, 4)
 
 
-def _read(call):
+def _read(call, heads):
     """The ids of the channels of query, value and key."""
     arguments = call.arguments()
     query, value = arguments["query"], arguments["value"]
     key = arguments.get("key")
     key = value if key is None else key
+    _masked(call, arguments.get("attention_mask"), heads)
     for x in call.inputs:
-        if x is not query and x is not value and x is not key:
+        if not any(x is y for y in (query, value, key)):
             call.freeze_mixed(x)
     return [call.along(x, -1) for x in (query, value, key)]
+
+
+def _masked(call, mask, heads):
+    """What has numbers for every head must stay, and so must the heads."""
+    shape = np.shape(mask) if not hasattr(mask, "shape") else mask.shape
+    if len(shape) == 4 and shape[1] not in (1, None):
+        call.freeze(heads, f"{call.name} is given a number for every head")
+    if isinstance(mask, Symbol):
+        call.freeze_mixed(mask)
 
 
 def _project(call, dense, read, heads, sizes, kind):

@@ -41,7 +41,6 @@ def einsum_dense(call):
             call.vanishes = False
     activations.freeze_mixed(call, out, layer.activation)
     back = made.index(fresh[0]) - len(made)
-    _edit_output_shape(call, out, back)
     return _read(call, x, (read, kernel, made), summed, out, back)
 
 
@@ -56,6 +55,7 @@ def _read(call, x, labels, summed, out, back):
         # They pass, and those made here must stay.
         call.freeze(out, f"{call.name} works next to units of another axis")
         return _passing(call, x, axes, made)
+    _edit_output_shape(call, out, back)
     for label in summed:
         into = call.units.constant("not units")
         if label in units[-1:]:
@@ -65,10 +65,14 @@ def _read(call, x, labels, summed, out, back):
 
 
 def _passing(call, x, axes, made):
-    if "." in made:
+    varying = call.units.varying(x.ids)
+    if "." in made or len(varying) > 1:
         call.freeze(x, f"{call.name} mixes channels")
         return np.full((1,) * (len(call.outputs[0]) - 1), x.ids.flat[0])
-    return _rearranged(x.ids, [axes.get(c) for c in made[1:]])
+    order = [axes.get(c) for c in made[1:]]
+    back = order.index(varying[0]) - len(order)
+    _edit_output_shape(call, call.along(x, varying[0] + 1), back)
+    return _rearranged(x.ids, order)
 
 
 def _rearranged(ids, order):

@@ -49,7 +49,7 @@ def unary(call):
     call.uniform = x.uniform
     noise = getattr(call.operation, "noise_shape", None)
     if noise is not None:
-        _freeze_constant(call, x.ids, [n or 1 for n in noise], len(x.shape))
+        _freeze_constant(call, x, [n or 1 for n in noise], len(x.shape))
     return x.ids
 
 
@@ -116,8 +116,9 @@ def coupled(call):
     ids = _united(call.units, [x for x in symbols if not _spread(call, x)])
     if ids is None:
         ids = symbols[0].ids
+    made = Symbol(ids, call.outputs[0])
     for shape in _constants(call):
-        _freeze_constant(call, ids, shape, rank)
+        _freeze_constant(call, made, shape, rank)
     call.uniform = all(
         x.uniform or not call.units.varying(x.ids) for x in symbols
     )
@@ -125,18 +126,25 @@ def coupled(call):
 
 
 def _freeze_broadcast(call, x):
-    if _spread(call, x):
-        call.freeze(x, f"{call.name} spreads it over channels")
+    reason = f"{call.name} spreads it over channels"
+    for other, axes in _spread(call, x):
+        if call.units.varying(x.ids):
+            # One number for every head, say: what is in it goes whole.
+            call.freeze_mixed(other, axes, reason)
+        else:
+            call.freeze(x, reason)
 
 
 def _spread(call, x):
-    """Whether a single slice of a tensor meets several units of another."""
-    return any(
-        x.shape[axis + 1] == 1 and other.shape[axis + 1] != 1
-        for other in call.inputs
-        if other is not x
-        for axis in call.units.varying(other.ids)
-    )
+    """The tensors, and axes, of units that meet a single slice of another."""
+    found = [
+        (other, [
+            axis + 1 for axis in call.units.varying(other.ids)
+            if x.shape[axis + 1] == 1 and other.shape[axis + 1] != 1
+        ])
+        for other in call.inputs if other is not x
+    ]
+    return [(other, axes) for other, axes in found if axes]
 
 
 def _united(units, symbols):
@@ -160,8 +168,7 @@ def _has_symbol(value):
     return any(isinstance(x, Symbol) for x in tree.flatten(value))
 
 
-def _freeze_constant(call, ids, shape, rank):
+def _freeze_constant(call, x, shape, rank):
     shape = (1,) * (rank - len(shape)) + tuple(shape)
-    for axis in call.units.varying(ids):
-        if shape[axis + 1] != 1:
-            call.freeze(ids, f"{call.name} has a constant per channel")
+    axes = [axis for axis in range(1, rank) if shape[axis] != 1]
+    call.freeze_mixed(x, axes, f"{call.name} has a constant per channel")

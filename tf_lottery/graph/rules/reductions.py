@@ -101,6 +101,26 @@ def _couple_batches(call, x, y, axis):
             call.units.tie(z.ids, axis)
 
 
+@register_rule(keras.layers.Dot)
+def dot(call):
+    """Units of axes that stay pass, those summed over must stay."""
+    axes = call.layer.axes
+    axes = [axes, axes] if isinstance(axes, int) else axes
+    parts = []
+    for x, axis in zip(call.inputs, axes):
+        call.freeze_mixed(x, [axis])
+        parts.append(x.ids.take(0, x.axis(axis)))
+    left, right = parts
+    left = left.reshape(left.shape + (1,) * right.ndim)
+    varies = [bool(call.units.varying(ids)) for ids in (left, right)]
+    if all(varies):
+        for ids in parts:
+            call.freeze(ids, f"{call.name} makes pairs of units")
+    shape = np.broadcast_shapes(left.shape, right.shape)
+    ids = np.broadcast_to(right if varies[1] else left, shape)
+    return ids if ids.ndim else ids.reshape(1)
+
+
 @register_rule(keras.layers.Attention)
 def dot_attention(call):
     """Query and key are multiplied, units of the value pass."""

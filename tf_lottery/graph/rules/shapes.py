@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from tf_lottery.graph.call import Symbol
+from tf_lottery.graph.registry import moves_batch
 from tf_lottery.graph.registry import register_rule
 from tf_lottery.internals.graphs import operation_classes
 
@@ -112,6 +113,7 @@ def permute(call):
 
 
 @register_rule(*operation_classes("Transpose"))
+@moves_batch
 def transpose(call):
     """Axes change places, the batch must not."""
     x, axes = call.inputs[0], call.operation.axes
@@ -121,6 +123,7 @@ def transpose(call):
 
 
 @register_rule(*operation_classes("Swapaxes"))
+@moves_batch
 def swap_axes(call):
     """Two axes change places."""
     x, op = call.inputs[0], call.operation
@@ -131,6 +134,7 @@ def swap_axes(call):
 
 
 @register_rule(*operation_classes("Moveaxis"))
+@moves_batch
 def move_axes(call):
     """Some axes move."""
     x, op = call.inputs[0], call.operation
@@ -141,9 +145,8 @@ def move_axes(call):
 
 
 def _transposed(call, x, axes):
-    if axes[0] != 0:
-        return call.frozen(f"{call.name} moves the batch")
-    return x.ids.transpose([a - 1 for a in axes[1:]])
+    call.batch = axes.index(x.batch)
+    return x.ids.transpose([x.axis(a) for a in axes if a != x.batch])
 
 
 @register_rule(*operation_classes("ExpandDims"))

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from tf_lottery.graph.registry import moves_batch
 from tf_lottery.graph.registry import register_rule
 from tf_lottery.internals.graphs import operation_classes
 
@@ -96,13 +97,34 @@ def split(call):
     return parts
 
 
+@register_rule(*operation_classes("Unstack"))
+@moves_batch
+def unstack(call):
+    """As many slices as the axis has."""
+    x = call.inputs[0]
+    axis = x.axis(call.operation.axis)
+    if axis < 0:
+        return call.frozen(f"{call.name} splits examples")
+    call.freeze_mixed(
+        x, [call.operation.axis], f"{call.name} picks single units"
+    )
+    call.batch = x.batch - (axis < x.batch)
+    return [x.ids.take(0, axis) for _ in call.outputs]
+
+
 @register_rule(*operation_classes("GetItem"))
+@moves_batch
 def get_item(call):
     """Slices of neighbours move with what is kept before them."""
     x = call.inputs[0]
     key = _whole_key(call.args[1], len(x.shape))
-    if key is None or key[0] != slice(None):
+    if x.batch and key is not None and isinstance(key[0], int):
+        return _picked_before_batch(call, x, key)
+    if x.batch or key is None or key[0] != slice(None):
         return call.frozen(f"{call.name} picks examples or no slice")
+    places = [part for part in key[1:] if part is not None]
+    picked = [a for a, part in enumerate(places, 1) if _picks(part)]
+    call.freeze_mixed(x, picked, f"{call.name} picks single units")
     index, axis = [], -1
     for part in key[1:]:
         if part is None:
@@ -113,8 +135,6 @@ def get_item(call):
         if kept_whole or not call.units.varies(x.ids, axis):
             index.append(0 if isinstance(part, int) else slice(None))
             continue
-        if isinstance(part, int) or part.step not in (None, 1):
-            return call.frozen(f"{call.name} picks single units")
         index.append(part)
         if not _edit_slice(call, x, key, axis):
             return call.frozen(f"{call.name} cuts units of two axes")
@@ -125,6 +145,19 @@ def get_item(call):
     ]
     ids = x.ids[tuple(slice(size) for size in sizes)]
     return ids[tuple(index)]
+
+
+def _picked_before_batch(call, x, key):
+    """One slice along the first axis, which is not the batch."""
+    if any(part != slice(None) for part in key[1:]):
+        return call.frozen(f"{call.name} picks more than a first slice")
+    call.freeze_mixed(x, [0], f"{call.name} picks single units")
+    call.batch = x.batch - 1
+    return x.ids.take(0, 0)
+
+
+def _picks(part):
+    return isinstance(part, int) or part.step not in (None, 1)
 
 
 def _whole_key(key, rank):
@@ -201,8 +234,22 @@ def repeat(call):
 
 @register_rule(*operation_classes("Pad"))
 def pad(call):
-    """Nothing may be put next to units."""
-    x, width = call.inputs[0], call.operation.pad_width
-    width = np.broadcast_to(np.array(width), (len(x.shape), 2))
-    call.freeze_mixed(x, [a for a in range(len(x.shape)) if width[a].any()])
-    return x.ids
+    """Zeros next to units go with what they meet."""
+    x, operation = call.inputs[0], call.operation
+    width = np.broadcast_to(np.array(operation.pad_width), (len(x.shape), 2))
+    axes = [a for a in range(len(x.shape)) if width[a].any()]
+    varying = [a for a in axes if x.axis(a) in call.units.varying(x.ids)]
+    if operation.mode != "constant" or len(varying) != 1:
+        call.freeze_mixed(x, axes)
+        return x.ids
+    (axis,) = varying
+    ids, (before, after) = call.along(x, axis), width[axis].tolist()
+    zeros = call.fresh(before + after, "copies")
+    parts = np.split(zeros, [before])
+    call.edit("pad_width", zeros, lambda kept: tuple(
+        tuple(int(kept[part].sum()) for part in parts) if a == axis
+        else tuple(both) for a, both in enumerate(width.tolist())
+    ))
+    return call.place(
+        np.concatenate([parts[0], ids, parts[1]]), axis, len(x.shape)
+    )
