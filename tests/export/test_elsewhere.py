@@ -1,11 +1,15 @@
 """Files that a process under TensorFlow makes, of a model of this one."""
 
+import importlib.util
+
 import keras
 import numpy as np
 import pytest
 
 import tf_lottery as tfl
+from tests import conftest
 from tf_lottery import export
+from tf_lottery.export import elsewhere as elsewhere_lib
 from tf_lottery.utils import backends
 
 
@@ -78,6 +82,26 @@ def test_another_function_here_is_no_file(model, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_ranges_of_int8_are_sent_along():
+    model = conftest.functional()
+    aware = tfl.quantize.aware(model)
+    aware.compile("sgd", conftest.loss())
+    rng = np.random.default_rng(0)
+    aware.fit(rng.normal(size=(16, 10)), np.arange(16) % 4, verbose=0)
+    sent = {
+        key: keras.ops.convert_to_numpy(variable)
+        for key, variable in elsewhere_lib.variables(aware).items()
+    }
+    again = type(aware).from_config(aware.get_config())
+    elsewhere_lib.Model(again, sent, None, []).filled()
+    ranges = [
+        [layer.ranges for layer in each.layers if hasattr(layer, "ranges")]
+        for each in (aware, again)
+    ]
+    assert ranges[0] == ranges[1] and ranges[0]
+    tfl.quantize.check_trained(again)
+
+
 def test_arguments_are_checked_as_ever(model, tmp_path):
     with pytest.raises(ValueError, match="needs `representative_data`"):
         export.tflite(model, tmp_path / "m.tflite", quantize="int8")
@@ -85,3 +109,17 @@ def test_arguments_are_checked_as_ever(model, tmp_path):
         export.tflite(model, tmp_path / "m.tflite", signatures={"f": len})
     with pytest.raises(FileNotFoundError, match="no model file"):
         export.tflite(tmp_path / "none.keras", tmp_path / "m.tflite")
+
+
+@pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("tf2onnx", "onnxruntime"))),
+    reason="the extra onnx is not installed",
+)
+def test_an_onnx_file_computes_what_the_model_here_does(model, tmp_path):
+    path = tmp_path / "m.onnx"
+    report = tfl.export.onnx(model, path, samples())
+    assert report.path == str(path)
+    assert report.nbytes == path.stat().st_size
+    assert report.check.passed
+    zeros = {kernel.key: kernel.zeros for kernel in report.kernels}
+    assert sum(zeros.values()) > 0

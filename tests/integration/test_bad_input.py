@@ -69,6 +69,7 @@ RECORDS = {
     "data.Batch",
     "experiments.Data",
     "export.Benchmark",
+    "export.OnnxReport",
     "export.Report",
     "graph.Binding",
     "graph.Class",
@@ -338,6 +339,7 @@ GOOD = {
     "export.explicit_padding": _MODEL,
     "export.inspect": lambda w: {"source": w.path("no.tflite")},
     "export.installed": _NOTHING,
+    "export.onnx": lambda w: {"model": w.model, "path": w.path("m.onnx")},
     "export.tflite": lambda w: {"model": w.model, "path": w.path("m.tflite")},
     "graph.channel_readers": _MODEL,
     "graph.channel_units": _MODEL,
@@ -470,6 +472,7 @@ HEAVY = {
     "interop.from_tfmot",
     "experiments.estimate",
     "experiments.run",
+    "export.onnx",
     "export.tflite",
     "export.benchmark",
     "tuner.sweep",
@@ -657,7 +660,7 @@ LEGITIMATE = {
         "directory epochs_per_round epsilon export fraction groups hparams "
         "input_shape inputs iterations jobs keys latency_ms layouts limits "
         "learning_rate loss macs masks max_barrier "
-        "norm num_initial_points output_dir "
+        "norm num_initial_points opset_version output_dir "
         "params progress quantize readers recalibrate relative_rates "
         "representative_data round_callbacks runtime scheduler signatures "
         "snapshot step_size target_density tolerance tune "

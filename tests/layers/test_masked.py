@@ -658,6 +658,38 @@ def test_regularizers_count_once():
     assert array(wrapped.losses[0]) < array(model.losses[0])
 
 
+def test_losses_of_layers_inside_count_once():
+    keras.utils.set_random_seed(0)
+    model = sequential(Block(), layers.Dense(2))
+    wrapped = tfl.layers.wrap(model)
+    x = inputs_of(model)
+    found = []
+    for each in (model, wrapped):
+        each.compile("sgd", "mse")
+        found.append(each.evaluate(
+            x, np.ones((len(x), 2)), verbose=0, return_dict=True
+        ))
+    assert_equal(*found, rtol=1e-5)
+
+
+@conftest.only("torch", because="the optimizer is one of torch's")
+def test_an_optimizer_of_torch_revives_nothing_in_wrapped_layers():
+    import torch
+
+    model = tfl.layers.wrap(conftest.functional())
+    tfl.prune(model, 0.7)
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    # Arrays of torch's variables are views.
+    start = {key: value.copy() for key, value in values(model).items()}
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(torch.randn(8, 10), training=True).square().mean().backward()
+        optimizer.step()
+    assert_pruned_are_zero(model)
+    for key, mask in tfl.masks_of(model).items():
+        assert (start[key] != values(model)[key])[mask].any()
+
+
 @pytest.mark.slow
 def test_wrapped_by_hand_inside_other_layers(tmp_path):
     model = sequential(

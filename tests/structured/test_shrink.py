@@ -504,9 +504,11 @@ class Opaque(keras.Model):
         self.dense = layers.Dense(4)
 
     def call(self, inputs):
-        return self.dense(inputs) if np.any(inputs.numpy()) else inputs
+        some = np.any(ops.convert_to_numpy(inputs))
+        return self.dense(inputs) if some else inputs
 
 
+@conftest.only("tensorflow", "torch", because="JAX traces what builds it")
 def test_what_is_no_graph_is_refused_with_the_reason():
     model = Opaque()
     model(np.ones((1, 4), "float32"))

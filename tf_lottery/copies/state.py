@@ -44,7 +44,11 @@ def _carry_state(old, new):
     if hasattr(old, "adapt"):
         store = {}
         old.save_own_variables(store)
-        new.load_own_variables(store)
+        # Two variables of one array: JAX would give it away twice.
+        new.load_own_variables({
+            name: np.array(keras.ops.convert_to_numpy(value))
+            for name, value in store.items()
+        })
 
 
 def carry_attributes(old, new, images, data=True):

@@ -41,6 +41,11 @@ def check(path, target, quantize, signatures):
             "'auto'"
         )
     target.check()
+    check_place(path)
+
+
+def check_place(path):
+    """Raises if a file cannot be written there."""
     if not path.parent.is_dir():
         raise FileNotFoundError(
             f"There is no directory '{path.parent}' to write to."
@@ -64,7 +69,7 @@ def check_values(
     if not batches or isinstance(representative_data, type):
         checks.data("representative_data", representative_data)
     checks.data("compare_on", compare_on)
-    _check_shapes(input_shapes)
+    check_given_shapes(input_shapes)
     for name, value in (
         ("input_dtype", input_dtype), ("output_dtype", output_dtype)
     ):
@@ -89,7 +94,8 @@ def check_values(
     checks.optional(checks.kind, "progress", progress, Callable, "callable")
 
 
-def _check_shapes(input_shapes):
+def check_given_shapes(input_shapes):
+    """Raises unless an argument is shapes of inputs, or `None`."""
     if not isinstance(input_shapes, Mapping):
         checks.optional(checks.shape, "input_shapes", input_shapes)
         return

@@ -24,6 +24,7 @@ from tf_lottery.export import runner
 TENSORFLOW = "tensorflow"
 LITE = ("ai_edge_litert", TENSORFLOW)
 MICRO = "tflite_micro"
+ONNX = "onnxruntime"
 # As users know them.
 LABELS = {
     "ai_edge_litert": "LiteRT",
@@ -99,8 +100,8 @@ class Runtime:
         place: Path of the directory of its files.
 
     Args:
-        name: String, `"ai_edge_litert"`, `"tensorflow"` or
-            `"tflite_micro"`.
+        name: String, `"ai_edge_litert"`, `"tensorflow"`,
+            `"tflite_micro"` or `"onnxruntime"`.
         timeout: Number of seconds that one request may take. Defaults to
             600.
         memory: Integer, the bytes that the child may take beyond what its

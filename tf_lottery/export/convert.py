@@ -78,7 +78,7 @@ class Converter:
         with contextlib.ExitStack() as stack:
             child = self._runtime(stack)
             child.start()
-            with _silence():
+            with silence():
                 source = self._source_of(quantize)
                 request = self._request(source, child.place)
             request["output"] = str(child.place / "converted")
@@ -220,7 +220,7 @@ def _explain(name, said, select_tf_ops):
 
 
 @contextlib.contextmanager
-def _silence():
+def silence():
     """Drops what C++ writes to stdout and stderr while a graph is frozen."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(_DESCRIPTORS)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import keras
 
+from tf_lottery import internals
 from tf_lottery import quantize
 from tf_lottery import weights as weights_lib
 from tf_lottery.export import feeding
@@ -23,7 +24,7 @@ class Model:
 
     Attributes:
         model: `keras.Model` of its configuration.
-        weights: Dict from weight key to array.
+        weights: Dict from key to array, see `variables`.
         call: Function of inputs that returns its outputs there as arrays.
         notes: List of strings, what was changed.
     """
@@ -35,17 +36,30 @@ class Model:
 
     def filled(self):
         """Returns the model with its weights."""
-        for key, variable in weights_lib.variables(self.model).items():
+        for key, variable in variables(self.model).items():
             variable.assign(self.weights[key])
         rebuilding.finalize(self.model)
         return self.model
+
+
+def variables(model):
+    """Returns the weights of a model by key, and the ranges of int8."""
+    ranges = (
+        variable for layer in internals.layers.flat(model)
+        if isinstance(layer, quantize.FakeQuantize)
+        for variable in layer.variables
+    )
+    return {
+        **weights_lib.variables(model),
+        **{f"range {i}": each for i, each in enumerate(ranges)},
+    }
 
 
 def ask(function, model, plain, notes, given):
     """Has a file written by the companion.
 
     Args:
-        function: `tf_lottery.export.tflite`.
+        function: `tf_lottery.export.tflite` or `onnx`.
         model: A built `keras.Model`.
         plain: `keras.Model`, the same without masks and in full precision.
         notes: List of strings, what is different in it.
@@ -54,7 +68,7 @@ def ask(function, model, plain, notes, given):
     Returns:
         What it returns.
     """
-    if given["signatures"] is not None:
+    if given.get("signatures") is not None:
         raise ValueError(
             "Argument `signatures` holds functions of TensorFlow, which the "
             f"model calls under that backend alone. Received: backend "
@@ -68,22 +82,27 @@ def ask(function, model, plain, notes, given):
     sent = model if quantize.is_aware(model) else plain
     weights = {
         key: keras.ops.convert_to_numpy(variable)
-        for key, variable in weights_lib.variables(sent).items()
+        for key, variable in variables(sent).items()
     }
     path = given["path"]
-    data = feeding.arrays(given["representative_data"])
-    metric, progress = given["metric"], given["progress"]
-    if callable(metric) and not isinstance(metric, keras.metrics.Metric):
-        metric = companion.Here(metric)
-    if progress is not None:
-        progress = companion.Here(progress)
-    report = companion.ask(function, **given | {
+    changes = {
+        "representative_data": feeding.arrays, "metric": _here,
+        "progress": _here,
+    }
+    report = companion.ask(function, **{
+        name: changes[name](value) if name in changes else value
+        for name, value in given.items()
+    } | {
         "model": Model(sent, weights, companion.Here(call), notes),
         # The companion may have started in another directory.
         "path": pathlib.Path(path).absolute(),
-        "representative_data": data,
-        "metric": metric,
-        "progress": progress,
     })
     report.path = str(path)
     return report
+
+
+def _here(value):
+    """Functions are called in this process; metrics and names are sent."""
+    if callable(value) and not isinstance(value, keras.metrics.Metric):
+        return companion.Here(value)
+    return value

@@ -102,6 +102,10 @@ def _load(runtime):
         import ai_edge_litert.interpreter as litert
 
         return functools.partial(_Lite, litert.Interpreter)
+    if runtime == "onnxruntime":
+        import onnxruntime
+
+        return functools.partial(_Onnx, onnxruntime)
     import tensorflow as tf
 
     return functools.partial(_Lite, tf.lite.Interpreter)
@@ -154,6 +158,25 @@ class _Micro:
             _as_float(self.it.get_output(i), self.it.get_output_details(i))
             for i in range(self.number)
         ]
+
+
+class _Onnx:
+    def __init__(self, onnxruntime, path, threads):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self.session = onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"]
+        )
+
+    def prepare(self, arrays):
+        names = [each.name for each in self.session.get_inputs()]
+        self.inputs = dict(zip(names, arrays))
+
+    def invoke(self):
+        self.found = self.session.run(None, self.inputs)
+
+    def outputs(self):
+        return self.found
 
 
 def _scale(detail):

@@ -75,7 +75,7 @@ class Source:
 
     def call(self, inputs):
         """Returns the outputs of the Keras model as a list of arrays."""
-        inputs = self._arrange(inputs)
+        inputs = self.arranged(inputs)
         if self.reference is not None:
             outputs = self.reference(inputs)
         else:
@@ -93,7 +93,7 @@ class Source:
         if self._frozen is None:
             function = tf.function(
                 lambda *inputs: self.model(
-                    self._arrange(inputs), training=False
+                    self.arranged(inputs), training=False
                 ),
                 input_signature=self.specs,
                 autograph=False,
@@ -103,6 +103,11 @@ class Source:
             self._structured = concrete.structured_outputs
             self._frozen = _constant(concrete)
         return self._frozen
+
+    def call_frozen(self, inputs):
+        """Returns the outputs of the frozen function, structured."""
+        outputs = self.freeze()(*inputs)
+        return tf.nest.pack_sequence_as(self._structured, outputs)
 
     def save(self, directory):
         """Writes a SavedModel with the signatures, weights as constants.
@@ -118,7 +123,8 @@ class Source:
         module.functions = list(functions.values())
         tf.saved_model.save(module, directory, signatures=functions)
 
-    def _arrange(self, inputs):
+    def arranged(self, inputs):
+        """Returns a list, one for each input, as the model is called."""
         return keras.tree.map_structure(lambda i: inputs[i], self.structure)
 
 
@@ -185,8 +191,8 @@ def open_model(
         if spec.dtype == tf.string:
             raise ValueError(
                 f"Input '{spec.name}' of model '{model.name}' takes strings, "
-                "which no file of TFLite reads. Export the model behind its "
-                "text layer, on the integers that this returns "
+                "which no runtime of such files reads. Export the model "
+                "behind its text layer, on the integers that this returns "
                 "(`keras.Model(layer.output, model.outputs)`), and look up "
                 "the words where the file runs. Received: an input of dtype "
                 "string"

@@ -51,8 +51,7 @@ class Substituting(keras.layers.Wrapper):
             outputs = self.layer(*args, **kwargs)
         for variable in scope.updated.values():
             variable.assign(scope.get_current_value(variable))
-        for loss in scope.losses:
-            self.add_loss(loss)
+        scope.pass_losses(self)
         return outputs
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -94,6 +93,16 @@ class _Scope(keras.StatelessScope):
     def add_update(self, update):
         self.updated[id(update[0])] = update[0]
         super().add_update(update)
+
+    def pass_losses(self, layer):
+        """Adds what layers inside have added, by a wrapper around them."""
+        add = layer.add_loss
+        if self.original_scope is not None:
+            # The layers inside are known there by what they add: as the
+            # wrapper's, too, it would count twice.
+            add = self.original_scope.add_loss
+        for loss in self.losses:
+            add(loss)
 
 
 def _with_signature(call, like):
