@@ -20,10 +20,7 @@ def check(path, target, quantize, signatures):
     """Raises unless the arguments of `tflite` fit together.
 
     Args:
-        path: `pathlib.Path` of the file to write.
-        target: `targets.Target`.
         quantize: See `tflite`; `None` is what the target has first.
-        signatures: See `tflite`.
     """
     quantize = quantize or target.dtypes[0]
     several = signatures is not None
@@ -148,8 +145,6 @@ def check_shapes(source, target, *given):
     """Raises if an input's shape is open where the target needs it fixed.
 
     Args:
-        source: `sources.Source`.
-        target: `targets.Target`.
         *given: Data that would tell the shape, or `None`s.
     """
     told = any(data is not None for data in given)
@@ -168,14 +163,7 @@ def check_shapes(source, target, *given):
 
 
 def check_ranges(quantize, target, source, data):
-    """Raises if nothing tells the ranges of an int8 file.
-
-    Args:
-        quantize: See `tflite`.
-        target: `targets.Target`.
-        source: `sources.Source`.
-        data: The representative data, or `None`.
-    """
+    """Raises if nothing tells the ranges of an int8 file."""
     is_int8 = (quantize or target.dtypes[0]) == "int8"
     if is_int8 and data is None and source.aware is None:
         raise ValueError(
@@ -187,13 +175,7 @@ def check_ranges(quantize, target, source, data):
 
 
 def check_aware(source, float_layers, explicit_padding):
-    """Raises if a model that was trained for int8 is to be another.
-
-    Args:
-        source: `sources.Source`.
-        float_layers: See `tflite`.
-        explicit_padding: See `tflite`.
-    """
+    """Raises if a model that was trained for int8 is to be another."""
     if source.aware is None or not (float_layers or explicit_padding):
         return
     raise ValueError(

@@ -20,8 +20,6 @@ def make(dense, quantize, target, encode=True):
 
     Args:
         dense: Bytes of the dense file.
-        quantize: String, one of `convert.QUANTIZATIONS`.
-        target: `targets.Target`.
         encode: Boolean, whether there are others than the dense one.
             Defaults to `True`.
 
@@ -69,9 +67,6 @@ def choose(found, target, metric, reference):
     the Keras model, see `metrics.Metric.loss`, are passed over.
 
     Args:
-        found: List of `Candidate`.
-        target: `targets.Target`.
-        metric: `metrics.Metric`.
         reference: Float, the Keras model's value, or `None`.
 
     Raises:

@@ -117,8 +117,6 @@ class Checker:
             has crashed, for which one of those may be to blame.
 
     Args:
-        runtimes: List of `children.Runtime`.
-        samples: `samples.Samples` or `samples.SignatureSamples`.
         tolerance: Float in place of the limit against the Keras model, or
             `None`.
     """
@@ -134,8 +132,6 @@ class Checker:
         """Returns the `Outcome` of a file in each runtime.
 
         Args:
-            content: Bytes of the file.
-            quantize: String, the data type, one of `convert.QUANTIZATIONS`.
             dense: Boolean, whether it is the dense file, with which the
                 others of this type are compared from then on.
             exact: Boolean, whether the outputs of the others must equal

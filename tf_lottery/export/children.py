@@ -78,12 +78,7 @@ def kept():
 
 
 def started(stack, name):
-    """Returns a `Runtime` that runs, until a stack or `kept` ends.
-
-    Args:
-        stack: `contextlib.ExitStack`.
-        name: See `Runtime`.
-    """
+    """Returns a `Runtime` that runs, until a stack or `kept` ends."""
     stack, found = _KEPT.get() or (stack, {})
     if name not in found:
         found[name] = stack.enter_context(Runtime(name))
@@ -147,7 +142,6 @@ class Runtime:
         """Returns a file's outputs for samples, calls on the first axis.
 
         Args:
-            content: Bytes of the file.
             arrays: List of arrays, one for each input.
             batch: Integer that divides the number of samples.
 
@@ -182,8 +176,6 @@ class Runtime:
         Neither time nor memory is limited.
 
         Args:
-            module: Module of one file.
-            function: String.
             **arguments: What JSON can say, such as paths below `place`.
         """
         return self._ask(

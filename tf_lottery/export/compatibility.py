@@ -42,7 +42,6 @@ def try_others(job, candidate, macs, npu):
     """Returns outcomes of a file in installed runtimes that did not check it.
 
     Args:
-        job: `examining.Job`.
         candidate: `candidates.Candidate`, the file to be written.
         macs: Integer, multiplications of one call.
         npu: `npu.Comparison` of the file, or `None`.

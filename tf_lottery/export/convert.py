@@ -39,7 +39,6 @@ class Converter:
     """Makes TFLite files of one model.
 
     Args:
-        source: `sources.Source`.
         representative_data: List of arrays, one for each input, which share
             their first axis. Defaults to `None`.
         select_tf_ops: Boolean, whether operators that TFLite lacks may be
@@ -107,10 +106,6 @@ class Converter:
 
     def shapes(self, content, inputs):
         """Returns the shapes of a file's tensors in a call of one sample.
-
-        Args:
-            content: Bytes of the dense file.
-            inputs: List of arrays, one for each input.
 
         Returns:
             Dict from tensor number to shape, where inputs are open; else
@@ -264,8 +259,6 @@ def as_inputs(data, source, argument):
 
     Args:
         data: Array, list of arrays or dict by input name.
-        source: `sources.Source`.
-        argument: String, the argument's name for the error message.
 
     Raises:
         ValueError: If the number of arrays, or a shape, does not fit.

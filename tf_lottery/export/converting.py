@@ -23,13 +23,10 @@ def convert(
         output: Path of the file to write.
         inputs: List of strings, the tensors of the graph that are fed.
         outputs: List of strings, the tensors that are fetched.
-        signatures: List of strings, or `None`.
-        quantize: String, one of `convert.QUANTIZATIONS`.
         dtypes: List of two strings, of inputs and outputs: `"float32"` or
             `"int8"`.
         samples: Path of an `.npz` file with an array for each input, or
             `None` for a graph that tells the ranges itself.
-        select_tf_ops: Boolean, see `convert.Converter`.
         calibrate_only: Boolean, whether an int8 file only says how large
             activations get, for `quantize`.
     """
@@ -69,8 +66,6 @@ def quantize(calibrated, output, dtypes, nodes):
 
     Args:
         calibrated: Path of the file.
-        output: Path of the file to write.
-        dtypes: See `convert`.
         nodes: List of strings, outputs of operators that stay float32.
     """
     import tensorflow as tf

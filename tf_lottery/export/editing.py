@@ -7,9 +7,7 @@ def add_code(model, name, version, custom=None):
     """Returns the index of an operator code, which is added if not there.
 
     Args:
-        model: `ModelT`.
         name: String, name in `BuiltinOperator`; `"CUSTOM"` for a custom one.
-        version: Integer.
         custom: String, the name of the custom operator.
     """
     number = getattr(flatbuffer.schema().BuiltinOperator, name)

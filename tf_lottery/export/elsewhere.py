@@ -56,17 +56,11 @@ def variables(model):
 
 
 def ask(function, model, plain, notes, given):
-    """Has a file written by the companion.
+    """Has a file written by the companion; returns what that returns.
 
     Args:
-        function: `tf_lottery.export.tflite` or `onnx`.
-        model: A built `keras.Model`.
         plain: `keras.Model`, the same without masks and in full precision.
         notes: List of strings, what is different in it.
-        given: Dict of the other arguments.
-
-    Returns:
-        What it returns.
     """
     if given.get("signatures") is not None:
         raise ValueError(

@@ -98,7 +98,6 @@ def dequantize(model, weight):
     behind the constant the operator is an ordinary float32 one.
 
     Args:
-        model: `ModelT`, which is changed.
         weight: List of the `flatbuffer.Weight`s of one constant.
 
     Returns:

@@ -41,9 +41,6 @@ def bound(content):
 
     Args:
         content: Bytes of a file whose weights are stored densely.
-
-    Returns:
-        Integer, bytes.
     """
     model = flatbuffer.read(content)
     saved, seen = 0.0, set()

@@ -110,10 +110,8 @@ def examine(job, found, runtimes, compiled=False):
     """Fills in the rows of candidates.
 
     Args:
-        job: `Job`.
         found: List of `candidates.Candidate`; what they are compared with
             comes before them.
-        runtimes: List of `children.Runtime`.
         compiled: Boolean, whether Vela must take int8 files. Defaults to
             `False`.
     """
@@ -177,9 +175,6 @@ def start(stack, target, select_tf_ops, names=None):
     """Starts the runtimes that check files, and the one that converts.
 
     Args:
-        stack: `contextlib.ExitStack` that ends them.
-        target: `targets.Target`.
-        select_tf_ops: Boolean, see `tflite`.
         names: List of strings, the runtimes asked for, or `None`.
 
     Returns:

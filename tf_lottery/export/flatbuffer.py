@@ -83,13 +83,10 @@ class Weight:
 
 
 def read(source):
-    """Reads a TFLite file.
+    """Returns a TFLite file as a `ModelT` of the generated schema.
 
     Args:
         source: Path of the file, or its content as bytes.
-
-    Returns:
-        A `ModelT` of the generated schema.
 
     Raises:
         ValueError: If it is not a TFLite file, or is damaged.

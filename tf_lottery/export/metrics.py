@@ -83,12 +83,7 @@ class Metric:
         return reference - value if self._rises else value - reference
 
     def loss(self, value: float, reference: float) -> str:
-        """Returns how much worse a value is, or nothing if little enough.
-
-        Args:
-            value: Float, of a file.
-            reference: Float, of the Keras model.
-        """
+        """Returns how much worse a value is, or nothing if little enough."""
         worse = self.drop(value, reference)
         is_share = self._rises and 0 <= reference <= 1
         if worse <= (_DROP if is_share else _DROP * abs(reference)):

@@ -12,9 +12,6 @@ def narrow(model):
     Narrow layers are faster on every target, whatever it can do with zeros;
     and nothing is lost, see `structured.compact`.
 
-    Args:
-        model: A built `keras.Model`.
-
     Returns:
         Pair of a `keras.Model`, the one given if nothing in it is dead or it
         cannot be told, and a list of strings.

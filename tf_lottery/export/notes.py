@@ -10,12 +10,7 @@ _SHOWN = 8
 
 
 def of(source, chosen):
-    """Returns a list of strings.
-
-    Args:
-        source: `sources.Source`.
-        chosen: `candidates.Candidate`.
-    """
+    """Returns a list of strings."""
     found = _floats(chosen) if chosen.row.quantize == "int8" else []
     layers = chosen.row.layers
     zeros = sum(layer.zeros for layer in layers)

@@ -91,10 +91,6 @@ def filled(content, seed=0):
     What was removed is not known any more. Magnitude pruning removes small
     weights of both signs: those put in are spread evenly up to the median
     magnitude of the weights that are left.
-
-    Args:
-        content: Bytes of the file.
-        seed: Integer. Defaults to 0.
     """
     model, rng = flatbuffer.read(content), np.random.default_rng(seed)
     for weight, *_ in flatbuffer.by_constant(model):

@@ -12,11 +12,6 @@ LAYER_HEADS = ("weights", "operator", "zeros", "stored", "why")
 def render(report, heads, cells):
     """Returns the page of a `report.Report`.
 
-    Args:
-        report: `report.Report`.
-        heads: List of strings, the heads of the table of its rows.
-        cells: List of lists of strings, the table.
-
     Raises:
         ImportError: If the extra `plot` is not installed.
     """

@@ -28,7 +28,6 @@ def main(runtime, memory, seconds):
     """Answers requests from stdin until it is closed.
 
     Args:
-        runtime: String, see `children.Runtime`.
         memory: Integer, the bytes that requests may take, all in all.
         seconds: Number, the processor time that one request may take on each
             processor.

@@ -97,14 +97,7 @@ def _flat(outputs):
 
 
 def outputs_of(runtime, content, arrays, batch):
-    """Returns the outputs of a file for all samples, as a list of arrays.
-
-    Args:
-        runtime: `children.Runtime`.
-        content: Bytes of the file.
-        arrays: List of arrays, one for each input.
-        batch: Integer, samples in one call.
-    """
+    """Returns the outputs of a file for all samples, as a list of arrays."""
     found = runtime.run(content, _filled(arrays, batch), batch)
     return [
         output.reshape(-1, *output.shape[2:])[:len(arrays[0])]

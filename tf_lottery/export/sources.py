@@ -158,7 +158,6 @@ def open_model(
             subclassed model is exported as it stands.
         batch_size: Integer, or `None` for the batch size of the model's
             inputs, open in general. Defaults to `None`.
-        signatures: See `Source`.
         example: Inputs of a subclassed model, whose shapes it does not
             tell: an array or a list of arrays.
         input_shapes: Shapes in place of the model's own, without the batch:
@@ -218,13 +217,9 @@ def checked(model):
 
 
 def plain(model):
-    """Returns a model without masks, in float32, and what was changed.
+    """Returns a model without masks, in float32, and strings: what changed.
 
-    Args:
-        model: A built `keras.Model`. A subclassed one stays as it is.
-
-    Returns:
-        Pair of a `keras.Model` and a list of strings.
+    A subclassed one stays as it is.
     """
     if quantize.is_aware(model):
         model = holding.strip(model)

@@ -45,16 +45,12 @@ class Encoding:
 
 
 def encode(dense, axis=-1, block=1):
-    """Encodes an array with one axis compressed.
+    """Returns the `Encoding` of an array with one axis compressed.
 
     Args:
         dense: Array of any shape; zeros are what is left out.
-        axis: Integer. Defaults to the last.
         block: Integer that divides the length of `axis`; where any weight of
             a block is kept the whole block is. Defaults to 1.
-
-    Returns:
-        `Encoding`.
 
     Example:
 
@@ -110,8 +106,6 @@ def decode(values, shape, sparsity):
 
     Args:
         values: Array of the values stored, flat.
-        shape: Tuple of integers, the shape of the dense tensor.
-        sparsity: `SparsityParametersT`.
     """
     rank = len(shape)
     levels = []

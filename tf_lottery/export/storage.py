@@ -54,8 +54,6 @@ def encode(content, quantize, target):
 
     Args:
         content: Bytes of the dense file.
-        quantize: String, its data type, one of `convert.QUANTIZATIONS`.
-        target: `targets.Target`.
 
     Returns:
         Tuple of the new content and a list of `Layer`. The content is the

@@ -114,17 +114,12 @@ def command():
 
 
 def compile(content, accelerator, system_config=None, memory_mode=None):
-    """Compiles an int8 file.
+    """Returns an int8 file compiled, as bytes, and its `Estimate`.
 
     Args:
-        content: Bytes of the file.
-        accelerator: String, one of `ACCELERATORS`.
         system_config: String, a section of Vela's own configuration file.
             Defaults to Vela's choice.
         memory_mode: String, the same.
-
-    Returns:
-        Tuple of the compiled file as bytes, and an `Estimate`.
 
     Raises:
         CompilationError: If Vela refuses it, or does not come to an end.
@@ -202,7 +197,6 @@ def _operators(rows, weights, sparse_macs, said):
     """Returns the `Operator`s of Vela's table of layers.
 
     Args:
-        rows: List of dicts.
         weights: String, the memory that weights are read from.
         sparse_macs: Boolean, whether the multipliers skip 2:4 zeros.
         said: String, all that Vela printed.

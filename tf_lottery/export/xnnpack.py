@@ -94,9 +94,6 @@ class _Graph:
 def explain(model):
     """Says of every convolution whether XNNPACK runs it sparsely on ARM.
 
-    Args:
-        model: `ModelT` of the file.
-
     Returns:
         Dict from (subgraph, tensor index of the weights) to a tuple of a
         boolean and the condition that holds or fails.
