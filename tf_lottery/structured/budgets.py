@@ -15,9 +15,6 @@ _MEASUREMENTS = 7
 def chosen(budgets):
     """Returns the one budget that is given, by name and value.
 
-    Args:
-        budgets: Dict from name to number or `None`.
-
     Raises:
         ValueError: If none or several are given, or the value is invalid.
     """
@@ -50,11 +47,6 @@ def ratio_for(name, value, chooser, costs):
         name: String, one of `NAMES` but `"latency_ms"` and `"ratio"`.
         value: Float, a fraction of what the model has if at most 1, else an
             absolute number.
-        chooser: `choosing.Chooser`.
-        costs: `costs.Costs`.
-
-    Returns:
-        Float.
 
     Raises:
         ValueError: If the budget cannot be met.
@@ -82,9 +74,6 @@ def ratio_for_latency(value, chooser, graph, inputs=None):
 
     Args:
         value: Float, milliseconds for one sample on one thread.
-        chooser: `choosing.Chooser`.
-        graph: `tf_lottery.graph.Graph`.
-        inputs: See `structured.plan`.
 
     Returns:
         Tuple of the ratio, the milliseconds of the small model and those of
@@ -122,13 +111,8 @@ def plan_within(
     """Returns the `Plan` that meets a budget with the least removed.
 
     Args:
-        name: String, one of `NAMES`.
-        value: Number, see `structured.plan`.
-        chooser: `choosing.Chooser`.
-        costs: `costs.Costs`.
         arguments: Dict that the plan remembers.
         frozen: List of dicts, besides what the graph has frozen.
-        inputs: See `structured.plan`.
     """
     graph, reached = chooser.graph, {}
     if name == "ratio":

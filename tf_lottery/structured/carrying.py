@@ -28,8 +28,6 @@ def weights(twin, model, values):
     """Gives every variable of a small model its value and trainable flag.
 
     Args:
-        twin: `copies.Twin`, the small model.
-        model: The big `keras.Model`, left as it is.
         values: Dict from weight key in `model` to array.
     """
     source = weights_lib.variables(model)
@@ -54,8 +52,6 @@ def training(twin, model, cut, with_state=True):
 
     Args:
         twin: `copies.Twin`, the small model, with its weights already.
-        model: The big `keras.Model`, left as it is.
-        cut: `slices.Cut`.
         with_state: Boolean, whether the optimizer goes on with the big one's
             state. Defaults to `True`.
     """
@@ -89,11 +85,6 @@ def training(twin, model, cut, with_state=True):
 
 def snapshot(taken, model, cut):
     """Returns a snapshot of the big model cut to the small one.
-
-    Args:
-        taken: `tf_lottery.weights.snapshots.Snapshot` of `model`.
-        model: The `keras.Model` it was taken from.
-        cut: `slices.Cut`.
 
     Returns:
         `Snapshot`. The optimizer's state is left out, so that a fresh one is
@@ -151,15 +142,7 @@ def _warn_of_trajectory(model, cut):
 
 
 def trajectory(model, cut):
-    """Returns why a small model would train otherwise than the big one.
-
-    Args:
-        model: The big `keras.Model`, compiled.
-        cut: `slices.Cut`.
-
-    Returns:
-        List of strings.
-    """
+    """Returns why a small model would train otherwise than the big one."""
     reasons = []
     inner = optimizers.innermost(model.optimizer)
     if isinstance(inner, _MIXING):

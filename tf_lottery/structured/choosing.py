@@ -43,7 +43,6 @@ class Chooser:
     a group that is ranked as a whole could empty one of them.
 
     Args:
-        graph: `tf_lottery.graph.Graph`.
         scores: Float array over ids, see `scores.score`.
         scope: `"global"`, `"layer"` or `"isomorphic"`.
         round_to: Integer, the kept units of every producer are a multiple of
@@ -88,7 +87,6 @@ class Chooser:
         Args:
             values: Float, dict from pattern of group names to float, or list
                 of a float for each group.
-            name: String, the argument's name in errors.
             default: Float for groups that no pattern means. Defaults to 0.
         """
         if np.ndim(values) == 1:

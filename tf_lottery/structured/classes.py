@@ -36,8 +36,6 @@ def in_class(twin, graph, kept, inputs=None):
 
     Args:
         twin: `copies.Twin`, the small model, Functional.
-        graph: `tf_lottery.graph.Graph`.
-        kept: Boolean array over its ids.
         inputs: Batch in the structure the model takes, to compare on.
             Defaults to `None`: random values.
 

@@ -25,11 +25,8 @@ class Pair:
     Neither is copied: see `running.Runner`.
 
     Args:
-        graph: `tf_lottery.graph.Graph` of the big model.
-        kept: Boolean array over its ids.
         cut: `slices.Cut` that belongs to `kept`.
         twin: `copies.Twin`, the small model, which has its weights.
-        dtype: String, the precision.
         say: Function of a string, called before each step. Defaults to one
             that does nothing.
     """

@@ -23,7 +23,6 @@ def inputs_of_layers(graph, weights, inputs=None):
     """Runs a model on a batch, noting what its linear layers read.
 
     Args:
-        graph: `tf_lottery.graph.Graph`.
         weights: Dict from weight key to array: the weights to run with.
         inputs: Batch in the structure the model takes. Defaults to `None`:
             random.
@@ -59,7 +58,6 @@ class Constants:
     """Values of units that do not vary, as the layers that read them see.
 
     Args:
-        graph: `tf_lottery.graph.Graph`.
         weights: Dict from weight key to array: the weights they have.
         inputs: See `inputs_of_layers`.
     """

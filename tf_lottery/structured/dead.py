@@ -17,7 +17,6 @@ class Dead:
     """What is dead in a model under masks.
 
     Args:
-        model: A built `keras.Model`.
         masks: Dict from weight key to boolean array, or `None`, see
             `structured.compact`.
         inputs: Batch in the structure the model takes, to see constants on.

@@ -28,9 +28,6 @@ def smaller(view):
     small one takes a fraction of the time. The smallest maps of the model
     have two pixels along an axis then.
 
-    Args:
-        view: `tf_lottery.graph.functional.View` of the model.
-
     Returns:
         List of shapes with batch, one per input; `None` where a layer is made
         for one size, or nothing is gained.
@@ -77,24 +74,19 @@ def _is_sized(operation, args, kwargs):
 
 
 def random_inputs(view, size=SIZES[0], seed=0, shapes=None, macs=0):
-    """Returns a random batch for a model.
+    """Returns a random batch for a model: a list of arrays, one per input.
 
     Images are a random colour for each, times uniform noise, in the range
     that built-in preprocessing expects; indices are below the size of every
     table; other values are normally distributed.
 
     Args:
-        view: `tf_lottery.graph.functional.View` of the model.
         size: Integer, in place of sizes the model leaves open. Defaults to
             16.
-        seed: Integer. Defaults to 0.
         shapes: List of shapes with batch, one per input. Defaults to those
             of the model.
         macs: Integer, how many multiplications a sample of the model's own
             shapes takes, axes it leaves open counted as one. Defaults to 0.
-
-    Returns:
-        List of arrays, one per input.
 
     Raises:
         ValueError: If an input holds strings.
@@ -126,9 +118,7 @@ def fitting(view, run, macs=0):
     """Returns random inputs of the first shapes that a model runs on.
 
     Args:
-        view: `tf_lottery.graph.functional.View` of the model.
         run: Function of a list of arrays, one per input.
-        macs: See `random_inputs`.
 
     Returns:
         That list, and what `run` returned.
@@ -158,10 +148,6 @@ def fitting(view, run, macs=0):
 
 def checked(view, inputs):
     """Returns a batch as the list of inputs that a graph takes.
-
-    Args:
-        view: `tf_lottery.graph.functional.View` of the model.
-        inputs: Arrays in the structure the model takes.
 
     Raises:
         ValueError: If it is of other shapes.

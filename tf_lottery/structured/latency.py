@@ -28,8 +28,6 @@ def interpreter_of(graph, kept, inputs=None):
     unless `inputs` are given.
 
     Args:
-        graph: `tf_lottery.graph.Graph`.
-        kept: Boolean array over its ids.
         inputs: Batch in the structure the model takes, of which the shapes
             are read. Defaults to `None`.
 
@@ -93,19 +91,14 @@ def _signature(graph, inputs):
 
 
 def compare(interpreters, runs=_RUNS, seconds=_SECONDS):
-    """Measures interpreters in turns and returns the least time of each.
+    """Measures interpreters in turns; returns the least milliseconds of each.
 
     The CPU time of the calling thread, so that other processes disturb
     little; the minimum, so that they do not in the end.
 
     Args:
-        interpreters: List of `tf.lite.Interpreter`.
-        runs: Integer, how often each is run. Defaults to 30.
         seconds: Float, stop earlier after this time, but not before three
             runs. Defaults to 2.
-
-    Returns:
-        List of floats, milliseconds.
     """
     least = [float("inf")] * len(interpreters)
     start = time.perf_counter()

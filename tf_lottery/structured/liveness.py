@@ -16,7 +16,6 @@ class Liveness:
     """The kept weights of a model as ways between its classes.
 
     Args:
-        graph: `tf_lottery.graph.Graph`.
         masks: Dict from weight key to boolean array, `True` = kept; weights
             without one are kept.
     """
@@ -64,7 +63,6 @@ class Liveness:
         """Returns whether a weight that is kept reads each of some ids.
 
         Args:
-            binding: `Binding` of a reader.
             ids: Boolean array over ids: the units that count on the other
                 side.
 

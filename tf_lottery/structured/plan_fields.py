@@ -6,11 +6,7 @@ _COSTS = {"units", "params", "macs", "bytes"}
 
 
 def check(plan):
-    """Raises a `ValueError` unless all fields of a plan fit together.
-
-    Args:
-        plan: `plans.Plan`, made of JSON.
-    """
+    """Raises a `ValueError` unless all fields of a plan fit together."""
     for group in plan.groups:
         _check_group(group)
     _unlike([group.name for group in plan.groups], "groups")

@@ -187,10 +187,6 @@ def plan_of(graph, kept, before, after, arguments, frozen=()):
     """Returns the `Plan` that keeps some classes of a graph.
 
     Args:
-        graph: `tf_lottery.graph.Graph`.
-        kept: Boolean array over its ids.
-        before: Dict of costs of the model.
-        after: Dict of costs once the plan is carried out.
         arguments: Dict, how the plan was made.
         frozen: List of dicts, besides what the graph has frozen.
     """

@@ -20,9 +20,7 @@ def weights(graph, kept, seed):
     branch behind it.
 
     Args:
-        graph: `tf_lottery.graph.Graph`.
         kept: Boolean array over its ids.
-        seed: Integer.
 
     Returns:
         Dict from weight key to array, of all that can be trained.
@@ -43,8 +41,6 @@ def calibrating(layers, keys, values):
     They are those of what each layer is called with first.
 
     Args:
-        layers: Iterable of layers.
-        keys: Dict from `id` of a variable to its weight key.
         values: Dict from weight key to array, which they are added to.
     """
     with contextlib.ExitStack() as stack:
@@ -124,10 +120,6 @@ def left(graph, kept):
     Zero are the slices that read them, and where a mean square counts the
     units, those that make them as well.
 
-    Args:
-        graph: `tf_lottery.graph.Graph`.
-        kept: Boolean array over its ids.
-
     Returns:
         Dict from weight key to boolean array that broadcasts to the weight;
         weights that stay whole are absent.
@@ -146,13 +138,7 @@ def left(graph, kept):
 
 
 def zero_readers(twin, graph, kept):
-    """Sets the weights to zero that are so in a model of removed units.
-
-    Args:
-        twin: `copies.Twin` of the model of `graph`.
-        graph: `tf_lottery.graph.Graph`.
-        kept: Boolean array over its ids.
-    """
+    """Sets the weights to zero that are so in a model of removed units."""
     for key, mask in left(graph, kept).items():
         variable = twin.variables[key]
         value = ops.convert_to_numpy(variable)

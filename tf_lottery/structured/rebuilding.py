@@ -14,7 +14,6 @@ def rebuild(graph, kept=None, others=None):
     Layers of `tf_lottery.layers.Masked` are left out around what they wrap.
 
     Args:
-        graph: `tf_lottery.graph.Graph`.
         kept: Boolean array over its ids. Defaults to all.
         others: Dict from layer to the function of its renewed self that
             makes what takes its place, with the same variables or more.

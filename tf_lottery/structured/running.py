@@ -23,11 +23,6 @@ class Runner:
     The layers of the model are called themselves. Inside `opened` they
     compute in the precision, by operations that run anywhere; afterwards
     they are what they were, and no variable has changed.
-
-    Args:
-        view: `tf_lottery.graph.functional.View` of the model.
-        variables: Dict from weight key to variable of the model.
-        dtype: String, the precision.
     """
 
     def __init__(self, view, variables, dtype):
@@ -60,17 +55,13 @@ class Runner:
             yield
 
     def outputs(self, inputs, values, note=None):
-        """Returns what the model puts out.
+        """Returns what the model puts out, a list of arrays.
 
         Args:
-            inputs: List of arrays, one per input.
             values: Function from weight key to array, or to `None`: the value
                 it has.
             note: Function of `(operation, args, kwargs)`, called before each
                 layer or operation is. Defaults to `None`.
-
-        Returns:
-            List of arrays.
         """
         return self._outputs(inputs, values, note)
 
@@ -88,7 +79,6 @@ class Runner:
         Args:
             inputs: The list that `remembered` was called with.
             values: As there, with another value of one weight.
-            key: String, the key of that weight.
         """
         return self._outputs(inputs, values, changed=key)
 
@@ -181,7 +171,6 @@ class _Weights(keras.StatelessScope):
     """Gives variables values one layer after the other.
 
     Args:
-        keys: Dict from `id` of a variable to its weight key.
         values: Function from weight key to array or `None`.
     """
 

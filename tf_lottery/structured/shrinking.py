@@ -168,14 +168,10 @@ def carry_out(graph, kept, say, masks=None, changed=None, inputs=None):
     """Builds, fills and proves the small model of a graph.
 
     Args:
-        graph: `tf_lottery.graph.Graph`.
-        kept: Boolean array over its ids.
-        say: Function of a string, called before each step.
         masks: Dict from weight key to boolean array that make up the
             reference of the proof, see `verifying.prove`, and are baked in.
         changed: Dict from weight key to what is added to it (a bias that
             takes up constants). Defaults to none.
-        inputs: See `shrink`.
 
     Returns:
         `keras.Model`.

@@ -47,7 +47,6 @@ class Cut:
         """Writes what `array` returned back to where it was taken from.
 
         Args:
-            key: String, the weight key.
             whole: Array shaped like the weight, which is changed.
             part: Array shaped like what is left of it, or one value.
         """
@@ -78,10 +77,8 @@ class Cut:
         """Returns what is left of an array that lacks one axis of a weight.
 
         Args:
-            key: String, the weight key.
             array: Array with the weight's shape except one axis.
             lost: Integer, the axis it lacks.
-            rank: Integer, the rank of the weight.
         """
         axes = [axis for axis in range(rank) if axis != lost]
         for axis, mask in self.slices.get(key, ()):
@@ -94,12 +91,7 @@ def optimizer_arrays(arrays, names, cut):
     """Cuts the variables of an optimizer as the weights they belong to.
 
     Args:
-        arrays: Iterable of arrays, one for each variable.
         names: List that `copies.labels` returned, as long.
-        cut: `Cut`.
-
-    Returns:
-        List of arrays.
     """
     found = []
     for array, label in zip(arrays, names, strict=True):

@@ -33,8 +33,6 @@ class StandIn:
 
     Args:
         model: A compiled `keras.Model` with a built optimizer, see `reason`.
-        masks: Dict from weight key to boolean array, those it holds.
-        vacancies: `vacancies.Vacancies` of both.
 
     Attributes:
         model: `keras.Model`, compiled. It counts in the metrics of the whole
@@ -133,7 +131,6 @@ class _Sparse(keras.layers.Layer):
 
     Args:
         layer: `keras.layers.Dense`, not built.
-        mask: Boolean array of the shape of its kernel.
     """
 
     def __init__(self, layer, mask):
@@ -168,11 +165,7 @@ def reason(model, cut=None):
     """Returns why no smaller model trains as a model does, or `None`.
 
     Args:
-        model: A compiled `keras.Model`.
         cut: `slices.Cut` of the smaller one. Defaults to `None`: any.
-
-    Returns:
-        String, or `None` where one can.
     """
     for key, variable in weights_lib.variables(model).items():
         if weights_lib.is_seed(variable):
@@ -222,7 +215,6 @@ def _by_name(model, variables):
 
     Args:
         model: A compiled `keras.Model` with a built optimizer.
-        variables: Dict from weight key to variable.
 
     Returns:
         Dict from the name of a slot to dict from weight key to variable, and

@@ -20,10 +20,6 @@ class Vacancies:
 
     A unit that no live input reaches still trains its bias: it is read.
 
-    Args:
-        model: A built `keras.Model`.
-        masks: Dict from weight key to boolean array, `True` = kept.
-
     Attributes:
         graph: `tf_lottery.graph.Graph` of the model.
         kept: Boolean array over its ids, `False` = idle. Every layer keeps at
@@ -51,11 +47,7 @@ class Vacancies:
                 self.cut.weights[key] = whole
 
     def saved(self, batch_size):
-        """Returns the multiplications that each step of training saves.
-
-        Args:
-            batch_size: Integer.
-        """
+        """Returns the multiplications that each step of training saves."""
         whole, left = (
             self._costs.count(kept)
             for kept in (self.graph.kept(), self.kept)

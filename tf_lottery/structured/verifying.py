@@ -94,20 +94,13 @@ def prove(graph, kept, cut, twin, exact, say, masks=None, inputs=None):
     run in it is proved in float32.
 
     Args:
-        graph: `tf_lottery.graph.Graph` of the big model.
-        kept: Boolean array over its ids.
-        cut: `slices.Cut` that belongs to `kept`.
         twin: `copies.Twin`, the small model, which has its weights.
         exact: Dict from weight key to the small model's value.
-        say: Function of a string, called before each step.
         masks: Dict from weight key to boolean array: the reference is the
             big model with these weights zero. Defaults to `None`: with the
             slices zero that read removed units.
         inputs: Batch in the structure the model takes. Defaults to `None`:
             random.
-
-    Returns:
-        A `Proof`.
 
     Raises:
         VerificationError: If the models differ, or if no fault put in on
