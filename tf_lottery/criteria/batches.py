@@ -26,7 +26,6 @@ class Batches:
     Args:
         function: Callable that returns an iterator of batches as the data
             has them.
-        criterion: String, the criterion's name for error messages.
     """
 
     def __init__(
@@ -94,12 +93,7 @@ def batches_of(data, batches=None, batch_size=128, criterion="criterion"):
 
 
 def check_given(data, criterion):
-    """Raises a `ValueError` if there are no data.
-
-    Args:
-        data: See `batches_of`, or `None`.
-        criterion: String, the criterion's name.
-    """
+    """Raises a `ValueError` if there are no data."""
     if data is None:
         raise ValueError(
             f"Criterion '{criterion}' needs data. Expected: `data`, {_KINDS}. "

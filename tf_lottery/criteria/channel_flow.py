@@ -115,7 +115,6 @@ class Flow(tracer.Tracer):
     """The weights, sums and normalisations of a model in their order.
 
     Args:
-        model: A built `keras.Model`.
         epsilon: Float added to variances, or `None` for the layers' own.
 
     Attributes:

@@ -76,14 +76,6 @@ def separate_update(inverse, weights, pruned):
 
     -w_q F^-1 e_q / [F^-1]_qq, summed over the pruned, as the authors' code
     does. Pruned weights themselves do not end at 0 by it.
-
-    Args:
-        inverse: `InverseFisher`.
-        weights: Array of the block's weights.
-        pruned: Boolean array, those that go.
-
-    Returns:
-        Array, what to add to the weights.
     """
     return inverse.times(-np.where(pruned, weights, 0) / inverse.diagonal())
 
@@ -121,11 +113,6 @@ class GradientRows:
     Up to one and a half times as many rows as a block has weights are kept
     as they are. Beyond that, the rows R of each block are replaced by the
     Cholesky factor of R^T R, which rounds less than to store R^T R would.
-
-    Args:
-        size: Integer, the number of weights.
-        block_size: Integer, weights per block.
-        dtype: String, of the rows. Defaults to `"float32"`.
     """
 
     def __init__(self, size, block_size, dtype="float32"):

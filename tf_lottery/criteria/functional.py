@@ -21,8 +21,6 @@ from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria import heads
 
-_LOW = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
-
 
 class Functional:
     """Evaluates a model at given values of its prunable weights.
@@ -30,9 +28,6 @@ class Functional:
     BatchNormalization uses its moving statistics, dropout is off.
 
     Args:
-        model: A built `keras.Model`.
-        variables: Dict from weight key to `keras.Variable`, the weights that
-            take values.
         dtype: String, the precision to compute in. Defaults to `None`: that
             of the model, but no less than float32.
         replace: List of tuples `(owner, name, value)`: attributes of layers
@@ -108,7 +103,6 @@ class Functional:
 
         Args:
             values: Dict from weight key to tensor of `dtype`.
-            x: A batch of inputs.
             change: Function of a variable and its value, applied to all the
                 model's other floating point variables. Defaults to `None`.
         """
@@ -135,13 +129,7 @@ class Functional:
 
         Args:
             values: Dict from weight key to tensor of `dtype`.
-            x: A batch of inputs.
-            y: Its labels.
-            sample_weight: Its weights, or `None`.
             loss: See `tf_lottery.criteria.losses.resolve`.
-
-        Returns:
-            Dict from weight key to tensor.
 
         Raises:
             ValueError: If a weight has no gradient; all such are listed.
@@ -216,11 +204,6 @@ def mean_gradients(gradients, values, batches):
     Args:
         gradients: Function of `(values, x, y, sample_weight)`, the gradients
             of the mean loss of a batch.
-        values: Dict from weight key to tensor.
-        batches: `Batches`.
-
-    Returns:
-        Dict from weight key to tensor.
     """
     total, examples = None, 0
     for x, y, sample_weight in batches:

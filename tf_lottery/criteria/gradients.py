@@ -45,7 +45,6 @@ def for_each(function, batch):
     Args:
         function: Function of a structure like `batch`, without its first
             axis; gives a dict of tensors.
-        batch: Structure of tensors.
     """
     return _engine().for_each(function, batch)
 

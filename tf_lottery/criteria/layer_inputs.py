@@ -24,15 +24,7 @@ _LOOPS = (
 def linear_maps_of(
     model: keras.Model, variables: Mapping[str, keras.Variable], criterion: str
 ) -> dict[str, linear_maps.LinearMap]:
-    """Returns the linear maps that weights are the kernels of.
-
-    Args:
-        model: A built `keras.Model`.
-        variables: Dict from weight key to `keras.Variable`.
-        criterion: String, the criterion's name.
-
-    Returns:
-        Dict from weight key to `tf_lottery.criteria.linear_maps.LinearMap`.
+    """Returns the `LinearMap`s that weights are the kernels of, by weight key.
 
     Raises:
         ValueError: If some are of other layers; all such are listed.
@@ -70,10 +62,6 @@ class LayerInputs:
     """Sums over the rows that layers read, in as few passes as fit in memory.
 
     Args:
-        model: A built `keras.Model`.
-        variables: Dict from weight key to `keras.Variable`.
-        linear: Dict from weight key to `LinearMap`.
-        batches: `tf_lottery.criteria.batches.Batches`.
         reduce: Function from rows, a tensor `(stack, rows, inputs)`, to a
             list of tensors that are summed over batches.
         size: Function from a `LinearMap` to how many numbers these have.

@@ -60,11 +60,6 @@ def costs(gram, weights, kept):
     The optimal brain surgeon's w^2 / [H^-1]_ii, with the inverse of the part
     of the Gram matrix whose weights are kept, and w as `refit` gives it.
 
-    Args:
-        gram: See `refit`.
-        weights: See `refit`.
-        kept: See `refit`.
-
     Returns:
         Array, zero where nothing is kept.
     """

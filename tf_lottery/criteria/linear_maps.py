@@ -58,10 +58,6 @@ class LinearMap:
 
 def linear_map(layer, variable):
     """Returns the `LinearMap` of a layer, or `None` where it is no such layer.
-
-    Args:
-        layer: The `keras.layers.Layer` that owns the variable.
-        variable: `keras.Variable`.
     """
     shape = tuple(variable.shape)
     if isinstance(layer, keras.layers.Dense):

@@ -24,11 +24,9 @@ def resolve(model, loss=None, criterion="criterion", dtype="float32"):
     from what goes into it, the logits, which is the same but exact.
 
     Args:
-        model: A `keras.Model`.
         loss: Loss function, its name or class, or a list or dict of these
             for a model of several outputs. Defaults to the one the model was
             compiled with, and its `loss_weights`.
-        criterion: String, the criterion's name for error messages.
         dtype: String, the precision to compute in. Defaults to `"float32"`.
 
     Returns:

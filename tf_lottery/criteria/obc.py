@@ -118,10 +118,6 @@ class Problems:
     """The least squares of each weight, with what is pruned before at 0.
 
     Args:
-        criterion: `OBC`.
-        model: A built `keras.Model`.
-        variables: Dict from weight key to `keras.Variable`.
-        context: `Context`.
         centred: Set of weight keys of which only the changes of outputs
             around their means count. Defaults to none.
     """
@@ -184,17 +180,11 @@ class Problem:
     """The least squares of one weight.
 
     Args:
-        linear: `tf_lottery.criteria.linear_maps.LinearMap`.
         sums: List of arrays over rows: their sums `(stack, inputs)`, their
             number, and Gram matrices `(stack, inputs, inputs)`, one for each
             block.
-        values: Array, the weight.
-        damp: Float, see `least_squares.damped`.
         centred: Boolean, whether something else makes up for what the means
             of outputs change by. Defaults to `False`.
-
-    Attributes:
-        linear: As given.
     """
 
     def __init__(self, linear, sums, values, damp, centred=False):

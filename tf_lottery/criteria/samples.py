@@ -21,8 +21,6 @@ class SampleGradients:
     fixed amount of memory.
 
     Args:
-        functional: `tf_lottery.criteria.functional.Functional`.
-        loss: See `tf_lottery.criteria.losses.resolve`.
         reduce: Function of a dict from weight key to tensor of gradients
             `(groups, *shape)`, called in the graph. Defaults to returning
             them as they are.
@@ -43,12 +41,7 @@ class SampleGradients:
         self._function = functional.function(self._gradients)
 
     def __call__(self, values, batches):
-        """Yields (number of gradients, what `reduce` makes of them).
-
-        Args:
-            values: Dict from weight key to tensor, the values of the weights.
-            batches: Iterable of `(x, y, sample_weight)`.
-        """
+        """Yields (number of gradients, what `reduce` makes of them)."""
         for number, batch in self._chunks(batches):
             yield number, self._function(values, *batch)
 
@@ -88,10 +81,6 @@ def regrouped(batches, size):
     """Yields the same examples in batches that are multiples of `size`.
 
     Only the last one may be another length.
-
-    Args:
-        batches: Iterable of `(x, y, sample_weight)`.
-        size: Integer.
     """
     left = None
     for batch in batches:

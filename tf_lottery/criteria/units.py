@@ -158,7 +158,6 @@ def mean(graph, members):
     """Returns the mean over the members of each class of their scores.
 
     Args:
-        graph: `tf_lottery.graph.Graph`.
         members: List of pairs `(binding, scores)`, an array along the axis of
             the binding, or `None`.
 
