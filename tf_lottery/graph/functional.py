@@ -40,16 +40,10 @@ class View:
 
 
 def view(model):
-    """Returns the graph behind a model.
+    """Returns the `View` of the graph behind a model.
 
     A subclassed model is called on symbolic tensors of the shapes it was
     built with; its graph shares the variables.
-
-    Args:
-        model: A built `keras.Model`.
-
-    Returns:
-        A `View`.
 
     Raises:
         ValueError: If the model is not built, or cannot be read; the message
@@ -92,11 +86,9 @@ def part(parent, operation, args, kwargs):
     """Returns the view of an operation that is a graph itself.
 
     Args:
-        parent: The `View` the operation is called in.
         operation: A nested model or a composite layer.
         args: Positional arguments of the call, `keras.KerasTensor` in the
             place of tensors.
-        kwargs: Keyword arguments.
 
     Returns:
         A `View`, the same for every call of the operation.
@@ -152,17 +144,12 @@ def at_shapes(graph, shapes):
 
 
 def run(graph, inputs, call):
-    """Runs a graph on anything in the place of tensors.
+    """Runs a graph on anything in the place of tensors; returns its outputs.
 
     Args:
-        graph: A Functional `keras.Model`.
-        inputs: List of values, one per input.
         call: Function of `(operation, args, kwargs, outputs)`, the arguments
             with values filled in and `outputs` the list of symbolic tensors;
             returns a list of values, or any structure of them.
-
-    Returns:
-        List of values, one per output of the graph.
     """
     values = {id(x): value for x, value in zip(graph.inputs, inputs)}
     nodes = list(internals.graphs.nodes(graph))

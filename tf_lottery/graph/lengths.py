@@ -14,9 +14,6 @@ LENGTHS = (16, 64, 256)
 def closed(view):
     """Yields views of a model with sizes in the place of open axes.
 
-    Args:
-        view: `tf_lottery.graph.functional.View`.
-
     Yields:
         `View` of the same model and layers.
     """

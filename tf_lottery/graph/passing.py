@@ -31,12 +31,6 @@ def passed(call):
 
     Binds the weights of the layer that have a value for every channel.
 
-    Args:
-        call: `Call`.
-
-    Returns:
-        List of arrays of ids.
-
     Raises:
         NotPassing: If units must stay; the message says why.
     """

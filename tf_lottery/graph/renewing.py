@@ -14,7 +14,6 @@ def edited(operation, edits=None):
     """Returns a new layer or operation with some of its configuration edited.
 
     Args:
-        operation: A `keras.layers.Layer` or `keras.Operation`.
         edits: Dict from entry to value as in `Graph.edits`. Defaults to none.
 
     Returns:

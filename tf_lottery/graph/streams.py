@@ -52,11 +52,7 @@ def find(graph, held=()):
     """Finds the streams of a model.
 
     Args:
-        graph: `tf_lottery.graph.Graph`.
         held: Iterable of variables that must keep their values.
-
-    Returns:
-        `Streams`.
     """
     walk = _Walk()
     for variable in held:

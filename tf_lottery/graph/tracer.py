@@ -20,12 +20,7 @@ from tf_lottery.graph.units import Units
 
 
 class Tracer:
-    """The state of one trace.
-
-    Args:
-        model: The `keras.Model` that is traced.
-        view: `tf_lottery.graph.functional.View` of it.
-    """
+    """The state of one trace."""
 
     def __init__(self, model, view):
         self.model, self.view = model, view

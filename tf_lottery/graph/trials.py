@@ -26,7 +26,6 @@ def commutes(operation, args, kwargs, read, made):
         operation: Layer or `keras.Operation`, not changed.
         args: Positional arguments of a call, objects with `shape` and `dtype`
             in the place of tensors, see `read`.
-        kwargs: Keyword arguments.
         read: List of those to take the mean out of.
         made: List of weights to take it out of.
 

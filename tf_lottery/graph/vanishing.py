@@ -78,9 +78,6 @@ def vanishes(call):
 
     Args:
         call: `Call`, after its rule.
-
-    Returns:
-        Boolean.
     """
     if call.vanishes is not None:
         return call.vanishes

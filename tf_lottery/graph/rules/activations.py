@@ -28,14 +28,7 @@ _LAYERS = (
 
 
 def mixing(activation):
-    """Returns why units must stay behind an activation, `None` if not.
-
-    Args:
-        activation: Function, layer or `None`.
-
-    Returns:
-        String or `None`.
-    """
+    """Returns why units must stay behind an activation, `None` if not."""
     while isinstance(activation, functools.partial):
         activation = activation.func
     if activation is None or type(activation) in _LAYERS:

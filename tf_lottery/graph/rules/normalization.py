@@ -57,12 +57,7 @@ def over_axes(call, axis, scale):
     """Passes units through a mean square, if it is over the last axis alone.
 
     Args:
-        call: See `mean_square`.
-        axis: Integer, or list of them.
         scale: `keras.Variable`; `None` lets no unit pass.
-
-    Returns:
-        Array of ids.
     """
     x, axes = call.inputs[0], _axes(axis)
     call.freeze_mixed(x, [a for a in axes if x.axis(a) != x.axis(-1)])
@@ -81,9 +76,6 @@ def mean_square(call, scale, shift=0.0):
         call: `Call` of a layer with an attribute `epsilon`.
         scale: `keras.Variable`, along the last axis.
         shift: Float that the layer adds to the scale. Defaults to 0.
-
-    Returns:
-        Array of ids.
     """
     x, layer = call.inputs[0], call.layer
     call.vanishes = x.vanishes
