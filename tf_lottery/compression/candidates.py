@@ -63,14 +63,10 @@ class Candidates:
     """Makes candidates, each once, and keeps them in a directory.
 
     Args:
-        directory: `pathlib.Path`.
         space: `space.Space`, measured.
-        cost: `costs.Cost`.
         recover: Function that recovers a model in place.
         ranges: Array or a structure of arrays, to quantise with.
         validation: Pair of inputs and labels.
-        metric: See `compress`.
-        say: Function of a string.
 
     Attributes:
         found: Dict from number to `Candidate`.

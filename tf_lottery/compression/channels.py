@@ -25,7 +25,6 @@ class Channels:
 
     Args:
         model: A built `keras.Model` without masks, a copy that may change.
-        exclude: See `structured.plan`.
 
     Attributes:
         names: List of strings, the groups.

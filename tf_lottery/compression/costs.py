@@ -19,10 +19,6 @@ _OVERHEAD = 100
 class Cost:
     """What counts for a target: its name, its table, and how it is measured.
 
-    Args:
-        target: See `compress`.
-        quantize: See `compress`.
-
     Attributes:
         name: String, `"size"` (bytes after `gzip -9`), `"flash"` (bytes),
             `"macs"` or `"latency_ms"`.

@@ -16,11 +16,6 @@ class Distance:
     It is the squared change over the variance of each output, the mean over
     the outputs. No label is looked at.
 
-    Args:
-        model: A built `keras.Model`.
-        inputs: Array or a structure of arrays.
-        batch_size: Integer. Defaults to 64.
-
     Attributes:
         start_at: Function of the variables that will change, to call before
             some change: see `prefixes.Prefix`.
@@ -67,7 +62,6 @@ def between(levels, found, number):
     Args:
         levels: List of integers, 0 and the last among them.
         found: List of floats, not negative.
-        number: Integer, how many levels there are.
 
     Example:
 

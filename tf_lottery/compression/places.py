@@ -26,7 +26,6 @@ class Place:
 
     Args:
         directory: Path, or `None` for one that lasts as long as this object.
-        model: The built `keras.Model` that is compressed.
         data: Structure of arrays, what it is calibrated and judged on.
         arguments: Dict of plain values that the files depend on.
 

@@ -25,7 +25,6 @@ class Prefix:
     steps cross the cut), is run whole.
 
     Args:
-        model: A built `keras.Model`.
         batches: List of inputs, all of one size.
     """
 

@@ -36,8 +36,6 @@ class Recovery:
         epochs: Integer; 0 estimates the statistics of batch normalisation
             anew, and nothing else.
         teacher: A `keras.Model`, or `None`.
-        batch_size: Integer, for arrays.
-        seed: Integer, of the order of arrays.
     """
 
     def __init__(
@@ -91,14 +89,6 @@ class Recovery:
 
 def identity_of(model, train, teacher):
     """Returns what a training follows from, besides the weights it begins at.
-
-    Args:
-        model: The big `keras.Model`, compiled.
-        train: See `Recovery`.
-        teacher: See `compress`.
-
-    Returns:
-        Dict of strings.
     """
     return {
         "loss": identity.digest(identity.of_training(model)),

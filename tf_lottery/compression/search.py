@@ -12,10 +12,7 @@ def last_holding(
     0 in any case. Steps double until it lies between two, which are halved.
 
     Args:
-        holds: Function from number to boolean.
         first: Integer, where to begin.
-        step: Integer, the first step.
-        last: Integer, the last number there is.
         most: Integer, how many numbers are tried.
 
     Example:

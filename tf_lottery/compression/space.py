@@ -32,7 +32,6 @@ class Space:
     Args:
         model: A built `keras.Model` without masks, a copy that may change.
         inputs: Array or a structure of arrays, to calibrate on.
-        channels: `channels.Channels`, or `None`.
         weights: `weights.Weights`, or `None`, where zeros are worth nothing.
 
     Attributes:

@@ -27,8 +27,6 @@ class Weights:
         before: Dict from weight key to boolean array, masks to begin with.
         nbytes: Function from a weight as a matrix, outputs by inputs, to what
             it takes in a file.
-        exclude: See `tf_lottery.prune`.
-        include: See `tf_lottery.prune`.
 
     Attributes:
         names: List of strings, the weight keys.
@@ -66,9 +64,7 @@ class Weights:
         the way, and those that stay are refit.
 
         Args:
-            key: String, the weight key.
             problem: `Refit`.
-            distance: `measuring.Distance`.
 
         Returns:
             Tuple of two arrays: errors and costs.
@@ -112,7 +108,6 @@ class Refit:
     """A weight, and a bias that makes up for what goes of it.
 
     Args:
-        variable: `keras.Variable`, the weight.
         problem: `criteria.obc.Problem`, or `Magnitudes`.
         bias: `keras.Variable` that is added to the outputs, or `None`.
 
@@ -138,14 +133,7 @@ class Refit:
 
 
 def bias_of(linear):
-    """Returns the bias of a layer with a weight for each of its outputs.
-
-    Args:
-        linear: `tf_lottery.criteria.linear_maps.LinearMap`.
-
-    Returns:
-        `keras.Variable`, or `None`.
-    """
+    """Returns a layer's bias with a weight for each output, or `None`."""
     bias, (stack, _, outputs) = linear.layer.bias, linear.sizes
     is_einsum = isinstance(linear.layer, keras.layers.EinsumDense)
     if bias is None or (is_einsum and stack > 1):
@@ -154,11 +142,7 @@ def bias_of(linear):
 
 
 class Magnitudes:
-    """The order of a weight whose layer least squares do not know.
-
-    Args:
-        values: Array.
-    """
+    """The order of a weight whose layer least squares do not know."""
 
     def __init__(self, values):
         self._values = np.array(values)
