@@ -25,7 +25,6 @@ def allocate(rates, masks, scope, number):
     Args:
         rates: Dict from weight key to rate; only weights of equal rate are
             ranked together. Those with rate 0 are left out.
-        masks: Dict from weight key to boolean array, the masks so far.
         scope: String, one of `distributions.SCOPES`: `"global"` ranks all
             weights together, `"layer"` each by itself at the same rate;
             `"uniform+"`, `"er"` and `"erk"` also rank each by itself, with
@@ -63,7 +62,6 @@ def after_rate(rates, masks, allow_collapse=False):
 
     Args:
         rates: Dict from weight key to the fraction of survivors to remove.
-        masks: Dict from weight key to boolean array, the masks so far.
         allow_collapse: Whether a weight may lose everything. Defaults to
             `False`: one weight of each key stays.
 
@@ -82,8 +80,6 @@ def at_sparsity(rates, masks, allow_collapse=False):
     """Returns how many weights are left at a sparsity.
 
     Args:
-        rates: Dict from weight key to the sparsity to reach.
-        masks: Dict from weight key to boolean array, the masks so far.
         allow_collapse: Whether a weight may lose everything. Defaults to
             `False`.
 
@@ -113,10 +109,8 @@ def at_most(rates, masks, allow_collapse=False):
     """Returns how many weights are left at a sparsity, or at a higher one.
 
     Args:
-        rates: Dict from weight key to sparsity.
         masks: Dict from weight key to boolean array, the masks so far. What
             is pruned further already stays so.
-        allow_collapse: See `at_sparsity`.
 
     Returns:
         Callable for `allocate`.
@@ -135,12 +129,8 @@ def next_masks(scores, masks, rates, rule=rules.Rule(), layouts=None):
     """Removes a fraction of the surviving weights.
 
     Args:
-        scores: Dict from weight key to array, higher = keep.
-        masks: Dict from weight key to the mask so far.
         rates: Dict from weight key to the fraction of the survivors to
             remove; weights of equal rate are ranked together.
-        rule: `tf_lottery.pruning.rules.Rule`. Defaults to the one of its
-            defaults.
         layouts: Dict from weight key to `tf_lottery.masks.Layout`. Defaults
             to `None`: inputs and outputs are the last two axes.
 
@@ -161,16 +151,7 @@ def select_feasible(scores, keep, masks, groups, rule, layouts=None):
     """Selects as `masks.select` does, but never less than a pattern allows.
 
     Args:
-        scores: Dict from weight key to array, higher = keep.
         keep: List of integers, the number to keep of each group.
-        masks: Dict from weight key to the mask so far.
-        groups: List of lists of weight keys.
-        rule: `tf_lottery.pruning.rules.Rule`.
-        layouts: Dict from weight key to `tf_lottery.masks.Layout`. Defaults
-            to `None`.
-
-    Returns:
-        Dict from weight key to mask.
     """
     pattern, allowed = rule.pattern, rule.allows_collapse
     keep = [

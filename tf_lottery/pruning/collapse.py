@@ -32,9 +32,6 @@ def report(model, masks, collapse, before, layouts=None):
     again, nor is what a layer loses at about the density of all weights.
 
     Args:
-        model: The `keras.Model` that is pruned.
-        masks: Dict from weight key to boolean array, the new masks.
-        collapse: String, one of `tf_lottery.schedules.COLLAPSE`.
         before: Dict from weight key to boolean array, the masks so far.
         layouts: Dict from weight key to `tf_lottery.masks.Layout`. Defaults
             to `None`: see `tf_lottery.patterns.layouts.default`.

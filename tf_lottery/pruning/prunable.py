@@ -26,10 +26,6 @@ from tf_lottery.utils import types
 class Prunable:
     """What pruning has to know of a model, found in one walk through it.
 
-    Args:
-        model: A built `keras.Model`.
-        rule: `tf_lottery.pruning.rules.Rule`.
-
     Attributes:
         model: The model.
         weights: List of `tf_lottery.weights.Weight`, all of the model's.
@@ -78,8 +74,6 @@ class Prunable:
         """Returns which weights are ranked together, and how many stay.
 
         Args:
-            rates: Dict from weight key to rate.
-            masks: Dict from weight key to boolean array, the masks so far.
             count: `allocation.at_sparsity`, `after_rate` or `at_most`.
 
         Returns:
@@ -132,13 +126,7 @@ class Prunable:
         masks: Mapping[str, np.ndarray],
         context: criteria.Context,
     ) -> None:
-        """Gives the weights that stay what a criterion makes of them.
-
-        Args:
-            criterion: `tf_lottery.criteria.Criterion`.
-            masks: Dict from weight key to boolean array, what stays.
-            context: `tf_lottery.criteria.Context`.
-        """
+        """Gives the weights that stay what a criterion makes of them."""
         values = criterion.update(self.model, self.variables, masks, context)
         for key, value in values.items():
             self.variables[key].assign(value)
@@ -154,11 +142,6 @@ class Prunable:
 
 def bind(pattern, model, variables):
     """Returns a pattern that knows which channels of a model go together.
-
-    Args:
-        pattern: A pattern of `tf_lottery.patterns`.
-        model: A built `keras.Model`.
-        variables: Dict from weight key to `keras.Variable`.
 
     Raises:
         ValueError: If no channel of these weights can be removed.
