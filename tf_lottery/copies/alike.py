@@ -24,7 +24,6 @@ def remade(model, edit):
     """Returns a model of the same class, made from its configuration.
 
     Args:
-        model: A built `keras.Model`.
         edit: Function from its configuration to the one that is used.
     """
     config = keras.saving.serialize_keras_object(model)
@@ -37,17 +36,9 @@ def remade(model, edit):
 
 
 def difference(old, new, edit):
-    """Says in what a model made from a configuration differs.
+    """Says in what a model made from a configuration differs; `""` if in none.
 
     What was changed after construction is in no configuration of a class.
-
-    Args:
-        old: A built `keras.Model`.
-        new: The `keras.Model` made from its configuration.
-        edit: Function that edited the configuration.
-
-    Returns:
-        String, empty if weights and layers are alike.
     """
     before, after = map(_shapes, (old, new))
     differing = sorted(dict(before.items() ^ after.items()))

@@ -18,10 +18,8 @@ def compile_like(copy, model, with_state=True, variables=None):
 
     Args:
         copy: A built `keras.Model` with the weights of `model`.
-        model: A compiled `keras.Model`.
         with_state: Boolean, whether the optimizer's state is copied, which
             takes variables of the same shapes. Defaults to `True`.
-        variables: See `copy_state`.
     """
     config = dict(internals.models.compile_config(model))
     config["optimizer"] = _fresh(model.optimizer)
@@ -45,7 +43,6 @@ def copy_state(copy, model, arrays, variables=None):
 
     Args:
         copy: A compiled `keras.Model` with a built optimizer.
-        model: The `keras.Model` it was copied from, the same.
         arrays: List of values, one for each variable of
             `optimizers.state(model.optimizer)`.
         variables: Dict from weight key in `model` to variable of `copy`.
@@ -72,8 +69,6 @@ def labels(model, variables=None):
 
     Args:
         model: A compiled `keras.Model` with a built optimizer.
-        variables: Dict from weight key to variable. Defaults to those of the
-            model.
 
     Returns:
         List as long as `optimizers.state(model.optimizer)`: the weight key,

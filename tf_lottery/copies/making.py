@@ -42,13 +42,7 @@ def can_clone(model):
 
 
 def renewed(layer, edit=copying.deepcopy):
-    """Returns a layer or operation made from the configuration of one.
-
-    Args:
-        layer: A `keras.layers.Layer` or `keras.Operation`.
-        edit: Function from configuration to configuration. Defaults to one
-            that copies it.
-    """
+    """Returns a layer or operation made from the configuration of one."""
     if not isinstance(layer, keras.layers.Layer) or isinstance(
         layer, keras.layers.Lambda
     ):
@@ -57,7 +51,7 @@ def renewed(layer, edit=copying.deepcopy):
 
 
 def twin(model, edit=copying.deepcopy, renew=renewed, verb="copied"):
-    """Makes a model a second time, with its weights, not compiled.
+    """Makes a model a second time, with its weights, not compiled: a `Twin`.
 
     A class with a configuration of its own is made from that, any other is
     made layer by layer. What no configuration holds is carried over: what
@@ -74,9 +68,6 @@ def twin(model, edit=copying.deepcopy, renew=renewed, verb="copied"):
         renew: Function from a layer or operation to the one in its place,
             where a model is made layer by layer. Defaults to `renewed`.
         verb: String, what is done, for messages. Defaults to `"copied"`.
-
-    Returns:
-        A `Twin`.
 
     Raises:
         NotCopyable: If configurations do not make the same weights again.

@@ -14,10 +14,7 @@ def carry(old, new, images, data=True):
     """Gives a layer or model what another one has besides its weights.
 
     Args:
-        old: A `keras.layers.Layer`, left as it is.
-        new: The layer in its place in a copy of its model.
         images: Dict from `id` of a layer or variable to its copy.
-        data: See `carry_attributes`.
     """
     _carry_trainable(old, new)
     if type(old) is type(new):
@@ -58,8 +55,6 @@ def carry_attributes(old, new, images, data=True):
     a configuration only.
 
     Args:
-        old: A `keras.layers.Layer`, left as it is.
-        new: Its copy.
         images: Dict from `id` of a layer or variable to its copy.
         data: Boolean, whether to replace any. Defaults to `True`.
     """

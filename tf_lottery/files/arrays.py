@@ -55,7 +55,6 @@ def write_arrays(path, arrays, metadata):
     """Writes arrays and metadata to one file, atomically.
 
     Args:
-        path: Path of the file.
         arrays: Dict from name to NumPy array, or to a callable that returns
             it each time it is called: so there is one in memory at a time.
             An array that repeats a single value (zero strides) is stored as
@@ -110,13 +109,7 @@ def _chunks(header, arrays):
 
 
 def read_arrays(path):
-    """Reads a file of `write_arrays` and checks every byte of it.
-
-    Args:
-        path: Path of the file.
-
-    Returns:
-        Tuple of the dict of arrays and the metadata.
+    """Reads the arrays and metadata of `write_arrays`; checks every byte.
 
     Raises:
         DamagedFileError: If the file is truncated, altered or of another

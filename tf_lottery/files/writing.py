@@ -15,12 +15,6 @@ class DamagedFileError(ValueError):
 def read_json(path):
     """Reads a JSON file that holds an object.
 
-    Args:
-        path: `pathlib.Path`.
-
-    Returns:
-        Dict.
-
     Raises:
         DamagedFileError: If it is something else.
     """
@@ -44,7 +38,6 @@ def write_atomic(path, chunks):
     """Writes a file under a temporary name, syncs it and renames it.
 
     Args:
-        path: Path of the file.
         chunks: Iterable of bytes-like objects.
 
     Raises:
@@ -72,9 +65,6 @@ def replacing(path):
 
     For writers that take a path. It has the name of the file and lies in a
     directory next to it that only this user can open.
-
-    Args:
-        path: Path of the file.
 
     Raises:
         OSError: If the file cannot be written, as for `write_atomic`.
@@ -116,7 +106,6 @@ def save_model(model, path):
     """Saves a `keras.Model` so that a file is whole or not there.
 
     Args:
-        model: `keras.Model`.
         path: Path that ends in `.keras`. Missing directories are made.
 
     Raises:

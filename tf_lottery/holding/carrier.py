@@ -35,11 +35,7 @@ _asked = []
 
 
 class Carrier(internals.models.Saveable):
-    """What Keras saves and loads as the masks of a model.
-
-    Args:
-        model: `keras.Model`.
-    """
+    """What Keras saves and loads as the masks of a model."""
 
     def __init__(self, model):
         # Not the model itself: Keras would save it as a part of this.

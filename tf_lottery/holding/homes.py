@@ -18,12 +18,7 @@ _NAME = "_tf_lottery_home"
 
 
 def settle(layer, variable):
-    """Remembers the mask of a weight of a layer.
-
-    Args:
-        layer: The `keras.layers.Layer` that owns the weight.
-        variable: `keras.Variable` with a mask.
-    """
+    """Remembers the mask of a weight of a layer."""
     if not hasattr(layer, _NAME):
         setattr(layer, _NAME, _new_home())
     home = getattr(layer, _NAME)
@@ -53,9 +48,6 @@ def leave(layer, variable):
 
 def move(layer):
     """Gives the masks of weights that a layer replaced to their successors.
-
-    Args:
-        layer: `keras.layers.Layer`.
 
     Returns:
         List of names of weights that have no successor of their shape: their

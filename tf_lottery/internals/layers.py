@@ -102,11 +102,6 @@ def dtype(variable):
 @contextlib.contextmanager
 def replaced(owner, name, value):
     """Gives an attribute another value meanwhile, which Keras does not note.
-
-    Args:
-        owner: A layer, variable or tensor.
-        name: String, the name of an attribute.
-        value: What it is meanwhile.
     """
     before = getattr(owner, name)
     object.__setattr__(owner, name, value)
@@ -118,11 +113,7 @@ def replaced(owner, name, value):
 
 @contextlib.contextmanager
 def attributes_kept(layers):
-    """Puts all attributes of layers back in the end.
-
-    Args:
-        layers: Iterable of layers.
-    """
+    """Puts all attributes of layers back in the end."""
     kept = [(vars(layer), dict(vars(layer))) for layer in layers]
     try:
         yield
@@ -138,7 +129,6 @@ def call_replaced(layer, change):
     """Lets a layer run another function meanwhile.
 
     Args:
-        layer: A layer.
         change: Function of its `call` that returns what is run instead.
     """
     attributes = vars(layer)
@@ -156,10 +146,7 @@ def computing_in(layers, variables, precision, is_floating):
     """Lets layers compute in a precision meanwhile, and keep no losses.
 
     Args:
-        layers: Iterable of layers.
         variables: Iterable of variables that have the precision, too.
-        precision: String, a dtype.
-        is_floating: Function from dtypes to whether they are floating.
     """
     policy = keras.DTypePolicy(precision)
     with contextlib.ExitStack() as stack:
@@ -225,7 +212,6 @@ def functions_replaced(change, names):
 
     Args:
         change: Function of a function and its name that returns another one.
-        names: Strings, such as `"softmax"`.
     """
     from keras.src.backend import nn
 

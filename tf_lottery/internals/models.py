@@ -76,10 +76,6 @@ def set_optimizer(model, optimizer):
     configuration must know the new optimizer, or a saved file would be
     loaded with the old one; and `compile` on loading must not put a second
     `LossScaleOptimizer` around a chain that has one.
-
-    Args:
-        model: A compiled `keras.Model`.
-        optimizer: `keras.optimizers.Optimizer`.
     """
     model.optimizer = optimizer
     config = compile_config(model)
@@ -133,7 +129,6 @@ def build(model, batch):
     """Builds a model, and what it was compiled with, from a batch.
 
     Args:
-        model: A compiled `keras.Model`.
         batch: Structure of arrays, or of their shapes and dtypes.
     """
     model._symbolic_build(data_batch=batch)
@@ -190,7 +185,6 @@ def load_again(model, store, path):
     """Loads the weights of a model from an open file once more.
 
     Args:
-        model: `keras.Model`.
         store: What Keras gives to `load_own_variables`.
         path: String, where in the file the group of masks of the model lies.
     """
@@ -202,11 +196,7 @@ def load_again(model, store, path):
 
 
 def path_in_file(store):
-    """Returns where in a file a group of variables lies, or `None`.
-
-    Args:
-        store: What Keras gives to `save_own_variables`.
-    """
+    """Returns where in a file a group of variables lies, or `None`."""
     for name in ("_h5_entry_path", "path"):
         path = getattr(store, name, None)
         if isinstance(path, str):

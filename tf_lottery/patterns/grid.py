@@ -13,10 +13,7 @@ class Grid:
     order position, input, output.
 
     Args:
-        shape: Tuple of integers, the weight's.
-        layout: `tf_lottery.masks.Layout`.
         inputs: Integer, or `None` for all inputs at all positions.
-        outputs: Integer.
     """
 
     def __init__(self, shape, layout, inputs, outputs):

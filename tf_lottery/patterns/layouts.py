@@ -118,10 +118,6 @@ def complete(
 ) -> dict[str, Layout]:
     """Returns a layout for every key, the default one where none is given.
 
-    Args:
-        layouts: Dict of weight key to `Layout`, or `None`.
-        shapes: Dict of weight key to shape.
-
     Raises:
         ValueError: If a layout does not fit its weight.
     """

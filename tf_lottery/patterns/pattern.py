@@ -158,9 +158,7 @@ def check_room(keep, least, keys, what):
     """Raises if `keep` is less than it takes to leave something of each key.
 
     Args:
-        keep: Integer.
         least: Integer, number of weights that takes.
-        keys: List of strings.
         what: String, what stays of each, such as `"weight"`.
     """
     if keep < least:

@@ -27,7 +27,6 @@ def keep_best(scores, masks, keep, out=None):
     Args:
         scores: Dict of key to finite real array, higher = keep. Equal scores
             are kept in the order of the keys, then of the flat index.
-        masks: Dict of key to boolean array, True = survivor.
         keep: Integer in [0, number of survivors].
         out: Dict of C-contiguous boolean arrays to write to; may be `masks`.
             Defaults to `None`: new arrays.

@@ -13,8 +13,6 @@ class Units:
     """The units of some weights, with their scores and sizes.
 
     Args:
-        scores: Dict of key to array.
-        masks: Dict of key to boolean array.
         grids: Dict of key to `Grid`; a block belongs to one unit.
         pool: String, `"sum"`, `"mean"`, `"l2"` or `"max"`.
         ids: Dict of key to the number of each block's unit, which several

@@ -38,9 +38,6 @@ def unbuffered(dataset):
     """Returns a `tf.data.Dataset` that makes no batch ahead of time.
 
     A batch that is made ahead would be one of before a rewind.
-
-    Args:
-        dataset: `tf.data.Dataset`.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

@@ -18,8 +18,6 @@ def refuse(name, value, expected):
     """Raises a `ValueError`: what is wrong, what was expected and received.
 
     Args:
-        name: String, the argument's name.
-        value: What was received for it.
         expected: String that follows "must be".
     """
     raise ValueError(
@@ -58,9 +56,6 @@ def number(name, value, expected="a number", fits=lambda value: True):
     """Refuses anything but a finite number.
 
     Args:
-        name: String, the argument's name.
-        value: What was received for it.
-        expected: String that follows "must be". Defaults to `"a number"`.
         fits: Callable that says of a number whether it will do. Defaults to
             every number.
     """
@@ -154,10 +149,7 @@ def takes(name, value, number, expected):
     """Refuses what cannot be called with a number of arguments.
 
     Args:
-        name: String, the argument's name.
-        value: What was received for it.
         number: Integer, how many arguments it will be given.
-        expected: String that follows "must be", such as `"a callable"`.
     """
     if not callable(value) or isinstance(value, type):
         refuse(name, value, expected)

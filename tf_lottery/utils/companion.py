@@ -52,11 +52,6 @@ def ask(function, *args, **kwargs):
             which is made again from its configuration, without its weights,
             or a metric; a `Here`; and whatever is picklable, classes of
             scripts included.
-        *args: Positional arguments.
-        **kwargs: Keyword arguments.
-
-    Returns:
-        What it returns.
 
     Raises:
         ValueError: If an argument cannot be brought there. What the function

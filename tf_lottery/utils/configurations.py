@@ -23,11 +23,6 @@ def differences(found, wanted, but=()):
     Args:
         found: Dict of plain values, as a directory has them. Of dicts inside
             it only what differs is named.
-        wanted: Dict of plain values, as they are now.
-        but: Names that may differ. Defaults to none.
-
-    Returns:
-        List of strings.
 
     Example:
 

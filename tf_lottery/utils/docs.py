@@ -84,12 +84,6 @@ def filled(documented: _Documented) -> _Documented:
     A line `{{name}}` becomes the paragraph of that name in `PARAGRAPHS`,
     which may name others, at the same indentation.
 
-    Args:
-        documented: Function or class.
-
-    Returns:
-        The same.
-
     Raises:
         KeyError: If there is no paragraph of a name.
 

@@ -27,9 +27,6 @@ def kernels(layer):
     Args:
         layer: A built `keras.layers.Layer`. One of your own says by a method
             `get_prunable_weights` what it has.
-
-    Returns:
-        List of `keras.Variable`.
     """
     if hasattr(layer, "get_prunable_weights"):
         return list(layer.get_prunable_weights())
@@ -47,10 +44,6 @@ def kernels(layer):
 def axes(layer, variable):
     """Returns the axes that a kernel sums over, and those that it makes.
 
-    Args:
-        layer: The `keras.layers.Layer` that owns the kernel.
-        variable: `keras.Variable`, the kernel.
-
     Returns:
         Pair of tuples of integers, or `None` for a layer of unknown kind and
         where the input is the last axis but one and the output the last. A
@@ -67,12 +60,7 @@ def axes(layer, variable):
 
 
 def is_depthwise(layer, variable):
-    """Returns whether every output of a kernel reads a single channel.
-
-    Args:
-        layer: The `keras.layers.Layer` that owns the kernel.
-        variable: `keras.Variable`, the kernel.
-    """
+    """Returns whether every output of a kernel reads a single channel."""
     one_each = getattr(layer, "groups", 1) > 1 and variable.shape[-2] == 1
     return (
         isinstance(layer, DEPTHWISE) or _is_first(layer, variable) or one_each

@@ -39,10 +39,7 @@ def gather(number):
 
 
 def in_turn(function):
-    """Calls a function in process 0, then in the others.
-
-    Returns:
-        What the function returns.
+    """Calls a function in process 0, then in the others; returns its result.
 
     Raises:
         RuntimeError: Where another process failed; that one raises what the

@@ -16,14 +16,9 @@ _NORMALIZATIONS = (
 
 
 def reason(layer, variable):
-    """Returns why a weight is not pruned, or `None` if it can be.
+    """Returns why a weight is not pruned, `None` if it can be.
 
-    Args:
-        layer: The `keras.layers.Layer` that owns the weight.
-        variable: `keras.Variable`, the weight.
-
-    Returns:
-        String or `None`. Those of `ON_REQUEST` are lifted by `include`.
+    The reasons of `ON_REQUEST` are lifted by `include`.
     """
     if not any(variable is v for v in layer_kinds.kernels(layer)):
         if isinstance(layer, _NORMALIZATIONS):

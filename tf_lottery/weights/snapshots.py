@@ -26,16 +26,10 @@ class Snapshot:
 
 
 def capture(variables):
-    """Returns copies of the values of variables.
+    """Returns copies of the values of variables, a list of read-only arrays.
 
     An array that holds one value only, such as a slot that was not used yet,
     takes no memory.
-
-    Args:
-        variables: Iterable of `keras.Variable`.
-
-    Returns:
-        List of read-only arrays.
     """
     return [value_of(variable) for variable in variables]
 
@@ -46,12 +40,7 @@ def value_of(variable):
 
 
 def restore(variables, arrays):
-    """Assigns values captured earlier.
-
-    Args:
-        variables: Iterable of `keras.Variable`.
-        arrays: Iterable of arrays, one for each variable.
-    """
+    """Assigns values captured earlier."""
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
 
