@@ -93,6 +93,8 @@ def test_a_model_is_walked_through_once(scope, monkeypatch):
 
 @pytest.mark.parametrize("jit", [False, True])
 def test_large_weights_have_masks_of_a_byte(jit, monkeypatch, data):
+    if jit and keras.backend.backend() == "torch":
+        pytest.skip("under tensorflow and jax only: torch does not trace")
     found = {}
     for dtype, large in (("float32", 1 << 18), ("bool", 0)):
         monkeypatch.setattr(constraints, "_LARGE", large)

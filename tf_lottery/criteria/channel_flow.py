@@ -70,6 +70,10 @@ class _Channels(Units):
         if not self.lenient:
             raise _Mixed(reason)
 
+    def tie(self, ids, axis):
+        if not self.lenient:
+            raise _Mixed
+
     def union(self, a, b):
         if not np.array_equal(*np.broadcast_arrays(a, b)):
             raise _Mixed

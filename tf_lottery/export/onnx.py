@@ -91,7 +91,8 @@ def onnx(
     given = dict(locals())
     _check(path, input_shapes, batch_size, compact, opset_version, tolerance)
     checks.data("compare_on", compare_on)
-    model = sources.checked(model)
+    if not isinstance(model, elsewhere.Model):
+        model = sources.checked(model)
     _check_installed()
     if not backends.is_tensorflow():
         plain, notes = sources.plain(model)

@@ -166,6 +166,7 @@ class Call:
             mixed = {x.axis(axis) for axis in axes}.intersection(varying)
         if mixed and len(mixed) == len(varying):
             self.freeze(x, reason or f"{self.name} mixes channels")
+            return
         for axis in mixed:
             self.units.tie(x.ids, axis)
 

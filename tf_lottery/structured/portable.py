@@ -76,7 +76,11 @@ def _normalized(layer, inputs, training=None, mask=None):
         shift = shift + _of(layer.beta)
     shape = [1] * len(inputs.shape)
     shape[layer.axis] = -1
-    return inputs * scale.reshape(shape) + shift.reshape(shape)
+    scale, shift = (
+        ops.convert_to_tensor(x.reshape(shape), inputs.dtype)
+        for x in (scale, shift)
+    )
+    return inputs * scale + shift
 
 
 def _of(variable):
