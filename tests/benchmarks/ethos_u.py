@@ -153,6 +153,8 @@ def export_time(quick):
         classifier_activation=None,
     ), 0.8)
     x = export_nets.normal(net, 100)
+    # Untrained and pruned, outputs would be less than an int8 step.
+    tfl.recalibrate(net, x)
 
     def plain():
         converter = tf.lite.TFLiteConverter.from_keras_model(net)
