@@ -92,6 +92,7 @@ BETWEEN_MODULES = {
     "holding.agree",
     "holding.aside",
     "holding.check_masks",
+    "holding.hold_known",
     "holding.let_go",
     "holding.on_compile",
     "holding.place",

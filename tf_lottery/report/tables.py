@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 if TYPE_CHECKING:
-    from tf_lottery.utils import tables
+    import rich.table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Table:
     caption: str = ""
     marked: tuple[int, ...] = ()
 
-    def printed(self, **style: Any) -> "tables.Table":
+    def printed(self, **style: Any) -> "rich.table.Table":
         """Returns the table for a terminal.
 
         Args:
