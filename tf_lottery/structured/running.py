@@ -12,6 +12,7 @@ from tf_lottery import weights as weights_lib
 from tf_lottery.criteria import functional as precise
 from tf_lottery.graph import functional
 from tf_lottery.structured import portable
+from tf_lottery.utils import backends
 
 # NumPy casts arrays of fewer numbers in less time than TensorFlow.
 _SMALL = 2**14
@@ -98,6 +99,7 @@ class Runner:
                 return known[2]
             if note is not None:
                 note(operation, args, kwargs)
+            scope.prepare(operation)
             found = _called(operation, args, kwargs)
             read = scope.forget()
             if memory is not None:
@@ -187,6 +189,16 @@ class _Weights(keras.StatelessScope):
                 value = internals.layers.value(variable)
             self.add_update((variable, _tensor(variable, value)))
         return super().get_current_value(variable)
+
+    def prepare(self, operation):
+        """Makes values before JAX traces a loop, which would keep them."""
+        if backends.name() != "jax":
+            return
+        if isinstance(operation, keras.layers.Layer):
+            for layer in internals.layers.flat(operation):
+                if isinstance(layer, keras.layers.RNN):
+                    for variable in layer.variables:
+                        self.get_current_value(variable)
 
     def forget(self):
         """Frees the values; returns which weights were read."""
