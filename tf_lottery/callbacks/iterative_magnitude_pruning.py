@@ -11,6 +11,7 @@ import numpy as np
 from tf_lottery import criteria
 from tf_lottery import data as data_lib
 from tf_lottery import schedules
+from tf_lottery.callbacks import planned
 from tf_lottery.callbacks import pruner
 from tf_lottery.callbacks import rewinding
 from tf_lottery.callbacks import rounds as rounds_callback
@@ -82,6 +83,16 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
         round_callbacks: Callable that returns a list of callbacks, made anew
             for every round, which each see their round as a `fit` of its own.
             A stop ends the round. Defaults to `None`.
+        plan: Callable `f(model, ratio)` that returns a
+            `tf_lottery.structured.Plan`, such as `tf_lottery.structured.plan`
+            itself or a `functools.partial` of it: groups of units (channels,
+            heads, widths) go instead of single weights. It is called between
+            rounds with the part of the units that is to be gone then, `1 -
+            (1 - rate) ** round`; a dict of rates is one by group. Arguments
+            of the plan take the place of `scope`, `criterion`, `pattern`,
+            `collapse`, `exclude` and `include`. All weights of a unit that
+            goes are masked, so `tf_lottery.structured.compact(model)` makes
+            the small model. Defaults to `None`.
         monitor: String, the log by which rounds are compared. Defaults to
             `"val_accuracy"`.
         mode: `"auto"`, `"min"` or `"max"`, what is better. Defaults to
@@ -132,6 +143,19 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
     ...               verbose=0)
     >>> [round(result.density, 3) for result in imp.results]
     [1.0, 0.8, 0.65]
+
+    Half of the units in three steps, and the small model:
+
+    >>> imp = tfl.IterativeMagnitudePruning(
+    ...     rounds=3, epochs_per_round=1, rate=1 - 0.5 ** (1 / 3),
+    ...     rewind="none", plan=tfl.structured.plan, monitor="loss", verbose=0)
+    >>> model = keras.Sequential(
+    ...     [keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(1)])
+    >>> model.compile("adam", "mse")
+    >>> _ = model.fit(x, x[:, :1], epochs=imp.epochs, callbacks=[imp],
+    ...               verbose=0)
+    >>> tfl.structured.compact(model).layers[0].units
+    4
     """
 
     def __init__(
@@ -161,6 +185,7 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
         middle_rounds: float = 1.0,
         barrier: Callable[..., float] | None = None,
         max_barrier: float = 0.005,
+        plan: planned.Planner | None = None,
     ) -> None:
         if barrier is not None:
             checks.takes("barrier", barrier, 3, "`f(model, before, trained)`")
@@ -172,10 +197,14 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
         checks.choice("rewind", rewind, rewinding.REWINDING)
         checks.seed("seed", seed)
         self.rule = rules.Rule(scope, pattern, collapse, exclude, include)
+        if plan is not None:
+            planned.check(plan, rate, criterion, self.rule)
         self.criterion = criteria.get(criterion)
         self.criterion.check_data(data)
         self.rate = rate
         self.rewind = rewind
+        self.plan = plan
+        self._how = {}
         self.target_density = target_density
         self.tolerance = tolerance
         self.data = data
@@ -196,6 +225,11 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
         )
 
     def begin(self) -> None:
+        if self.plan is not None:
+            weights = planned.Planned(self.model, self.plan, self.rate)
+            self._how = weights.how
+            self.begin_rounds(weights)
+            return
         weights = prunable.Prunable(self.model, self.rule)
         if not callable(self.rate):
             # A name of no layer is told of before training, not after it.
@@ -206,6 +240,15 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
         self, masks: Mapping[str, np.ndarray], start: snapshots.Snapshot
     ) -> tuple[dict[str, np.ndarray], snapshots.Snapshot | None]:
         """Scores, removes the lowest, rewinds the others."""
+        if self.plan is not None:
+            fewer = self._weights.next_masks(masks, self.round + 1)
+        else:
+            fewer = self._fewer(masks, start)
+        return fewer, rewinding.REWINDING[self.rewind](
+            self.model, start, fewer
+        )
+
+    def _fewer(self, masks, start):
         own = getattr(self.criterion, "data", None)
         context = criteria.make_context(
             self.data if own is None else own, snapshot=start, masks=masks
@@ -215,9 +258,7 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
             scores, masks, self._weights.rates(self._next_rate())
         )
         self._weights.report(fewer, masks)
-        return fewer, rewinding.REWINDING[self.rewind](
-            self.model, start, fewer
-        )
+        return fewer
 
     def _next_rate(self):
         if not callable(self.rate):
@@ -259,8 +300,7 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
             "rate": _plain(self.rate),
             "rewind": self.rewind,
             "rewind_to": self._plan.rewind_to.to_json(),
-            **self.rule.to_dict(),
-            "criterion": pruner.name_of(self.criterion),
+            **self._selection(),
             "target_density": self.target_density,
             "tolerance": self.tolerance,
             "monitor": self.monitor.name,
@@ -268,6 +308,15 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
             "data": self._replay and self._replay.get_config(),
             "seed": self.seed,
             **({"max_barrier": self._stop.max_barrier} if self.barrier else {}),
+        }
+
+
+    def _selection(self):
+        if self.plan is not None:
+            return {"plan": planned.name_of(self.plan), **self._how}
+        return {
+            **self.rule.to_dict(),
+            "criterion": pruner.name_of(self.criterion),
         }
 
 

@@ -169,18 +169,13 @@ def check_masks(
     variables = {key: variable for key, (variable, _) in owners.items()}
     weights_lib.check_masks(model, masks, variables)
     for key in masks:
-        if _is_state(*owners[key]):
+        variable, layer = owners[key]
+        if internals.layers.is_state(layer, variable):
             raise ValueError(
                 f"'{key}' is a state of its layer that no optimizer trains, "
                 "so it takes no mask. Expected: weights."
             )
     return owners
-
-
-def _is_state(variable, layer):
-    # A kernel that Keras quantised is not trained either, and takes one.
-    is_trained = internals.layers.is_trained(layer, variable)
-    return len(variable.shape) < 2 and not is_trained
 
 
 def masks_of(model: keras.Model) -> dict[str, np.ndarray]:

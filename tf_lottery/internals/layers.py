@@ -79,6 +79,12 @@ def is_trained(layer, variable):
     return any(variable is v for v in layer._trainable_variables)
 
 
+def is_state(layer, variable):
+    """Whether a variable of a layer's own is a state, which takes no mask."""
+    # A kernel that Keras quantised is not trained either, and takes one.
+    return len(variable.shape) < 2 and not is_trained(layer, variable)
+
+
 def takes_training(model):
     """Whether the `call` of a model has an argument `training`."""
     return model._call_has_training_arg

@@ -50,16 +50,21 @@ class Chooser:
         pinned: Set of class ids that are kept in any case.
         max_ratio: Float or dict from pattern to float, the fraction of the
             classes of a group that may go. Defaults to 1.
+        gone: Boolean array over ids, classes that masks have taken already:
+            they go before all others. Defaults to none.
     """
 
-    def __init__(self, graph, scores, scope, round_to, pinned, max_ratio=1.0):
+    def __init__(
+        self, graph, scores, scope, round_to, pinned, max_ratio=1.0, gone=None
+    ):
+        gone = np.zeros(graph.size, bool) if gone is None else gone
         self.graph = graph
         self.round_to = round_to
         self.pinned = pinned
         self.scope = scope
-        self.scores = scores
         if scope == "global":
-            self.scores = _normalised(graph, scores, pinned)
+            scores = _normalised(graph, scores, pinned, gone)
+        self.scores = np.where(gone, -np.inf, scores)
         # Those that stay at any ratio.
         self._first = np.zeros(graph.size, bool)
         self.cells = [
@@ -181,11 +186,14 @@ def _shape(graph, group):
     ))
 
 
-def _normalised(graph, scores, pinned):
+def _normalised(graph, scores, pinned, gone):
     """Scores divided by the mean of their group, to be compared globally."""
     scores = scores.copy()
     for group in graph.groups:
-        ids = [i for i in group.classes.tolist() if i not in pinned]
+        ids = [
+            i for i in group.classes.tolist()
+            if i not in pinned and not gone[i]
+        ]
         mean = scores[ids].mean() if ids else 0
         if mean > 0:
             scores[ids] /= mean

@@ -80,7 +80,8 @@ def plan(
         exclude: Layer names or patterns (`"logits"`, `"block*/conv"`) whose
             units are left alone; what they read may still shrink.
         masks: Dict from weight key to boolean array; pruned weights count as
-            zero for the criterion. Defaults to those held on the model.
+            zero for the criterion, and units that they leave no weight go
+            before all others. Defaults to those held on the model.
         {{evidence}}
         norm: What the scores of a unit's weights come to, `"l1"`, `"l2"` or
             `"joint"`, see `structured.score`. Defaults to `None`: `"l2"` for
@@ -132,7 +133,7 @@ def plan(
     )
     pinned, frozen = pinned_classes(graph, exclude, scores, criterion.name)
     chooser = choosing.Chooser(
-        graph, scores, scope, round_to, pinned, max_ratio
+        graph, scores, scope, round_to, pinned, max_ratio, _gone(graph, masks)
     )
     arguments = {
         "criterion": criterion.name,
@@ -182,6 +183,21 @@ def pinned_classes(graph, exclude, scores, criterion):
                 pinned.update(own.tolist())
                 frozen.append(_entry(producer, len(own), reason))
     return pinned, frozen
+
+
+def _gone(graph, masks):
+    """Classes of which masks have left no weight."""
+    gone = np.zeros(graph.size, bool)
+    kernels = scores_lib.kernels(graph)
+    for binding in kernels:
+        gone[binding.ids] = True
+    for binding in kernels:
+        left = binding.ids
+        if binding.key in masks:
+            mask = np.moveaxis(np.asarray(masks[binding.key]), binding.axis, 0)
+            left = left[mask.reshape(len(mask), -1).any(axis=1)]
+        gone[left] = False
+    return gone
 
 
 def _entry(producer, units, reason):

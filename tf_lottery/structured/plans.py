@@ -4,12 +4,15 @@ import dataclasses
 import json
 from typing import Any
 
+import keras
 import numpy as np
 
 from tf_lottery import graph as graph_lib
+from tf_lottery import internals
 from tf_lottery import weights as weights_lib
 from tf_lottery.layers import MeanSquareNormalization
 from tf_lottery.structured import plan_fields
+from tf_lottery.structured import slices
 
 FORMAT_VERSION = 1
 # What text of any content may raise.
@@ -145,6 +148,40 @@ class Plan:
             kept[found[name].classes[np.array(group.kept, int)]] = True
         return kept
 
+    def masks(self, model: keras.Model) -> dict[str, np.ndarray]:
+        """Returns the masks under which a model is what `shrink` makes of it.
+
+        All weights of a unit that goes are pruned: those that make it,
+        normalise it and read it. Held by `tf_lottery.hold`, they let a model
+        train on as if it were small already.
+
+        Args:
+            model: A built `keras.Model` of the plan's architecture.
+
+        Returns:
+            Dict from weight key to boolean array, `True` = kept; weights
+            that stay whole are absent.
+
+        Raises:
+            ValueError: If the model is of another architecture.
+
+        Example:
+
+        >>> model = keras.Sequential([
+        ...     keras.Input((1,)), keras.layers.Dense(2, name="fc"),
+        ...     keras.layers.Dense(1, name="logits")])
+        >>> masks = tfl.structured.plan(model, ratio=0.5).masks(model)
+        >>> [(key, int(mask.sum())) for key, mask in sorted(masks.items())]
+        [('fc/bias', 1), ('fc/kernel', 1), ('logits/kernel', 1)]
+        """
+        graph = graph_lib.trace(model)
+        cut, masks = slices.Cut.of(graph, self.kept(graph)), {}
+        for key, variable in variables_of(graph).items():
+            if cut.cuts(key):
+                masks[key] = np.zeros(tuple(variable.shape), bool)
+                cut.put(key, masks[key], True)
+        return masks
+
     def report(self) -> str:
         """Returns a table of groups, kept units, what is frozen, and costs.
 
@@ -217,6 +254,21 @@ def _of(graph, group):
     return PlannedGroup(
         group.name, producers, members, size, list(range(size))
     )
+
+
+def variables_of(graph):
+    """Returns the variables of units that can go, and that take a mask.
+
+    Returns:
+        Dict from weight key to `keras.Variable`.
+    """
+    found, owners = {}, weights_lib.owners(graph.model)
+    for binding in graph.bindings:
+        variable, layer = owners[binding.key]
+        is_state = internals.layers.is_state(layer, variable)
+        if np.any(binding.ids) and not is_state:
+            found[binding.key] = variable
+    return found
 
 
 def bindings_of(graph, group):

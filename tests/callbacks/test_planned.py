@@ -1,0 +1,169 @@
+"""Rounds that take whole groups of units away, as plans say."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import tf_lottery as tfl
+from tests import conftest
+from tests.conftest import loss
+from tf_lottery import graph as graph_lib
+from tf_lottery import structured
+
+HALF_IN_TWO = 1 - 0.5 ** 0.5
+
+
+def transformer():
+    """A block with heads, an MLP, normalisation and a residual width."""
+    inputs = keras.Input((4,), dtype="int32")
+    x = layers.Embedding(9, 8, name="width")(inputs)
+    y = layers.RMSNormalization(name="norm1")(x)
+    x = x + layers.MultiHeadAttention(4, 2, name="attention")(y, y)
+    y = layers.RMSNormalization(name="norm2")(x)
+    y = layers.Dense(6, name="up")(y)
+    y = layers.ReLU()(layers.BatchNormalization(name="batch")(y))
+    x = x + layers.Dense(8, name="down")(y)
+    x = layers.GlobalAveragePooling1D()(x)
+    return keras.Model(inputs, layers.Dense(3, name="logits")(x))
+
+
+X = np.random.default_rng(0).integers(0, 9, (48, 4))
+Y = X.sum(axis=1) % 3
+
+
+class Ends(conftest.BatchEnds):
+    """Which units are gone, whole, at every batch end."""
+
+    def __init__(self):
+        super().__init__()
+        self.gone = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, logs)
+        self.gone.append(gone(self.model))
+
+
+def gone(model):
+    """Ids of units whose weights are all pruned; those of others are not."""
+    graph, masks = graph_lib.trace(model), tfl.masks_of(model)
+    whole, zero = np.ones(graph.size, bool), np.zeros(graph.size, bool)
+    for binding in graph.bindings:
+        if binding.key in masks:
+            mask = np.moveaxis(masks[binding.key], binding.axis, 0)
+            pruned = ~mask.reshape(len(mask), -1).any(axis=1)
+            zero[binding.ids[pruned]] = True
+            whole[binding.ids[~pruned]] = False
+    np.testing.assert_array_equal(zero[graph.ids], whole[graph.ids])
+    return set(graph.ids[whole[graph.ids]].tolist())
+
+
+def fit(model, plan=structured.plan, rounds=2, rate=HALF_IN_TWO, **options):
+    # Tracing the step takes longer than the few steps.
+    model.compile(
+        keras.optimizers.Adam(0.01), loss(), metrics=["accuracy"],
+        run_eagerly=True,
+    )
+    imp = tfl.IterativeMagnitudePruning(
+        rounds=rounds, epochs_per_round=1, rate=rate, plan=plan,
+        monitor="accuracy", **{"rewind": "none", "verbose": 0} | options,
+    )
+    ends = Ends()
+    model.fit(
+        X, Y, batch_size=16, epochs=imp.epochs, verbose=0,
+        callbacks=[imp, ends],
+    )
+    assert ends.revived == 0
+    return imp, ends.gone
+
+
+def left(model):
+    return [len(group) for group in graph_lib.trace(model).groups]
+
+
+def flipping(score=1):
+    """A criterion that scores the other way round at each call."""
+    def flip(model, variables):
+        nonlocal score
+        score = -score
+        return {
+            key: score * np.arange(np.prod(v.shape)).reshape(v.shape)
+            for key, v in variables.items()
+        }
+
+    return flip
+
+
+@pytest.mark.parametrize("options, rewind", [
+    ({}, "none"),
+    ({"criterion": "taylor", "data": (X, Y), "scope": "isomorphic"}, "weights"),
+    ({"criterion": flipping(), "scope": "global"}, "none"),
+])
+def test_groups_go_step_by_step_and_for_good(options, rewind):
+    model = transformer()
+    before = left(model)
+    plan = functools.partial(structured.plan, **options)
+    imp, at_batches = fit(model, plan, rewind=rewind)
+    one, two = at_batches[3], at_batches[6]
+    assert at_batches == 3 * [set()] + 3 * [one] + 3 * [two]
+    assert one < two
+    with pytest.warns(UserWarning, match="rescaled"):
+        small = structured.compact(model)
+    if options.get("scope") != "global":
+        assert left(small) == [round(n / 2) for n in before]
+    assert sum(before) - sum(left(small)) == len(two)
+    assert structured.proof_of(small).weights_error < 1e-10
+    np.testing.assert_allclose(
+        small.predict(X, verbose=0), model.predict(X, verbose=0), atol=1e-5
+    )
+    assert imp.results[0].effective_density == 1
+    assert imp.ticket(2).masks.keys() == tfl.masks_of(model).keys()
+
+
+def test_rates_by_group_and_at_most():
+    model = transformer()
+    plan = functools.partial(structured.plan, max_ratio={"up": 0.4})
+    fit(model, plan, rate={"attention:heads": HALF_IN_TWO, "up": 0.9})
+    graph, removed = graph_lib.trace(model), gone(model)
+    found = {g.name: len(removed & {*g.classes}) for g in graph.groups}
+    assert {k: n for k, n in found.items() if n} == {
+        "attention:heads": 2, "up": 2
+    }
+
+
+def test_any_budget_and_what_tensorboard_is_told():
+    model = transformer()
+    imp, _ = fit(
+        model, lambda model, ratio: structured.plan(model, params=1 - ratio)
+    )
+    with pytest.warns(UserWarning, match="rescaled"):
+        small = structured.compact(model)
+    assert small.count_params() <= 0.5 * model.count_params()
+    densities = [result.density for result in imp.results]
+    assert densities[0] == 1 and densities[2] < densities[1] < 0.8
+    assert {"params", "scope", "round_to"} < imp.protocol().keys()
+
+
+@pytest.mark.parametrize("options, expected", [
+    ({"plan": "magnitude"}, "a callable `f.model, ratio.`"),
+    ({"scope": "layer"}, "beside `plan`: .'scope': 'layer'"),
+    ({"criterion": "taylor"}, "beside `plan`: .'criterion': 'taylor'"),
+    ({"rate": lambda results: 0.1}, "`rate` must be a float or a dict where"),
+    ({"plan": lambda model, ratio: {}}, "returns a `tf_lottery.structured.P"),
+    ({"rate": {"nothing": 0.1}}, "names 'nothing', which is no"),
+])
+def test_bad_input_shows_before_training(options, expected):
+    model = transformer()
+    before = model.get_weights()
+    with pytest.raises((ValueError, TypeError), match=expected):
+        fit(model, **options)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_model_without_units_is_refused():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+    with pytest.raises(ValueError, match="(?s)no units that a plan.*model output"):
+        fit(model)

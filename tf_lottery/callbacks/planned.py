@@ -1,0 +1,103 @@
+"""Groups of units that plans take away between two rounds."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
+from typing import TypeAlias
+
+import keras
+import numpy as np
+
+from tf_lottery import constraints
+from tf_lottery import graph as graph_lib
+from tf_lottery import structured
+from tf_lottery.callbacks import pruner
+from tf_lottery.pruning import rules
+from tf_lottery.structured import plans
+from tf_lottery.utils import checks
+from tf_lottery.utils import types
+
+Planner: TypeAlias = Callable[[keras.Model, Any], structured.Plan]
+
+
+class Planned:
+    """The weights that plans prune, as `pruning.prunable.Prunable` has them.
+
+    The first plan is made at once, so that what is wrong with it shows before
+    training.
+
+    Args:
+        model: A built `keras.Model`.
+        planner: Callable `f(model, ratio)` that returns a `Plan`.
+        rate: Float, the fraction of the units left that each round removes,
+            or a dict of them by group.
+
+    Attributes:
+        variables: Dict from weight key to `keras.Variable`: all that belong
+            to units that can go, biases and normalisation as well.
+        how: Dict of plain values, how plans are made.
+    """
+
+    def __init__(
+        self, model: keras.Model, planner: Planner, rate: types.Fraction
+    ) -> None:
+        self.model, self._planner, self._rate = model, planner, rate
+        first = self._plan(1)
+        self.variables = plans.variables_of(graph_lib.trace(model))
+        if not self.variables:
+            raise ValueError(
+                f"Model '{model.name}' has no units that a plan can remove:\n"
+                f"{first.report()}"
+            )
+        # That of a budget depends on the weights.
+        self.how = {**first.arguments}
+        self.how.pop("reached_ratio", None)
+
+    def masks(self) -> dict[str, np.ndarray]:
+        """Returns the masks that the weights hold, by key."""
+        return constraints.current_masks(self.variables)
+
+    def next_masks(
+        self, masks: Mapping[str, np.ndarray], round: int
+    ) -> dict[str, np.ndarray]:
+        """Returns masks without what is to be gone in a round, too."""
+        fewer = self._plan(round).masks(self.model)
+        return {
+            key: mask & fewer.get(key, True) for key, mask in masks.items()
+        }
+
+    def _plan(self, round):
+        plan = self._planner(self.model, _ratio(self._rate, round))
+        checks.kind(
+            "plan", plan, structured.Plan,
+            "a callable that returns a `tf_lottery.structured.Plan`",
+        )
+        return plan
+
+
+def check(plan, rate, criterion, rule):
+    """Raises unless arguments of `IterativeMagnitudePruning` fit a plan."""
+    checks.takes("plan", plan, 2, "a callable `f(model, ratio)`")
+    if callable(rate):
+        checks.refuse("rate", rate, "a float or a dict where `plan` is given")
+    given = {"criterion": pruner.name_of(criterion), **rule.to_dict()}
+    usual = {"criterion": "magnitude", **rules.Rule().to_dict()}
+    others = {k: v for k, v in given.items() if v != usual[k]}
+    if others:
+        raise ValueError(
+            "Argument `plan` says what is scored, ranked together and left "
+            "alone, so these are arguments of `tf_lottery.structured.plan` "
+            f"instead. Received, beside `plan`: {others}"
+        )
+
+
+def name_of(planner):
+    """Returns the name of a callable, also of one with arguments bound."""
+    return pruner.name_of(getattr(planner, "func", planner))
+
+
+def _ratio(rate, round):
+    """The part of the units that is gone after so many rounds."""
+    if isinstance(rate, Mapping):
+        return {key: _ratio(value, round) for key, value in rate.items()}
+    return 1 - (1 - rate) ** round
