@@ -8,6 +8,7 @@ TensorFlow takes most of a child's time, so children are forked from a process
 that has imported it and done nothing else.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -49,6 +50,11 @@ SCENARIOS = {
     "lengths": {
         "epochs_per_round": [3, 2, 3], "rewind": "learning_rate",
         "rewind_to": "8it", "barrier": _movement, "max_barrier": 1e9,
+    },
+    "plan": {
+        "rewind": "none", "save_freq": "round", "plan": functools.partial(
+            tfl.structured.plan, criterion="fpgm", scope="global"
+        ),
     },
 }
 OPTIMIZERS = {

@@ -41,14 +41,17 @@ class Ends(conftest.BatchEnds):
         super().__init__()
         self.gone = []
 
+    def on_train_begin(self, logs=None):
+        self.graph = graph_lib.trace(self.model)
+
     def on_train_batch_end(self, batch, logs=None):
         super().on_train_batch_end(batch, logs)
-        self.gone.append(gone(self.model))
+        self.gone.append(gone(self.graph))
 
 
-def gone(model):
+def gone(graph):
     """Ids of units whose weights are all pruned; those of others are not."""
-    graph, masks = graph_lib.trace(model), tfl.masks_of(model)
+    masks = tfl.masks_of(graph.model)
     whole, zero = np.ones(graph.size, bool), np.zeros(graph.size, bool)
     for binding in graph.bindings:
         if binding.key in masks:
@@ -61,11 +64,7 @@ def gone(model):
 
 
 def fit(model, plan=structured.plan, rounds=2, rate=HALF_IN_TWO, **options):
-    # Tracing the step takes longer than the few steps.
-    model.compile(
-        keras.optimizers.Adam(0.01), loss(), metrics=["accuracy"],
-        run_eagerly=True,
-    )
+    model.compile(keras.optimizers.SGD(0.01), loss(), metrics=["accuracy"])
     imp = tfl.IterativeMagnitudePruning(
         rounds=rounds, epochs_per_round=1, rate=rate, plan=plan,
         monitor="accuracy", **{"rewind": "none", "verbose": 0} | options,
@@ -97,9 +96,12 @@ def flipping(score=1):
 
 
 @pytest.mark.parametrize("options, rewind", [
-    ({}, "none"),
-    ({"criterion": "taylor", "data": (X, Y), "scope": "isomorphic"}, "weights"),
     ({"criterion": flipping(), "scope": "global"}, "none"),
+    pytest.param({}, "none", marks=pytest.mark.slow),
+    pytest.param(
+        {"criterion": "taylor", "data": (X, Y), "scope": "isomorphic"},
+        "weights", marks=pytest.mark.slow,
+    ),
 ])
 def test_groups_go_step_by_step_and_for_good(options, rewind):
     model = transformer()
@@ -126,13 +128,15 @@ def test_rates_by_group_and_at_most():
     model = transformer()
     plan = functools.partial(structured.plan, max_ratio={"up": 0.4})
     fit(model, plan, rate={"attention:heads": HALF_IN_TWO, "up": 0.9})
-    graph, removed = graph_lib.trace(model), gone(model)
+    graph = graph_lib.trace(model)
+    removed = gone(graph)
     found = {g.name: len(removed & {*g.classes}) for g in graph.groups}
     assert {k: n for k, n in found.items() if n} == {
         "attention:heads": 2, "up": 2
     }
 
 
+@pytest.mark.slow
 def test_any_budget_and_what_tensorboard_is_told():
     model = transformer()
     imp, _ = fit(
