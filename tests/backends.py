@@ -38,6 +38,7 @@ FILES = (
     "test_masks.py",
     "optimizers/test_masked.py",
     "patterns/test_patterns.py",
+    "callbacks/test_planned.py",
     "criteria/test_prune_criteria.py",
     "pruning/test_prune.py",
     "integration/test_registration.py",

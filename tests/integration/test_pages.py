@@ -21,6 +21,7 @@ from tests import conftest
 from tests import public_names
 from tests import run_trees
 from tests.interop import tfmot_process
+from tests.structured import test_centre
 from tf_lottery import experiments
 from tf_lottery.commands import parsers
 
@@ -163,9 +164,13 @@ def prepare_tfmot(names):
     names["x"], names["y"] = np.zeros((32, 8, 8, 3)), np.zeros((32, 3))
 
 
+def prepare_shrink(names):
+    names["transformer"] = test_centre.vision()
+
+
 PREPARE = {
     "README.md": prepare_readme, "docs/analyses.md": prepare_analyses,
-    "docs/tfmot.md": prepare_tfmot,
+    "docs/shrink.md": prepare_shrink, "docs/tfmot.md": prepare_tfmot,
 }
 
 
