@@ -11,7 +11,9 @@ about half an hour on two cores:
 """
 
 import argparse
+import math
 import pathlib
+import tempfile
 
 import keras
 import numpy as np
@@ -22,13 +24,19 @@ from laboratory import runs
 
 import tf_lottery as tfl
 from tf_lottery import experiments
-from tf_lottery.structured import latency
 
 PARTS = {
     "heads": {"*:heads"}, "MLP": {"*_up"}, "width": {"patches"}, "all": {"*"},
 }
 CRITERIA = ("magnitude", "taylor", "random")
 RATIOS = (0.5, 0.75)
+SIZES = [
+    {"width": w, "heads": h, "depth": d, "tokens": t, "mlp": m}
+    for w, h, d, t, m in (
+        (64, 4, 4, 16, 2), (192, 3, 6, 64, 4), (192, 3, 12, 64, 4),
+        (192, 3, 12, 196, 4),
+    )
+]
 TEXT = (
     "A vision transformer of four blocks, 64 wide, with four heads, trained "
     "on CIFAR-10 at 16 x 16 pixels and then shrunk: so much of the heads, of "
@@ -51,14 +59,15 @@ def main():
     parser.add_argument("--more", type=int, default=2, help="epochs, small")
     parser.add_argument("--samples", type=int, default=20000)
     parser.add_argument("--parts", nargs="+", default=[*PARTS])
+    parser.add_argument("--sizes", type=int, default=4, help="to be timed")
     parser.add_argument("--criteria", nargs="+", default=CRITERIA)
     arguments = parser.parse_args()
     data = halved(experiments.load(arguments.dataset), arguments.samples)
-    trainings, timed = runs.Rows(arguments.run), []
+    trainings = runs.Rows(arguments.run)
     for trial in range(arguments.trials):
         model = trained(data, trial, arguments)
         measure(trainings, model, data, trial, arguments)
-        timed = timed or times(model)
+    timed = [row for size in SIZES[:arguments.sizes] for row in times(size)]
     rows = [
         {
             "part": part, "removed": ratio,
@@ -110,13 +119,14 @@ def small(images):
     return np.broadcast_to(images, (*images.shape[:3], 3))
 
 
-def transformer(width=64, heads=4, depth=4):
-    inputs = keras.Input((16, 16, 3))
+def transformer(width=64, heads=4, depth=4, tokens=16, mlp=2):
+    side = 4 * math.isqrt(tokens)
+    inputs = keras.Input((side, side, 3))
     x = layers.Conv2D(width, 4, 4, name="patches")(inputs)
-    x = layers.Reshape((16, width))(x)
-    ones = ops.ones_like(ops.reshape(inputs[:, ::4, ::4, 0], (-1, 16)))
+    x = layers.Reshape((tokens, width))(x)
+    ones = ops.ones_like(ops.reshape(inputs[:, ::4, ::4, 0], (-1, tokens)))
     places = ops.cast(ops.cumsum(ones, 1) - 1, "int32")
-    x = x + layers.Embedding(16, width, name="places")(places)
+    x = x + layers.Embedding(tokens, width, name="places")(places)
     for i in range(depth):
         y = layers.LayerNormalization(name=f"block{i}_norm_1")(x)
         attention = layers.MultiHeadAttention(
@@ -124,7 +134,7 @@ def transformer(width=64, heads=4, depth=4):
         )
         x = x + attention(y, y)
         y = layers.LayerNormalization(name=f"block{i}_norm_2")(x)
-        y = layers.Dense(2 * width, "gelu", name=f"block{i}_up")(y)
+        y = layers.Dense(mlp * width, "gelu", name=f"block{i}_up")(y)
         x = x + layers.Dense(width, name=f"block{i}_down")(y)
     x = layers.LayerNormalization(name="norm")(x)
     x = layers.GlobalAveragePooling1D()(x)
@@ -195,22 +205,39 @@ def measure(trainings, model, data, trial, arguments):
         )
 
 
-def times(model):
-    """Rows of how long a sample takes in TFLite, measured in turns."""
-    graph, found = tfl.graph.trace(model), []
-    whole = latency.interpreter_of(graph, graph.kept())
-    for part in ("width", "MLP", "all"):
-        plan = tfl.structured.plan(
-            model, ratio=dict.fromkeys(PARTS[part], 0.5)
-        )
-        small = latency.interpreter_of(graph, plan.kept(graph))
-        ms = latency.compare([small, whole])
-        found.append({
-            "half of": part, "small, ms": ms[0], "whole, ms": ms[1],
-            "ratio": ms[1] / ms[0],
-            "MACs": plan.before["macs"] / plan.after["macs"],
-        })
-    return found
+def times(size):
+    """Yields rows of how long a sample takes in TFLite, measured in turns."""
+    model = tfl.structured.centre(transformer(**size))
+    plans = {
+        part: tfl.structured.plan(model, ratio=dict.fromkeys(PARTS[part], 0.5))
+        for part in ("width", "all")
+    }
+    models = {"whole": model} | {
+        part: tfl.structured.shrink(model, plan)
+        for part, plan in plans.items()
+    }
+    for kind in ("float32", "int8"):
+        files = {name: converted(m, kind) for name, m in models.items()}
+        found = tfl.export.benchmark(files, seconds=10)
+        for part, plan in plans.items():
+            yield size | {
+                "half of": part, "numbers": kind,
+                "whole, ms": 1e3 * found.timings["whole"].median,
+                "small, ms": 1e3 * found.timings[part].median,
+                "speedup": found.speedups[part],
+                "MACs": plan.before["macs"] / plan.after["macs"],
+            }
+
+
+def converted(model, kind):
+    images = np.random.default_rng(0).random((32, *model.input_shape[1:]))
+    options = {} if kind == "float32" else {
+        "quantize": kind, "representative_data": images.astype("float32"),
+    }
+    with tempfile.TemporaryDirectory() as directory:
+        path = pathlib.Path(directory, "model.tflite")
+        tfl.export.tflite(model, path, **options)
+        return path.read_bytes()
 
 
 if __name__ == "__main__":

@@ -204,7 +204,7 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
         self.rate = rate
         self.rewind = rewind
         self.plan = plan
-        self._how = {}
+        self._planned: planned.Planned | None = None
         self.target_density = target_density
         self.tolerance = tolerance
         self.data = data
@@ -226,9 +226,8 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
 
     def begin(self) -> None:
         if self.plan is not None:
-            weights = planned.Planned(self.model, self.plan, self.rate)
-            self._how = weights.how
-            self.begin_rounds(weights)
+            self._planned = planned.Planned(self.model, self.plan, self.rate)
+            self.begin_rounds(self._planned)
             return
         weights = prunable.Prunable(self.model, self.rule)
         if not callable(self.rate):
@@ -240,8 +239,8 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
         self, masks: Mapping[str, np.ndarray], start: snapshots.Snapshot
     ) -> tuple[dict[str, np.ndarray], snapshots.Snapshot | None]:
         """Scores, removes the lowest, rewinds the others."""
-        if self.plan is not None:
-            fewer = self._weights.next_masks(masks, self.round + 1)
+        if self._planned is not None:
+            fewer = self._planned.next_masks(masks, self.round + 1)
         else:
             fewer = self._fewer(masks, start)
         return fewer, rewinding.REWINDING[self.rewind](
@@ -310,10 +309,10 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
             **({"max_barrier": self._stop.max_barrier} if self.barrier else {}),
         }
 
-
     def _selection(self):
         if self.plan is not None:
-            return {"plan": planned.name_of(self.plan), **self._how}
+            how = {} if self._planned is None else self._planned.how
+            return {"plan": planned.name_of(self.plan), **how}
         return {
             **self.rule.to_dict(),
             "criterion": pruner.name_of(self.criterion),

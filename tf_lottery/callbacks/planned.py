@@ -15,7 +15,6 @@ from tf_lottery.callbacks import pruner
 from tf_lottery.pruning import rules
 from tf_lottery.structured import plans
 from tf_lottery.utils import checks
-from tf_lottery.utils import types
 
 Planner: TypeAlias = Callable[[keras.Model, Any], structured.Plan]
 
@@ -39,7 +38,7 @@ class Planned:
     """
 
     def __init__(
-        self, model: keras.Model, planner: Planner, rate: types.Fraction
+        self, model: keras.Model, planner: Planner, rate: Any
     ) -> None:
         self.model, self._planner, self._rate = model, planner, rate
         first = self._plan(1)

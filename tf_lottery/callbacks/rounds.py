@@ -16,6 +16,7 @@ from tf_lottery import internals
 from tf_lottery import masks as masks_lib
 from tf_lottery import paths
 from tf_lottery.callbacks import epoch_end
+from tf_lottery.callbacks import planned
 from tf_lottery.callbacks import pruner
 from tf_lottery.callbacks import round_callbacks as round_callbacks_lib
 from tf_lottery.callbacks import run_record
@@ -122,7 +123,9 @@ class Rounds(pruner.Pruner):
         """
         return self._plan.epochs
 
-    def begin_rounds(self, weights: prunable.Prunable) -> None:
+    def begin_rounds(
+        self, weights: prunable.Prunable | planned.Planned
+    ) -> None:
         """Begins the first round, or resumes a run."""
         pruner.check_is_alone(self)
         self._weights = weights
