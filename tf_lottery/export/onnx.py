@@ -1,5 +1,6 @@
 """`onnx`: Keras' own ONNX file, run and compared before it is written."""
 
+import contextlib
 import importlib.util
 import pathlib
 import tempfile
@@ -188,7 +189,8 @@ def _run(source, content, example, tolerance):
     # An open batch is run as one, which a file of batch 1 would not take.
     fixed = sources.shape_of(source.specs[0])[0]
     found = samples.Samples.of(source, job.inputs, fixed or len(job.inputs[0]))
-    with children.Runtime(children.ONNX) as runtime:
+    with contextlib.ExitStack() as stack:
+        runtime = children.started(stack, children.ONNX)
         checker = check.Checker([runtime], found, tolerance)
         return checker.check(content, "float32", dense=True)[0]
 
