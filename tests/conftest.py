@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def runtimes():
+def kept_children():
     """Exports of all tests share their child processes."""
     with children.kept():
         yield

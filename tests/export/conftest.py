@@ -8,6 +8,6 @@ from tf_lottery.export import children
 
 
 @pytest.fixture(scope="session")
-def child(runtimes):
+def child(kept_children):
     with contextlib.ExitStack() as stack:
         yield children.started(stack, children.TENSORFLOW)
