@@ -655,6 +655,8 @@ LEGITIMATE = {
         "compress.teacher compression.compress.teacher "
         "accelerator export.tflite.metric export.tflite.runtimes "
         "input_dtype input_shapes output_dtype "
+        "IterativeMagnitudePruning.plan "
+        "callbacks.IterativeMagnitudePruning.plan "
         "analysis.report.out "
         "analysis.robustness.seed augment barrier baseline batch_size batches "
         "block_size bytes classes clip compare_on custom_objects data "

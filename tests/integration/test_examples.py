@@ -32,7 +32,7 @@ EXPECTED = {
     "shrink_and_compact.py": ("channel", "--rounds", "2", "--epochs", "1"),
     "shrink_transformer.py": (
         "TFLite on one thread", "--dataset", "digits", "--samples", "256",
-        "--epochs", "1", "--more", "1", "--parts", "width",
+        "--epochs", "1", "--more", "1", "--parts", "width", "--sizes", "1",
         "--criteria", "magnitude",
     ),
     "mirrored_strategy.py": (
