@@ -283,7 +283,7 @@ def spatial_gate():
     return ending(inputs, x * gate)
 
 
-@expect(("a", 6), b="operation Multiply has a constant per channel")
+@expect(("a", 6), ("b", 2))
 def constants():
     inputs = keras.Input(image)
     x = layers.Conv2D(6, 3, name="a")(inputs)
@@ -590,7 +590,7 @@ def unknown():
     return ending(inputs, layers.Dense(5, name="d")(x))
 
 
-@expect(("a", 6), ("b", 4), c="operation Add has a constant per channel")
+@expect(("a", 6), ("b", 4), ("c", 2))
 def dropout():
     inputs = keras.Input(image)
     x = layers.Conv2D(6, 3, name="a")(inputs)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 
 import keras
 import numpy as np
@@ -23,6 +24,7 @@ class Symbol:
             that makes the unit is.
         batch: Integer, the axis of the batch, which `ids` lacks. Defaults to
             0; only a rule that `registry.moves_batch` marks gets others.
+            `None`: there is no batch, for it is made of weights alone.
     """
 
     ids: np.ndarray
@@ -30,11 +32,13 @@ class Symbol:
     dtype: str = "float32"
     uniform: bool = False
     vanishes: bool = False
-    batch: int = 0
+    batch: int | None = 0
 
     def axis(self, axis):
         """Returns an axis of the tensor as an axis of `ids`, -1 = batch."""
         axis %= len(self.shape)
+        if self.batch is None:
+            return axis
         return -1 if axis == self.batch else axis - (axis > self.batch)
 
 
@@ -83,6 +87,41 @@ class Call:
         """Integer, the axis of channels by the data format, if it has one."""
         data_format = getattr(self.operation, "data_format", None)
         return 1 if data_format == "channels_first" else -1
+
+    def given(self, change):
+        """Returns the same call with other symbols, see `batchless`.
+
+        Args:
+            change: Function from `Symbol` to another one.
+        """
+        args, kwargs = tree.map_structure(
+            lambda x: change(x) if isinstance(x, Symbol) else x,
+            (self.args, self.kwargs),
+        )
+        outer = self._root, self._way
+        return Call(
+            self._tracer, self.operation, args, kwargs, self.outputs, outer
+        )
+
+    def own(self, variable):
+        """Returns ids of a tensor that is a weight.
+
+        Args:
+            variable: `keras.Variable`, the one of the layer, whose entry
+                `shape` of the configuration says how large it is.
+        """
+        self.batch = None
+        if not keras.backend.is_float_dtype(variable.dtype):
+            return np.full(
+                (1,) * len(variable.shape),
+                self.units.constant(f"{self.name} holds no floats"),
+            )
+        self.vanishes = True
+        ids = self.units.fresh(math.prod(variable.shape))
+        ids = ids.reshape(variable.shape)
+        self.rectangular(ids)
+        self._tracer.own(self.layer, variable, ids)
+        return ids
 
     def arguments(self):
         """Returns dict from argument name of `call` to value."""

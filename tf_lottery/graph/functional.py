@@ -5,9 +5,12 @@ import dataclasses
 import inspect
 
 import keras
+from keras import ops
 from keras import tree
 
 from tf_lottery import internals
+from tf_lottery import weights
+from tf_lottery.graph import own_weights
 from tf_lottery.graph import registry
 
 
@@ -218,7 +221,7 @@ def _inlined_at(layer, args, kwargs, length):
     try:
         return _inlined(layer, *shapes, inputs)
     except Unreadable as failure:
-        if internals.layers.own_variables(layer):
+        if is_leaf(layer) and internals.layers.own_variables(layer):
             raise
         error = failure
     for as_input in (_as_input, _as_single_input)[: 1 + (length is not None)]:
@@ -239,7 +242,8 @@ def _modelled(layer, args, kwargs):
         return layer.call(*args, **kwargs)
     shapes = tree.map_structure(_as_input, (args, kwargs))
     inputs = [x for x in tree.flatten(shapes) if is_symbolic(x)]
-    outputs = layer.call(*shapes[0], **shapes[1])
+    with own_weights.Readers(layer).opened(inputs[0]):
+        outputs = layer.call(*shapes[0], **shapes[1])
     flat = tree.flatten(outputs)
     graph = _model(inputs, outputs, name=layer.name)
     tensors = [x for x in tree.flatten((args, kwargs)) if is_symbolic(x)]
@@ -250,9 +254,12 @@ def _modelled(layer, args, kwargs):
 
 def _model(inputs, outputs, **kwargs):
     """A graph from tensors to tensors; what else comes out goes nowhere."""
+    given = {id(x) for x in tree.flatten(inputs)}
+    # Keras makes no model of what it is only handed through.
+    outputs = tree.map_structure(
+        lambda x: ops.stop_gradient(x) if id(x) in given else x, outputs
+    )
     flat = [x for x in tree.flatten(outputs) if is_symbolic(x)]
-    if {id(x) for x in flat} & {id(x) for x in tree.flatten(inputs)}:
-        raise Unreadable("it returns what it is given")
     whole = len(flat) == len(tree.flatten(outputs)) and not kwargs
     graph = keras.Model(inputs, outputs if whole else flat, **kwargs)
     if not internals.graphs.open_batch(graph):
@@ -266,8 +273,13 @@ def _is_composite(layer):
         is_keras(layer)
         or isinstance(layer, keras.Model)
         or registry.find(type(layer))
-        or internals.layers.own_variables(layer)
+        or is_leaf(layer) and internals.layers.own_variables(layer)
     )
+
+
+def is_leaf(layer):
+    """Whether no layer inside a layer has weights."""
+    return not any(x.variables for x in internals.layers.children(layer))
 
 
 def is_keras(layer):
@@ -278,23 +290,29 @@ def is_keras(layer):
 def _inlined(layer, args, kwargs, inputs):
     """The graph of a layer's `call`, sharing its variables."""
     own = internals.layers.own_variables(layer)
-    if own:
+    seeds = [v for v in own if weights.is_seed(v)]
+    if seeds or own and is_leaf(layer):
+        own = seeds or own
         raise Unreadable(
             f"weight '{own[0].name}' belongs to it and not to a layer in it"
         )
+    readers = own_weights.Readers(layer)
     if "training" in inspect.signature(layer.call).parameters:
         kinds = [
-            _kinds(_called(layer, args, kwargs | {"training": t}, inputs))
+            _kinds(_called(
+                layer, args, kwargs | {"training": t}, inputs, readers
+            ))
             for t in (True, False)
         ]
         if kinds[0] != kinds[1]:
             raise Unreadable("its `call` branches on `training`")
-    return _called(layer, args, kwargs, inputs)
+    return _called(layer, args, kwargs, inputs, readers)
 
 
-def _called(layer, args, kwargs, inputs):
+def _called(layer, args, kwargs, inputs, readers):
     try:
-        return _model(inputs, layer.call(*args, **kwargs))
+        with readers.opened(tree.flatten(inputs)[0]):
+            return _model(inputs, layer.call(*args, **kwargs))
     except Unreadable:
         raise
     # Code of the user's: whatever it raises on symbols is the reason.
@@ -314,6 +332,8 @@ def _kinds(graph):
 def _kind(operation):
     if internals.graphs.is_functional_call(operation):
         return _kinds(operation)
+    if isinstance(operation, own_weights.OwnWeight):
+        return id(operation.weight)
     is_layer = isinstance(operation, keras.layers.Layer)
     return operation if is_layer else type(operation)
 

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ from keras import tree
 
 from tf_lottery import internals
 from tf_lottery import weights
+from tf_lottery.graph import batchless
 from tf_lottery.graph import functional
 from tf_lottery.graph import passing
 from tf_lottery.graph import registry
@@ -36,6 +38,7 @@ class Tracer:
         self._cleared = []
         self._parts = []
         self._opaque = {}
+        self._own = []
         self._memory = {}
         self._pending = collections.deque()
         # How many layers could not be read as they were called.
@@ -119,6 +122,9 @@ class Tracer:
     def clear(self, ids):
         self._cleared.append(np.ravel(ids))
 
+    def own(self, layer, variable, ids):
+        self._own.append((layer, variable, ids))
+
     def part(self, ids):
         self._parts.append(ids)
 
@@ -134,6 +140,7 @@ class Tracer:
         while before != (before := self.units.joins):
             for function in self._pending:
                 function()
+        self._bind_own()
         final = self.units.final
         return structure.Graph(
             model=self.model,
@@ -160,22 +167,30 @@ class Tracer:
     def _called(self, view, operation, args, kwargs, outputs):
         shapes = [x.shape for x in outputs]
         call = Call(self, operation, args, kwargs, shapes)
+        loose = [batchless.is_batchless(x) for x in call.inputs]
+        nested, reason = self._nested(view, call)
+        if nested is None and any(loose):
+            if all(loose):
+                rule = registry.find(type(operation))
+                ids = batchless.applied(call, rule)
+                return self._symbols(call, ids, outputs)
+            call = batchless.with_batch(call)
         if any(x.batch for x in call.inputs) and not getattr(
             registry.find(type(operation)), "moves_batch", False
         ):
             ids = call.frozen(f"{call.name} gets a batch that is not first")
             return self._symbols(call, ids, outputs)
-        nested, reason = self._nested(view, call)
         if nested is not None:
             inputs = call.inputs
             if nested.constants is None:
                 inputs = functional.ordered(
                     nested.graph, args, kwargs, _is_symbol
                 )
-            found = self.run(nested, inputs)
-            ids = [x.ids for x in found]
-            call.vanishes = all(x.vanishes for x in found)
-        elif reason:
+            return [
+                dataclasses.replace(x, shape=tuple(tensor.shape))
+                for x, tensor in zip(self.run(nested, inputs), outputs)
+            ]
+        if reason:
             ids = self._unruled(call, reason)
         else:
             ids = self.call(call)
@@ -219,10 +234,20 @@ class Tracer:
             del view.parts[id(operation)]
             return None, "it returns what is made of no tensor"
         except functional.Unreadable as error:
-            # A weight that no rule is for has none at other lengths either.
+            # A layer without layers has no rule at other lengths either.
             own = internals.layers.own_variables(operation)
-            self.unread += not own
+            self.unread += not own or not functional.is_leaf(operation)
             return None, error
+
+    def _bind_own(self):
+        """Binds weights along the axis on which their numbers differ."""
+        for layer, variable, ids in self._own:
+            for axis in self.units.varying(ids):
+                along = np.moveaxis(ids, axis, -1).reshape(-1, ids.shape[axis])
+                self.bind(layer, variable, axis, along[0], "out")
+                self.edit(layer, ("shape",), along[0], functools.partial(
+                    _cut_shape, ids.shape, axis, along[0]
+                ))
 
     def _on(self, function):
         """Lets a function of ids as they were traced see their classes."""
@@ -296,6 +321,10 @@ def _layer_paths(model):
 
 def _is_symbol(value):
     return isinstance(value, Symbol)
+
+
+def _cut_shape(shape, axis, ids, kept):
+    return (*shape[:axis], int(kept[ids].sum()), *shape[axis + 1 :])
 
 
 def _as_symbolic(value):

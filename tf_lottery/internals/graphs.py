@@ -105,6 +105,7 @@ def open_batch(graph):
         elif None not in shape[1:]:
             # A copy is made from the arguments of the constructor.
             node.operation = reshape((-1, *shape[1:]))
+            node.outputs[0]._shape = tuple(shape)
         elif None in tuple(node.operation.newshape):
             known = False
     return known
