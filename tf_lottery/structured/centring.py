@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from tf_lottery import clusters as clusters_lib
@@ -31,17 +32,29 @@ class _Centring(Cut):
         centred: Set of weight keys.
         untied: Dict from weight key of the new model to that of the table
             that it is the transpose of.
+        factors: Dict from weight key to that of the factors it takes up.
+        behind: See `rebuilding.rebuild`.
     """
 
     centred: set = dataclasses.field(default_factory=set)
     untied: dict = dataclasses.field(default_factory=dict)
-
-    def value(self, key, array):
-        return trials.centred(array) if key in self.centred else array
+    factors: dict = dataclasses.field(default_factory=dict)
+    behind: dict = dataclasses.field(default_factory=dict)
 
     def values(self, arrays):
-        found = super().values(arrays)
-        return found | {a: arrays[b].T for a, b in self.untied.items()}
+        found = dict(arrays)
+        for key in self.centred & arrays.keys():
+            array = arrays[key]
+            if key in self.factors:
+                array = array * np.ravel(arrays[self.factors[key]])
+            found[key] = trials.centred(array)
+        for key in self.factors.values():
+            found[key] = np.ones_like(arrays[key])
+        found |= {a: arrays[b].T for a, b in self.untied.items()}
+        return found | {
+            f"{layer.name}/kernel": trials.centred(np.eye(layer.units))
+            for layer in self.behind.values()
+        }
 
 
 def centre(
@@ -118,7 +131,9 @@ def centre(
     _report(model, streams)
     centring = _centring(streams, variables)
     say("building the new model")
-    twin = rebuilding.rebuild(graph, others=centring.others)
+    twin = rebuilding.rebuild(
+        graph, others=centring.others, behind=centring.behind
+    )
     shrinking.warn_of_class(
         twin.model, model, "say that normalisations are replaced"
     )
@@ -159,8 +174,29 @@ def _centring(streams, variables):
     ids = {id(variable) for variable in streams.weights}
     others = dict.fromkeys(streams.norms, _without_mean)
     others |= dict.fromkeys(streams.tied, _untied_from)
-    centred = {key for key, v in variables.items() if id(v) in ids}
-    return _Centring({}, {}, {}, others=others, centred=centred)
+    keys = {id(v): key for key, v in variables.items()}
+    return _Centring(
+        {}, {}, {},
+        others=others,
+        centred={key for place, key in keys.items() if place in ids},
+        factors={
+            keys[place]: keys[id(v)] for place, v in streams.scales.items()
+        },
+        behind={
+            operation: _projection(norm, f"{operation.name}_without_mean")
+            for operation, norm in streams.projected.items()
+        },
+    )
+
+
+def _projection(norm, name):
+    """A layer that takes the mean out of what is not linear."""
+    return keras.layers.Dense(
+        norm.gamma.shape[-1],
+        use_bias=False,
+        name=name,
+        dtype=norm.dtype_policy,
+    )
 
 
 def _without_mean(layer):
@@ -176,5 +212,6 @@ def _untied(twin, variables):
     """The tables that only the new model has, and what they are made of."""
     return {
         key: f"{key.rpartition('/')[0]}/embeddings"
-        for key in twin.variables if key not in variables
+        for key in twin.variables
+        if key not in variables and key.endswith("reverse_embeddings")
     }
