@@ -156,10 +156,17 @@ class _Walk:
 
     def found(self):
         norms, reasons, roots = [], [], set()
+        written = {
+            self._root(id_): why for operation, id_, why
+            in self._others.values()
+            if isinstance(operation, keras.layers.LayerNormalization)
+        }
         for layer, id_ in self._norms.values():
             (reason,) = self.units.reasons(id_)
             if reason is not None:
-                reasons.append((layer, reason))
+                # A post-norm stream is read by other layers as well.
+                why = written.get(self._root(id_), reason)
+                reasons.append((layer, why))
                 continue
             norms.append(layer)
             roots.add(self._root(id_))
@@ -217,7 +224,7 @@ class _Walk:
         if type(operation) is keras.layers.LayerNormalization:
             self._normalised(operation, flows[0])
             reason = f"{name} writes a mean into it, by its own scale and shift"
-            return [self.fresh(x, reason) for x in outputs]
+            return self._written(view, operation, outputs, reason)
         found = self._rescaled(operation, args, kwargs, flows, outputs)
         return found or self._applied(
             view, operation, args, kwargs, flows, outputs
@@ -273,10 +280,16 @@ class _Walk:
         for x in flows:
             self.units.freeze(x.id, f"{name} reads it as it is")
         reason = f"{name} writes a mean into it"
-        if operation in self._others:
-            self.units.freeze(self._others[operation][1], reason)
+        return self._written(view, operation, outputs, reason)
+
+    def _written(self, view, operation, outputs, reason):
+        """What has a mean, unless a projection behind it is worth it."""
+        known = self._others.get(operation)
+        if known is not None:
+            self.units.freeze(known[1], reason)
         if (
-            len(outputs) > 1 or width is None or operation in self._others
+            known is not None or len(outputs) > 1 or not outputs[0].shape
+            or outputs[0].shape[-1] is None
             or isinstance(view.model, keras.Sequential)
         ):
             return [self.fresh(x, reason) for x in outputs]

@@ -46,7 +46,7 @@ class _Centring(Cut):
         for key in self.centred & arrays.keys():
             array = arrays[key]
             if key in self.factors:
-                array = array * np.ravel(arrays[self.factors[key]])
+                array = array.astype("float64") * np.ravel(arrays[self.factors[key]])
             found[key] = trials.centred(array)
         for key in self.factors.values():
             found[key] = np.ones_like(arrays[key])
