@@ -77,6 +77,8 @@ def with_batch(call):
 
 
 def _aligned(call, x, rank):
+    if x.batch is not None:
+        return x
     if len(x.shape) < rank:
         return _before(x, rank)
     if len(x.shape) == rank and x.shape[0] == 1:
