@@ -113,7 +113,11 @@ def _moved(call):
         lambda x: moving(x) if isinstance(x, Symbol) else x,
         (call.args, call.kwargs),
     )
-    found = tree.flatten(call.operation(*args, **kwargs))
+    try:
+        found = tree.flatten(call.operation(*args, **kwargs))
+    # Of the size of a batch that is not known yet, say.
+    except Exception:
+        return call.frozen(f"{call.name} cannot be tried on numbers")
     found = [ops.convert_to_numpy(x).astype(int) for x in found]
     if name in _SHAPES:
         entry = _SHAPES[name]

@@ -1,6 +1,7 @@
 """Weights that a layer holds itself, next to layers inside it, as tensors."""
 
 import contextlib
+import functools
 from typing import Any
 
 import keras
@@ -68,6 +69,40 @@ def _own_weight(call):
     return call.own(call.layer.weight)
 
 
+@keras.saving.register_keras_serializable("tf_lottery")
+class AlongBatch(keras.layers.Layer):
+    """Repeats what has a batch of one as often as another tensor has examples.
+
+    Example:
+
+    >>> tfl.layers.AlongBatch()(np.ones((1, 2)), np.ones((8, 4))).shape
+    TensorShape([8, 2])
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def call(self, inputs: Any, like: Any) -> Any:
+        shape = (ops.shape(like)[0], *inputs.shape[1:])
+        return ops.broadcast_to(inputs, shape)
+
+    def compute_output_spec(self, inputs: Any, like: Any) -> Any:
+        shape = (like.shape[0], *inputs.shape[1:])
+        return keras.KerasTensor(shape, inputs.dtype)
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
+        return None
+
+
+@register_rule(AlongBatch)
+def _along_batch(call):
+    """Units pass."""
+    x = call.inputs[0]
+    call.vanishes = x.vanishes
+    return x.ids[0] if x.batch is None else x.ids
+
+
 class Readers:
     """Layers that have the weights of another one.
 
@@ -90,6 +125,11 @@ class Readers:
             tensor: `keras.KerasTensor`, any in the graph.
         """
         with contextlib.ExitStack() as stack:
+            if self._readers:
+                stack.enter_context(internals.graphs.symbolic_calls_replaced(
+                    functools.partial(_repeated, tensor),
+                    ("BroadcastTo", "Concatenate", "Repeat", "Tile"),
+                ))
             for name, value in list(vars(self.layer).items()):
                 if not name.startswith("_"):
                     new = self._read(value, tensor)
@@ -107,6 +147,41 @@ class Readers:
             if any(a is not b for a, b in zip(value, new)):
                 return new
         return value
+
+
+def _repeated(like, original, operation, x):
+    """Calls an operation, with weights for every example of a tensor."""
+    if isinstance(x, (list, tuple)):
+        if not all(map(_is_of_weights, x)):
+            x = [AlongBatch()(y, like) if _is_of_weights(y) else y for y in x]
+        return original(operation, x)
+    sizes = _FIRST[type(operation).__name__](operation)
+    if sizes is None or sizes[0] is not None or not _is_of_weights(x):
+        return original(operation, x)
+    if any(n != 1 for n in sizes[1:]):
+        x = original(type(operation)((1, *sizes[1:])), x)
+    return AlongBatch()(x, like)
+
+
+# How often what comes in is there, by axis.
+_FIRST = {
+    "BroadcastTo": lambda operation: operation.shape,
+    "Repeat": lambda operation: (
+        [operation.repeats] if operation.axis == 0 else None
+    ),
+    "Tile": lambda operation: operation.repeats,
+}
+
+
+def _is_of_weights(x):
+    """Whether a symbolic tensor is made of weights alone."""
+    if not isinstance(x, keras.KerasTensor):
+        return False
+    made = internals.graphs.maker(x)
+    if isinstance(made, OwnWeight):
+        return True
+    before = internals.graphs.before(x)
+    return bool(before) and all(map(_is_of_weights, before))
 
 
 def _reader(layer, variable):

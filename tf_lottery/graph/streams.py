@@ -225,6 +225,8 @@ class _Walk:
             self._normalised(operation, flows[0])
             reason = f"{name} writes a mean into it, by its own scale and shift"
             return self._written(view, operation, outputs, reason)
+        if isinstance(operation, own_weights.AlongBatch):
+            flows = flows[:1]
         found = self._rescaled(operation, args, kwargs, flows, outputs)
         return found or self._applied(
             view, operation, args, kwargs, flows, outputs

@@ -12,6 +12,7 @@ from tf_lottery import internals
 from tf_lottery import weights
 from tf_lottery.graph import batchless
 from tf_lottery.graph import functional
+from tf_lottery.graph import own_weights
 from tf_lottery.graph import passing
 from tf_lottery.graph import registry
 from tf_lottery.graph import structure
@@ -169,7 +170,9 @@ class Tracer:
         call = Call(self, operation, args, kwargs, shapes)
         loose = [batchless.is_batchless(x) for x in call.inputs]
         nested, reason = self._nested(view, call)
-        if nested is None and any(loose):
+        if nested is None and any(loose) and not isinstance(
+            operation, own_weights.AlongBatch
+        ):
             if all(loose):
                 rule = registry.find(type(operation))
                 ids = batchless.applied(call, rule)

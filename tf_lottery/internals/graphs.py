@@ -1,5 +1,6 @@
 """Functional graphs: nodes, structures of inputs, classes of operations."""
 
+import contextlib
 import copy
 import importlib
 import inspect
@@ -59,6 +60,34 @@ def readers(layer):
 def maker(tensor):
     """Returns the operation that a symbolic tensor comes from."""
     return tensor._keras_history.operation
+
+
+def before(tensor):
+    """Returns the symbolic tensors that another one is made of, as a list."""
+    operation, node, _ = tensor._keras_history
+    return list(operation._inbound_nodes[node].input_tensors)
+
+
+@contextlib.contextmanager
+def symbolic_calls_replaced(instead, names):
+    """A scope in which some operations make other symbolic tensors.
+
+    Args:
+        instead: Function of the method, the operation and its argument.
+        names: Iterable of names of classes, see `operation_classes`.
+    """
+    kinds = operation_classes(*names)
+
+    def replacing(original):
+        return lambda self, x: instead(original, self, x)
+
+    for kind in kinds:
+        kind.symbolic_call = replacing(kind.symbolic_call)
+    try:
+        yield
+    finally:
+        for kind in kinds:
+            del kind.symbolic_call
 
 
 def unlinked(operation):
