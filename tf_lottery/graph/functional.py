@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 
 import keras
+import numpy as np
 from keras import ops
 from keras import tree
 
@@ -173,6 +174,25 @@ def run(graph, inputs, call):
     return [values[id(x)] for x in graph.outputs]
 
 
+def read(graph):
+    """Returns the ids of symbolic tensors that something in a graph reads."""
+    found = [
+        x for node in internals.graphs.nodes(graph) for x in node.input_tensors
+    ]
+    return {id(x) for x in [*found, *graph.outputs]}
+
+
+def spread(graph, outputs):
+    """Returns outputs of a graph as its layer does, `None` for constants.
+
+    Args:
+        outputs: List of what the graph puts out.
+    """
+    places = getattr(graph, "made_places", range(len(outputs)))
+    found = dict(zip(places, outputs))
+    return [found.get(place) for place in range(max(found, default=-1) + 1)]
+
+
 def symbolic_arguments(graph):
     """Yields (operation, args, kwargs) of every call, tensors symbolic."""
     for node in internals.graphs.nodes(graph):
@@ -207,7 +227,7 @@ def calling(replaced):
         tensors = [x for x in tree.flatten((args, kwargs)) if is_symbolic(x)]
         if not any(x.sparse for x in tensors):
             # Products with a number are said to be sparse.
-            for x in tree.flatten(outputs):
+            for x in filter(is_symbolic, tree.flatten(outputs)):
                 internals.graphs.make_dense(x)
         return outputs
 
@@ -219,7 +239,7 @@ def _inlined_at(layer, args, kwargs, length):
     shapes = tree.map_structure(_as_input, (args, kwargs))
     inputs = [x for x in tree.flatten(shapes) if is_symbolic(x)]
     try:
-        return _inlined(layer, *shapes, inputs)
+        return _tried(_inlined(layer, *shapes, inputs), layer, *shapes)
     except Unreadable as failure:
         if is_leaf(layer) and internals.layers.own_variables(layer):
             raise
@@ -230,10 +250,48 @@ def _inlined_at(layer, args, kwargs, length):
         try:
             # Layers inside may take or return what no symbolic call does.
             with internals.layers.calling_through(_is_composite, _modelled):
-                return _inlined(layer, *shapes, inputs)
+                graph = _inlined(layer, *shapes, inputs)
+            return _tried(graph, layer, *shapes)
         except Unreadable:
             continue
     raise error
+
+
+def _tried(graph, layer, args, kwargs):
+    """A graph that computes what a layer with weights of its own does."""
+    if not internals.layers.own_variables(layer):
+        return graph
+    try:
+        values = tree.map_structure(_random, (args, kwargs))
+        expected = layer(*values[0], **values[1])
+    # What cannot be called so says nothing of the graph.
+    except Exception:
+        return graph
+    inputs = [x for x in tree.flatten(values) if ops.is_tensor(x)]
+    try:
+        found = tree.flatten(graph(inputs))
+        expected = [x for x in tree.flatten(expected) if x is not None]
+        same = all(
+            np.allclose(*map(ops.convert_to_numpy, pair), 1e-3, 1e-3)
+            for pair in zip(expected, found, strict=True)
+        )
+    # It was read for another batch, say.
+    except Exception:
+        same = False
+    if not same:
+        raise Unreadable("its `call` is not the same for every batch")
+    return graph
+
+
+def _random(value):
+    """A batch of two in the place of a symbolic tensor."""
+    if not is_symbolic(value):
+        return value
+    shape = (2, *(4 if n is None else n for n in value.shape[1:]))
+    if not keras.backend.is_float_dtype(value.dtype):
+        return ops.ones(shape, value.dtype)
+    generator = np.random.default_rng(0)
+    return ops.convert_to_tensor(generator.normal(size=shape), value.dtype)
 
 
 def _modelled(layer, args, kwargs):
@@ -262,6 +320,9 @@ def _model(inputs, outputs, **kwargs):
     flat = [x for x in tree.flatten(outputs) if is_symbolic(x)]
     whole = len(flat) == len(tree.flatten(outputs)) and not kwargs
     graph = keras.Model(inputs, outputs if whole else flat, **kwargs)
+    graph.made_places = tuple(
+        i for i, x in enumerate(tree.flatten(outputs)) if is_symbolic(x)
+    )
     if not internals.graphs.open_batch(graph):
         raise Unreadable("it reshapes to sizes that are not known")
     return graph
@@ -290,13 +351,13 @@ def is_keras(layer):
 def _inlined(layer, args, kwargs, inputs):
     """The graph of a layer's `call`, sharing its variables."""
     own = internals.layers.own_variables(layer)
-    seeds = [v for v in own if weights.is_seed(v)]
-    if seeds or own and is_leaf(layer):
-        own = seeds or own
-        raise Unreadable(
-            f"weight '{own[0].name}' belongs to it and not to a layer in it"
-        )
+    seeds = [v.name for v in own if weights.is_seed(v)]
     readers = own_weights.Readers(layer)
+    if seeds or own and is_leaf(layer) or readers.hidden():
+        (name, *_) = seeds or readers.hidden() or [own[0].name]
+        raise Unreadable(
+            f"weight '{name}' belongs to it and not to a layer in it"
+        )
     if "training" in inspect.signature(layer.call).parameters:
         kinds = [
             _kinds(_called(

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 from keras import ops
+from keras import tree
 
 from tf_lottery import internals
 from tf_lottery.graph.registry import register_rule
@@ -131,22 +132,41 @@ class Readers:
                     ("BroadcastTo", "Concatenate", "Repeat", "Tile"),
                 ))
             for name, value in list(vars(self.layer).items()):
-                if not name.startswith("_"):
-                    new = self._read(value, tensor)
-                    if new is not value:
-                        stack.enter_context(
-                            internals.layers.replaced(self.layer, name, new)
-                        )
+                new = value if name in _KERAS else self._read(value, tensor)
+                if new is not value:
+                    stack.enter_context(
+                        internals.layers.replaced(self.layer, name, new)
+                    )
             yield
+
+    def hidden(self):
+        """Returns the names of weights that no attribute leads to."""
+        found = [
+            value for name, value in vars(self.layer).items()
+            if name not in _KERAS
+        ]
+        seen = {id(x) for x in tree.flatten(found)}
+        return [
+            reader.weight.name for place, reader in self._readers.items()
+            if place not in seen
+        ]
 
     def _read(self, value, tensor):
         if id(value) in self._readers:
             return self._readers[id(value)](tensor)
+        if isinstance(value, dict):
+            new = {key: self._read(x, tensor) for key, x in value.items()}
+            if any(new[key] is not x for key, x in value.items()):
+                return new
         if isinstance(value, (list, tuple)):
             new = [self._read(x, tensor) for x in value]
             if any(a is not b for a, b in zip(value, new)):
                 return new
         return value
+
+
+# What Keras notes of a layer.
+_KERAS = vars(keras.layers.Layer()).keys()
 
 
 def _repeated(like, original, operation, x):

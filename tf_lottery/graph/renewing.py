@@ -226,8 +226,7 @@ class _Merged:
             inputs = [x for x in flat if functional.is_symbolic(x)]
         calling = functional.calling(self.replaced)
         outputs = functional.run(graph, inputs, calling)
-        structure = internals.graphs.output_structure(graph)
-        return tree.pack_sequence_as(structure, outputs)
+        return functional.spread(self.view.graph, outputs)
 
 
 class _Nested:
@@ -251,7 +250,8 @@ class _Nested:
         if self.model is None:
             shapes = [x.shape for x in tensors]
             self.model = _build(self.view, self.replaced, shapes)
-        return self.model(*args, **kwargs)
+        outputs = tree.flatten(self.model(*args, **kwargs))
+        return functional.spread(self.view.graph, outputs)
 
 
 def _build(view, replaced, shapes):

@@ -127,12 +127,12 @@ class _Walk:
             root = self._root(id_)
             if _NORMS_FOR_ONE * others[root] > counts[root]:
                 self.units.freeze(id_, reason)
-        for name, gamma, inner, outer in self._scaled.values():
+        for place, (name, gamma, inner, outer) in self._scaled.items():
             root, why = self._root(inner), None
             if counts[root] or root == self._root(outer) or any(
-                self._root(other) == root
-                for *_, before, after in self._scaled.values()
-                for other in (before, after) if other is not inner
+                root in map(self._root, ends)
+                for other, (_, _, *ends) in self._scaled.items()
+                if other != place
             ):
                 why = f"{name} scales what is read elsewhere"
             elif self._readers[id(gamma)] > 1:
@@ -211,7 +211,7 @@ class _Walk:
                 )
             else:
                 flows = [x for x in leaves if trials.is_tensor(x)]
-            return self.run(nested, flows)
+            return functional.spread(nested.graph, self.run(nested, flows))
         name = _name(operation)
         self._readers.update(id(x.weight) for x in flows)
         if isinstance(operation, own_weights.OwnWeight):

@@ -169,7 +169,7 @@ class Tracer:
         shapes = [x.shape for x in outputs]
         call = Call(self, operation, args, kwargs, shapes)
         loose = [batchless.is_batchless(x) for x in call.inputs]
-        nested, reason = self._nested(view, call)
+        nested, reason = self._nested(view, call, outputs)
         if nested is None and any(loose) and not isinstance(
             operation, own_weights.AlongBatch
         ):
@@ -189,9 +189,10 @@ class Tracer:
                 inputs = functional.ordered(
                     nested.graph, args, kwargs, _is_symbol
                 )
+            found = functional.spread(nested.graph, self.run(nested, inputs))
             return [
-                dataclasses.replace(x, shape=tuple(tensor.shape))
-                for x, tensor in zip(self.run(nested, inputs), outputs)
+                x and dataclasses.replace(x, shape=tuple(tensor.shape))
+                for x, tensor in zip(found, outputs)
             ]
         if reason:
             ids = self._unruled(call, reason)
@@ -214,7 +215,7 @@ class Tracer:
             for i, x in zip(ids, outputs)
         ]
 
-    def _nested(self, view, call):
+    def _nested(self, view, call, outputs):
         """The graph an operation is itself, or why it cannot be read."""
         operation = call.operation
         if not isinstance(operation, keras.layers.Layer):
@@ -232,7 +233,10 @@ class Tracer:
         )
         try:
             found = functional.part(view, operation, args, kwargs)
-            if len(found.graph.outputs) == len(call.outputs):
+            known = functional.spread(found.graph, found.graph.outputs)
+            known += [None] * (len(call.outputs) - len(known))
+            lost = {id(x) for x, y in zip(outputs, known) if y is None}
+            if not lost & functional.read(view.graph):
                 return found, None
             del view.parts[id(operation)]
             return None, "it returns what is made of no tensor"

@@ -89,8 +89,8 @@ def _outputs(operation, args, kwargs, size, changes, ones):
         if not is_tensor(x):
             return x
         shape = [size if n is None else n for n in x.shape[1:]]
-        # A batch of two, where that is open.
-        first = [x.shape[0] or 2] if x.shape else []
+        # A batch of two, where that is open; more for windows of images.
+        first = [x.shape[0] or max(size // 2, 2)] if x.shape else []
         return _random(generator, (*first, *shape), x, changes)
 
     known = {}

@@ -99,8 +99,9 @@ class Runner:
         def call(operation, args, kwargs, outputs):
             graph = self._graph_in(operation)
             if graph is not None:
-                return functional.run(
-                    graph, self._inner(operation, graph, args, kwargs), call
+                inner = self._inner(operation, graph, args, kwargs)
+                return functional.spread(
+                    graph, functional.run(graph, inner, call)
                 )
             known = remembered.get(id(outputs[0]))
             given = tree.flatten((args, kwargs))
