@@ -33,6 +33,28 @@ def convolutional(**options):
     return keras.Model(inputs, layers.Dense(4, name="logits")(x), name="net")
 
 
+def test_keys_and_values_stay_equally_wide_under_jax(monkeypatch):
+    inputs = keras.Input((4, 3))
+    x = layers.Dense(8, name="stem")(inputs)
+    x = x + layers.MultiHeadAttention(2, 6, name="m")(x, x)
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    for seed, weight in enumerate(model.weights):
+        weight.assign(np.random.default_rng(seed).normal(size=weight.shape))
+
+    def widths(plan):
+        kept = {group.name: len(group.kept) for group in plan.groups}
+        return kept["m:key_dim"], kept["m:value_dim"]
+
+    plan = structured.plan(model, ratio=0.5, scope="global")
+    assert len(set(widths(plan))) == 2
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    assert len(set(widths(
+        structured.plan(model, ratio=0.5, scope="global")
+    ))) == 1
+    with pytest.raises(ValueError, match="of one size. Received: a plan that"):
+        structured.shrink(model, plan)
+
+
 def nested():
     inner = keras.Sequential(
         [

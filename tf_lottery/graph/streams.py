@@ -139,9 +139,10 @@ class _Walk:
                 why = f"{name} has a scale that is read elsewhere"
             elif not self._scales_through(root):
                 why = f"{name} scales what does not take up factors"
-            (reason,) = self.units.reasons(inner)
-            if why or reason:
-                self.units.freeze(outer, why or reason)
+            known = self.units.reasons(np.append(inner, self._weight(gamma)))
+            why = why or next(filter(None, known), None)
+            if why:
+                self.units.freeze(outer, why)
                 self.units.freeze(inner, why)
 
     def _root(self, id_):

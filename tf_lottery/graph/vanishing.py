@@ -58,9 +58,9 @@ _ALL = (
     *operation_classes(
         *"Absolute Add BroadcastTo Cast Concatenate Elu Expm1 ExpandDims Gelu "
         "Flip GetItem HardSilu LeakyRelu Max Maximum Mean Min Minimum Moveaxis "
-        "Negative Relu Relu6 Repeat Reshape Selu Sign Silu Sin Softsign "
-        "Roll Split Sqrt Square Squeeze Stack StopGradient Subtract Sum Swapaxes Take "
-        "Tan Tanh Tile Transpose".split()
+        "Negative Relu Relu6 Repeat Reshape Roll Selu Sign Silu Sin Softsign "
+        "Split Sqrt Square Squeeze Stack StopGradient Subtract Sum Swapaxes "
+        "Take Tan Tanh Tile Transpose".split()
     ),
 )
 # Zero where one of the factors is.

@@ -46,7 +46,8 @@ class _Centring(Cut):
         for key in self.centred & arrays.keys():
             array = arrays[key]
             if key in self.factors:
-                array = array.astype("float64") * np.ravel(arrays[self.factors[key]])
+                factors = arrays[self.factors[key]].astype("float64")
+                array = array * np.ravel(factors)
             found[key] = trials.centred(array)
         for key in self.factors.values():
             found[key] = np.ones_like(arrays[key])
@@ -74,10 +75,14 @@ def centre(
 
     That holds for pre-norm models: the streams of GPT-2, of Whisper and of
     vision transformers are written by layers that are linear in their
-    weights, and read by normalisations alone, a final one included. Other
-    streams stay as they are, and are named with the reason: what
-    normalisation writes into with its own scale and shift (post-norm, as in
-    BERT), a layer scale or activation behind the writer, a reader without
+    weights, and read by normalisations alone, a final one included. A layer
+    scale, a factor for every channel behind a writer (Touvron et al. 2021,
+    CaiT, arXiv:2103.17239, equation 2), is taken up by the writer's weights
+    and is one from then on. Behind what is not linear (an activation, or a
+    normalisation before the first block) a dense layer takes the mean out,
+    if there are three normalisations or more for each. Other streams stay as
+    they are, and are named with the reason: what normalisation writes into
+    and other layers read (post-norm, as in BERT), a reader without
     normalisation, an output of the model, a weight that holds a mask, whose
     zeros would be filled, or clusters. An embedding that is read by its
     transpose as well is untied, at the cost of a second table.
@@ -183,19 +188,16 @@ def _centring(streams, variables):
             keys[place]: keys[id(v)] for place, v in streams.scales.items()
         },
         behind={
-            operation: _projection(norm, f"{operation.name}_without_mean")
-            for operation, norm in streams.projected.items()
+            operation: keras.layers.Dense(
+                norm.gamma.shape[-1],
+                use_bias=False,
+                name=f"without_mean_{place}",
+                dtype=norm.dtype_policy,
+            )
+            for place, (operation, norm) in enumerate(
+                streams.projected.items()
+            )
         },
-    )
-
-
-def _projection(norm, name):
-    """A layer that takes the mean out of what is not linear."""
-    return keras.layers.Dense(
-        norm.gamma.shape[-1],
-        use_bias=False,
-        name=name,
-        dtype=norm.dtype_policy,
     )
 
 
