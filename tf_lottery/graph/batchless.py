@@ -70,6 +70,17 @@ def applied(call, rule):
     return [i[None] for i in ids]
 
 
+def is_product(call):
+    """Whether a call multiplies a tensor by a weight that is a matrix."""
+    if type(call.operation).__name__ != "Matmul" or len(call.inputs) != 2:
+        return False
+    x, weight = call.inputs
+    return (
+        weight.source is not None and len(weight.shape) == 2
+        and x.batch == 0 and len(x.shape) > 1
+    )
+
+
 def with_batch(call):
     """Returns a call in which weights are tensors of a batch of one."""
     rank = max(len(x.shape) for x in call.inputs if x.batch is not None)

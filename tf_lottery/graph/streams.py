@@ -267,7 +267,8 @@ class _Walk:
         joined = [x for x in flows if _is_wide(x, width)]
         makers = _makers(operation, args, kwargs)
         made = [v for v in makers if _is_wide(v, width)]
-        for read in (joined, []) if joined else ([],):
+        kernels = [x for x in joined if x.weight is not None]
+        for read in dict.fromkeys(map(tuple, (joined, kernels, []))):
             if width in (None, 1) or not (read or made):
                 continue
             if self._commutes(operation, args, kwargs, read, made):

@@ -39,7 +39,7 @@ class Tracer:
         self._cleared = []
         self._parts = []
         self._opaque = {}
-        self._own = []
+        self._own = {}
         self._memory = {}
         self._pending = collections.deque()
         # How many layers could not be read as they were called.
@@ -123,8 +123,29 @@ class Tracer:
     def clear(self, ids):
         self._cleared.append(np.ravel(ids))
 
-    def own(self, layer, variable, ids):
-        self._own.append((layer, variable, ids))
+    def own(self, layer, variable, ids, tie):
+        self._own[id(layer)] = layer, variable, ids
+        self.later(lambda: id(layer) in self._own and tie(ids))
+
+    def as_kernel(self, layer, read):
+        """The units that a matrix makes, which is bound along both axes."""
+        *_, ids = self._own.pop(id(layer), (None,))
+        made = self.fresh(layer, "units", layer.weight.shape[1])
+        self.bind(layer, layer.weight, 0, read, "in")
+        self.bind(layer, layer.weight, 1, made, "out")
+        both = np.concatenate([read, made])
+        self.edit(layer, ("shape",), both, lambda kept: (
+            int(kept[read].sum()), int(kept[made].sum())
+        ))
+        if ids is not None:
+            self.later(lambda: self._freeze_used(layer, ids, both))
+        return made
+
+    def _freeze_used(self, layer, ids, both):
+        """Freezes what a matrix couples that is read in other ways, too."""
+        if len(np.unique(self.units.final(ids))) < ids.size:
+            reason = f"'{layer.name}' is more than a kernel"
+            self.units.freeze(np.append(both, ids), reason)
 
     def part(self, ids):
         self._parts.append(ids)
@@ -177,6 +198,9 @@ class Tracer:
                 rule = registry.find(type(operation))
                 ids = batchless.applied(call, rule)
                 return self._symbols(call, ids, outputs)
+            if batchless.is_product(call):
+                ids = call.multiplied(*call.inputs)
+                return self._symbols(call, ids, outputs)
             call = batchless.with_batch(call)
         if any(x.batch for x in call.inputs) and not getattr(
             registry.find(type(operation)), "moves_batch", False
@@ -211,6 +235,7 @@ class Tracer:
                 call.uniform,
                 vanishes,
                 call.batch,
+                call.source,
             )
             for i, x in zip(ids, outputs)
         ]
@@ -248,7 +273,7 @@ class Tracer:
 
     def _bind_own(self):
         """Binds weights along the axis on which their numbers differ."""
-        for layer, variable, ids in self._own:
+        for layer, variable, ids in self._own.values():
             for axis in self.units.varying(ids):
                 along = np.moveaxis(ids, axis, -1).reshape(-1, ids.shape[axis])
                 self.bind(layer, variable, axis, along[0], "out")
