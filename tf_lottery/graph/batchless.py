@@ -81,6 +81,24 @@ def is_product(call):
     )
 
 
+def is_lookup(call):
+    """Whether rows of a weight are looked up, as an embedding does."""
+    x = call.inputs[0]
+    return (
+        type(call.operation).__name__ == "Take" and is_batchless(x)
+        and len(x.shape) == 2 and call.operation.axis == 0
+    )
+
+
+def looked_up(call):
+    """Returns the ids of rows that are looked up."""
+    x, rows = call.inputs
+    call.freeze_mixed(rows)
+    call.units.tie(x.ids, 0)
+    call.vanishes = x.vanishes
+    return call.place(x.ids[0], -1, len(rows.shape) + 1)
+
+
 def with_batch(call):
     """Returns a call in which weights are tensors of a batch of one."""
     rank = max(len(x.shape) for x in call.inputs if x.batch is not None)

@@ -129,7 +129,7 @@ class Readers:
             if self._readers:
                 stack.enter_context(internals.graphs.symbolic_calls_replaced(
                     functools.partial(_repeated, tensor),
-                    ("BroadcastTo", "Concatenate", "Repeat", "Tile"),
+                    ("BroadcastTo", "Concatenate", "GetItem", "Repeat", "Tile"),
                 ))
             for name, value in list(vars(self.layer).items()):
                 new = value if name in _KERAS else self._read(value, tensor)
@@ -169,8 +169,12 @@ class Readers:
 _KERAS = vars(keras.layers.Layer()).keys()
 
 
-def _repeated(like, original, operation, x):
+def _repeated(like, original, operation, x, *key):
     """Calls an operation, with weights for every example of a tensor."""
+    if key:
+        # Keras knows no slice outside a tuple.
+        is_slice = not isinstance(key[0], (int, list, tuple))
+        return original(operation, x, key if is_slice else key[0])
     if isinstance(x, (list, tuple)):
         if not all(map(_is_of_weights, x)):
             x = [AlongBatch()(y, like) if _is_of_weights(y) else y for y in x]

@@ -39,7 +39,7 @@ class Tracer:
         self._cleared = []
         self._parts = []
         self._opaque = {}
-        self._own = {}
+        self._own, self._bound = {}, []
         self._memory = {}
         self._pending = collections.deque()
         # How many layers could not be read as they were called.
@@ -201,6 +201,9 @@ class Tracer:
             if batchless.is_product(call):
                 ids = call.multiplied(*call.inputs)
                 return self._symbols(call, ids, outputs)
+            if batchless.is_lookup(call):
+                ids = batchless.looked_up(call)
+                return self._symbols(call, ids, outputs)
             call = batchless.with_batch(call)
         if any(x.batch for x in call.inputs) and not getattr(
             registry.find(type(operation)), "moves_batch", False
@@ -277,6 +280,7 @@ class Tracer:
             for axis in self.units.varying(ids):
                 along = np.moveaxis(ids, axis, -1).reshape(-1, ids.shape[axis])
                 self.bind(layer, variable, axis, along[0], "out")
+                self._bound.append((layer, along[0]))
                 self.edit(layer, ("shape",), along[0], functools.partial(
                     _cut_shape, ids.shape, axis, along[0]
                 ))
@@ -311,6 +315,14 @@ class Tracer:
             )
             for (_, role), (layer, ids) in self._producers.items()
         ]
+        # Of weights that nothing else makes units with.
+        for layer, ids in self._bound:
+            made = np.concatenate([[0], *(p.ids for p in producers)])
+            ids = self.units.final(ids)
+            if not np.isin(ids, made).all():
+                producers.append(structure.Producer(
+                    self._path(layer), "units", layer, ids
+                ))
         for ids in map(self.units.final, self._parts):
             for whole in producers:
                 if np.intersect1d(ids[ids != 0], whole.ids).size:

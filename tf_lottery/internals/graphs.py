@@ -73,13 +73,13 @@ def symbolic_calls_replaced(instead, names):
     """A scope in which some operations make other symbolic tensors.
 
     Args:
-        instead: Function of the method, the operation and its argument.
+        instead: Function of the method, the operation and its arguments.
         names: Iterable of names of classes, see `operation_classes`.
     """
     kinds = operation_classes(*names)
 
     def replacing(original):
-        return lambda self, x: instead(original, self, x)
+        return lambda self, *args: instead(original, self, *args)
 
     for kind in kinds:
         kind.symbolic_call = replacing(kind.symbolic_call)
