@@ -283,7 +283,7 @@ def spatial_gate():
     return ending(inputs, x * gate)
 
 
-@expect(("a", 6), b="operation Multiply has a constant per channel")
+@expect(("a", 6), ("b", 2))
 def constants():
     inputs = keras.Input(image)
     x = layers.Conv2D(6, 3, name="a")(inputs)
@@ -590,7 +590,7 @@ def unknown():
     return ending(inputs, layers.Dense(5, name="d")(x))
 
 
-@expect(("a", 6), ("b", 4), c="operation Add has a constant per channel")
+@expect(("a", 6), ("b", 4), ("c", 2))
 def dropout():
     inputs = keras.Input(image)
     x = layers.Conv2D(6, 3, name="a")(inputs)
@@ -610,6 +610,41 @@ def dropout_with_a_shape():
     return ending(
         inputs, layers.Dropout(0.2, noise_shape=(1, 6), name="drop")(x)
     )
+
+
+class Attention(layers.Layer):
+    """Heads with relative positions and a class token of its own."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.project = [layers.Dense(8, name=name) for name in "qkvo"]
+
+    def build(self, shape):
+        for layer in self.project:
+            layer.build((*shape[:-1], 8))
+        self.table = self.add_weight((9, 4), name="table")
+        self.token = self.add_weight((1, 1, 8), name="token")
+
+    def call(self, x):
+        token = ops.broadcast_to(self.token, (ops.shape(x)[0], 1, 8))
+        x = ops.concatenate([token, x], 1)
+        q, k, v = (
+            ops.transpose(ops.reshape(f(x), (-1, 5, 4, 2)), (0, 2, 1, 3))
+            for f in self.project[:3]
+        )
+        places = np.arange(5)[:, None] - np.arange(5) + 4
+        bias = ops.transpose(ops.take(self.table, places, 0), (2, 0, 1))
+        bias = bias[None] + np.zeros((1, 4, 5, 5), "float32")
+        scores = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) + bias
+        found = ops.transpose(ops.matmul(ops.softmax(scores), v), (0, 2, 1, 3))
+        return x + self.project[3](ops.reshape(found, (-1, 5, 8)))
+
+
+@expect(("a", 8), ("b/q", 4))
+def weights_next_to_layers():
+    inputs = keras.Input((4, 3))
+    x = layers.Dense(8, name="a")(inputs)
+    return ending(inputs, Attention(name="b")(x))
 
 
 @pytest.mark.some(3)

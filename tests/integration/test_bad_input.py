@@ -480,8 +480,10 @@ HEAVY = {
     "tuner.report",
     "experiments.analyze",
 }
-# A layer of Keras' own arguments, which Keras checks.
-NOT_CALLED = RECORDS | BETWEEN_MODULES | {"layers.MeanSquareNormalization"}
+# Layers that `structured` makes, or of arguments that Keras checks.
+NOT_CALLED = RECORDS | BETWEEN_MODULES | {
+    "layers.AlongBatch", "layers.MeanSquareNormalization", "layers.OwnWeight",
+}
 # Keras' `compile` reads them, once the file is read.
 KERAS_READS = {
     ("interop.from_tfmot", "optimizer"), ("interop.from_tfmot", "metrics")

@@ -30,6 +30,7 @@ MADE = {
             keras.layers.Dense(2), include=["a"], snapshot=True
         ),
     ],
+    "OwnWeight": [lambda: tfl.layers.OwnWeight((2, 3), "table")],
     "Quantized": [
         lambda: tfl.quantize.Quantized(
             keras.layers.Dense(2), kernel=True, inputs=[0]

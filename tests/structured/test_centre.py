@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras import ops
 
 import tf_lottery as tfl
 from tf_lottery import structured
@@ -93,6 +94,64 @@ def post_norm(x):
     return norm(x + dense(x, 8, "residual"), "post")
 
 
+class Scale(layers.Layer):
+    """A layer scale."""
+
+    def build(self, shape):
+        self.factor = self.add_weight((shape[-1],), name="factor")
+
+    def call(self, x):
+        return x * self.factor
+
+
+class Scaled(layers.Layer):
+    """A block with a layer scale of its own next to layers."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.norm = layers.LayerNormalization(name="norm")
+        self.dense = layers.Dense(8, name="dense")
+
+    def build(self, shape):
+        self.norm.build(shape)
+        self.dense.build(shape)
+        self.factors = [self.add_weight((8,), name="factor")]
+
+    def call(self, x):
+        return x + self.factors[0] * self.dense(self.norm(x))
+
+
+def scaled(x):
+    x = x + Scale()(layers.Dropout(0.1)(dense(norm(x, "n"), 8, "writer")))
+    return Scaled(name="block")(x)
+
+
+def projected(x):
+    x = norm(layers.ReLU()(x), "early")
+    for name in "abc":
+        x = x + dense(norm(x, name), 8, f"dense_{name}")
+    return x
+
+
+@pytest.mark.filterwarnings("ignore:Some layer normalisations")
+@pytest.mark.parametrize(
+    "block, rewritten, width",
+    [(scaled, ["n", "block/norm", "last"], 4),
+     (projected, ["a", "b", "c", "last"], 8)],
+)
+def test_scales_and_projections(block, rewritten, width):
+    model = stream(block)
+    centred = structured.centre(model)
+    np.testing.assert_allclose(centred(LINES), model(LINES), atol=1e-4)
+    assert structured.proof_of(centred).weights_error < 1e-12
+    plan = structured.plan(centred, ratio=0.5)
+    assert plan.arguments["rewritten"] == rewritten
+    small = structured.shrink(centred, plan)
+    assert structured.proof_of(small).dtype == "float64"
+    assert small.get_layer("first").units == width
+    assert small.get_layer("last").gamma.shape == (4,)
+
+
 @pytest.mark.parametrize(
     "block, reason",
     [
@@ -104,6 +163,9 @@ def post_norm(x):
         (lambda x: norm(x, "bare", scale=False), "LayerNormalization 'bare' h"),
         (lambda x: norm(x, "other", axis=(1, 2)), "'other' has other axes"),
         (layers.ReLU(name="relu"), "ReLU 'relu' writes a mean into it"),
+        (lambda x: x + Scale(name="s")(x), "'s' scales what is read elsewher"),
+        (lambda x: x + Scale(name="s")(ops.roll(dense(norm(x, "n"), 8, "d"), 1,
+         -1)), "'s' scales what does not take up factors"),
     ],
 )
 def test_other_streams_stay_with_the_reason(block, reason):

@@ -33,6 +33,48 @@ def convolutional(**options):
     return keras.Model(inputs, layers.Dense(4, name="logits")(x), name="net")
 
 
+def test_keys_and_values_stay_equally_wide_under_jax(monkeypatch):
+    inputs = keras.Input((4, 3))
+    x = layers.Dense(8, name="stem")(inputs)
+    x = x + layers.MultiHeadAttention(2, 6, name="m")(x, x)
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    for seed, weight in enumerate(model.weights):
+        weight.assign(np.random.default_rng(seed).normal(size=weight.shape))
+
+    def widths(plan):
+        kept = {group.name: len(group.kept) for group in plan.groups}
+        return kept["m:key_dim"], kept["m:value_dim"]
+
+    plan = structured.plan(model, ratio=0.5, scope="global")
+    assert len(set(widths(plan))) == 2
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    assert len(set(widths(
+        structured.plan(model, ratio=0.5, scope="global")
+    ))) == 1
+    with pytest.raises(ValueError, match="of one size. Received: a plan that"):
+        structured.shrink(model, plan)
+
+
+@keras.saving.register_keras_serializable("test_shrink")
+class Squared(layers.Layer):
+    def call(self, x):
+        return x * ops.mean(ops.square(x), axis=1, keepdims=True)
+
+
+def test_a_file_loads_with_a_number_before_a_layer_of_ones_own(tmp_path):
+    inputs = keras.Input((4, 3))
+    x = layers.Dense(8, name="fc")(inputs)
+    x = Squared()(x * 1.5)
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    small = structured.shrink(model, structured.plan(model, ratio=0.5))
+    small.save(tmp_path / "small.keras")
+    loaded = keras.models.load_model(tmp_path / "small.keras")
+    batch = np.ones((2, 4, 3), "float32")
+    np.testing.assert_array_equal(
+        *(ops.convert_to_numpy(x(batch)) for x in (loaded, small))
+    )
+
+
 def nested():
     inner = keras.Sequential(
         [

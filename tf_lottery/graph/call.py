@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 
 import keras
 import numpy as np
@@ -23,6 +24,8 @@ class Symbol:
             that makes the unit is.
         batch: Integer, the axis of the batch, which `ids` lacks. Defaults to
             0; only a rule that `registry.moves_batch` marks gets others.
+            `None`: there is no batch, for it is made of weights alone.
+        source: Layer of which it is the weight, as it is. Defaults to `None`.
     """
 
     ids: np.ndarray
@@ -30,11 +33,14 @@ class Symbol:
     dtype: str = "float32"
     uniform: bool = False
     vanishes: bool = False
-    batch: int = 0
+    batch: int | None = 0
+    source: keras.layers.Layer | None = None
 
     def axis(self, axis):
         """Returns an axis of the tensor as an axis of `ids`, -1 = batch."""
         axis %= len(self.shape)
+        if self.batch is None:
+            return axis
         return -1 if axis == self.batch else axis - (axis > self.batch)
 
 
@@ -53,6 +59,7 @@ class Call:
         vanishes: Boolean that a rule may set, see `Symbol.vanishes`. `None`
             stands for what is known of the class.
         batch: Integer that a rule may set, see `Symbol.batch`.
+        source: Layer that a rule may set, see `Symbol.source`.
     """
 
     def __init__(self, tracer, operation, args, kwargs, outputs, outer=None):
@@ -66,6 +73,7 @@ class Call:
         self.uniform = False
         self.vanishes = None
         self.batch = 0
+        self.source = None
         self._tracer = tracer
         # The operation in the graph, and the way to this one's configuration.
         self._root, self._way = outer or (operation, ())
@@ -83,6 +91,51 @@ class Call:
         """Integer, the axis of channels by the data format, if it has one."""
         data_format = getattr(self.operation, "data_format", None)
         return 1 if data_format == "channels_first" else -1
+
+    def given(self, change):
+        """Returns the same call with other symbols, see `batchless`.
+
+        Args:
+            change: Function from `Symbol` to another one.
+        """
+        args, kwargs = tree.map_structure(
+            lambda x: change(x) if isinstance(x, Symbol) else x,
+            (self.args, self.kwargs),
+        )
+        outer = self._root, self._way
+        return Call(
+            self._tracer, self.operation, args, kwargs, self.outputs, outer
+        )
+
+    def own(self, variable):
+        """Returns ids of a tensor that is a weight.
+
+        Args:
+            variable: `keras.Variable`, the one of the layer, whose entry
+                `shape` of the configuration says how large it is.
+        """
+        self.batch, self.source = None, self.layer
+        if not keras.backend.is_float_dtype(variable.dtype):
+            return np.full(
+                (1,) * len(variable.shape),
+                self.units.constant(f"{self.name} holds no floats"),
+            )
+        self.vanishes = True
+        ids = self.units.fresh(math.prod(variable.shape))
+        ids = ids.reshape(variable.shape)
+        self._tracer.own(self.layer, variable, ids, self._tie_all_but_last)
+        return ids
+
+    def multiplied(self, x, weight):
+        """Returns the ids of a product with a matrix, as of a dense layer.
+
+        Args:
+            x: `Symbol`, whose last axis is summed over.
+            weight: `Symbol` with a `source`.
+        """
+        read = np.broadcast_to(self.along(x, -1), weight.shape[:1])
+        made = self._tracer.as_kernel(weight.source, read)
+        return self.place(made, -1, len(x.shape))
 
     def arguments(self):
         """Returns dict from argument name of `call` to value."""

@@ -8,11 +8,11 @@ import keras
 from keras import tree
 
 from tf_lottery import internals
-from tf_lottery.graph import registry
-
-
-class Unreadable(ValueError):
-    """A model or layer is no graph of Keras operations; says why."""
+from tf_lottery.graph import inlining
+from tf_lottery.graph.inlining import is_keras as is_keras
+from tf_lottery.graph.inlining import is_leaf as is_leaf
+from tf_lottery.graph.inlining import is_symbolic as is_symbolic
+from tf_lottery.graph.inlining import Unreadable as Unreadable
 
 
 @dataclasses.dataclass(eq=False)
@@ -58,7 +58,7 @@ def view(model):
     if graph is None:
         inputs = _built_inputs(model)
         try:
-            graph = _inlined(model, (inputs,), {}, inputs)
+            graph = inlining.inlined(model, (inputs,), {}, inputs)
         except Unreadable as error:
             raise Unreadable(
                 f"Model '{model.name}' cannot be read as a graph: {error}"
@@ -112,7 +112,7 @@ def part(parent, operation, args, kwargs):
             if shapes != [x.shape for x in graph.inputs]:
                 graph = at_shapes(graph, shapes)
     else:
-        graph = _inlined_at(operation, args, kwargs, parent.length)
+        graph = inlining.at_length(operation, args, kwargs, parent.length)
     found = View(operation, graph, parent.parts, constants, parent.length)
     parent.parts[id(operation)] = found
     return found
@@ -170,6 +170,25 @@ def run(graph, inputs, call):
     return [values[id(x)] for x in graph.outputs]
 
 
+def read(graph):
+    """Returns the ids of symbolic tensors that something in a graph reads."""
+    found = [
+        x for node in internals.graphs.nodes(graph) for x in node.input_tensors
+    ]
+    return {id(x) for x in [*found, *graph.outputs]}
+
+
+def spread(graph, outputs):
+    """Returns outputs of a graph as its layer does, `None` for constants.
+
+    Args:
+        outputs: List of what the graph puts out.
+    """
+    places = getattr(graph, "made_places", range(len(outputs)))
+    found = dict(zip(places, outputs))
+    return [found.get(place) for place in range(max(found, default=-1) + 1)]
+
+
 def symbolic_arguments(graph):
     """Yields (operation, args, kwargs) of every call, tensors symbolic."""
     for node in internals.graphs.nodes(graph):
@@ -204,118 +223,11 @@ def calling(replaced):
         tensors = [x for x in tree.flatten((args, kwargs)) if is_symbolic(x)]
         if not any(x.sparse for x in tensors):
             # Products with a number are said to be sparse.
-            for x in tree.flatten(outputs):
+            for x in filter(is_symbolic, tree.flatten(outputs)):
                 internals.graphs.make_dense(x)
         return outputs
 
     return call
-
-
-def _inlined_at(layer, args, kwargs, length):
-    """The graph of a layer's `call`, for one example where it must be."""
-    shapes = tree.map_structure(_as_input, (args, kwargs))
-    inputs = [x for x in tree.flatten(shapes) if is_symbolic(x)]
-    try:
-        return _inlined(layer, *shapes, inputs)
-    except Unreadable as failure:
-        if internals.layers.own_variables(layer):
-            raise
-        error = failure
-    for as_input in (_as_input, _as_single_input)[: 1 + (length is not None)]:
-        shapes = tree.map_structure(as_input, (args, kwargs))
-        inputs = [x for x in tree.flatten(shapes) if is_symbolic(x)]
-        try:
-            # Layers inside may take or return what no symbolic call does.
-            with internals.layers.calling_through(_is_composite, _modelled):
-                return _inlined(layer, *shapes, inputs)
-        except Unreadable:
-            continue
-    raise error
-
-
-def _modelled(layer, args, kwargs):
-    """Calls a layer as a model of what is inside it."""
-    if not layer.variables:
-        return layer.call(*args, **kwargs)
-    shapes = tree.map_structure(_as_input, (args, kwargs))
-    inputs = [x for x in tree.flatten(shapes) if is_symbolic(x)]
-    outputs = layer.call(*shapes[0], **shapes[1])
-    flat = tree.flatten(outputs)
-    graph = _model(inputs, outputs, name=layer.name)
-    tensors = [x for x in tree.flatten((args, kwargs)) if is_symbolic(x)]
-    made = iter(graph(tensors))
-    flat = [next(made) if is_symbolic(x) else x for x in flat]
-    return tree.pack_sequence_as(outputs, flat)
-
-
-def _model(inputs, outputs, **kwargs):
-    """A graph from tensors to tensors; what else comes out goes nowhere."""
-    flat = [x for x in tree.flatten(outputs) if is_symbolic(x)]
-    if {id(x) for x in flat} & {id(x) for x in tree.flatten(inputs)}:
-        raise Unreadable("it returns what it is given")
-    whole = len(flat) == len(tree.flatten(outputs)) and not kwargs
-    graph = keras.Model(inputs, outputs if whole else flat, **kwargs)
-    if not internals.graphs.open_batch(graph):
-        raise Unreadable("it reshapes to sizes that are not known")
-    return graph
-
-
-def _is_composite(layer):
-    """Whether a layer is only what the layers inside it are."""
-    return not (
-        is_keras(layer)
-        or isinstance(layer, keras.Model)
-        or registry.find(type(layer))
-        or internals.layers.own_variables(layer)
-    )
-
-
-def is_keras(layer):
-    """Whether the class of a layer is Keras' own, or this package's."""
-    return type(layer).__module__.startswith(("keras.", "tf_lottery."))
-
-
-def _inlined(layer, args, kwargs, inputs):
-    """The graph of a layer's `call`, sharing its variables."""
-    own = internals.layers.own_variables(layer)
-    if own:
-        raise Unreadable(
-            f"weight '{own[0].name}' belongs to it and not to a layer in it"
-        )
-    if "training" in inspect.signature(layer.call).parameters:
-        kinds = [
-            _kinds(_called(layer, args, kwargs | {"training": t}, inputs))
-            for t in (True, False)
-        ]
-        if kinds[0] != kinds[1]:
-            raise Unreadable("its `call` branches on `training`")
-    return _called(layer, args, kwargs, inputs)
-
-
-def _called(layer, args, kwargs, inputs):
-    try:
-        return _model(inputs, layer.call(*args, **kwargs))
-    except Unreadable:
-        raise
-    # Code of the user's: whatever it raises on symbols is the reason.
-    except Exception as error:
-        message = (str(error).strip().splitlines() or [""])[0]
-        raise Unreadable(
-            "its `call` does not take symbolic tensors "
-            f"({type(error).__name__}: {message})"
-        ) from error
-
-
-def _kinds(graph):
-    """What happens in a graph; operations are new in every call of it."""
-    return [_kind(node.operation) for node in internals.graphs.nodes(graph)]
-
-
-def _kind(operation):
-    if internals.graphs.is_functional_call(operation):
-        return _kinds(operation)
-    is_layer = isinstance(operation, keras.layers.Layer)
-    return operation if is_layer else type(operation)
 
 
 def _built_inputs(model):
@@ -347,23 +259,6 @@ def _built_inputs(model):
     return tree.map_shape_structure(
         lambda s: keras.Input(tuple(s[1:])), shape
     )
-
-
-def _as_input(value):
-    if not is_symbolic(value):
-        return value
-    return keras.Input(batch_shape=value.shape, dtype=value.dtype)
-
-
-def _as_single_input(value):
-    if not is_symbolic(value):
-        return value
-    return keras.Input(batch_shape=(1, *value.shape[1:]), dtype=value.dtype)
-
-
-def is_symbolic(value):
-    """Whether a value stands for a tensor in a graph."""
-    return isinstance(value, keras.KerasTensor)
 
 
 def _constants(args, kwargs):

@@ -4,6 +4,7 @@ import collections
 import inspect
 
 import keras
+import numpy as np
 from keras import tree
 
 from tf_lottery import internals
@@ -156,7 +157,7 @@ def rebuild(view, operation_fn=edited):
         if id(operation) not in made:
             nested = view.parts.get(id(operation))
             if nested is None:
-                made[id(operation)] = operation_fn(operation)
+                made[id(operation)] = _loadable(operation_fn(operation), view)
             elif shared & _inside(nested):
                 made[id(operation)] = _Merged(nested, replaced)
             else:
@@ -164,6 +165,33 @@ def rebuild(view, operation_fn=edited):
         return made[id(operation)]
 
     return _build(view, replaced, [x.shape for x in view.graph.inputs])
+
+
+def _loadable(operation, view):
+    """An operation that makes nothing sparse, as numbers do to Keras.
+
+    The layers of others could not be loaded behind it.
+    """
+    multiply = tuple(internals.graphs.operation_classes("Multiply"))
+    if not isinstance(operation, multiply) or all(
+        map(functional.is_keras, internals.layers.flat(view.model))
+    ):
+        return operation
+
+    def call(*args, **kwargs):
+        numbers = [
+            x for x in args
+            if not functional.is_symbolic(x) and np.ndim(x) == 0
+        ]
+        tensors = [x for x in args if functional.is_symbolic(x)]
+        if len(numbers) != 1 or not all(
+            keras.backend.is_float_dtype(x.dtype) for x in tensors
+        ):
+            return operation(*args, **kwargs)
+        (x,), (number,) = tensors, numbers
+        return keras.layers.Rescaling(float(number), dtype=x.dtype)(x)
+
+    return call
 
 
 def _shared(view):
@@ -198,8 +226,7 @@ class _Merged:
             inputs = [x for x in flat if functional.is_symbolic(x)]
         calling = functional.calling(self.replaced)
         outputs = functional.run(graph, inputs, calling)
-        structure = internals.graphs.output_structure(graph)
-        return tree.pack_sequence_as(structure, outputs)
+        return functional.spread(self.view.graph, outputs)
 
 
 class _Nested:
@@ -223,7 +250,8 @@ class _Nested:
         if self.model is None:
             shapes = [x.shape for x in tensors]
             self.model = _build(self.view, self.replaced, shapes)
-        return self.model(*args, **kwargs)
+        outputs = tree.flatten(self.model(*args, **kwargs))
+        return functional.spread(self.view.graph, outputs)
 
 
 def _build(view, replaced, shapes):

@@ -5,6 +5,7 @@ into a stream has none, there is nothing to take out, and a root mean square
 does the same.
 """
 
+import collections
 import dataclasses
 import inspect
 
@@ -13,9 +14,13 @@ import numpy as np
 from keras import tree
 
 from tf_lottery.graph import functional
+from tf_lottery.graph import own_weights
 from tf_lottery.graph import trials
 from tf_lottery.graph.units import Units
 from tf_lottery.utils import layer_kinds
+
+# A projection takes a square of the width, a block between two of them twelve.
+_NORMS_FOR_ONE = 3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,6 +31,8 @@ class _Flow:
     shape: tuple
     dtype: str
     is_flow: bool = True
+    # The weight that it is, as it is.
+    weight: keras.Variable | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,12 +47,19 @@ class Streams:
             and are read themselves by their transpose.
         reasons: List of pairs of another layer normalisation and the reason
             why it stays.
+        scales: Dict from id of a variable that writes to the
+            `keras.Variable` with a factor for every channel that it is to
+            take up.
+        projected: Dict from operation, not linear in what it writes, to a
+            normalisation that reads the stream.
     """
 
     norms: list
     weights: list
     tied: list
     reasons: list
+    scales: dict
+    projected: dict
 
 
 def find(graph, held=()):
@@ -63,6 +77,7 @@ def find(graph, held=()):
     ]
     for flow in walk.run(graph.view, inputs):
         walk.units.freeze(flow.id, "it is an output of the model")
+    walk.settle()
     return walk.found()
 
 
@@ -73,12 +88,14 @@ class _Walk:
         self.units = Units()
         self._norms, self._weights, self._tied = {}, {}, {}
         self._memory, self._tried = {}, {}
+        self._scaled, self._others, self._linear = {}, {}, []
+        self._readers = collections.Counter()
 
-    def fresh(self, tensor, reason=None):
+    def fresh(self, tensor, reason=None, weight=None):
         id_ = self.units.fresh(1)
         if reason is not None:
             self.units.freeze(id_, reason)
-        return _Flow(id_, tuple(tensor.shape), tensor.dtype)
+        return _Flow(id_, tuple(tensor.shape), tensor.dtype, weight=weight)
 
     def freeze_weights(self, variables, reason):
         for variable in variables:
@@ -98,22 +115,83 @@ class _Walk:
         self._memory[id(view)] = inputs, outputs
         return outputs
 
+    def settle(self):
+        """Freezes what no factor and no projection makes good."""
+        counts = collections.Counter(
+            self._root(id_) for _, id_ in self._norms.values()
+        )
+        others = collections.Counter(
+            self._root(id_) for _, id_, _ in self._others.values()
+        )
+        for _, id_, reason in self._others.values():
+            root = self._root(id_)
+            if _NORMS_FOR_ONE * others[root] > counts[root]:
+                self.units.freeze(id_, reason)
+        for place, (name, gamma, inner, outer) in self._scaled.items():
+            root, why = self._root(inner), None
+            if counts[root] or root == self._root(outer) or any(
+                root in map(self._root, ends)
+                for other, (_, _, *ends) in self._scaled.items()
+                if other != place
+            ):
+                why = f"{name} scales what is read elsewhere"
+            elif self._readers[id(gamma)] > 1:
+                why = f"{name} has a scale that is read elsewhere"
+            elif not self._scales_through(root):
+                why = f"{name} scales what does not take up factors"
+            known = self.units.reasons(np.append(inner, self._weight(gamma)))
+            why = why or next(filter(None, known), None)
+            if why:
+                self.units.freeze(outer, why)
+                self.units.freeze(inner, why)
+
+    def _root(self, id_):
+        return int(self.units.find(id_)[0])
+
+    def _scales_through(self, root):
+        """Whether all that joins a stream carries factors through."""
+        return all(
+            trials.commutes(*call, trials.scaled)
+            for id_, call in self._linear if self._root(id_) == root
+        )
+
     def found(self):
         norms, reasons, roots = [], [], set()
+        written = {
+            self._root(id_): why for operation, id_, why
+            in self._others.values()
+            if isinstance(operation, keras.layers.LayerNormalization)
+        }
         for layer, id_ in self._norms.values():
             (reason,) = self.units.reasons(id_)
             if reason is not None:
-                reasons.append((layer, reason))
+                # A post-norm stream is read by other layers as well.
+                why = written.get(self._root(id_), reason)
+                reasons.append((layer, why))
                 continue
             norms.append(layer)
-            roots.add(int(self.units.find(id_)[0]))
-        weights = [
-            variable for variable, id_ in self._weights.values()
-            if int(self.units.find(id_)[0]) in roots
-        ]
+            roots.add(self._root(id_))
+        gammas = {
+            self._root(inner): gamma
+            for _, gamma, inner, outer in self._scaled.values()
+            if self._root(outer) in roots
+        }
+        weights, scales = [], {}
+        for variable, id_ in self._weights.values():
+            root = self._root(id_)
+            if root in roots or root in gammas:
+                weights.append(variable)
+            if root in gammas:
+                scales[id(variable)] = gammas[root]
         ids = {id(variable) for variable in weights}
         tied = [x for x in self._tied.values() if id(x.embeddings) in ids]
-        return Streams(norms, weights, tied, reasons)
+        readers = {self._root(id_): x for x, id_ in self._norms.values()}
+        projected = {
+            operation: readers[self._root(id_)]
+            for operation, id_, _ in self._others.values()
+            if self._root(id_) in roots
+        }
+        return Streams(norms, weights, tied, reasons, scales, projected)
 
     def _weight(self, variable):
         place = id(variable)
@@ -134,15 +212,45 @@ class _Walk:
                 )
             else:
                 flows = [x for x in leaves if trials.is_tensor(x)]
-            return self.run(nested, flows)
+            return functional.spread(nested.graph, self.run(nested, flows))
         name = _name(operation)
+        self._readers.update(id(x.weight) for x in flows)
+        if isinstance(operation, own_weights.OwnWeight):
+            (output,), weight = outputs, operation.weight
+            flow = self.fresh(output, weight=weight)
+            self.units.union(flow.id, self._weight(weight))
+            return [flow]
         constants = [x for x in leaves if isinstance(x, keras.Variable)]
         self.freeze_weights(constants, f"{name} reads a weight that makes it")
         if type(operation) is keras.layers.LayerNormalization:
             self._normalised(operation, flows[0])
             reason = f"{name} writes a mean into it, by its own scale and shift"
-            return [self.fresh(x, reason) for x in outputs]
-        return self._applied(operation, args, kwargs, flows, outputs)
+            return self._written(view, operation, outputs, reason)
+        if isinstance(operation, own_weights.AlongBatch):
+            flows = flows[:1]
+        found = self._rescaled(operation, args, kwargs, flows, outputs)
+        return found or self._applied(
+            view, operation, args, kwargs, flows, outputs
+        )
+
+    def _rescaled(self, operation, args, kwargs, flows, outputs):
+        """What a layer scale makes of a flow; `None` for others."""
+        weights = [
+            *(x.weight for x in flows), *getattr(operation, "weights", ())
+        ]
+        gammas = [v for v in weights if v is not None]
+        read = [x for x in flows if x.weight is None]
+        if len(gammas) != 1 or len(read) != 1 or len(outputs) != 1:
+            return None
+        (gamma,), (x,) = gammas, read
+        factors = next((x for x in flows if x.weight is not None), gamma)
+        if not trials.scales(operation, args, kwargs, x, factors):
+            return None
+        flow, place = self.fresh(outputs[0]), id(gamma)
+        if place in self._scaled:
+            self._readers[place] += 2
+        self._scaled[place] = _name(operation), gamma, x.id, flow.id
+        return [flow]
 
     def _normalised(self, layer, flow):
         axes = [axis % len(flow.shape) for axis in np.ravel(layer.axis)]
@@ -154,16 +262,20 @@ class _Walk:
         _, first = self._norms.setdefault(id(layer), (layer, flow.id))
         self.units.union(first, flow.id)
 
-    def _applied(self, operation, args, kwargs, flows, outputs):
+    def _applied(self, view, operation, args, kwargs, flows, outputs):
         name, width = _name(operation), (outputs[0].shape or (None,))[-1]
         joined = [x for x in flows if _is_wide(x, width)]
         makers = _makers(operation, args, kwargs)
         made = [v for v in makers if _is_wide(v, width)]
-        for read in (joined, []) if joined else ([],):
+        kernels = [x for x in joined if x.weight is not None]
+        for read in dict.fromkeys(map(tuple, (joined, kernels, []))):
             if width in (None, 1) or not (read or made):
                 continue
             if self._commutes(operation, args, kwargs, read, made):
-                return self._joined(name, outputs, flows, read, made)
+                found = self._joined(name, outputs, flows, read, made)
+                call = operation, args, kwargs, read, made
+                self._linear += [(x.id, call) for x in found]
+                return found
         if not _is_reversed(operation, args, kwargs):
             variables = getattr(operation, "weights", ())
             self.freeze_weights(variables, f"{name} is not linear in it")
@@ -171,7 +283,23 @@ class _Walk:
             self._tied[id(operation)] = operation
         for x in flows:
             self.units.freeze(x.id, f"{name} reads it as it is")
-        return [self.fresh(x, f"{name} writes a mean into it") for x in outputs]
+        reason = f"{name} writes a mean into it"
+        return self._written(view, operation, outputs, reason)
+
+    def _written(self, view, operation, outputs, reason):
+        """What has a mean, unless a projection behind it is worth it."""
+        known = self._others.get(operation)
+        if known is not None:
+            self.units.freeze(known[1], reason)
+        if (
+            known is not None or len(outputs) > 1 or not outputs[0].shape
+            or outputs[0].shape[-1] is None
+            or isinstance(view.model, keras.Sequential)
+        ):
+            return [self.fresh(x, reason) for x in outputs]
+        flow = self.fresh(outputs[0])
+        self._others[operation] = operation, flow.id, reason
+        return [flow]
 
     def _joined(self, name, outputs, flows, read, made):
         ids = [x.id for x in read] + [self._weight(v) for v in made]

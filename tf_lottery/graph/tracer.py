@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -9,7 +10,9 @@ from keras import tree
 
 from tf_lottery import internals
 from tf_lottery import weights
+from tf_lottery.graph import batchless
 from tf_lottery.graph import functional
+from tf_lottery.graph import own_weights
 from tf_lottery.graph import passing
 from tf_lottery.graph import registry
 from tf_lottery.graph import structure
@@ -36,6 +39,7 @@ class Tracer:
         self._cleared = []
         self._parts = []
         self._opaque = {}
+        self._own, self._bound = {}, []
         self._memory = {}
         self._pending = collections.deque()
         # How many layers could not be read as they were called.
@@ -119,6 +123,30 @@ class Tracer:
     def clear(self, ids):
         self._cleared.append(np.ravel(ids))
 
+    def own(self, layer, variable, ids, tie):
+        self._own[id(layer)] = layer, variable, ids
+        self.later(lambda: id(layer) in self._own and tie(ids))
+
+    def as_kernel(self, layer, read):
+        """The units that a matrix makes, which is bound along both axes."""
+        *_, ids = self._own.pop(id(layer), (None,))
+        made = self.fresh(layer, "units", layer.weight.shape[1])
+        self.bind(layer, layer.weight, 0, read, "in")
+        self.bind(layer, layer.weight, 1, made, "out")
+        both = np.concatenate([read, made])
+        self.edit(layer, ("shape",), both, lambda kept: (
+            int(kept[read].sum()), int(kept[made].sum())
+        ))
+        if ids is not None:
+            self.later(lambda: self._freeze_used(layer, ids, both))
+        return made
+
+    def _freeze_used(self, layer, ids, both):
+        """Freezes what a matrix couples that is read in other ways, too."""
+        if len(np.unique(self.units.final(ids))) < ids.size:
+            reason = f"'{layer.name}' is more than a kernel"
+            self.units.freeze(np.append(both, ids), reason)
+
     def part(self, ids):
         self._parts.append(ids)
 
@@ -134,6 +162,7 @@ class Tracer:
         while before != (before := self.units.joins):
             for function in self._pending:
                 function()
+        self._bind_own()
         final = self.units.final
         return structure.Graph(
             model=self.model,
@@ -160,22 +189,39 @@ class Tracer:
     def _called(self, view, operation, args, kwargs, outputs):
         shapes = [x.shape for x in outputs]
         call = Call(self, operation, args, kwargs, shapes)
+        loose = [batchless.is_batchless(x) for x in call.inputs]
+        nested, reason = self._nested(view, call, outputs)
+        if nested is None and any(loose) and not isinstance(
+            operation, own_weights.AlongBatch
+        ):
+            if all(loose):
+                rule = registry.find(type(operation))
+                ids = batchless.applied(call, rule)
+                return self._symbols(call, ids, outputs)
+            if batchless.is_product(call):
+                ids = call.multiplied(*call.inputs)
+                return self._symbols(call, ids, outputs)
+            if batchless.is_lookup(call):
+                ids = batchless.looked_up(call)
+                return self._symbols(call, ids, outputs)
+            call = batchless.with_batch(call)
         if any(x.batch for x in call.inputs) and not getattr(
             registry.find(type(operation)), "moves_batch", False
         ):
             ids = call.frozen(f"{call.name} gets a batch that is not first")
             return self._symbols(call, ids, outputs)
-        nested, reason = self._nested(view, call)
         if nested is not None:
             inputs = call.inputs
             if nested.constants is None:
                 inputs = functional.ordered(
                     nested.graph, args, kwargs, _is_symbol
                 )
-            found = self.run(nested, inputs)
-            ids = [x.ids for x in found]
-            call.vanishes = all(x.vanishes for x in found)
-        elif reason:
+            found = functional.spread(nested.graph, self.run(nested, inputs))
+            return [
+                x and dataclasses.replace(x, shape=tuple(tensor.shape))
+                for x, tensor in zip(found, outputs)
+            ]
+        if reason:
             ids = self._unruled(call, reason)
         else:
             ids = self.call(call)
@@ -192,11 +238,12 @@ class Tracer:
                 call.uniform,
                 vanishes,
                 call.batch,
+                call.source,
             )
             for i, x in zip(ids, outputs)
         ]
 
-    def _nested(self, view, call):
+    def _nested(self, view, call, outputs):
         """The graph an operation is itself, or why it cannot be read."""
         operation = call.operation
         if not isinstance(operation, keras.layers.Layer):
@@ -214,15 +261,29 @@ class Tracer:
         )
         try:
             found = functional.part(view, operation, args, kwargs)
-            if len(found.graph.outputs) == len(call.outputs):
+            known = functional.spread(found.graph, found.graph.outputs)
+            known += [None] * (len(call.outputs) - len(known))
+            lost = {id(x) for x, y in zip(outputs, known) if y is None}
+            if not lost & functional.read(view.graph):
                 return found, None
             del view.parts[id(operation)]
             return None, "it returns what is made of no tensor"
         except functional.Unreadable as error:
-            # A weight that no rule is for has none at other lengths either.
+            # A layer without layers has no rule at other lengths either.
             own = internals.layers.own_variables(operation)
-            self.unread += not own
+            self.unread += not own or not functional.is_leaf(operation)
             return None, error
+
+    def _bind_own(self):
+        """Binds weights along the axis on which their numbers differ."""
+        for layer, variable, ids in self._own.values():
+            for axis in self.units.varying(ids):
+                along = np.moveaxis(ids, axis, -1).reshape(-1, ids.shape[axis])
+                self.bind(layer, variable, axis, along[0], "out")
+                self._bound.append((layer, along[0]))
+                self.edit(layer, ("shape",), along[0], functools.partial(
+                    _cut_shape, ids.shape, axis, along[0]
+                ))
 
     def _on(self, function):
         """Lets a function of ids as they were traced see their classes."""
@@ -254,6 +315,14 @@ class Tracer:
             )
             for (_, role), (layer, ids) in self._producers.items()
         ]
+        # Of weights that nothing else makes units with.
+        for layer, ids in self._bound:
+            made = np.concatenate([[0], *(p.ids for p in producers)])
+            ids = self.units.final(ids)
+            if not np.isin(ids, made).all():
+                producers.append(structure.Producer(
+                    self._path(layer), "units", layer, ids
+                ))
         for ids in map(self.units.final, self._parts):
             for whole in producers:
                 if np.intersect1d(ids[ids != 0], whole.ids).size:
@@ -296,6 +365,10 @@ def _layer_paths(model):
 
 def _is_symbol(value):
     return isinstance(value, Symbol)
+
+
+def _cut_shape(shape, axis, ids, kept):
+    return (*shape[:axis], int(kept[ids].sum()), *shape[axis + 1 :])
 
 
 def _as_symbolic(value):

@@ -1,4 +1,6 @@
-"""Operations tried on random numbers: what they do to a mean over channels."""
+"""Operations tried on random numbers: what they do to means and factors."""
+
+import math
 
 import keras
 import numpy as np
@@ -16,7 +18,13 @@ def centred(array):
     return array - array.mean(-1, keepdims=True, dtype="float64")
 
 
-def commutes(operation, args, kwargs, read, made):
+def scaled(array):
+    """Returns an array with a factor on every channel, of either sign."""
+    width = array.shape[-1]
+    return array * (np.linspace(0.5, 1.5, width) * (-1.0) ** np.arange(width))
+
+
+def commutes(operation, args, kwargs, read, made, change=centred, ones=()):
     """Whether an operation carries the mean over channels through.
 
     That is, whether its outputs are the same without their mean, when it is
@@ -28,6 +36,9 @@ def commutes(operation, args, kwargs, read, made):
             in the place of tensors, see `read`.
         read: List of those to take the mean out of.
         made: List of weights to take it out of.
+        change: Function that takes it out, or does something else along the
+            last axis. Defaults to `centred`.
+        ones: List of inputs and weights that are one. Defaults to none.
 
     Returns:
         Boolean, `False` also where it does not run on random numbers.
@@ -35,14 +46,34 @@ def commutes(operation, args, kwargs, read, made):
     for size in _SIZES:
         try:
             pair = [
-                _outputs(operation, args, kwargs, size, changed)
-                for changed in ((), [*read, *made])
+                _outputs(operation, args, kwargs, size, changes, ones)
+                for changes in ({}, {id(x): change for x in [*read, *made]})
             ]
         # Code of the user's, on a size it may not be for.
         except Exception:
             continue
-        return _is_centred(*pair, [*read, *made][0].shape[-1])
+        return _is_changed(*pair, [*read, *made][0].shape[-1], change)
     return False
+
+
+def scales(operation, args, kwargs, x, factors):
+    """Whether an operation multiplies a tensor by a factor for each channel.
+
+    Args:
+        x: The tensor in the arguments, see `commutes`.
+        factors: The factors: a tensor in the arguments, or a weight.
+    """
+    if x.shape[-1] in (None, 1) or math.prod(factors.shape) != x.shape[-1]:
+        return False
+    call = operation, args, kwargs
+    as_weight = [] if is_tensor(factors) else [factors]
+    as_input = [factors] if is_tensor(factors) else []
+    return (
+        factors.shape[-1] == x.shape[-1]
+        and commutes(*call, [x], [], scaled)
+        and commutes(*call, as_input, as_weight, scaled)
+        and commutes(*call, [x], [], ones=[factors])
+    )
 
 
 def is_tensor(value):
@@ -50,16 +81,17 @@ def is_tensor(value):
     return hasattr(value, "shape") and hasattr(value, "is_flow")
 
 
-def _outputs(operation, args, kwargs, size, changed):
+def _outputs(operation, args, kwargs, size, changes, ones):
     generator = np.random.default_rng(0)
-    changed = {id(x) for x in changed}
+    changes = changes | {id(x): np.ones_like for x in ones}
 
     def value(x):
         if not is_tensor(x):
             return x
         shape = [size if n is None else n for n in x.shape[1:]]
-        # A batch of two, where that is open.
-        return _random(generator, (x.shape[0] or 2, *shape), x, changed)
+        # A batch of two, where that is open; more for windows of images.
+        first = [x.shape[0] or max(size // 2, 2)] if x.shape else []
+        return _random(generator, (*first, *shape), x, changes)
 
     known = {}
     args, kwargs = tree.map_structure(
@@ -70,7 +102,7 @@ def _outputs(operation, args, kwargs, size, changed):
     else:
         values = [
             [
-                _random(generator, v.shape, v, changed)
+                _random(generator, v.shape, v, changes)
                 if keras.backend.is_float_dtype(v.dtype) else v.value
                 for v in variables
             ]
@@ -83,20 +115,20 @@ def _outputs(operation, args, kwargs, size, changed):
     return tree.flatten(outputs)
 
 
-def _random(generator, shape, x, changed):
+def _random(generator, shape, x, changes):
     dtype = keras.backend.standardize_dtype(x.dtype)
     if not keras.backend.is_float_dtype(dtype):
         return ops.ones(shape, dtype)
     array = generator.normal(0.2, 0.5, shape)
     # Layers that are not called from outside cast nothing.
     return ops.convert_to_tensor(
-        centred(array) if id(x) in changed else array,
+        changes.get(id(x), lambda same: same)(array),
         keras.backend.result_type(dtype, "float32"),
     )
 
 
-def _is_centred(plain, changed, width):
-    """Whether outputs as wide differ by their mean, and no other does."""
+def _is_changed(plain, changed, width, change):
+    """Whether outputs as wide differ by a change, and no other does."""
     seen = False
     for a, b in zip(plain, changed, strict=True):
         tolerance = _TOLERANCES.get(
@@ -104,7 +136,7 @@ def _is_centred(plain, changed, width):
         )
         a, b = (ops.convert_to_numpy(ops.cast(x, "float32")) for x in (a, b))
         if a.ndim > 1 and a.shape[-1] == width:
-            a, seen = centred(a), True
+            a, seen = change(a), True
         largest = np.abs(a).max(initial=0)
         if not np.abs(a - b).max(initial=0) <= tolerance * largest:
             return False

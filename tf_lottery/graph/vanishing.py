@@ -56,11 +56,11 @@ _ALL = (
     keras.layers.ZeroPadding1D,
     keras.layers.ZeroPadding2D,
     *operation_classes(
-        *"Absolute Add Cast Concatenate Elu Expm1 ExpandDims Gelu "
-        "GetItem HardSilu LeakyRelu Max Maximum Mean Min Minimum Moveaxis "
-        "Negative Relu Relu6 Repeat Reshape Selu Sign Silu Sin Softsign "
+        *"Absolute Add BroadcastTo Cast Concatenate Elu Expm1 ExpandDims Gelu "
+        "Flip GetItem HardSilu LeakyRelu Max Maximum Mean Min Minimum Moveaxis "
+        "Negative Relu Relu6 Repeat Reshape Roll Selu Sign Silu Sin Softsign "
         "Split Sqrt Square Squeeze Stack StopGradient Subtract Sum Swapaxes "
-        "Tan Tanh Tile Transpose".split()
+        "Take Tan Tanh Tile Transpose".split()
     ),
 )
 # Zero where one of the factors is.

@@ -1,5 +1,6 @@
 """Functional graphs: nodes, structures of inputs, classes of operations."""
 
+import contextlib
 import copy
 import importlib
 import inspect
@@ -61,6 +62,34 @@ def maker(tensor):
     return tensor._keras_history.operation
 
 
+def before(tensor):
+    """Returns the symbolic tensors that another one is made of, as a list."""
+    operation, node, _ = tensor._keras_history
+    return list(operation._inbound_nodes[node].input_tensors)
+
+
+@contextlib.contextmanager
+def symbolic_calls_replaced(instead, names):
+    """A scope in which some operations make other symbolic tensors.
+
+    Args:
+        instead: Function of the method, the operation and its arguments.
+        names: Iterable of names of classes, see `operation_classes`.
+    """
+    kinds = operation_classes(*names)
+
+    def replacing(original):
+        return lambda self, *args: instead(original, self, *args)
+
+    for kind in kinds:
+        kind.symbolic_call = replacing(kind.symbolic_call)
+    try:
+        yield
+    finally:
+        for kind in kinds:
+            del kind.symbolic_call
+
+
 def unlinked(operation):
     """Returns a copy of an operation that was never called."""
     new = copy.copy(operation)
@@ -105,6 +134,7 @@ def open_batch(graph):
         elif None not in shape[1:]:
             # A copy is made from the arguments of the constructor.
             node.operation = reshape((-1, *shape[1:]))
+            node.outputs[0]._shape = tuple(shape)
         elif None in tuple(node.operation.newshape):
             known = False
     return known

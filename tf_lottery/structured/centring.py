@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from tf_lottery import clusters as clusters_lib
@@ -31,17 +32,30 @@ class _Centring(Cut):
         centred: Set of weight keys.
         untied: Dict from weight key of the new model to that of the table
             that it is the transpose of.
+        factors: Dict from weight key to that of the factors it takes up.
+        behind: See `rebuilding.rebuild`.
     """
 
     centred: set = dataclasses.field(default_factory=set)
     untied: dict = dataclasses.field(default_factory=dict)
-
-    def value(self, key, array):
-        return trials.centred(array) if key in self.centred else array
+    factors: dict = dataclasses.field(default_factory=dict)
+    behind: dict = dataclasses.field(default_factory=dict)
 
     def values(self, arrays):
-        found = super().values(arrays)
-        return found | {a: arrays[b].T for a, b in self.untied.items()}
+        found = dict(arrays)
+        for key in self.centred & arrays.keys():
+            array = arrays[key]
+            if key in self.factors:
+                factors = arrays[self.factors[key]].astype("float64")
+                array = array * np.ravel(factors)
+            found[key] = trials.centred(array)
+        for key in self.factors.values():
+            found[key] = np.ones_like(arrays[key])
+        found |= {a: arrays[b].T for a, b in self.untied.items()}
+        return found | {
+            f"{layer.name}/kernel": trials.centred(np.eye(layer.units))
+            for layer in self.behind.values()
+        }
 
 
 def centre(
@@ -61,10 +75,14 @@ def centre(
 
     That holds for pre-norm models: the streams of GPT-2, of Whisper and of
     vision transformers are written by layers that are linear in their
-    weights, and read by normalisations alone, a final one included. Other
-    streams stay as they are, and are named with the reason: what
-    normalisation writes into with its own scale and shift (post-norm, as in
-    BERT), a layer scale or activation behind the writer, a reader without
+    weights, and read by normalisations alone, a final one included. A layer
+    scale, a factor for every channel behind a writer (Touvron et al. 2021,
+    CaiT, arXiv:2103.17239, equation 2), is taken up by the writer's weights
+    and is one from then on. Behind what is not linear (an activation, or a
+    normalisation before the first block) a dense layer takes the mean out,
+    if there are three normalisations or more for each. Other streams stay as
+    they are, and are named with the reason: what normalisation writes into
+    and other layers read (post-norm, as in BERT), a reader without
     normalisation, an output of the model, a weight that holds a mask, whose
     zeros would be filled, or clusters. An embedding that is read by its
     transpose as well is untied, at the cost of a second table.
@@ -118,7 +136,9 @@ def centre(
     _report(model, streams)
     centring = _centring(streams, variables)
     say("building the new model")
-    twin = rebuilding.rebuild(graph, others=centring.others)
+    twin = rebuilding.rebuild(
+        graph, others=centring.others, behind=centring.behind
+    )
     shrinking.warn_of_class(
         twin.model, model, "say that normalisations are replaced"
     )
@@ -159,8 +179,26 @@ def _centring(streams, variables):
     ids = {id(variable) for variable in streams.weights}
     others = dict.fromkeys(streams.norms, _without_mean)
     others |= dict.fromkeys(streams.tied, _untied_from)
-    centred = {key for key, v in variables.items() if id(v) in ids}
-    return _Centring({}, {}, {}, others=others, centred=centred)
+    keys = {id(v): key for key, v in variables.items()}
+    return _Centring(
+        {}, {}, {},
+        others=others,
+        centred={key for place, key in keys.items() if place in ids},
+        factors={
+            keys[place]: keys[id(v)] for place, v in streams.scales.items()
+        },
+        behind={
+            operation: keras.layers.Dense(
+                norm.gamma.shape[-1],
+                use_bias=False,
+                name=f"without_mean_{place}",
+                dtype=norm.dtype_policy,
+            )
+            for place, (operation, norm) in enumerate(
+                streams.projected.items()
+            )
+        },
+    )
 
 
 def _without_mean(layer):
@@ -176,5 +214,6 @@ def _untied(twin, variables):
     """The tables that only the new model has, and what they are made of."""
     return {
         key: f"{key.rpartition('/')[0]}/embeddings"
-        for key in twin.variables if key not in variables
+        for key in twin.variables
+        if key not in variables and key.endswith("reverse_embeddings")
     }

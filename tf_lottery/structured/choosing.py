@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from tf_lottery import schedules
+from tf_lottery.structured import equal_widths
 from tf_lottery.structured import plans
 
 
@@ -121,6 +122,7 @@ class Chooser:
         for group in self.graph.groups:
             if not all(self._is_round(p, kept) for p in group.producers):
                 kept[group.classes] = True
+        equal_widths.equalise(self.graph, kept, self._sorted)
         return kept
 
     def _wanted(self, ratio):

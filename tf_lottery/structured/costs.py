@@ -125,10 +125,10 @@ class Costs:
             return self._count_attention(layer, inputs, outputs)
         if isinstance(layer, keras.layers.Embedding):
             return
-        positions = _positions(layer, inputs[0], outputs[0])
-        for variable in layer.variables:
-            if _is_kernel(variable):
-                self.positions[self._keys[id(variable)]] += positions
+        kernels = [v for v in layer.variables if _is_kernel(v)]
+        for variable in kernels:
+            positions = _positions(layer, inputs[0], outputs[0])
+            self.positions[self._keys[id(variable)]] += positions
 
     def _count_attention(self, layer, inputs, outputs):
         asked = _sizes(inputs[0].shape[1:-1])

@@ -8,7 +8,7 @@ from tf_lottery.copies import Twin
 from tf_lottery.graph import renewing
 
 
-def rebuild(graph, kept=None, others=None):
+def rebuild(graph, kept=None, others=None, behind=None):
     """Builds the model of a graph anew, with fresh weights.
 
     Layers of `tf_lottery.layers.Masked` are left out around what they wrap.
@@ -18,12 +18,14 @@ def rebuild(graph, kept=None, others=None):
         others: Dict from layer to the function of its renewed self that
             makes what takes its place, with the same variables or more.
             Defaults to `None`: none.
+        behind: Dict from operation to a layer that is called on what it puts
+            out. Defaults to `None`: none.
 
     Returns:
         A `copies.Twin`, not compiled.
     """
     edits = graph.edits(graph.kept() if kept is None else kept)
-    pairs, others = [], others or {}
+    pairs, others, behind = [], others or {}, behind or {}
 
     def renewed(operation):
         if _is_shared(operation):
@@ -35,10 +37,16 @@ def rebuild(graph, kept=None, others=None):
         while getattr(operation, "transparent", False):
             operation, new = operation.layer, new.layer
         pairs.append((operation, new))
-        return new
+        return _in_turn(new, behind.get(operation))
 
     model = renewing.rebuild(graph.view, renewed)
-    return _matched(graph.model, model, pairs, others)
+    return _matched(graph.model, model, pairs, others, behind.values())
+
+
+def _in_turn(first, second):
+    if second is None:
+        return first
+    return lambda *args, **kwargs: second(first(*args, **kwargs))
 
 
 def _is_shared(operation):
@@ -48,9 +56,11 @@ def _is_shared(operation):
     )
 
 
-def _matched(old, new, pairs, others):
+def _matched(old, new, pairs, others, added):
     names = {id(v): key for key, v in weights_lib.variables(old).items()}
-    found = {}
+    found = {
+        f"{layer.name}/{v.name}": v for layer in added for v in layer.variables
+    }
     for before, after in pairs:
         if not isinstance(before, keras.layers.Layer):
             continue

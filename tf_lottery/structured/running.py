@@ -28,9 +28,14 @@ class Runner:
 
     def __init__(self, view, variables, dtype):
         self.view, self.variables, self.dtype = view, variables, dtype
-        self.layers = list(dict.fromkeys(internals.layers.flat(view.model)))
         self.keys = {id(v): key for key, v in variables.items()}
         self._memory = {}
+        layers = internals.layers.flat(view.model)
+        # Some are of the graph alone.
+        layers += [
+            x for x in self._operations() if isinstance(x, keras.layers.Layer)
+        ]
+        self.layers = list(dict.fromkeys(layers))
 
     @contextlib.contextmanager
     def opened(self):
@@ -48,6 +53,10 @@ class Runner:
                 precise.computing_in(layers, floating, self.dtype)
             )
             for operation in self._operations():
+                if isinstance(operation, keras.layers.Layer) or (
+                    "float" not in str(getattr(operation, "dtype", ""))
+                ):
+                    continue
                 stack.enter_context(internals.layers.replaced(
                     operation, "dtype", self.dtype
                 ))
@@ -90,8 +99,9 @@ class Runner:
         def call(operation, args, kwargs, outputs):
             graph = self._graph_in(operation)
             if graph is not None:
-                return functional.run(
-                    graph, self._inner(operation, graph, args, kwargs), call
+                inner = self._inner(operation, graph, args, kwargs)
+                return functional.spread(
+                    graph, functional.run(graph, inner, call)
                 )
             known = remembered.get(id(outputs[0]))
             given = tree.flatten((args, kwargs))
@@ -134,18 +144,15 @@ class Runner:
         return [x for x in tree.flatten((args, kwargs)) if ops.is_tensor(x)]
 
     def _operations(self):
-        """Operations of the graph that are made for a precision."""
+        """Layers and operations of the graph, as a list."""
         waiting, found = [self.view.graph], {}
         while waiting:
             for operation, *_ in functional.symbolic_arguments(waiting.pop()):
-                if operation in found:
-                    continue
-                found[operation] = not isinstance(
-                    operation, keras.layers.Layer
-                ) and "float" in str(getattr(operation, "dtype", ""))
-                graph = self._graph_in(operation)
-                waiting += [] if graph is None else [graph]
-        return [operation for operation in found if found[operation]]
+                if operation not in found:
+                    found[operation] = True
+                    graph = self._graph_in(operation)
+                    waiting += [] if graph is None else [graph]
+        return list(found)
 
 
 def _called(operation, args, kwargs):

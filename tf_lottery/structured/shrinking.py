@@ -14,6 +14,7 @@ from tf_lottery import weights as weights_lib
 from tf_lottery.runs import ticket as ticket_lib
 from tf_lottery.structured import carrying
 from tf_lottery.structured import classes
+from tf_lottery.structured import equal_widths
 from tf_lottery.structured import plans
 from tf_lottery.structured import rebuilding
 from tf_lottery.structured import verifying
@@ -176,6 +177,7 @@ def carry_out(graph, kept, say, masks=None, changed=None, inputs=None):
     Returns:
         `keras.Model`.
     """
+    equal_widths.check(graph, kept)
     cut = Cut.of(graph, kept)
     exact = {}
     for key, variable in weights_lib.variables(graph.model).items():

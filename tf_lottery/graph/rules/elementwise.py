@@ -1,7 +1,10 @@
 """Elementwise layers and operations: units pass, operands are coupled."""
 
+import math
+
 import keras
 import numpy as np
+from keras import ops
 from keras import tree
 
 from tf_lottery.graph.call import Symbol
@@ -116,9 +119,8 @@ def coupled(call):
     ids = _united(call.units, [x for x in symbols if not _spread(call, x)])
     if ids is None:
         ids = symbols[0].ids
-    made = Symbol(ids, call.outputs[0])
-    for shape in _constants(call):
-        _freeze_constant(call, made, shape, rank)
+    for place, constant in _constants(call):
+        ids = _with_constant(call, ids, place, constant)
     call.uniform = all(
         x.uniform or not call.units.varying(x.ids) for x in symbols
     )
@@ -158,14 +160,53 @@ def _united(units, symbols):
 
 
 def _constants(call):
-    """The shapes of operands that are no tensors of the graph."""
-    operands = [*call.args, *call.kwargs.values()]
-    leaves = [x for x in operands if not _has_symbol(x)]
-    return [tuple(getattr(x, "shape", np.shape(x))) for x in leaves]
+    """Places and values of operands that are no tensors of the graph."""
+    for place, value in [*enumerate(call.args), *call.kwargs.items()]:
+        leaves = tree.flatten(value)
+        if value is not None and not any(
+            isinstance(x, Symbol) for x in leaves
+        ):
+            yield place, ops.convert_to_numpy(value)
 
 
-def _has_symbol(value):
-    return any(isinstance(x, Symbol) for x in tree.flatten(value))
+def _with_constant(call, ids, place, constant):
+    """The ids, with a constant that is cut as they are."""
+    shape = (1,) * (ids.ndim + 1 - constant.ndim) + constant.shape
+    if not isinstance(place, int):
+        _freeze_constant(call, Symbol(ids, call.outputs[0]), shape, len(shape))
+        return ids
+    if not call.units.final(ids).any():
+        ids = _with_copies(call, ids, shape, constant)
+    axes = [
+        a for a, n in enumerate(shape[1:]) if n > 1 and ids.shape[a] > 1
+    ]
+
+    def value(kept):
+        new = constant
+        for axis in axes:
+            others = tuple(a for a in range(ids.ndim) if a != axis)
+            mask = kept[ids].any(others)
+            new = np.compress(mask, new, axis - ids.ndim)
+        return new
+
+    if axes:
+        call.edit(("call", place), ids, value)
+    return ids
+
+
+def _with_copies(call, ids, shape, constant):
+    """Ids of the axes that only a constant has, if all is the same there."""
+    constant = constant.reshape(shape)
+    sizes = [
+        n if all(x.shape[a] == 1 for x in call.inputs)
+        and (constant.take([0], a) == constant).all() else 1
+        for a, n in enumerate(shape) if a
+    ]
+    if math.prod(sizes) == 1:
+        return ids
+    copies = call.units.fresh(math.prod(sizes)).reshape(sizes)
+    call.rectangular(copies)
+    return copies
 
 
 def _freeze_constant(call, x, shape, rank):

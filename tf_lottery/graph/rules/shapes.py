@@ -18,7 +18,7 @@ def reshape(call):
     ids = reshaped(call, call.inputs[0])
     if ids is None:
         return call.frozen(f"{call.name} tears units apart")
-    return _edited(call, ids, "target_shape", target, call.outputs[0][1:])
+    return edited(call, ids, "target_shape", target, call.outputs[0][1:])
 
 
 @register_rule(*operation_classes("Reshape"))
@@ -28,7 +28,7 @@ def reshape_operation(call):
     ids = reshaped(call, call.inputs[0])
     if ids is None:
         return call.frozen(f"{call.name} tears units apart")
-    return _edited(call, ids, "newshape", tuple(target), call.outputs[0])
+    return edited(call, ids, "newshape", tuple(target), call.outputs[0])
 
 
 @register_rule(keras.layers.Flatten, *operation_classes("Ravel"))
@@ -48,8 +48,8 @@ def reshaped(call, x):
     Only the axes between those that stay as they are must have known sizes.
     """
     before, after = list(x.shape), list(call.outputs[0])
-    left = _common(before, after)
-    right = _common(before[left:][::-1], after[left:][::-1])
+    left = common(before, after)
+    right = common(before[left:][::-1], after[left:][::-1])
     middle = slice(left, len(before) - right)
     # Axes of ids are one less, because the batch has none.
     own = slice(middle.start - 1, middle.stop - 1)
@@ -77,8 +77,8 @@ def reshaped(call, x):
     return ids.reshape(shape[: own.start] + tuple(new) + shape[own.stop :])
 
 
-def _common(a, b):
-    """How many sizes at the start are the same."""
+def common(a, b):
+    """Returns how many sizes at the start are the same."""
     count = 0
     for i, j in zip(a, b):
         if i != j:
@@ -87,7 +87,7 @@ def _common(a, b):
     return count
 
 
-def _edited(call, ids, entry, target, sizes):
+def edited(call, ids, entry, target, sizes):
     """Edits a shape that has a number for every axis that varies."""
     call.rectangular(ids)
     offset = len(sizes) - ids.ndim

@@ -1,0 +1,189 @@
+"""Tensors that are made of weights alone: they have no batch."""
+
+import dataclasses
+
+import keras
+import numpy as np
+from keras import ops
+from keras import tree
+
+from tf_lottery.graph.call import Symbol
+from tf_lottery.graph.rules import elementwise
+from tf_lottery.graph.rules import shapes
+
+# The axes along which what moves numbers is made for all of them.
+_FIXED = {
+    "BroadcastTo": lambda call, rank: [],
+    "Concatenate": lambda call, rank: [],
+    "ExpandDims": lambda call, rank: [],
+    "Flip": lambda call, rank: call.operation.axis,
+    "GetItem": lambda call, rank: _cut(call, rank),
+    "Moveaxis": lambda call, rank: [],
+    "Repeat": lambda call, rank: call.operation.axis,
+    "Reshape": lambda call, rank: _reshaped(call, rank),
+    "Roll": lambda call, rank: call.operation.axis,
+    "Split": lambda call, rank: call.operation.axis,
+    "Squeeze": lambda call, rank: [],
+    "Stack": lambda call, rank: [],
+    "Swapaxes": lambda call, rank: [],
+    "Take": lambda call, rank: call.operation.axis,
+    "Tile": lambda call, rank: _tiled(call, rank),
+    "Transpose": lambda call, rank: [],
+    "Unstack": lambda call, rank: call.operation.axis,
+}
+_ELEMENTWISE = (
+    elementwise.unary, elementwise.coupled, elementwise.constant_like
+)
+# What is in the configuration about sizes.
+_SHAPES = {"BroadcastTo": "shape", "Reshape": "newshape"}
+
+
+def is_batchless(value):
+    """Whether a value is the symbol of a tensor without a batch."""
+    return isinstance(value, Symbol) and value.batch is None
+
+
+def applied(call, rule):
+    """Returns the ids of what an operation makes of weights alone.
+
+    Args:
+        call: `Call`; no input has a batch.
+        rule: The function that is registered for the operation, or `None`.
+    """
+    call.batch = None
+    if type(call.operation).__name__ in _FIXED and not isinstance(
+        call.operation, keras.layers.Layer
+    ):
+        return _moved(call)
+    rank = max(len(x.shape) for x in call.inputs)
+    if rule in _ELEMENTWISE:
+        return rule(call.given(lambda x: _before(x, rank + 1)))
+    if rule is None or any(len(x.shape) != rank for x in call.inputs):
+        return call.frozen(f"{call.name} reads weights")
+    # A layer takes their first axis for the batch.
+    for x in call.inputs:
+        call.units.tie(x.ids, 0)
+    ids = rule(call.given(
+        lambda x: dataclasses.replace(x, ids=x.ids[0], batch=0)
+    ))
+    ids = [ids] if isinstance(ids, np.ndarray) else ids
+    return [i[None] for i in ids]
+
+
+def is_product(call):
+    """Whether a call multiplies a tensor by a weight that is a matrix."""
+    if type(call.operation).__name__ != "Matmul" or len(call.inputs) != 2:
+        return False
+    x, weight = call.inputs
+    return (
+        weight.source is not None and len(weight.shape) == 2
+        and x.batch == 0 and len(x.shape) > 1
+    )
+
+
+def is_lookup(call):
+    """Whether rows of a weight are looked up, as an embedding does."""
+    x = call.inputs[0]
+    return (
+        type(call.operation).__name__ == "Take" and is_batchless(x)
+        and len(x.shape) == 2 and call.operation.axis == 0
+    )
+
+
+def looked_up(call):
+    """Returns the ids of rows that are looked up."""
+    x, rows = call.inputs
+    call.freeze_mixed(rows)
+    call.units.tie(x.ids, 0)
+    call.vanishes = x.vanishes
+    return call.place(x.ids[0], -1, len(rows.shape) + 1)
+
+
+def with_batch(call):
+    """Returns a call in which weights are tensors of a batch of one."""
+    rank = max(len(x.shape) for x in call.inputs if x.batch is not None)
+    return call.given(lambda x: _aligned(call, x, rank))
+
+
+def _aligned(call, x, rank):
+    if x.batch is not None:
+        return x
+    if len(x.shape) < rank:
+        return _before(x, rank)
+    if len(x.shape) == rank and x.shape[0] == 1:
+        return dataclasses.replace(x, ids=x.ids[0], batch=0)
+    reason = f"{call.name} reads a weight along the batch"
+    call.freeze(x, reason)
+    id_ = call.units.constant(reason)
+    ids = np.full((1,) * (len(x.shape) - 1), id_)
+    return dataclasses.replace(x, ids=ids, batch=0)
+
+
+def _before(x, rank):
+    """A symbol of a higher rank, whose first axis is the batch."""
+    ones = (1,) * (rank - len(x.shape))
+    ids = x.ids.reshape(ones[1:] + x.ids.shape)
+    return dataclasses.replace(x, ids=ids, shape=ones + x.shape, batch=0)
+
+
+def _moved(call):
+    """Numbers are moved as their ids are."""
+    name = type(call.operation).__name__
+    for x in call.inputs:
+        axes = _FIXED[name](call, len(x.shape))
+        for axis in range(x.ids.ndim) if axes is None else np.ravel(axes):
+            call.units.tie(x.ids, int(axis))
+
+    def moving(x):
+        ids = np.broadcast_to(x.ids, x.shape).astype("int32")
+        return ops.convert_to_tensor(ids)
+
+    args, kwargs = tree.map_structure(
+        lambda x: moving(x) if isinstance(x, Symbol) else x,
+        (call.args, call.kwargs),
+    )
+    try:
+        found = tree.flatten(call.operation(*args, **kwargs))
+    # Of the size of a batch that is not known yet, say.
+    except Exception:
+        return call.frozen(f"{call.name} cannot be tried on numbers")
+    found = [ops.convert_to_numpy(x).astype(int) for x in found]
+    if name in _SHAPES:
+        entry = _SHAPES[name]
+        target = tuple(getattr(call.operation, entry))
+        shapes.edited(call, found[0], entry, target, call.outputs[0])
+    return found
+
+
+def _cut(call, rank):
+    """Axes of which an index takes a part."""
+    key = call.args[1]
+    key = key if isinstance(key, tuple) else (key,)
+    if not all(
+        part is None or part is Ellipsis or isinstance(part, (int, slice))
+        for part in key
+    ):
+        return None
+    count = sum(part is not None and part is not Ellipsis for part in key)
+    before = key[: key.index(Ellipsis)] if Ellipsis in key else key
+    after = key[len(before) + 1 :]
+    whole = [
+        *(part for part in before if part is not None),
+        *[slice(None)] * (rank - count),
+        *(part for part in after if part is not None),
+    ]
+    return [axis for axis, part in enumerate(whole) if part != slice(None)]
+
+
+def _reshaped(call, rank):
+    """Axes that become others."""
+    (x,) = call.inputs
+    left = shapes.common(x.shape, call.outputs[0])
+    right = shapes.common(x.shape[left:][::-1], call.outputs[0][left:][::-1])
+    return list(range(left, rank - right))
+
+
+def _tiled(call, rank):
+    repeats = np.ravel(call.operation.repeats)[-rank:].tolist()
+    repeats = [1] * (rank - len(repeats)) + repeats
+    return [axis for axis, count in enumerate(repeats) if count != 1]
