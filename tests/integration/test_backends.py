@@ -175,16 +175,6 @@ def test_every_backend_comes_to_the_same(backend, tmp_path):
     assert plans[0] == plans[1]
 
 
-def test_what_needs_tensorflow_says_so(monkeypatch):
-    if conftest.BACKEND == "tensorflow":
-        monkeypatch.setattr(backends, "name", lambda: "jax")
-    with pytest.raises(ValueError) as raised:
-        tfl.structured.plan(conftest.sequential(), latency_ms=1.0)
-    message = str(raised.value)
-    assert f"'{backends.name()}'" in message
-    assert "Received" in message and "Expected: 'tensorflow'" in message
-
-
 def test_unknown_backends_of_gradients_are_named(compiled, monkeypatch):
     monkeypatch.setattr(backends, "name", lambda: "openvino")
     data = np.ones((4, 10), "float32"), np.zeros(4, int)
