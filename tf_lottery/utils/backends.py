@@ -19,6 +19,21 @@ def is_tensorflow():
     return name() == "tensorflow"
 
 
+def check_tensorflow(what):
+    """Raises a `ValueError` unless Keras runs on TensorFlow.
+
+    Args:
+        what: String, the beginning of a sentence: what needs TensorFlow.
+    """
+    if not is_tensorflow():
+        raise ValueError(
+            f"{what} the TensorFlow backend of Keras. "
+            f"Received: backend {name()!r}. Expected: 'tensorflow', which "
+            "KERAS_BACKEND=tensorflow chooses. A ticket or a model that is "
+            "saved under one backend is loaded under another."
+        )
+
+
 def unbuffered(dataset):
     """Returns a `tf.data.Dataset` that makes no batch ahead of time.
 
