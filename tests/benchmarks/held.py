@@ -48,13 +48,13 @@ def short():
     """What trains on arrays, whatever the backend."""
     rows = []
     for name, make, shape, batch_size, steps, blocks in (
-        ("LeNet-300-100", models.lenet, (784,), 128, 100, 5),
-        ("Conv-2", functools.partial(models.conv, 64), (32, 32, 3), 32, 6, 2),
+        ("LeNet-300-100", models.lenet, (784,), 128, 40, 5),
+        ("Conv-2", functools.partial(models.conv, 64), (32, 32, 3), 32, 2, 4),
     ):
         x, y = models.random_data(shape, steps * batch_size)
         rows += _rows(
             f"{name}, {keras.backend.backend()}", make,
-            Batches(x, y, batch_size), "auto", 1.03, (blocks, 3),
+            Batches(x, y, batch_size), "auto", 1.03, (blocks, 2),
             with_ones=False,
         )
     return rows

@@ -207,18 +207,6 @@ def test_what_needs_tensorflow_says_so(monkeypatch):
     assert "Received" in message and "Expected: 'tensorflow'" in message
 
 
-def test_a_latency_is_measured_elsewhere(monkeypatch):
-    monkeypatch.setattr(backends, "is_tensorflow", lambda: False)
-    model = keras.Sequential([
-        keras.Input((64,)), keras.layers.Dense(512),
-        keras.layers.Dense(512), keras.layers.Dense(4),
-    ])
-    plan = tfl.structured.plan(model, latency_ms=1e6)
-    assert 0 < plan.after["latency_ms"] == plan.before["latency_ms"]
-    with pytest.raises(ValueError, match="the whole one .* ms. Received: lat"):
-        tfl.structured.plan(model, latency_ms=1e-7)
-
-
 def test_unknown_backends_of_gradients_are_named(compiled, monkeypatch):
     monkeypatch.setattr(backends, "name", lambda: "openvino")
     data = np.ones((4, 10), "float32"), np.zeros(4, int)
