@@ -176,6 +176,6 @@ def test_a_latency_is_measured_elsewhere(monkeypatch):
         keras.layers.Dense(512), keras.layers.Dense(4),
     ])
     plan = tfl.structured.plan(model, latency_ms=1e6)
-    assert 0 < plan.after["latency_ms"] == plan.before["latency_ms"]
+    assert plan.removed == 0 and plan.after["latency_ms"] > 0
     with pytest.raises(ValueError, match="the whole one .* ms. Received: lat"):
         tfl.structured.plan(model, latency_ms=1e-7)
