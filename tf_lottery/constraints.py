@@ -40,13 +40,14 @@ def masked(mask: Any, value: Any) -> Any:
     if backends.is_tensorflow() and mask.dtype == value.dtype:
         # One fused kernel, twice as fast as a selection by booleans.
         return tf.math.multiply_no_nan(value, mask)
-    zeros = ops.zeros_like(value)
     if backends.is_tensorflow() and (
         mask.dtype == tf.bool and mask.shape == value.shape
     ):
         # Not `tf.where`, whose broadcasting takes twice as long.
+        zeros = ops.zeros_like(value)
         return tf.raw_ops.Select(condition=mask, x=value, y=zeros)
-    return ops.where(ops.cast(mask, "bool"), value, zeros)
+    zero = ops.zeros((), value.dtype)
+    return ops.where(ops.cast(mask, "bool"), value, zero)
 
 
 class Keep(keras.constraints.Constraint):
