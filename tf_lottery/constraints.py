@@ -40,13 +40,14 @@ def masked(mask: Any, value: Any) -> Any:
     if backends.is_tensorflow() and mask.dtype == value.dtype:
         # One fused kernel, twice as fast as a selection by booleans.
         return tf.math.multiply_no_nan(value, mask)
-    zeros = ops.zeros_like(value)
     if backends.is_tensorflow() and (
         mask.dtype == tf.bool and mask.shape == value.shape
     ):
         # Not `tf.where`, whose broadcasting takes twice as long.
+        zeros = ops.zeros_like(value)
         return tf.raw_ops.Select(condition=mask, x=value, y=zeros)
-    return ops.where(ops.cast(mask, "bool"), value, zeros)
+    zero = ops.zeros((), value.dtype)
+    return ops.where(ops.cast(mask, "bool"), value, zero)
 
 
 class Keep(keras.constraints.Constraint):
@@ -195,13 +196,17 @@ def _assignment(variable):
         return (
             keep is not None
             and not internals.models.is_stateless()
-            # JAX takes it away while a model trains; what comes back from a
-            # step is masked.
-            and internals.layers.value(keep.mask) is not None
+            # JAX takes it away while a model trains, or gives its memory
+            # away; what comes back from a step is masked.
+            and not _is_gone(internals.layers.value(keep.mask))
             and tuple(np.shape(value)) == tuple(variable.shape)
         )
 
     return assign
+
+
+def _is_gone(value):
+    return value is None or getattr(value, "is_deleted", bool)()
 
 
 def detach(variable: keras.Variable) -> None:

@@ -450,7 +450,7 @@ def test_robustness_leaves_integer_inputs_alone():
     model.compile("sgd", conftest.loss())
     rng = np.random.default_rng(0)
     x = [rng.integers(5, size=(6, 3)), rng.normal(size=(6, 4)).astype("f4")]
-    y = np.argmax(model(x), -1)
+    y = np.argmax(model.predict(x, verbose=0), -1)
     found = analysis.robustness(model, (x, y), 50.0)
     assert found.clean_accuracy == 1.0 and found.accuracies[50.0] < 0.5
     changed = one_step(attacks.Gradients(model), x, y, 0.1)

@@ -2,12 +2,14 @@ r"""What holding masks costs in training: CPU time against dense `fit`.
 
     python -m tests.benchmarks.held [--quick] \
         [--json PATH] [--only {lenet,conv,tfmot}]
+    KERAS_BACKEND=torch python -m tests.benchmarks.held --short
 
 Every figure is the median of paired ratios of the process' CPU time over
 whole `fit` calls, all variants in turn in one process. `dense again` is the
 same as `dense`: what it differs from 1 is noise. TensorFlow Model
 Optimization is measured against dense tf_keras in a process of its own, as
 it needs the retired Keras 2 (`python -m tests.benchmarks.peers tfmot`).
+`--short` takes less than three minutes under every backend of Keras.
 """
 
 import functools
@@ -26,8 +28,13 @@ def main():
     parser.add_argument(
         "--only", choices=("lenet", "conv", "tfmot"), help="a part of it"
     )
+    parser.add_argument(
+        "--short", action="store_true", help="LeNet and Conv-2, few steps"
+    )
     args = parser.parse_args()
-    rows = []
+    rows = short() if args.short else []
+    if args.short:
+        args.only = "short"
     if args.only in (None, "lenet"):
         rows += lenet(args.quick)
     if args.only in (None, "conv"):
@@ -35,6 +42,38 @@ def main():
     if args.only in (None, "tfmot"):
         rows += tfmot(args.quick)
     harness.report("Training with masks held, CPU time", rows, args.json)
+
+
+def short():
+    """What trains on arrays, whatever the backend."""
+    rows = []
+    for name, make, shape, batch_size, steps, blocks in (
+        ("LeNet-300-100", models.lenet, (784,), 128, 40, 5),
+        ("Conv-2", functools.partial(models.conv, 64), (32, 32, 3), 32, 2, 4),
+    ):
+        x, y = models.random_data(shape, steps * batch_size)
+        rows += _rows(
+            f"{name}, {keras.backend.backend()}", make,
+            Batches(x, y, batch_size), "auto", 1.03, (blocks, 2),
+            with_ones=False,
+        )
+    return rows
+
+
+class Batches(keras.utils.PyDataset):
+    """The same batches of arrays under every backend."""
+
+    def __init__(self, x, y, batch_size):
+        super().__init__()
+        self.x, self.y, self.batch_size = x, y, batch_size
+
+    @property
+    def num_batches(self):
+        return len(self.x) // self.batch_size
+
+    def __getitem__(self, index):
+        part = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        return self.x[part], self.y[part]
 
 
 def lenet(quick, jits=(False, True), with_ones=True):

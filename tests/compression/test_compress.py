@@ -66,7 +66,8 @@ def weigh(
     """Stands in for `export.tflite`: a byte for each nonzero weight."""
     progress("weighing")
     hits = tfl.export.metrics.agreement(
-        np.array(model(validation[0], training=False)), validation[1]
+        keras.ops.convert_to_numpy(model(validation[0], training=False)),
+        validation[1],
     )
     size = 100 + sum(
         int(np.count_nonzero(w)) for w in model.get_weights()
@@ -484,7 +485,7 @@ def test_attention_shrinks_without_words_about_training():
     model = keras.Model(inputs, keras.layers.Dense(2)(x))
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(True))
     data = RNG.normal(size=(60, 6, 8)).astype("float32")
-    labels = np.array(model(data)).argmax(-1)
+    labels = keras.ops.convert_to_numpy(model(data)).argmax(-1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates.export, "tflite", weigh)
         found = tfl.compress(

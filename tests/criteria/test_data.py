@@ -40,9 +40,15 @@ def kinds(x, y):
     }
 
 
+def loader(x, y):
+    torch = pytest.importorskip("torch")
+    tensors = torch.utils.data.TensorDataset(*map(torch.from_numpy, (x, y)))
+    return torch.utils.data.DataLoader(tensors, 24)
+
+
 @pytest.mark.parametrize("kind", [
     "arrays", "list", "tensors", "numbers", "tf.data", "shuffled",
-    "PyDataset", "Replay",
+    "PyDataset", "Replay", "DataLoader",
 ])
 def test_every_kind_of_data(kind, data):
     model = sequential()
@@ -50,6 +56,8 @@ def test_every_kind_of_data(kind, data):
     wanted = tfl.criteria.score(model, criterion, data=data)
     if kind == "numbers":
         given = (data[0], np.array(data[1].tolist()))
+    elif kind == "DataLoader":
+        given = loader(*data)
     else:
         given = kinds(*data)[kind]
     found = tfl.criteria.score(model, criterion, data=given)

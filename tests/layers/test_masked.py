@@ -228,6 +228,8 @@ def test_wrapped_training_equals_held_training(name):
         histories.append(history.history)
     assert ends.revived == 0 and ends.seen > 0
     assert tfl.optimizers.find(wrapped.optimizer) is None
+    names = [[m.name for m in each.metrics] for each in (model, wrapped)]
+    assert names[0] == names[1]
     # Losses, metrics inside of layers, statistics and seeds are the same.
     assert_equal(*histories, rtol=1e-4)
     assert_equal(values(model), values(wrapped), rtol=1e-3, atol=1e-5)

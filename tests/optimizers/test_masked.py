@@ -7,6 +7,7 @@ import pytest
 import tf_lottery as tfl
 from tests import conftest
 from tests.conftest import loss
+from tf_lottery import internals
 
 SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 OPTIMIZERS = {
@@ -299,3 +300,22 @@ def test_masks_of_another_model_are_refused(data, tmp_path):
     other.optimizer.build(other.trainable_variables)
     with pytest.raises(ValueError, match="lie by position, and do not fit"):
         other.optimizer.load_own_variables({"mask_0": np.ones(1, "uint8")})
+
+
+def test_every_backend_has_the_optimizers_of_keras():
+    class Own(Adam):
+        pass
+
+    kinds = [internals.optimizers.kind(make()) for make in (Adam, SGD, Own)]
+    assert kinds == [Adam, SGD, Own]
+
+
+def test_a_step_on_one_batch_holds_masks(data):
+    model = conftest.functional()
+    model.compile("adam", loss())
+    masks = tfl.prune(model, 0.5)
+    for _ in range(2):
+        model.train_on_batch(*data)
+        for key, variable in tfl.weights.prunable(model).items():
+            value = keras.ops.convert_to_numpy(variable)
+            assert value.any() and not value[~masks[key]].any()

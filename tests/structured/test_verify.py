@@ -180,6 +180,15 @@ def test_random_inputs_fit_the_model():
     model(inputs_lib.packed(view, found))
 
 
+@pytest.mark.parametrize("layer, number", [
+    (layers.ReLU(), 2), (layers.BatchNormalization(), 4),
+])
+def test_samples_that_take_long_are_few(layer, number):
+    model = keras.Sequential([keras.Input((3,)), layer, layers.Dense(2)])
+    found = inputs_lib.random_inputs(functional.view(model), macs=2**40)
+    assert len(found[0]) == number
+
+
 def runner_of(model, dtype="float64"):
     return running.Runner(
         functional.view(model), weights.variables(model), dtype

@@ -7,8 +7,10 @@ import keras
 import numpy as np
 import pytest
 
+import tf_lottery as tfl
 from tests import conftest
 from tf_lottery import paths
+from tf_lottery.utils import backends
 from tf_lottery.utils import companion
 
 
@@ -165,3 +167,15 @@ def test_what_cannot_be_brought_there_is_refused():
     message = str(raised.value)
     assert f"Received: backend {conftest.BACKEND!r}" in message
     assert "Secret" in message and "`get_config`" in message
+
+
+def test_a_latency_is_measured_elsewhere(monkeypatch):
+    monkeypatch.setattr(backends, "is_tensorflow", lambda: False)
+    model = keras.Sequential([
+        keras.Input((64,)), keras.layers.Dense(512),
+        keras.layers.Dense(512), keras.layers.Dense(4),
+    ])
+    plan = tfl.structured.plan(model, latency_ms=1e6)
+    assert plan.removed == 0 and plan.after["latency_ms"] > 0
+    with pytest.raises(ValueError, match="the whole one .* ms. Received: lat"):
+        tfl.structured.plan(model, latency_ms=1e-7)

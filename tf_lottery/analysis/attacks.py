@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_lottery.analysis import evaluating
+from tf_lottery.criteria import gradients as gradients_lib
+from tf_lottery.criteria import heads
 from tf_lottery.criteria import losses
 
 NORMS = ("linf", "l2")
@@ -18,46 +19,47 @@ class Gradients:
     do not underflow.
 
     Args:
-        model: A built `keras.Model`, under the TensorFlow backend.
+        model: A built `keras.Model`.
         loss: Loss function or its name. Defaults to the compiled one.
 
     Raises:
-        ValueError: If there is no loss, or under another backend.
+        ValueError: If there is no loss.
     """
 
     def __init__(self, model, loss=None):
-        if keras.backend.backend() != "tensorflow":
-            raise ValueError(
-                "Adversarial examples are made with TensorFlow's gradients. "
-                f"Received: Keras backend {keras.backend.backend()!r}. "
-                "Expected: 'tensorflow'."
-            )
         self._model = model
         self._loss = losses.resolve(model, loss, "robustness")
-        self._run = evaluating.compiled(self._gradient)
+        self._run = gradients_lib.compiled(self._gradients)
 
     def __call__(self, x, y):
         """Returns the gradients as a list of tensors, one for each input."""
         return self._run(x, y)
 
-    def _gradient(self, x, y):
-        import tensorflow as tf
-
+    def _gradients(self, x, y):
         inputs = keras.tree.flatten(x)
-        floating = [i for i in inputs if is_floating(i)]
+        floating = {
+            i: value for i, value in enumerate(inputs) if is_floating(value)
+        }
         if not floating:
             raise ValueError(
                 "There is no input to attack: only floating inputs can be "
                 "changed a little. Received: inputs of dtypes "
                 f"{[keras.backend.standardize_dtype(i.dtype) for i in inputs]}"
             )
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(floating)
-            loss = self._loss(y, self._model(x, training=False), None)
-            loss *= tf.cast(tf.shape(inputs[0])[0], loss.dtype)
-        return tape.gradient(
-            loss, floating, unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
+
+        def summed(values):
+            changed = [values.get(i, value) for i, value in enumerate(inputs)]
+            changed = keras.tree.pack_sequence_as(x, changed)
+            with heads.recorded(), keras.StatelessScope():
+                outputs = self._model(changed, training=False)
+                loss = self._loss(y, outputs, None)
+            return loss * ops.cast(ops.shape(inputs[0])[0], loss.dtype)
+
+        found = gradients_lib.of(summed, floating)
+        return [
+            ops.zeros_like(value) if found[i] is None else found[i]
+            for i, value in floating.items()
+        ]
 
 
 def is_floating(array):

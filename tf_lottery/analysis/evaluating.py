@@ -104,7 +104,11 @@ class Evaluator:
 
 
 def compiled(function):
-    """Returns a function that TensorFlow traces, where it is the backend."""
+    """Returns a function that TensorFlow traces; torch notes no gradients."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.no_grad()(function)
     if keras.backend.backend() != "tensorflow":
         return function
     import tensorflow as tf

@@ -77,8 +77,7 @@ def robustness(
     https://arxiv.org/abs/1706.06083 (PGD).
 
     Args:
-        model: A built `keras.Model` of one output, under the TensorFlow
-            backend; it is left as it is.
+        model: A built `keras.Model` of one output; it is left as it is.
         data: Arrays `(x, y)`, a batched `tf.data.Dataset` or a
             `keras.utils.PyDataset`. Only floating inputs are attacked.
         epsilons: Float or iterable of floats, the radii of the ball, in

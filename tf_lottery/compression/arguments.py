@@ -9,7 +9,6 @@ from tf_lottery import quantize
 from tf_lottery import weights as weights_lib
 from tf_lottery.analysis import evaluating
 from tf_lottery.criteria import batches as batches_lib
-from tf_lottery.utils import backends
 from tf_lottery.utils import checks
 
 
@@ -18,7 +17,6 @@ def check(
     seed, exclude, include, directory, progress,
 ):
     """Raises unless each argument of `compress` is of its kind; see there."""
-    backends.check_tensorflow("Compression to files takes")
     weights_lib.check_built(model)
     checks.optional(checks.not_negative, "max_drop", max_drop)
     if max_drop is not None and budget is not None:

@@ -16,7 +16,8 @@ from tf_lottery.utils.backends import tf
 
 _KINDS = (
     "arrays `(x, y)` or `(x, y, sample_weight)`, a batched "
-    "`tf.data.Dataset` or a `keras.utils.PyDataset` of such batches"
+    "`tf.data.Dataset`, a `keras.utils.PyDataset` or a `DataLoader` of torch "
+    "of such batches"
 )
 
 
@@ -54,8 +55,9 @@ def batches_of(data, batches=None, batch_size=128, criterion="criterion"):
     Args:
         data: Arrays `(x, y)` or `(x, y, sample_weight)`, where each may be a
             dict or a list of arrays; a batched `tf.data.Dataset`; a
-            `keras.utils.PyDataset`; a `tf_lottery.data.Replay`, which is
-            read from its first step and stays at the step it is at.
+            `keras.utils.PyDataset`; a `torch.utils.data.DataLoader`; a
+            `tf_lottery.data.Replay`, which is read from its first step and
+            stays at the step it is at.
         batches: Integer, the number of batches to use. Defaults to `None`:
             all batches.
         batch_size: Integer, for arrays. The others come in batches already.
@@ -126,6 +128,8 @@ def _source(data, batch_size, criterion):
         return (lambda: (data[i] for i in steps)), length
     if _is_dataset(data):
         return (lambda: iter(data)), _length(data)
+    if _is_loader(data):
+        return (lambda: map(_converted, data)), None
     if isinstance(data, (tuple, list)):
         return _arrays(data, batch_size, criterion)
     raise TypeError(
@@ -218,6 +222,16 @@ def _is_dataset(data):
     # Nobody has one who has not imported TensorFlow.
     tf = sys.modules.get("tensorflow")
     return tf is not None and isinstance(data, tf.data.Dataset)
+
+
+def _is_loader(data):
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(data, torch.utils.data.DataLoader)
+
+
+def _converted(batch):
+    """A batch of torch, for any backend."""
+    return keras.tree.map_structure(np.asarray, batch)
 
 
 def _length(dataset):

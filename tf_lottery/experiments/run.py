@@ -21,6 +21,7 @@ from tf_lottery.experiments import trial_tasks
 from tf_lottery.experiments import trials
 from tf_lottery.jobs import engines
 from tf_lottery.jobs import scheduling
+from tf_lottery.utils import backends
 from tf_lottery.utils import checks
 from tf_lottery.utils import types
 from tf_lottery.verdicts import rules
@@ -72,7 +73,8 @@ def run(
         A `report.Report`.
 
     Raises:
-        ValueError: If the directory holds anything else.
+        ValueError: If the directory holds anything else, or under another
+            backend than TensorFlow.
         OSError: If it cannot be written.
         RuntimeError: If another process is writing to it.
         DatasetUnavailableError: If the data cannot be had.
@@ -119,6 +121,8 @@ def run(
 
 
 def _check(preset):
+    # Others read batches before a round is rewound, which then come late.
+    backends.check_tensorflow("Presets read each batch at its step, in")
     checks.kind(
         "preset", preset, presets.Preset, "a `tf_lottery.experiments.Preset`"
     )

@@ -20,6 +20,8 @@ import threading
 import numpy as np
 
 from tf_lottery.export import runner
+from tf_lottery.utils import backends
+from tf_lottery.utils import companion
 
 TENSORFLOW = "tensorflow"
 LITE = ("ai_edge_litert", TENSORFLOW)
@@ -35,6 +37,8 @@ LABELS = {
 _SECONDS = 600
 _MEMORY = 8 << 30
 _KEPT: contextvars.ContextVar = contextvars.ContextVar("kept", default=None)
+# Of the companion, which does not return in between.
+_elsewhere = contextlib.ExitStack()
 
 
 class RuntimeFailure(RuntimeError):
@@ -69,12 +73,29 @@ def micro_installed():
 @contextlib.contextmanager
 def kept():
     """A context in which all exports share their children."""
+    if not backends.is_tensorflow():
+        companion.ask(_keep)
+        try:
+            yield
+        finally:
+            if companion.is_running():
+                companion.ask(_release)
+        return
     with contextlib.ExitStack() as stack:
         token = _KEPT.set((stack, {}))
         try:
             yield
         finally:
             _KEPT.reset(token)
+
+
+def _keep():
+    """Keeps those of this process until `_release`."""
+    _elsewhere.enter_context(kept())
+
+
+def _release():
+    _elsewhere.close()
 
 
 def started(stack, name):

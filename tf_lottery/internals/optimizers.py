@@ -3,6 +3,14 @@
 import keras
 
 
+def kind(optimizer):
+    """Returns its class; that of `keras.optimizers` for those of torch."""
+    found = type(optimizer)
+    if found.__module__.startswith("keras.src.backend.torch."):
+        return getattr(keras.optimizers, found.__name__)
+    return found
+
+
 def variables(optimizer):
     """Returns the variables that an optimizer trains, in its order."""
     return optimizer._trainable_variables

@@ -63,6 +63,11 @@ class Substituting(keras.layers.Wrapper):
             self.build()
         return super().__call__(*args, **kwargs)
 
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        # A model asks the layer inside as well, and would list them twice.
+        return []
+
     def get_build_config(self) -> None:
         # Keras would take the wrapper for built where `layer` finds its
         # shapes by being called.

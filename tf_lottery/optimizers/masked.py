@@ -302,7 +302,9 @@ class Masked(keras.optimizers.Optimizer):
         revive weights, so theirs is followed by ours all the same.
         """
         leaves = slots.leaves(self.inner_optimizer)
-        keep_zero = all(type(leaf) in _KEEP_ZERO for leaf in leaves)
+        keep_zero = all(
+            internals.optimizers.kind(leaf) in _KEEP_ZERO for leaf in leaves
+        )
         held = self.held(variables)
         for variable, keep in held:
             keep.enforced = True

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 
+from tf_lottery import graph as graph_lib
 from tf_lottery.structured import latency
 from tf_lottery.structured import plans
+from tf_lottery.utils import backends
 from tf_lottery.utils import checks
+from tf_lottery.utils import companion
 
 NAMES = ("ratio", "params", "macs", "bytes", "latency_ms")
 _LARGEST = 0.999
@@ -66,14 +69,16 @@ def ratio_for(name, value, chooser, costs):
     return _bisect(lambda ratio: cost(ratio) <= target, _STEPS)
 
 
-def ratio_for_latency(value, chooser, graph, inputs=None):
+def ratio_for_latency(value, kept, graph, inputs=None):
     """Returns the smallest ratio at which a measured latency is met.
 
     Small models with the weights cut but nothing proved are converted to
-    TFLite and measured in turns with the whole model.
+    TFLite and measured in turns with the whole model; under another backend
+    than TensorFlow that is done elsewhere, on a model of the same shapes.
 
     Args:
         value: Float, milliseconds for one sample on one thread.
+        kept: Function from a ratio to the classes kept, a boolean array.
 
     Returns:
         Tuple of the ratio, the milliseconds of the small model and those of
@@ -82,11 +87,15 @@ def ratio_for_latency(value, chooser, graph, inputs=None):
     Raises:
         ValueError: If the budget cannot be met.
     """
-    whole = latency.interpreter_of(graph, chooser.kept(0.0), inputs)
+    if not backends.is_tensorflow():
+        return companion.ask(
+            _ratio_elsewhere, value, companion.Here(kept), graph.model, inputs
+        )
+    whole = latency.interpreter_of(graph, kept(0.0), inputs)
     measured = {}
 
     def measure(ratio):
-        small = latency.interpreter_of(graph, chooser.kept(ratio), inputs)
+        small = latency.interpreter_of(graph, kept(ratio), inputs)
         measured[ratio] = latency.compare([small, whole])
         return measured[ratio][0] <= value
 
@@ -105,6 +114,10 @@ def ratio_for_latency(value, chooser, graph, inputs=None):
     return ratio, *measured[ratio]
 
 
+def _ratio_elsewhere(value, kept, model, inputs):
+    return ratio_for_latency(value, kept, graph_lib.trace(model), inputs)
+
+
 def plan_within(
     name, value, chooser, costs, arguments, frozen, inputs=None
 ):
@@ -119,7 +132,7 @@ def plan_within(
         ratio = value
     elif name == "latency_ms":
         ratio, small, whole = ratio_for_latency(
-            value, chooser, graph, inputs
+            value, chooser.kept, graph, inputs
         )
         reached = {"latency_ms": small, "whole_latency_ms": whole}
     else:

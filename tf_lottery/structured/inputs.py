@@ -12,9 +12,11 @@ from tf_lottery.graph import functional
 # For axes of unknown size, tried one after the other.
 SIZES = (16, 8, 4, 32, 64, 128, 256)
 _ELEMENTS = 2**18
-# As many multiplications of a batch take a blink; four samples are enough.
+# As many multiplications of a batch take a blink.
 _MACS = 2**27
-_FEWEST, _MOST = 4, 64
+# Four samples are enough for statistics to be calibrated on, and two to see
+# whether samples are mixed up.
+_CALIBRATING, _FEWEST, _MOST = 4, 2, 64
 # What depends on the size of an image, if its inputs have one.
 _SIZED = {
     "CenterCrop", "Flatten", "Permute", "RandomCrop", "Reshape", "Resizing",
@@ -99,7 +101,8 @@ def random_inputs(view, size=SIZES[0], seed=0, shapes=None, macs=0):
     largest = max(map(math.prod, shapes))
     before = max(math.prod(n or 1 for n in shape[1:]) for shape in own)
     affordable = _MACS * before // (macs * largest) if macs else _MOST
-    batch = max(min(_ELEMENTS // largest, affordable, _MOST), _FEWEST)
+    fewest = _CALIBRATING if _calibrates(view.model) else _FEWEST
+    batch = max(min(_ELEMENTS // largest, affordable, _MOST), fewest)
     indices = _table_sizes(view)
     scale = 255.0 if _preprocesses(view.model) else 1.0
     return [
@@ -192,6 +195,13 @@ def _values(generator, shape, dtype, below, scale):
         colour = generator.uniform(0, scale, (shape[0], 1, 1, shape[3]))
         return (colour * generator.random(shape)).astype(dtype)
     return generator.normal(size=shape).astype(dtype)
+
+
+def _calibrates(model):
+    return any(
+        isinstance(x, keras.layers.BatchNormalization)
+        for x in internals.layers.flat(model)
+    )
 
 
 def _preprocesses(model):

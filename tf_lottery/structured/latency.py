@@ -12,7 +12,6 @@ from tf_lottery.structured import carrying
 from tf_lottery.structured import inputs as inputs_lib
 from tf_lottery.structured import rebuilding
 from tf_lottery.structured import slices
-from tf_lottery.utils import backends
 from tf_lottery.utils.backends import tf
 
 _RUNS = 30
@@ -34,7 +33,6 @@ def interpreter_of(graph, kept, inputs=None):
     Returns:
         `tf.lite.Interpreter` with one thread and random inputs set.
     """
-    backends.check_tensorflow("To measure the latency of a plan takes")
     from tensorflow.python.framework import convert_to_constants
 
     twin = rebuilding.rebuild(graph, kept)

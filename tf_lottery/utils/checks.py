@@ -201,13 +201,16 @@ def data(name, value):
         for part in value.values():
             data(name, part)
     else:
-        # Arrays and tensors, `tf.data.Dataset`, `keras.utils.PyDataset`.
+        # Arrays and tensors, `tf.data.Dataset`, `keras.utils.PyDataset`, and
+        # the `DataLoader` of torch.
         fits = not isinstance(value, type) and any(
             hasattr(value, attribute)
-            for attribute in ("shape", "element_spec", "num_batches")
+            for attribute in (
+                "shape", "element_spec", "num_batches", "batch_sampler"
+            )
         )
     if not fits:
         refuse(
-            name, value, "arrays, a `tf.data.Dataset` or a "
-            "`keras.utils.PyDataset`",
+            name, value, "arrays, a `tf.data.Dataset`, a "
+            "`keras.utils.PyDataset` or a `DataLoader` of torch",
         )

@@ -62,7 +62,7 @@ def ask(function, *args, **kwargs):
     functions = []
     request = _pickled((name, args, kwargs), functions)
     with _lock:
-        if os.getpid() not in _running:
+        if not is_running():
             _running.clear()
             _running[os.getpid()] = _Process()
         try:
@@ -80,6 +80,11 @@ def ask(function, *args, **kwargs):
     if answer == "refused":
         _refuse(value)
     return value
+
+
+def is_running():
+    """Returns whether there is a companion, which asking would not start."""
+    return os.getpid() in _running
 
 
 @atexit.register
