@@ -27,7 +27,8 @@ class Distance:
     def __init__(self, model, inputs, batch_size=64):
         number = batches_lib.len_of(inputs)
         # All of one size, for which a model is traced once.
-        size = number // -(-number // batch_size)
+        size = prefixes.fitting(model, batch_size)
+        size = number // -(-number // size)
         self._prefix = prefixes.Prefix(model, [
             keras.tree.map_structure(lambda a: a[i:i + size], inputs)
             for i in range(0, number - size + 1, size)

@@ -11,6 +11,7 @@ from tf_lottery import criteria
 from tf_lottery import holding
 from tf_lottery.compression import channels as channels_lib
 from tf_lottery.compression import measuring
+from tf_lottery.compression import prefixes
 from tf_lottery.compression import weights as weights_lib
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import layer_inputs
@@ -227,7 +228,8 @@ class Space:
             key: weights_lib.Refit(self._variables[key], problem, biases[key])
             for key, problem in obc.Problems(
                 # What layers read is large, and is forgotten batch by batch.
-                criteria.OBC(batch_size=32), self._model,
+                criteria.OBC(batch_size=prefixes.fitting(self._model, 32)),
+                self._model,
                 {key: self._variables[key] for key in known},
                 criteria.Context(data=(self._inputs, np.zeros(number))),
                 {key for key, bias in biases.items() if bias is not None},
