@@ -66,18 +66,40 @@ def test_outputs_are_those_of_the_whole_model(build, data):
 
 
 def test_what_is_before_runs_once():
-    model, ran = images(), []
-    batches = [{"image": IMAGES}]
-    prefix = prefixes.Prefix(model, batches)
+    model, batches = images(), [{"image": IMAGES}]
+    prefix, whole = prefixes.Prefix(model, batches), expected(model, batches)
     prefix.start_at(model.get_layer("last").trainable_variables)
     layer = model.get_layer("first")
-    layer.call = lambda *args: ran.append(args)
-    prefix.outputs()
-    assert not ran
-    with pytest.raises(ValueError):
-        prefix.start_at(layer.trainable_variables)
-        prefix.outputs()
-    assert ran
+    # Against the rule, to see what is not computed again.
+    layer.kernel.assign(0 * layer.kernel)
+    np.testing.assert_allclose(prefix.outputs()[0], whole[0], rtol=1e-4)
+    prefix.start_at(layer.trainable_variables)
+    now = prefix.outputs()[0]
+    assert np.abs(now - whole[0]).max() > 0.1
+    np.testing.assert_allclose(now, expected(model, batches)[0], rtol=1e-4)
+
+
+def test_models_inside_are_cut_as_well():
+    inner = keras.Sequential([
+        keras.Input((8,)), keras.layers.Dense(8, "relu", name="in"),
+        keras.layers.Dense(8, "relu", name="out"),
+    ])
+    x = np.array(RNG.normal(size=(12, 8)), "float32")
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(
+        inner(keras.layers.Dense(8, name="first")(inner(inputs)))
+    ))
+    prefix, whole = prefixes.Prefix(model, [x]), expected(model, [x])
+    prefix.start_at(model.layers[-1].trainable_variables)
+    assert prefix._at == len(prefix._steps) - 1 == 5
+    np.testing.assert_allclose(prefix.outputs()[0], whole[0], rtol=1e-4)
+    # It is called twice, first of all.
+    prefix.start_at(inner.get_layer("out").trainable_variables)
+    assert prefix._at == 1
+    inner.get_layer("out").kernel.assign(inner.get_layer("out").kernel * 0.5)
+    np.testing.assert_allclose(
+        prefix.outputs()[0], expected(model, [x])[0], rtol=1e-4
+    )
 
 
 def test_models_that_are_no_graph_are_run_whole():

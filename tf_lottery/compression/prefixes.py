@@ -13,16 +13,16 @@ from tf_lottery.graph import functional
 
 # A model is cut in at most as many places, of as many layers each.
 _PLACES, _LAYERS = 24, 6
-# Of what is kept, and of what a layer makes of one batch, in float32.
-_BYTES, _BATCH_BYTES = 2**26, 2**23
-_LEAST = 8
+# Of what is kept, and of what a layer makes of a batch of so many at least.
+_BYTES, _BATCH_BYTES, _LEAST = 2**25, 2**23, 8
 _TOLERANCE = 1e-4
 
 
 class Prefix:
     """Runs a model again and again, from the first layer that changes.
 
-    What the layers before make of the data is kept. A model that is no graph
+    What the layers before make of the data is kept, where it takes no more
+    than the weights, or 32 MiB. A model that is no graph
     of layers is run whole; where parts compute something else (where masks of
     time steps cross the cut), it is not cut.
 
@@ -35,8 +35,9 @@ class Prefix:
         graph = self._graph = functional.own_graph(model)
         self._steps = graph and steps_lib.Steps(graph)
         self._places = graph and self._steps.places()
+        most = max(_BYTES, 4 * model.count_params())
         size = sum(len(keras.tree.flatten(x)[0]) for x in batches)
-        self._cuts = self._chosen(_BYTES / (4 * size)) if graph else {}
+        self._cuts = self._chosen(most / (4 * size)) if graph else {}
         self._runs = {}
         self._whole()
 
@@ -92,11 +93,13 @@ class Prefix:
 
     def _run(self, start, stop):
         """Returns a function from the state at a place to that at another."""
+        def run(state):
+            if stop is None:
+                return self._model(state, training=False)
+            return self._between(start, stop, state)
+
         if (start, stop) not in self._runs:
-            self._runs[start, stop] = evaluating.compiled(
-                (lambda x: self._model(x, training=False)) if stop is None
-                else lambda state: self._between(start, stop, state)
-            )
+            self._runs[start, stop] = evaluating.compiled(run)
         return self._runs[start, stop]
 
     def _between(self, start, stop, state):

@@ -4,18 +4,13 @@ import math
 
 import keras
 import numpy as np
-from keras import ops
 
 from tf_lottery import copies
-from tf_lottery import criteria
 from tf_lottery import holding
 from tf_lottery.compression import channels as channels_lib
 from tf_lottery.compression import measuring
-from tf_lottery.compression import prefixes
-from tf_lottery.compression import weights as weights_lib
+from tf_lottery.compression import refits
 from tf_lottery.criteria import batches as batches_lib
-from tf_lottery.criteria import layer_inputs
-from tf_lottery.criteria import obc
 
 # Distances are measured on as many examples as take so many multiplications
 # in one pass, but on 64 at least.
@@ -55,7 +50,7 @@ class Space:
         self._variables = (channels.readers if channels else {}) | (
             weights.variables if weights else {}
         )
-        self._problems, self._shares = {}, {}
+        self._refits, self._shares = None, {}
         self.errors, self.costs = [], {}
 
     def measure(self, say):
@@ -68,7 +63,7 @@ class Space:
         for key in self._keys:
             say(f"measuring {key}")
             error, costs[key] = self._weights.measure(
-                key, self._problem(key), distance
+                key, self._refit(key), distance
             )
             errors.append(error)
         gone = self._weights.gone if self._weights else {}
@@ -157,7 +152,7 @@ class Space:
     def _values(self, masks):
         return [
             pair for key, mask in masks.items()
-            for pair in self._problem(key).values(mask)
+            for pair in self._refit(key).values(mask)
         ]
 
     def _small(self, levels, masks):
@@ -207,31 +202,9 @@ class Space:
                 found[level] = distance()
         return measuring.between(list(found), list(found.values()), number)
 
-    def _problem(self, key):
-        if not self._problems:
-            self._problems = {
-                name: weights_lib.Refit(variable, weights_lib.Magnitudes(
-                    ops.convert_to_numpy(variable)
-                ))
-                for name, variable in self._variables.items()
-            } | self._linear()
-        return self._problems[key]
-
-    def _linear(self):
-        """What least squares know, by weight key."""
-        known = layer_inputs.known_maps(self._model, self._variables)
-        if not known:
-            return {}
-        biases = {key: weights_lib.bias_of(m) for key, m in known.items()}
-        number = batches_lib.len_of(self._inputs)
-        return {
-            key: weights_lib.Refit(self._variables[key], problem, biases[key])
-            for key, problem in obc.Problems(
-                # What layers read is large, and is forgotten batch by batch.
-                criteria.OBC(batch_size=prefixes.fitting(self._model, 32)),
-                self._model,
-                {key: self._variables[key] for key in known},
-                criteria.Context(data=(self._inputs, np.zeros(number))),
-                {key for key, bias in biases.items() if bias is not None},
+    def _refit(self, key):
+        if self._refits is None:
+            self._refits = refits.Refits(
+                self._model, self._variables, self._inputs
             )
-        }
+        return self._refits[key]

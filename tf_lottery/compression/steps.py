@@ -67,7 +67,7 @@ class Steps:
             for number in step.reads.values():
                 last[number] = max(last.get(number, 0), place)
         return [
-            [n for n, start in made.items() if start <= place <= last.get(n, -1)]
+            [n for n, at in made.items() if at <= place <= last.get(n, -1)]
             for place in range(len(self))
         ]
 

@@ -1,6 +1,7 @@
 """What layers read, summed over data without keeping it."""
 
 import contextlib
+import math
 from collections.abc import Iterator
 from collections.abc import Mapping
 
@@ -13,8 +14,9 @@ from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria import linear_maps
 from tf_lottery.criteria.functional import Functional
 
-# As many bytes of sums are made in one pass over the data.
-_PASS_BYTES = 2**28
+# As many bytes of sums are made in one pass over the data, or as many times
+# those of the weights in float32.
+_PASS_BYTES, _TIMES = 2**24, 1.5
 # Layers inside are called in loops, where what they read cannot be seen.
 _LOOPS = (
     keras.layers.RNN, keras.layers.Bidirectional, keras.layers.TimeDistributed,
@@ -72,9 +74,13 @@ class LayerInputs:
         self._linear = linear
         self._batches = batches
         self._reduce = reduce
+        most = max(_PASS_BYTES, _TIMES * 4 * sum(
+            math.prod(variable.shape) for variable in variables.values()
+        ))
+        sizes = {key: 8 * size(each) for key, each in linear.items()}
         self._runs = {
             keys: self._functional.function(self._recorder(keys))
-            for keys in _passes({k: 8 * size(m) for k, m in linear.items()})
+            for keys in _passes(sizes, most)
         }
 
     @property
@@ -136,11 +142,11 @@ class LayerInputs:
         return change
 
 
-def _passes(sizes):
+def _passes(sizes, most):
     """Yields tuples of keys whose sums fit in memory together."""
     part, taken = [], 0
     for key, size in sizes.items():
-        if part and taken + size > _PASS_BYTES:
+        if part and taken + size > most:
             yield tuple(part)
             part, taken = [], 0
         part.append(key)

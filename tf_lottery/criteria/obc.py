@@ -35,8 +35,8 @@ class OBC(InputCriterion):
 
     The Gram matrices take 8 bytes for each input of a layer times the block
     size, and the time grows with the cube of the block size, for each output.
-    The data are gone through several times where 256 MiB do not hold the
-    matrices of all layers.
+    The data are gone through several times where all of them take more than
+    the weights do by half, and than 16 MiB.
 
     Reference: Frantar and Alistarh 2022, https://arxiv.org/abs/2208.11580,
     equation 3; damping as in SparseGPT, Frantar and Alistarh 2023,
@@ -163,17 +163,24 @@ class Problems:
             yield from self._kept
             return
         kept = []
-        for key, sums in self._inputs.sums(self._before):
-            values = ops.convert_to_numpy(self._variables[key])
-            values = np.where(self._before[key], values, 0)
-            pair = key, Problem(
-                self._linear[key], sums, values, self._damp,
-                key in self._centred,
-            )
+        for key, sums in self.sums():
+            pair = key, self.problem(key, sums)
             if self._inputs.passes == 1:
                 kept.append(pair)
             yield pair
         self._kept = kept or None
+
+    def sums(self):
+        """Yields pairs of weight key and what `problem` takes."""
+        return self._inputs.sums(self._before)
+
+    def problem(self, key, sums):
+        """Returns the `Problem` of a weight as it is now."""
+        values = ops.convert_to_numpy(self._variables[key])
+        return Problem(
+            self._linear[key], sums, np.where(self._before[key], values, 0),
+            self._damp, key in self._centred,
+        )
 
 
 class Problem:
