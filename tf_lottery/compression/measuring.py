@@ -52,7 +52,8 @@ class Distance:
         return mean if np.isfinite(mean) else np.inf
 
     def _outputs(self):
-        return [each.astype("float64") for each in self._prefix.outputs()]
+        parts = map(keras.tree.flatten, self._prefix.outputs())
+        return [np.concatenate(each).astype("float64") for each in zip(*parts)]
 
 
 def between(levels, found, number):
@@ -77,10 +78,16 @@ def between(levels, found, number):
 
 
 @contextlib.contextmanager
-def restored(variables):
-    """A context after which variables have the values they had before."""
+def restored(variables, values=()):
+    """A context after which variables have the values they had before.
+
+    Args:
+        values: List of arrays that they have inside. Defaults to none.
+    """
     before = [(v, ops.convert_to_numpy(v).copy()) for v in variables]
     try:
+        for variable, value in zip(variables, values):
+            variable.assign(value)
         yield
     finally:
         for variable, value in before:

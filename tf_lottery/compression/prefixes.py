@@ -27,7 +27,7 @@ class Prefix:
     time steps cross the cut), it is not cut.
 
     Args:
-        batches: List of inputs, all of one size.
+        batches: List of inputs. Each size takes a trace.
     """
 
     def __init__(self, model, batches):
@@ -40,6 +40,7 @@ class Prefix:
         self._cuts = self._chosen(most / (4 * size)) if graph else {}
         self._runs = {}
         self._whole()
+        self._structure = self._run(0, None)(batches[0])
 
     def start_at(self, variables):
         """Runs from the last place before all that read some variables.
@@ -56,9 +57,11 @@ class Prefix:
             self._advance(place)
 
     def outputs(self):
-        """Returns the outputs of the model as it is now, a list of arrays."""
-        parts = [self._after(self._at, state) for state in self._states]
-        return [np.concatenate(each) for each in zip(*parts)]
+        """Yields the outputs for each batch of the model as it is now."""
+        for state in self._states:
+            yield keras.tree.pack_sequence_as(
+                self._structure, self._after(self._at, state)
+            )
 
     def _whole(self):
         self._at, self._states = 0, list(self._batches)

@@ -192,7 +192,7 @@ class Space:
             values = self._values(self._masks(levels))
             changing = list({id(v): v for v in (
                 *(variable for variable, _ in values),
-                *self._channels.touched(
+                *self._channels.zeroed(
                     self._channels.kept(self._split(levels)[0])
                 ),
             )}.values())
