@@ -17,8 +17,8 @@ class Distance:
     the outputs. No label is looked at.
 
     Attributes:
-        start_at: Function of the variables that will change, to call before
-            some change: see `prefixes.Prefix`.
+        first, start_at: Functions of the variables that will change, the
+            second to call before some change: see `prefixes.Prefix`.
 
     Raises:
         ValueError: If an output is not finite.
@@ -33,6 +33,7 @@ class Distance:
             keras.tree.map_structure(lambda a: a[i:i + size], inputs)
             for i in range(0, number - size + 1, size)
         ])
+        self.first = self._prefix.first
         self.start_at = self._prefix.start_at
         self._first = self._outputs()
         if not all(np.isfinite(each).all() for each in self._first):

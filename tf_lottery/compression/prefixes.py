@@ -1,7 +1,5 @@
 """Prefixes: what a model computes before the first layer that changes."""
 
-import itertools
-
 import keras
 import numpy as np
 from keras import ops
@@ -11,8 +9,8 @@ from tf_lottery.analysis import evaluating
 from tf_lottery.compression import steps as steps_lib
 from tf_lottery.graph import functional
 
-# A model is cut in at most as many places, of as many layers each.
-_PLACES, _LAYERS = 24, 6
+# A model is cut in as many places, of as many layers each: each takes a trace.
+_PLACES, _LAYERS = 12, 8
 # Of what is kept, and of what a layer makes of a batch of so many at least.
 _BYTES, _BATCH_BYTES, _LEAST = 2**25, 2**23, 8
 _TOLERANCE = 1e-4
@@ -38,51 +36,50 @@ class Prefix:
         most = max(_BYTES, 4 * model.count_params())
         size = sum(len(keras.tree.flatten(x)[0]) for x in batches)
         self._cuts = self._chosen(most / (4 * size)) if graph else {}
-        self._runs = {}
         self._whole()
-        self._structure = self._run(0, None)(batches[0])
+        self._structure = self._run(batches[0])
+
+    def first(self, variables):
+        """Returns the first step that reads one of some variables."""
+        if not self._places:
+            return 0
+        return min((self._places.get(id(v), 0) for v in variables), default=0)
 
     def start_at(self, variables):
         """Runs from the last place before all that read some variables.
 
         The others must have the values they had at first.
         """
-        first = min(
-            (self._places.get(id(v), 0) for v in variables), default=0
-        ) if self._places else 0
-        cut = max((c for c in self._cuts if c <= first), default=0)
-        if cut < self._at:
-            self._whole()
-        for place in [c for c in self._cuts if self._at < c <= cut]:
-            self._advance(place)
+        first = self.first(variables)
+        while self._at != (
+            cut := max((c for c in self._cuts if c <= first), default=0)
+        ):
+            if cut < self._at:
+                self._whole()
+            else:
+                self._advance(cut)
 
     def outputs(self):
         """Yields the outputs for each batch of the model as it is now."""
         for state in self._states:
             yield keras.tree.pack_sequence_as(
-                self._structure, self._after(self._at, state)
+                self._structure, _arrays(self._run(state))
             )
 
     def _whole(self):
         self._at, self._states = 0, list(self._batches)
-
-    def _after(self, place, state):
-        """Returns the outputs for one batch, from a place on."""
-        if not place:
-            state = self._run(0, None)(state)
-        else:
-            stops = [c for c in self._cuts if c > place]
-            for part in itertools.pairwise([place, *stops, len(self._steps)]):
-                state = self._run(*part)(state)
-        return _arrays(state)
+        self._run = evaluating.compiled(
+            lambda x: self._model(x, training=False)
+        )
 
     def _advance(self, place):
-        """Moves to a later place, if nothing is lost there."""
-        run, first = self._run(self._at, place), self._states[0]
-        state = _arrays(run(first))
+        """Moves to a later place, or drops it if anything is lost there."""
+        prefix = self._part(self._at, place)
+        suffix = self._part(place, len(self._steps))
+        first = self._states[0]
+        state = _arrays(prefix(first))
         for before, now in zip(
-            self._after(self._at, first), self._after(place, state),
-            strict=True,
+            _arrays(self._run(first)), _arrays(suffix(state)), strict=True
         ):
             if not np.allclose(
                 now, before, _TOLERANCE, _TOLERANCE * np.abs(before).max()
@@ -91,19 +88,14 @@ class Prefix:
                 return
         for index, other in enumerate(self._states):
             # Of what was kept no more than a batch is kept twice.
-            self._states[index] = _arrays(run(other)) if index else state
-        self._at = place
+            self._states[index] = _arrays(prefix(other)) if index else state
+        self._run, self._at = suffix, place
 
-    def _run(self, start, stop):
+    def _part(self, start, stop):
         """Returns a function from the state at a place to that at another."""
-        def run(state):
-            if stop is None:
-                return self._model(state, training=False)
-            return self._between(start, stop, state)
-
-        if (start, stop) not in self._runs:
-            self._runs[start, stop] = evaluating.compiled(run)
-        return self._runs[start, stop]
+        return evaluating.compiled(
+            lambda state: self._between(start, stop, state)
+        )
 
     def _between(self, start, stop, state):
         if not start:

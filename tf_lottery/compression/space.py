@@ -56,16 +56,20 @@ class Space:
     def measure(self, say):
         """Returns tables for `use`, and arrays: errors, costs, orders."""
         distance = measuring.Distance(self._model, self._some())
-        errors, costs = [], {}
-        for index, name in enumerate(self._groups):
+        number, costs = len(self._groups), {}
+        errors = [None] * len(self.names)
+        # In their order in the model, what is before is computed once.
+        for part in sorted(
+            range(len(self.names)), key=lambda i: distance.first(self._of(i))
+        ):
+            name = self.names[part]
             say(f"measuring {name}")
-            errors.append(self._errors_of(index, distance))
-        for key in self._keys:
-            say(f"measuring {key}")
-            error, costs[key] = self._weights.measure(
-                key, self._refit(key), distance
-            )
-            errors.append(error)
+            if part < number:
+                errors[part] = self._errors_of(part, distance)
+            else:
+                errors[part], costs[name] = self._weights.measure(
+                    name, self._refit(name), distance
+                )
         gone = self._weights.gone if self._weights else {}
         return {
             "errors": [each.tolist() for each in errors],
@@ -183,6 +187,14 @@ class Space:
         return keras.tree.map_structure(
             lambda a: a[chosen.astype(int)], self._inputs
         )
+
+    def _of(self, part):
+        """The variables that change with a part, but for biases."""
+        if part >= len(self._groups):
+            return [self._variables[self.names[part]]]
+        levels = [0] * len(self._groups)
+        levels[part] = len(channels_lib.RATIOS) - 1
+        return self._channels.zeroed(self._channels.kept(levels))
 
     def _errors_of(self, index, distance):
         levels, found = [0] * len(self.names), {0: 0.0}
