@@ -88,7 +88,8 @@ class Refit:
 
 def _bias_of(linear):
     """Returns a layer's bias with a weight for each output, or `None`."""
-    bias, (stack, _, outputs) = linear.layer.bias, linear.sizes
+    bias = getattr(linear.layer, "bias", None)
+    stack, _, outputs = linear.sizes
     is_einsum = isinstance(linear.layer, keras.layers.EinsumDense)
     if bias is None or (is_einsum and stack > 1):
         return None

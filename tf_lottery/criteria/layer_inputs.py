@@ -18,9 +18,8 @@ from tf_lottery.criteria.functional import Functional
 # those of the weights in float32.
 _PASS_BYTES, _TIMES = 2**24, 1.5
 # Layers inside are called in loops, where what they read cannot be seen.
-_LOOPS = (
-    keras.layers.RNN, keras.layers.Bidirectional, keras.layers.TimeDistributed,
-)
+_LOOPS = keras.layers.RNN, keras.layers.TimeDistributed
+_RECURRENT = keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN
 
 
 def linear_maps_of(
@@ -36,10 +35,10 @@ def linear_maps_of(
     if unknown:
         raise ValueError(
             f"Criterion '{criterion}' does not know what these weights are "
-            f"multiplied by: {unknown}. Expected: weights of Dense, Conv1D, "
-            "Conv2D, Conv3D and EinsumDense layers, outside of recurrent and "
-            "time-distributed ones. Leave the others out (`exclude=`) or use "
-            "another criterion."
+            f"multiplied by: {unknown}. Expected: weights of Dense, "
+            "EinsumDense, LSTM, GRU, SimpleRNN and convolutional layers, "
+            "outside of time-distributed ones. Leave the others out "
+            "(`exclude=`) or use another criterion."
         )
     return found
 
@@ -47,15 +46,25 @@ def linear_maps_of(
 def known_maps(model, variables):
     """Returns the same of those weights that are kernels of linear maps."""
     owners = weights_lib.owners(model)
+    layers = list(internals.layers.flat(model))
     looped = {
-        id(layer) for loop in internals.layers.flat(model)
-        if isinstance(loop, _LOOPS) for layer in internals.layers.below(loop)
+        id(layer) for loop in layers if isinstance(loop, _LOOPS)
+        for layer in internals.layers.below(loop)
+    }
+    recurrent = {
+        id(layer.cell): layer for layer in layers
+        if isinstance(layer, _RECURRENT) and id(layer) not in looped
     }
     found = {}
     for key, variable in variables.items():
         _, layer = owners[key]
-        linear = linear_maps.linear_map(layer, variable)
-        if linear is not None and id(layer) not in looped:
+        if id(layer) in recurrent:
+            linear = linear_maps.of_recurrent(recurrent[id(layer)], variable)
+        elif id(layer) not in looped:
+            linear = linear_maps.linear_map(layer, variable)
+        else:
+            linear = None
+        if linear is not None:
             found[key] = linear
     return found
 
@@ -130,9 +139,12 @@ class LayerInputs:
 
     def _noting(self, key, found):
         """Returns what makes a layer note what it reads."""
+        linear = self._linear[key]
+
         def change(call):
             def noted(x, *args, **kwargs):
-                sums = self._reduce(self._linear[key].rows(x))
+                read = linear.reads(x, *args, **kwargs)
+                sums = self._reduce(linear.rows(read))
                 before = found.get(key, [0] * len(sums))
                 found[key] = [a + b for a, b in zip(before, sums)]
                 return call(x, *args, **kwargs)

@@ -53,8 +53,8 @@ class OBC(InputCriterion):
 
     Raises:
         ValueError: If an argument is out of range. When called, if a weight
-            is none of a Dense, Conv1D to Conv3D or EinsumDense layer, or
-            there are no data.
+            is none of a Dense, EinsumDense, convolutional, LSTM, GRU or
+            SimpleRNN layer, or there are no data.
 
     Example:
 
