@@ -131,6 +131,8 @@ def test_the_smallest_file_within_the_drop_is_chosen(model, tmp_path):
     assert saved == json.loads(found.to_json())
     assert str(len(found.candidates)) in found.sentence()
     assert "on others" in str(found) and "on others" in found._repr_html_()
+    # What counts is a column already.
+    assert " size " in str(found) and " gzip " not in str(found)
     found.report(tmp_path / "page.html")
     assert "inner/kernel" in (tmp_path / "page.html").read_text()
 
