@@ -36,25 +36,35 @@ class Distance:
         self.first = self._prefix.first
         self.start_at = self._prefix.start_at
         self._first = self._outputs()
-        if not all(np.isfinite(each).all() for each in self._first):
+        whole = [np.concatenate(each) for each in zip(*self._first)]
+        if not all(np.isfinite(each).all() for each in whole):
             raise ValueError(
                 f"Model '{model.name}' has outputs that are not finite. "
                 "Check its weights and the data for NaN and infinity."
             )
+        self._spread = [
+            max(_squares(each, each.mean(0, dtype="float64")), 1e-30)
+            for each in whole
+        ]
 
     def __call__(self):
         """Returns the distance of the model as it is now."""
-        found = [
-            np.square(now - first).sum()
-            / max(np.square(first - first.mean(0)).sum(), 1e-30)
-            for now, first in zip(self._outputs(), self._first)
-        ]
-        mean = float(np.mean(found))
+        found = np.zeros(len(self._spread))
+        for now, first in zip(self._outputs(), self._first):
+            found += list(map(_squares, now, first))
+        mean = float(np.mean(found / self._spread))
         return mean if np.isfinite(mean) else np.inf
 
     def _outputs(self):
-        parts = map(keras.tree.flatten, self._prefix.outputs())
-        return [np.concatenate(each).astype("float64") for each in zip(*parts)]
+        return list(map(_arrays, self._prefix.outputs()))
+
+
+def _arrays(outputs):
+    return list(map(ops.convert_to_numpy, keras.tree.flatten(outputs)))
+
+
+def _squares(a, b):
+    return np.square(np.subtract(a, b, dtype="float64")).sum()
 
 
 def between(levels, found, number):

@@ -1,10 +1,6 @@
 """Refits: what the weights that stay become, and what makes up for others."""
 
 import math
-import pathlib
-import shutil
-import tempfile
-import weakref
 
 import keras
 import numpy as np
@@ -18,7 +14,7 @@ from tf_lottery.criteria import obc
 
 
 class Refits:
-    """The `Refit` of each weight; Gram matrices of all layers lie in files.
+    """The `Refit` of each weight.
 
     Args:
         model: A built `keras.Model`, as it was.
@@ -30,32 +26,22 @@ class Refits:
         self._variables = variables
         known = layer_inputs.known_maps(model, variables)
         self._biases = {key: _bias_of(each) for key, each in known.items()}
-        directory, self._files = tempfile.mkdtemp(prefix="tf_lottery-"), {}
-        weakref.finalize(self, shutil.rmtree, directory, True)
-        if not known:
-            return
-        number = batches_lib.len_of(inputs)
         self._problems = obc.Problems(
             # What layers read is large, and is forgotten batch by batch.
             criteria.OBC(batch_size=prefixes.fitting(model, 32)), model,
             {key: variables[key] for key in known},
-            criteria.Context(data=(inputs, np.zeros(number))),
+            criteria.Context(
+                data=(inputs, np.zeros(batches_lib.len_of(inputs)))
+            ),
             {key for key, bias in self._biases.items() if bias is not None},
         )
-        for index, (key, sums) in enumerate(self._problems.sums()):
-            self._files[key] = pathlib.Path(directory, f"{index}.npz")
-            np.savez(self._files[key], *sums)
 
     def __getitem__(self, key):
         """Returns the `Refit` of a weight as it is now."""
         variable = self._variables[key]
-        if key not in self._files:
-            return Refit(
-                variable, Magnitudes(ops.convert_to_numpy(variable))
-            )
-        with np.load(self._files[key]) as sums:
-            problem = self._problems.problem(key, list(sums.values()))
-        return Refit(variable, problem, self._biases[key])
+        if key in self._biases:
+            return Refit(variable, self._problems[key], self._biases[key])
+        return Refit(variable, Magnitudes(ops.convert_to_numpy(variable)))
 
 
 class Refit:

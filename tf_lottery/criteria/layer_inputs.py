@@ -87,15 +87,7 @@ class LayerInputs:
             math.prod(variable.shape) for variable in variables.values()
         ))
         sizes = {key: 8 * size(each) for key, each in linear.items()}
-        self._runs = {
-            keys: self._functional.function(self._recorder(keys))
-            for keys in _passes(sizes, most)
-        }
-
-    @property
-    def passes(self) -> int:
-        """Integer, how often the data are gone through."""
-        return len(self._runs)
+        self._parts = list(_passes(sizes, most))
 
     def sums(
         self, masks: Mapping[str, np.ndarray]
@@ -110,10 +102,13 @@ class LayerInputs:
             ValueError: If the model does not call a layer.
         """
         values = self._functional.values(masks)
-        for keys, run in self._runs.items():
+        for keys in self._parts:
+            # One trace at a time, which takes more than the sums.
+            run = self._functional.function(self._recorder(keys))
             total = {}
             for x, _, _ in self._batches:
                 _add(total, run(values, x))
+            del run
             missing = [key for key in keys if key not in total]
             if missing:
                 raise ValueError(

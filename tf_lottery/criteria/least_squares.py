@@ -148,8 +148,11 @@ def _inverse(matrix):
     factor, failed = linalg.lapack.dpotrf(matrix, lower=True)
     if failed:
         raise np.linalg.LinAlgError("The matrix is not positive definite.")
-    lower, _ = linalg.lapack.dpotri(factor, lower=True)
-    return np.tril(lower) + np.tril(lower, -1).T
+    inverse, _ = linalg.lapack.dpotri(factor, lower=True, overwrite_c=True)
+    # In place, for it is large.
+    for i in range(len(inverse)):
+        inverse[i, i + 1:] = inverse[i + 1:, i]
+    return inverse
 
 
 def _alike(kept):
