@@ -141,11 +141,13 @@ def test_recurrent_layers_multiply_inputs_and_states(kind, states, backwards):
 # Least squares, against brute force.
 
 
-@pytest.fixture
-def problem():
+@pytest.fixture(params=[4, 40])
+def problem(request):
+    """Of few columns, and of so many that the Gram matrix is inverted."""
+    columns = request.param
     rows = RNG.normal(size=(40, 7)) @ RNG.normal(size=(7, 7))
-    weights = RNG.normal(size=(7, 4))
-    kept = RNG.random((7, 4)) < 0.6
+    weights = RNG.normal(size=(7, columns))
+    kept = RNG.random((7, columns)) < 0.6
     kept[:, 1] = True
     kept[:, 2] = False
     kept[:, 3] = kept[:, 0]
@@ -167,7 +169,7 @@ def solved(rows, weights, kept, damp=0.0):
 def test_refit_is_least_squares(problem):
     rows, weights, kept = problem
     found = least_squares.refit(rows.T @ rows, weights, kept)
-    np.testing.assert_allclose(found, solved(*problem), atol=1e-9)
+    np.testing.assert_allclose(found, solved(*problem), atol=1e-8)
     np.testing.assert_array_equal(found[:, 1], weights[:, 1])
 
 
@@ -186,6 +188,17 @@ def test_costs_are_what_one_weight_less_adds(problem):
             assert found[index] == pytest.approx(added, abs=1e-8)
         else:
             assert found[index] == 0
+
+
+def test_a_gram_matrix_near_singular_is_not_inverted(problem):
+    rows, weights, kept = problem
+    rows[:, 6] = rows[:, 5] * (1 + 1e-9)
+    gram = least_squares.damped(rows.T @ rows, 1e-12)
+    assert least_squares._worth_inverting(gram, kept) is None
+    found = least_squares.refit(gram, weights, kept)
+    error = np.square(rows @ (found - weights)).sum()
+    least = np.square(rows @ (solved(rows, weights, kept) - weights)).sum()
+    assert error <= least + 1e-4 * np.square(rows @ weights).sum()
 
 
 # Whole models.
