@@ -104,6 +104,8 @@ def test_rows_where_channels_come_first():
 ])
 @pytest.mark.parametrize("backwards", [False, True])
 def test_recurrent_layers_multiply_inputs_and_states(kind, states, backwards):
+    if backwards and keras.backend.backend() == "torch":
+        pytest.skip("Keras does not turn masks around there.")
     layer = kind(3, go_backwards=backwards, name="loop")
     model = keras.Sequential([
         keras.Input((5, 2)), layers.Masking(9.0), layer, layers.Dense(1),
