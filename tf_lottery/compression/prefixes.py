@@ -78,14 +78,11 @@ class Prefix:
         suffix = self._part(place, len(self._steps))
         first = self._states[0]
         state = _arrays(prefix(first))
-        for before, now in zip(
-            _arrays(self._run(first)), _arrays(suffix(state)), strict=True
-        ):
-            if not np.allclose(
-                now, before, _TOLERANCE, _TOLERANCE * np.abs(before).max()
-            ):
-                del self._cuts[place]
-                return
+        if not all(map(
+            _close, _arrays(self._run(first)), _arrays(suffix(state))
+        )):
+            del self._cuts[place]
+            return
         for index, other in enumerate(self._states):
             # Of what was kept no more than a batch is kept twice.
             self._states[index] = _arrays(prefix(other)) if index else state
@@ -130,6 +127,10 @@ def fitting(model, most):
         return most
     largest = 4 * max(steps_lib.Steps(graph).sizes)
     return max(min(_LEAST, most), min(most, _BATCH_BYTES // largest))
+
+
+def _close(a, b):
+    return np.allclose(b, a, _TOLERANCE, _TOLERANCE * np.abs(a).max())
 
 
 def _arrays(outputs):

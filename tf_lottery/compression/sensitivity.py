@@ -55,7 +55,7 @@ def sensitivity(
         model: A built `keras.Model`. It is left as it was.
         data: Arrays `(x, y)`, a batched `tf.data.Dataset` or a
             `keras.utils.PyDataset`, to measure the loss on, and for criteria
-            that look at data.
+            that look at data. All of it is kept in memory.
         sparsities: List of floats in (0, 1). Defaults to 0.25, 0.5, 0.75 and
             0.9.
         criterion: See `tf_lottery.criteria.get`. One that moves the weights
