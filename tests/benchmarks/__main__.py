@@ -23,7 +23,7 @@ _ALL = (
     "global_selection", "disk", "criteria", "structured", "pipeline",
     "export_size", "export_latency", "export_time", "export_accuracy",
     "ethos_u", "aware", "migration", "tuner", "tensorboard", "gradual",
-    "shrink_peers",
+    "shrink_peers", "compress", "one_shot",
 )
 # A part of others, by name only.
 _QUICK = "quick"

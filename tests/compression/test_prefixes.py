@@ -40,9 +40,19 @@ def words():
     ])
 
 
+def joined(parts):
+    return [
+        np.concatenate(list(map(keras.ops.convert_to_numpy, each)))
+        for each in zip(*map(keras.tree.flatten, parts))
+    ]
+
+
 def expected(model, batches):
-    found = [keras.tree.flatten(model(x, training=False)) for x in batches]
-    return [np.concatenate(each) for each in zip(*found)]
+    return joined(model(x, training=False) for x in batches)
+
+
+def outputs(prefix):
+    return joined(prefix.outputs())
 
 
 @pytest.mark.parametrize("build, data", [
@@ -60,24 +70,46 @@ def test_outputs_are_those_of_the_whole_model(build, data):
         before = layer.get_weights()
         prefix.start_at(layer.trainable_variables)
         layer.set_weights([0.5 * w for w in before])
-        for found, whole in zip(prefix.outputs(), expected(model, batches)):
+        for found, whole in zip(outputs(prefix), expected(model, batches)):
             np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-5)
         layer.set_weights(before)
 
 
 def test_what_is_before_runs_once():
-    model, ran = images(), []
-    batches = [{"image": IMAGES}]
-    prefix = prefixes.Prefix(model, batches)
+    model, batches = images(), [{"image": IMAGES}]
+    prefix, whole = prefixes.Prefix(model, batches), expected(model, batches)
     prefix.start_at(model.get_layer("last").trainable_variables)
     layer = model.get_layer("first")
-    layer.call = lambda *args: ran.append(args)
-    prefix.outputs()
-    assert not ran
-    with pytest.raises(ValueError):
-        prefix.start_at(layer.trainable_variables)
-        prefix.outputs()
-    assert ran
+    # Against the rule, to see what is not computed again.
+    layer.kernel.assign(0 * layer.kernel)
+    np.testing.assert_allclose(outputs(prefix)[0], whole[0], rtol=1e-4)
+    prefix.start_at(layer.trainable_variables)
+    now = outputs(prefix)[0]
+    assert np.abs(now - whole[0]).max() > 0.1
+    np.testing.assert_allclose(now, expected(model, batches)[0], rtol=1e-4)
+
+
+def test_models_inside_are_cut_as_well():
+    inner = keras.Sequential([
+        keras.Input((8,)), keras.layers.Dense(8, "relu", name="in"),
+        keras.layers.Dense(8, "relu", name="out"),
+    ])
+    x = np.array(RNG.normal(size=(12, 8)), "float32")
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(
+        inner(keras.layers.Dense(8, name="first")(inner(inputs)))
+    ))
+    prefix, whole = prefixes.Prefix(model, [x]), expected(model, [x])
+    prefix.start_at(model.layers[-1].trainable_variables)
+    assert prefix._at == len(prefix._steps) - 1 == 5
+    np.testing.assert_allclose(outputs(prefix)[0], whole[0], rtol=1e-4)
+    # It is called twice, first of all.
+    prefix.start_at(inner.get_layer("out").trainable_variables)
+    assert prefix._at == 1
+    inner.get_layer("out").kernel.assign(inner.get_layer("out").kernel * 0.5)
+    np.testing.assert_allclose(
+        outputs(prefix)[0], expected(model, [x])[0], rtol=1e-4
+    )
 
 
 def test_models_that_are_no_graph_are_run_whole():
@@ -93,7 +125,9 @@ def test_models_that_are_no_graph_are_run_whole():
     model(x)
     prefix = prefixes.Prefix(model, [x])
     prefix.start_at(model.trainable_variables)
-    np.testing.assert_allclose(prefix.outputs()[0], model(x), rtol=1e-5)
+    np.testing.assert_allclose(
+        outputs(prefix)[0], expected(model, [x])[0], rtol=1e-5
+    )
 
 
 def test_few_layers_are_not_cut(monkeypatch):
@@ -101,4 +135,4 @@ def test_few_layers_are_not_cut(monkeypatch):
     model = words()
     prefix = prefixes.Prefix(model, [WORDS])
     prefix.start_at(model.get_layer("last").trainable_variables)
-    assert not prefix._cuts and len(prefix.outputs()) == 1
+    assert not prefix._cuts and len(outputs(prefix)) == 1

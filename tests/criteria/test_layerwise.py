@@ -1,5 +1,7 @@
 """Criteria layer by layer, from what layers read: Wanda and OBC."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import tf_lottery as tfl
 from tf_lottery.criteria import layer_inputs
 from tf_lottery.criteria import least_squares
 from tf_lottery.criteria import linear_maps
+from tf_lottery.criteria import obc
 
 RNG = np.random.default_rng(0)
 
@@ -37,6 +40,20 @@ LAYERS = {
         layers.Conv2D, 5, 2, padding="same", dilation_rate=(2, 3)
     )),
     "groups": ((6, 6, 4), conv(layers.Conv2D, 6, 3, groups=2)),
+    "depthwise": ((7, 6, 3), conv(
+        layers.DepthwiseConv2D, 3, 2, "same", depth_multiplier=2
+    )),
+    "depthwise 1D": ((9, 3), conv(
+        layers.DepthwiseConv1D, 3, dilation_rate=2
+    )),
+    "transposed": ((4, 3, 2), conv(layers.Conv2DTranspose, 5, (3, 2), 2)),
+    "transposed to the same": ((4, 5, 2), conv(
+        layers.Conv2DTranspose, 5, 4, (2, 3), "same"
+    )),
+    "transposed with gaps": ((6, 2), conv(layers.Conv1DTranspose, 3, 2, 3)),
+    "transposed, dilated": ((4, 5, 2), conv(
+        layers.Conv2DTranspose, 3, (3, 2), padding="same", dilation_rate=2
+    )),
     "3D": ((4, 5, 4, 2), conv(layers.Conv3D, 3, 2, padding="same")),
     "query": ((5, 4), layers.EinsumDense("abc,cde->abde", (None, 2, 3))),
     "heads": ((5, 2, 3), layers.EinsumDense("abcd,cde->abe", (None, 4))),
@@ -60,7 +77,7 @@ def test_a_layer_is_its_rows_times_its_matrices(name):
     # The stack, or groups, are an axis of the outputs: never the first.
     if name == "own axis":
         found, expected = found, expected.transpose(1, 0, 2)
-    elif name == "groups":
+    elif name == "groups" or "depthwise" in name:
         found = np.concatenate(found, -1)
     np.testing.assert_allclose(
         found.reshape(expected.shape), expected, atol=1e-5
@@ -81,14 +98,58 @@ def test_rows_where_channels_come_first():
     np.testing.assert_array_equal(array(rows), array(same))
 
 
+@pytest.mark.parametrize("kind, states", [
+    (layers.LSTM, True), (layers.SimpleRNN, True), (layers.GRU, True),
+    (functools.partial(layers.GRU, reset_after=False), False),
+])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_recurrent_layers_multiply_inputs_and_states(kind, states, backwards):
+    if backwards and keras.backend.backend() == "torch":
+        pytest.skip("Keras does not turn masks around there.")
+    layer = kind(3, go_backwards=backwards, name="loop")
+    model = keras.Sequential([
+        keras.Input((5, 2)), layers.Masking(9.0), layer, layers.Dense(1),
+    ])
+    x = RNG.normal(size=(4, 5, 2)).astype("float32")
+    x[1, 3:] = 9.0
+    read = {}
+
+    def step(inputs, states, **kwargs):
+        read.setdefault("kernel", []).append(array(inputs))
+        read.setdefault("recurrent_kernel", []).append(array(states[0]))
+        return call(inputs, states, **kwargs)
+
+    variables = {
+        key: v for key, v in tfl.weights.prunable(model).items()
+        if "loop" in key
+    }
+    known = layer_inputs.known_maps(model, variables)
+    assert len(known) == 1 + states
+    criterion = tfl.criteria.OBC()
+    context = tfl.criteria.make_context(data=x, masks=None)
+    found = dict(obc.Problems(
+        criterion, model, {key: variables[key] for key in known}, context
+    )._inputs.sums(None))
+    call, layer.cell.call, layer.unroll = layer.cell.call, step, True
+    model(x)
+    left = np.ones((4, 5), bool)
+    left[1, 3:] = False
+    for key, (_, _, gram) in found.items():
+        rows = np.stack(read[key.rsplit("/", 1)[1]], 1)
+        rows = rows[left[:, ::-1] if backwards else left]
+        np.testing.assert_allclose(gram[0], rows.T @ rows, rtol=1e-4)
+
+
 # Least squares, against brute force.
 
 
-@pytest.fixture
-def problem():
+@pytest.fixture(params=[4, 40])
+def problem(request):
+    """Of few columns, and of so many that the Gram matrix is inverted."""
+    columns = request.param
     rows = RNG.normal(size=(40, 7)) @ RNG.normal(size=(7, 7))
-    weights = RNG.normal(size=(7, 4))
-    kept = RNG.random((7, 4)) < 0.6
+    weights = RNG.normal(size=(7, columns))
+    kept = RNG.random((7, columns)) < 0.6
     kept[:, 1] = True
     kept[:, 2] = False
     kept[:, 3] = kept[:, 0]
@@ -110,7 +171,7 @@ def solved(rows, weights, kept, damp=0.0):
 def test_refit_is_least_squares(problem):
     rows, weights, kept = problem
     found = least_squares.refit(rows.T @ rows, weights, kept)
-    np.testing.assert_allclose(found, solved(*problem), atol=1e-9)
+    np.testing.assert_allclose(found, solved(*problem), atol=1e-8)
     np.testing.assert_array_equal(found[:, 1], weights[:, 1])
 
 
@@ -129,6 +190,17 @@ def test_costs_are_what_one_weight_less_adds(problem):
             assert found[index] == pytest.approx(added, abs=1e-8)
         else:
             assert found[index] == 0
+
+
+def test_a_gram_matrix_near_singular_is_not_inverted(problem):
+    rows, weights, kept = problem
+    rows[:, 6] = rows[:, 5] * (1 + 1e-9)
+    gram = least_squares.damped(rows.T @ rows, 1e-12)
+    assert least_squares._worth_inverting(gram, kept) is None
+    found = least_squares.refit(gram, weights, kept)
+    error = np.square(rows @ (found - weights)).sum()
+    least = np.square(rows @ (solved(rows, weights, kept) - weights)).sum()
+    assert error <= least + 1e-4 * np.square(rows @ weights).sum()
 
 
 # Whole models.
@@ -263,7 +335,7 @@ def test_other_layers_are_refused_and_excluded():
         [
             keras.Input((4, 3)),
             layers.TimeDistributed(layers.Dense(5), name="steps"),
-            layers.GRU(5, name="gru"),
+            layers.GRU(5, reset_after=False, name="gru"),
             layers.Dense(2, name="logits"),
         ]
     )

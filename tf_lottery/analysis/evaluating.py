@@ -61,7 +61,7 @@ class Evaluator:
         if loss is not None:
             self._loss = losses.resolve(model, loss, name)
             self._threshold = threshold_of(loss)
-        self._run = compiled(self._outputs)
+        self._run, self._judge = map(compiled, (self._outputs, self._value))
 
     def __call__(self, data, change=None):
         """Returns the `Evaluation` on data.
@@ -72,12 +72,42 @@ class Evaluator:
             change: Function of a batch of inputs, its labels and its number
                 that returns other inputs. Defaults to `None`.
         """
+        def outcomes():
+            for index, (x, y, weight) in enumerate(self.batches(data)):
+                x = x if change is None else change(x, y, index)
+                yield batches_lib.len_of(x), y, *self._run(x, y, weight)
+
+        return self._evaluation(outcomes())
+
+    def of(self, outputs, batches):
+        """Returns the `Evaluation` of what a model made of batches.
+
+        Args:
+            outputs: Iterable of outputs, one for each batch.
+            batches: List of tuples `(x, y, sample_weight)`.
+        """
+        return self._evaluation(
+            (batches_lib.len_of(x), y, found, self._judge(y, found, weight))
+            for found, (x, y, weight) in zip(outputs, batches, strict=True)
+        )
+
+    def batches(self, data):
+        """Returns the batches of data, or raises if there are none."""
+        return batches_lib.batches_of(
+            data, batch_size=self._batch_size, criterion=self._name
+        )
+
+    def _outputs(self, x, y, weight):
+        outputs = self._model(x, training=False)
+        return outputs, self._value(y, outputs, weight)
+
+    def _value(self, y, outputs, weight):
+        return 0.0 if self._loss is None else self._loss(y, outputs, weight)
+
+    def _evaluation(self, outcomes):
         correct, labels, loss, examples = 0, 0, 0.0, 0
-        for index, (x, y, weight) in enumerate(self.batches(data)):
-            x = x if change is None else change(x, y, index)
-            outputs, value = self._run(x, y, weight)
+        for number, y, outputs, value in outcomes:
             hits = hits_of(y, outputs, self._threshold)
-            number = batches_lib.len_of(x)
             examples += number
             loss += number * float(ops.convert_to_numpy(value))
             if hits is None or correct is None:
@@ -89,18 +119,6 @@ class Evaluator:
             None if self._loss is None else loss / examples,
             examples,
         )
-
-    def batches(self, data):
-        """Returns the batches of data, or raises if there are none."""
-        return batches_lib.batches_of(
-            data, batch_size=self._batch_size, criterion=self._name
-        )
-
-    def _outputs(self, x, y, weight):
-        outputs = self._model(x, training=False)
-        if self._loss is None:
-            return outputs, 0.0
-        return outputs, self._loss(y, outputs, weight)
 
 
 def compiled(function):

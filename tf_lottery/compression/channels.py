@@ -93,12 +93,10 @@ class Channels:
                 masks[binding.key] = before & mask.reshape(shape)
         return masks
 
-    def touched(self, kept):
-        """Returns the variables that have slices of the channels that go."""
-        return list({
-            b.key: b.variable for b in self._graph.bindings
-            if not kept[b.ids].all()
-        }.values())
+    def zeroed(self, kept):
+        """Returns the variables that `zero` changes."""
+        found = randomising.left(self._graph, kept)
+        return [self._twin.variables[key] for key in found]
 
     def zero(self, kept):
         """Zeroes what reads the channels that go."""

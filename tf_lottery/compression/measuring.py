@@ -17,8 +17,8 @@ class Distance:
     the outputs. No label is looked at.
 
     Attributes:
-        start_at: Function of the variables that will change, to call before
-            some change: see `prefixes.Prefix`.
+        first, start_at: Functions of the variables that will change, the
+            second to call before some change: see `prefixes.Prefix`.
 
     Raises:
         ValueError: If an output is not finite.
@@ -27,31 +27,44 @@ class Distance:
     def __init__(self, model, inputs, batch_size=64):
         number = batches_lib.len_of(inputs)
         # All of one size, for which a model is traced once.
-        size = number // -(-number // batch_size)
+        size = prefixes.fitting(model, batch_size)
+        size = number // -(-number // size)
         self._prefix = prefixes.Prefix(model, [
             keras.tree.map_structure(lambda a: a[i:i + size], inputs)
             for i in range(0, number - size + 1, size)
         ])
+        self.first = self._prefix.first
         self.start_at = self._prefix.start_at
         self._first = self._outputs()
-        if not all(np.isfinite(each).all() for each in self._first):
+        whole = [np.concatenate(each) for each in zip(*self._first)]
+        if not all(np.isfinite(each).all() for each in whole):
             raise ValueError(
                 f"Model '{model.name}' has outputs that are not finite. "
                 "Check its weights and the data for NaN and infinity."
             )
+        self._spread = [
+            max(_squares(each, each.mean(0, dtype="float64")), 1e-30)
+            for each in whole
+        ]
 
     def __call__(self):
         """Returns the distance of the model as it is now."""
-        found = [
-            np.square(now - first).sum()
-            / max(np.square(first - first.mean(0)).sum(), 1e-30)
-            for now, first in zip(self._outputs(), self._first)
-        ]
-        mean = float(np.mean(found))
+        found = np.zeros(len(self._spread))
+        for now, first in zip(self._outputs(), self._first):
+            found += list(map(_squares, now, first))
+        mean = float(np.mean(found / self._spread))
         return mean if np.isfinite(mean) else np.inf
 
     def _outputs(self):
-        return [each.astype("float64") for each in self._prefix.outputs()]
+        return list(map(_arrays, self._prefix.outputs()))
+
+
+def _arrays(outputs):
+    return list(map(ops.convert_to_numpy, keras.tree.flatten(outputs)))
+
+
+def _squares(a, b):
+    return np.square(np.subtract(a, b, dtype="float64")).sum()
 
 
 def between(levels, found, number):
@@ -76,10 +89,16 @@ def between(levels, found, number):
 
 
 @contextlib.contextmanager
-def restored(variables):
-    """A context after which variables have the values they had before."""
+def restored(variables, values=()):
+    """A context after which variables have the values they had before.
+
+    Args:
+        values: List of arrays that they have inside. Defaults to none.
+    """
     before = [(v, ops.convert_to_numpy(v).copy()) for v in variables]
     try:
+        for variable, value in zip(variables, values):
+            variable.assign(value)
         yield
     finally:
         for variable, value in before:

@@ -1,131 +1,117 @@
 """Prefixes: what a model computes before the first layer that changes."""
 
-import math
-
 import keras
 import numpy as np
 from keras import ops
 
 from tf_lottery import internals
 from tf_lottery.analysis import evaluating
+from tf_lottery.compression import steps as steps_lib
 from tf_lottery.graph import functional
 
 # A model is cut in as many places, of as many layers each: each takes a trace.
-_PLACES, _LAYERS = 8, 8
-# Of what is kept, in float32, and of an axis whose size is open.
-_BYTES, _OPEN = 2**28, 128
+_PLACES, _LAYERS = 12, 8
+# Of what is kept, and of what a layer makes of a batch of so many at least.
+_BYTES, _BATCH_BYTES, _LEAST = 2**25, 2**23, 8
 _TOLERANCE = 1e-4
 
 
 class Prefix:
     """Runs a model again and again, from the first layer that changes.
 
-    What the layers before make of the data is kept. A model that is no graph
-    of layers, or whose parts compute something else (where masks of time
-    steps cross the cut), is run whole.
+    What the layers before make of the data is kept, where it takes no more
+    than the weights, or 32 MiB. A model that is no graph
+    of layers is run whole; where parts compute something else (where masks of
+    time steps cross the cut), it is not cut.
 
     Args:
-        batches: List of inputs, all of one size.
+        batches: List of inputs. Each size takes a trace.
     """
 
     def __init__(self, model, batches):
         self._model, self._batches = model, batches
         graph = self._graph = functional.own_graph(model)
-        self._nodes = list(internals.graphs.nodes(graph)) if graph else []
-        self._places = {}
-        for place, node in reversed(list(enumerate(self._nodes))):
-            for variable in getattr(node.operation, "variables", ()):
-                self._places[id(variable)] = place
+        self._steps = graph and steps_lib.Steps(graph)
+        self._places = graph and self._steps.places()
+        most = max(_BYTES, 4 * model.count_params())
         size = sum(len(keras.tree.flatten(x)[0]) for x in batches)
-        self._cuts = self._chosen(_BYTES / (4 * size)) if graph else {}
+        self._cuts = self._chosen(most / (4 * size)) if graph else {}
         self._whole()
+        self._structure = self._run(batches[0])
+
+    def first(self, variables):
+        """Returns the first step that reads one of some variables."""
+        if not self._places:
+            return 0
+        return min((self._places.get(id(v), 0) for v in variables), default=0)
 
     def start_at(self, variables):
         """Runs from the last place before all that read some variables.
 
         The others must have the values they had at first.
         """
-        first = min(
-            (self._places.get(id(v), 0) for v in variables), default=0
-        )
-        cut = max((c for c in self._cuts if c <= first), default=0)
-        if cut < self._at:
-            self._whole()
-        for place in [c for c in self._cuts if self._at < c <= cut]:
-            self._advance(place)
+        first = self.first(variables)
+        while self._at != (
+            cut := max((c for c in self._cuts if c <= first), default=0)
+        ):
+            if cut < self._at:
+                self._whole()
+            else:
+                self._advance(cut)
 
     def outputs(self):
-        """Returns the outputs of the model as it is now, a list of arrays."""
-        parts = [_arrays(self._run(state)) for state in self._states]
-        return [np.concatenate(each) for each in zip(*parts)]
+        """Yields the outputs for each batch of the model as it is now."""
+        for state in self._states:
+            yield keras.tree.pack_sequence_as(
+                self._structure, _arrays(self._run(state))
+            )
 
     def _whole(self):
-        self._at, self._states = 0, self._batches
+        self._at, self._states = 0, list(self._batches)
         self._run = evaluating.compiled(
             lambda x: self._model(x, training=False)
         )
 
     def _advance(self, place):
-        """Moves to a later place, if nothing is lost there."""
-        tensors, start, made = self._cuts[place], self._at, None
+        """Moves to a later place, or drops it if anything is lost there."""
+        prefix = self._part(self._at, place)
+        suffix = self._part(place, len(self._steps))
+        first = self._states[0]
+        state = _arrays(prefix(first))
+        if not all(map(
+            _close, _arrays(self._run(first)), _arrays(suffix(state))
+        )):
+            del self._cuts[place]
+            return
+        for index, other in enumerate(self._states):
+            # Of what was kept no more than a batch is kept twice.
+            self._states[index] = _arrays(prefix(other)) if index else state
+        self._run, self._at = suffix, place
+
+    def _part(self, start, stop):
+        """Returns a function from the state at a place to that at another."""
+        return evaluating.compiled(
+            lambda state: self._between(start, stop, state)
+        )
+
+    def _between(self, start, stop, state):
         if not start:
-            made = keras.Model(
-                internals.graphs.input_structure(self._graph), tensors
-            )
-
-        def prefix(state):
-            if made is not None:
-                return made(state, training=False)
-            return self._between(start, place, state, tensors)
-
-        def suffix(state):
-            return self._between(
-                place, len(self._nodes), state, self._graph.outputs, place
-            )
-
-        first = _arrays(self._run(self._states[0]))
-        run = evaluating.compiled(suffix)
-        state = _arrays(prefix(self._states[0]))
-        for before, now in zip(first, _arrays(run(state)), strict=True):
-            if not np.allclose(
-                now, before, _TOLERANCE, _TOLERANCE * np.abs(before).max()
-            ):
-                del self._cuts[place]
-                return
-        self._states = [state, *(_arrays(prefix(s)) for s in self._states[1:])]
-        self._run, self._at = run, place
-
-    def _between(self, start, stop, state, tensors, given=None):
-        """Computes tensors from those of the cut where it starts."""
-        given = self._cuts[start if given is None else given]
-        values = {id(t): ops.convert_to_tensor(a) for t, a in zip(given, state)}
-        for node in self._nodes[start:stop]:
-            args, kwargs = node.arguments.fill_in(values)
-            layer = node.operation
-            if isinstance(
-                layer, keras.layers.Layer
-            ) and internals.layers.takes_training(layer):
-                kwargs["training"] = False
-            outputs = keras.tree.flatten(layer(*args, **kwargs))
-            values |= zip(map(id, node.outputs), outputs)
-        return [values[id(t)] for t in tensors]
+            state = internals.graphs.flat_inputs(self._graph, state)
+        values = dict(zip(
+            self._cuts.get(start, self._steps.inputs),
+            map(ops.convert_to_tensor, state),
+        ))
+        self._steps.run(start, stop, values)
+        return [values[n] for n in self._cuts.get(stop, self._steps.outputs)]
 
     def _chosen(self, most):
         """Returns the tensors that cross each cut, where these are few."""
-        made = {id(t): (0, t) for t in self._graph.inputs}
-        last = dict.fromkeys(map(id, self._graph.outputs), len(self._nodes))
-        for place, node in enumerate(self._nodes):
-            made |= {id(t): (place + 1, t) for t in node.outputs}
-            for tensor in node.input_tensors:
-                last[id(tensor)] = max(last.get(id(tensor), 0), place)
-        crossing = {
-            place: [
-                t for i, (start, t) in made.items()
-                if start <= place <= last.get(i, -1)
-            ]
-            for place in range(1, len(self._nodes))
+        crossing = dict(enumerate(self._steps.crossing()))
+        del crossing[0]
+        sizes = {
+            place: sum(self._steps.sizes[n] for n in found)
+            for place, found in crossing.items()
         }
-        sizes = {p: sum(map(_size, found)) for p, found in crossing.items()}
         number = min(_PLACES, len(crossing) // _LAYERS)
         best = [
             min(places.tolist(), key=sizes.get)
@@ -134,8 +120,17 @@ class Prefix:
         return {p: crossing[p] for p in best if sizes[p] <= most}
 
 
-def _size(tensor):
-    return math.prod(_OPEN if n is None else n for n in tensor.shape[1:])
+def fitting(model, most):
+    """Returns a batch size, small where what a layer makes is large."""
+    graph = functional.own_graph(model)
+    if graph is None:
+        return most
+    largest = 4 * max(steps_lib.Steps(graph).sizes)
+    return max(min(_LEAST, most), min(most, _BATCH_BYTES // largest))
+
+
+def _close(a, b):
+    return np.allclose(b, a, _TOLERANCE, _TOLERANCE * np.abs(a).max())
 
 
 def _arrays(outputs):

@@ -1,7 +1,5 @@
 """Sensitivity: the loss of a model with one part of it pruned at a time."""
 
-import contextlib
-import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -13,8 +11,9 @@ from tf_lottery import criteria
 from tf_lottery import structured
 from tf_lottery import weights as weights_lib
 from tf_lottery.analysis import evaluating
+from tf_lottery.compression import measuring
+from tf_lottery.compression import prefixes
 from tf_lottery.compression import readings as readings_lib
-from tf_lottery.copies import making
 from tf_lottery.graph import tracing
 from tf_lottery.patterns import Pattern
 from tf_lottery.pruning import allocation
@@ -56,7 +55,7 @@ def sensitivity(
         model: A built `keras.Model`. It is left as it was.
         data: Arrays `(x, y)`, a batched `tf.data.Dataset` or a
             `keras.utils.PyDataset`, to measure the loss on, and for criteria
-            that look at data.
+            that look at data. All of it is kept in memory.
         sparsities: List of floats in (0, 1). Defaults to 0.25, 0.5, 0.75 and
             0.9.
         criterion: See `tf_lottery.criteria.get`. One that moves the weights
@@ -97,7 +96,9 @@ def sensitivity(
     checks.data("data", data)
     checks.flag("channels", channels)
     evaluate = evaluating.Evaluator(model, loss, batch_size, "sensitivity")
-    dense = evaluate(data)
+    batches = list(evaluate.batches(data))
+    prefix = prefixes.Prefix(model, [x for x, _, _ in batches])
+    dense = evaluate.of(prefix.outputs(), batches)
     if dense.loss is None or not math.isfinite(dense.loss):
         raise ValueError(
             "Sensitivity needs a loss, and a finite one. Received: loss "
@@ -116,9 +117,11 @@ def sensitivity(
         parts.append(_channels(graph, sparsities, rule, data, loss, exclude))
     readings = []
     for part in parts:
-        for kind, name, sparsity, kept, change in part:
-            with change:
-                now = evaluate(data)
+        for kind, name, sparsity, kept, changes in part:
+            variables, values = zip(*changes) if changes else ((), ())
+            prefix.start_at(variables)
+            with measuring.restored(variables, values):
+                now = evaluate.of(prefix.outputs(), batches)
             finite = math.isfinite(now.loss)
             readings.append(readings_lib.Reading(
                 kind, name, kept.size, sparsity,
@@ -142,24 +145,25 @@ def _checked(sparsities):
 
 
 def _weights(weights, sparsities, rule, data, loss):
-    """Yields kind, name, sparsity, mask and a context with it pruned."""
+    """Yields kind, name, sparsity, mask, and variables with new values."""
     before = weights.masks()
     context = criteria.make_context(data, loss, None, before)
     scores = rule(weights.model, weights.variables, context)
+    pruned = {}
+    for sparsity in sparsities:
+        groups, keep = weights.allocate(
+            dict.fromkeys(before, sparsity), before, allocation.at_most
+        )
+        masks = weights.select_feasible(scores, keep, before, groups)
+        pruned[sparsity] = masks, rule.update(
+            weights.model, weights.variables, masks, context
+        )
     for key, variable in weights.variables.items():
-        for sparsity in sparsities:
-            _, keep = weights.allocate(
-                {key: sparsity}, before, allocation.at_most
-            )
-            masks = weights.select_feasible(scores, keep, before, [[key]])
-            values = rule.update(
-                weights.model, {key: variable}, {key: masks[key]},
-                dataclasses.replace(context, masks={key: before[key]}),
-            )
+        for sparsity, (masks, values) in pruned.items():
             value = values.get(key, ops.convert_to_numpy(variable))
-            yield "weights", key, sparsity, masks[key], _changed(
-                [variable], variable.assign, np.where(masks[key], value, 0)
-            )
+            yield "weights", key, sparsity, masks[key], [
+                (variable, np.where(masks[key], value, 0))
+            ]
 
 
 def _channels(graph, sparsities, rule, data, loss, exclude):
@@ -172,24 +176,11 @@ def _channels(graph, sparsities, rule, data, loss, exclude):
         for sparsity in sparsities
     }
     variables = weights_lib.variables(graph.model)
-    twin = making.Twin(graph.model, variables, {})
     for group in graph.groups:
         for sparsity, plan in plans.items():
             kept = np.ones(graph.size, bool)
             kept[group.classes] = plan[group.classes]
-            yield "channels", group.name, sparsity, kept[group.classes], (
-                _changed(variables.values(), randomising.zero_readers,
-                         twin, graph, kept)
-            )
-
-
-@contextlib.contextmanager
-def _changed(variables, change, *arguments):
-    """A context in which a change of variables lasts."""
-    before = [(v, ops.convert_to_numpy(v).copy()) for v in variables]
-    try:
-        change(*arguments)
-        yield
-    finally:
-        for variable, value in before:
-            variable.assign(value)
+            yield "channels", group.name, sparsity, kept[group.classes], [
+                (variables[k], ops.convert_to_numpy(variables[k]) * mask)
+                for k, mask in randomising.left(graph, kept).items()
+            ]

@@ -4,17 +4,13 @@ import math
 
 import keras
 import numpy as np
-from keras import ops
 
 from tf_lottery import copies
-from tf_lottery import criteria
 from tf_lottery import holding
 from tf_lottery.compression import channels as channels_lib
 from tf_lottery.compression import measuring
-from tf_lottery.compression import weights as weights_lib
+from tf_lottery.compression import refits
 from tf_lottery.criteria import batches as batches_lib
-from tf_lottery.criteria import layer_inputs
-from tf_lottery.criteria import obc
 
 # Distances are measured on as many examples as take so many multiplications
 # in one pass, but on 64 at least.
@@ -54,22 +50,26 @@ class Space:
         self._variables = (channels.readers if channels else {}) | (
             weights.variables if weights else {}
         )
-        self._problems, self._shares = {}, {}
+        self._refits, self._shares = None, {}
         self.errors, self.costs = [], {}
 
     def measure(self, say):
         """Returns tables for `use`, and arrays: errors, costs, orders."""
         distance = measuring.Distance(self._model, self._some())
-        errors, costs = [], {}
-        for index, name in enumerate(self._groups):
+        number, costs = len(self._groups), {}
+        errors = [None] * len(self.names)
+        # In their order in the model, what is before is computed once.
+        for part in sorted(
+            range(len(self.names)), key=lambda i: distance.first(self._of(i))
+        ):
+            name = self.names[part]
             say(f"measuring {name}")
-            errors.append(self._errors_of(index, distance))
-        for key in self._keys:
-            say(f"measuring {key}")
-            error, costs[key] = self._weights.measure(
-                key, self._problem(key), distance
-            )
-            errors.append(error)
+            if part < number:
+                errors[part] = self._errors_of(part, distance)
+            else:
+                errors[part], costs[name] = self._weights.measure(
+                    name, self._refit(name), distance
+                )
         gone = self._weights.gone if self._weights else {}
         return {
             "errors": [each.tolist() for each in errors],
@@ -156,7 +156,7 @@ class Space:
     def _values(self, masks):
         return [
             pair for key, mask in masks.items()
-            for pair in self._problem(key).values(mask)
+            for pair in self._refit(key).values(mask)
         ]
 
     def _small(self, levels, masks):
@@ -188,6 +188,14 @@ class Space:
             lambda a: a[chosen.astype(int)], self._inputs
         )
 
+    def _of(self, part):
+        """The variables that change with a part, but for biases."""
+        if part >= len(self._groups):
+            return [self._variables[self.names[part]]]
+        levels = [0] * len(self._groups)
+        levels[part] = len(channels_lib.RATIOS) - 1
+        return self._channels.zeroed(self._channels.kept(levels))
+
     def _errors_of(self, index, distance):
         levels, found = [0] * len(self.names), {0: 0.0}
         number = len(channels_lib.RATIOS)
@@ -196,7 +204,7 @@ class Space:
             values = self._values(self._masks(levels))
             changing = list({id(v): v for v in (
                 *(variable for variable, _ in values),
-                *self._channels.touched(
+                *self._channels.zeroed(
                     self._channels.kept(self._split(levels)[0])
                 ),
             )}.values())
@@ -206,30 +214,9 @@ class Space:
                 found[level] = distance()
         return measuring.between(list(found), list(found.values()), number)
 
-    def _problem(self, key):
-        if not self._problems:
-            self._problems = {
-                name: weights_lib.Refit(variable, weights_lib.Magnitudes(
-                    ops.convert_to_numpy(variable)
-                ))
-                for name, variable in self._variables.items()
-            } | self._linear()
-        return self._problems[key]
-
-    def _linear(self):
-        """What least squares know, by weight key."""
-        known = layer_inputs.known_maps(self._model, self._variables)
-        if not known:
-            return {}
-        biases = {key: weights_lib.bias_of(m) for key, m in known.items()}
-        number = batches_lib.len_of(self._inputs)
-        return {
-            key: weights_lib.Refit(self._variables[key], problem, biases[key])
-            for key, problem in obc.Problems(
-                # What layers read is large, and is forgotten batch by batch.
-                criteria.OBC(batch_size=32), self._model,
-                {key: self._variables[key] for key in known},
-                criteria.Context(data=(self._inputs, np.zeros(number))),
-                {key for key, bias in biases.items() if bias is not None},
+    def _refit(self, key):
+        if self._refits is None:
+            self._refits = refits.Refits(
+                self._model, self._variables, self._inputs
             )
-        }
+        return self._refits[key]

@@ -1,8 +1,5 @@
 """Weights: single ones are removed, where zeros are worth something."""
 
-import math
-
-import keras
 import numpy as np
 from keras import ops
 
@@ -64,7 +61,7 @@ class Weights:
         the way, and those that stay are refit.
 
         Args:
-            problem: `Refit`.
+            problem: `refits.Refit`.
 
         Returns:
             Tuple of two arrays: errors and costs.
@@ -102,55 +99,3 @@ class Weights:
         return self._nbytes(
             np.swapaxes(matrix, -1, -2).reshape(-1, matrix.shape[-2])
         )
-
-
-class Refit:
-    """A weight, and a bias that makes up for what goes of it.
-
-    Args:
-        problem: `criteria.obc.Problem`, or `Magnitudes`.
-        bias: `keras.Variable` that is added to the outputs, or `None`.
-
-    Attributes:
-        variables: List of `keras.Variable`.
-        costs: Function of a mask, what each weight is worth.
-    """
-
-    def __init__(self, variable, problem, bias=None):
-        self.variables = [variable] if bias is None else [variable, bias]
-        self.costs = problem.costs
-        self._problem = problem
-        self._bias = bias is not None and ops.convert_to_numpy(bias)
-
-    def values(self, mask):
-        """Yields the variables and what they become under a mask."""
-        weight, *biases = self.variables
-        value = self._problem.refit(mask)
-        yield weight, value
-        for bias in biases:
-            shift = self._problem.shift(value).reshape(self._bias.shape)
-            yield bias, self._bias + shift
-
-
-def bias_of(linear):
-    """Returns a layer's bias with a weight for each output, or `None`."""
-    bias, (stack, _, outputs) = linear.layer.bias, linear.sizes
-    is_einsum = isinstance(linear.layer, keras.layers.EinsumDense)
-    if bias is None or (is_einsum and stack > 1):
-        return None
-    return bias if math.prod(bias.shape) == stack * outputs else None
-
-
-class Magnitudes:
-    """The order of a weight whose layer least squares do not know."""
-
-    def __init__(self, values):
-        self._values = np.array(values)
-
-    def costs(self, mask):
-        """Returns the squares of the weights."""
-        return np.square(self._values)
-
-    def refit(self, mask):
-        """Returns the weights that stay, as they are."""
-        return np.where(mask, self._values, 0)

@@ -1,6 +1,7 @@
 """What layers read, summed over data without keeping it."""
 
 import contextlib
+import math
 from collections.abc import Iterator
 from collections.abc import Mapping
 
@@ -13,12 +14,12 @@ from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria import linear_maps
 from tf_lottery.criteria.functional import Functional
 
-# As many bytes of sums are made in one pass over the data.
-_PASS_BYTES = 2**28
+# As many bytes of sums are made in one pass over the data, or as many times
+# those of the weights in float32.
+_PASS_BYTES, _TIMES = 2**24, 1.5
 # Layers inside are called in loops, where what they read cannot be seen.
-_LOOPS = (
-    keras.layers.RNN, keras.layers.Bidirectional, keras.layers.TimeDistributed,
-)
+_LOOPS = keras.layers.RNN, keras.layers.TimeDistributed
+_RECURRENT = keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN
 
 
 def linear_maps_of(
@@ -34,10 +35,10 @@ def linear_maps_of(
     if unknown:
         raise ValueError(
             f"Criterion '{criterion}' does not know what these weights are "
-            f"multiplied by: {unknown}. Expected: weights of Dense, Conv1D, "
-            "Conv2D, Conv3D and EinsumDense layers, outside of recurrent and "
-            "time-distributed ones. Leave the others out (`exclude=`) or use "
-            "another criterion."
+            f"multiplied by: {unknown}. Expected: weights of Dense, "
+            "EinsumDense, LSTM, GRU, SimpleRNN and convolutional layers, "
+            "outside of time-distributed ones. Leave the others out "
+            "(`exclude=`) or use another criterion."
         )
     return found
 
@@ -45,15 +46,25 @@ def linear_maps_of(
 def known_maps(model, variables):
     """Returns the same of those weights that are kernels of linear maps."""
     owners = weights_lib.owners(model)
+    layers = list(internals.layers.flat(model))
     looped = {
-        id(layer) for loop in internals.layers.flat(model)
-        if isinstance(loop, _LOOPS) for layer in internals.layers.below(loop)
+        id(layer) for loop in layers if isinstance(loop, _LOOPS)
+        for layer in internals.layers.below(loop)
+    }
+    recurrent = {
+        id(layer.cell): layer for layer in layers
+        if isinstance(layer, _RECURRENT) and id(layer) not in looped
     }
     found = {}
     for key, variable in variables.items():
         _, layer = owners[key]
-        linear = linear_maps.linear_map(layer, variable)
-        if linear is not None and id(layer) not in looped:
+        if id(layer) in recurrent:
+            linear = linear_maps.of_recurrent(recurrent[id(layer)], variable)
+        elif id(layer) not in looped:
+            linear = linear_maps.linear_map(layer, variable)
+        else:
+            linear = None
+        if linear is not None:
             found[key] = linear
     return found
 
@@ -72,15 +83,11 @@ class LayerInputs:
         self._linear = linear
         self._batches = batches
         self._reduce = reduce
-        self._runs = {
-            keys: self._functional.function(self._recorder(keys))
-            for keys in _passes({k: 8 * size(m) for k, m in linear.items()})
-        }
-
-    @property
-    def passes(self) -> int:
-        """Integer, how often the data are gone through."""
-        return len(self._runs)
+        most = max(_PASS_BYTES, _TIMES * 4 * sum(
+            math.prod(variable.shape) for variable in variables.values()
+        ))
+        sizes = {key: 8 * size(each) for key, each in linear.items()}
+        self._parts = list(_passes(sizes, most))
 
     def sums(
         self, masks: Mapping[str, np.ndarray]
@@ -95,10 +102,13 @@ class LayerInputs:
             ValueError: If the model does not call a layer.
         """
         values = self._functional.values(masks)
-        for keys, run in self._runs.items():
+        for keys in self._parts:
+            # One trace at a time, which takes more than the sums.
+            run = self._functional.function(self._recorder(keys))
             total = {}
             for x, _, _ in self._batches:
                 _add(total, run(values, x))
+            del run
             missing = [key for key in keys if key not in total]
             if missing:
                 raise ValueError(
@@ -124,9 +134,12 @@ class LayerInputs:
 
     def _noting(self, key, found):
         """Returns what makes a layer note what it reads."""
+        linear = self._linear[key]
+
         def change(call):
             def noted(x, *args, **kwargs):
-                sums = self._reduce(self._linear[key].rows(x))
+                read = linear.reads(x, *args, **kwargs)
+                sums = self._reduce(linear.rows(read))
                 before = found.get(key, [0] * len(sums))
                 found[key] = [a + b for a, b in zip(before, sums)]
                 return call(x, *args, **kwargs)
@@ -136,11 +149,11 @@ class LayerInputs:
         return change
 
 
-def _passes(sizes):
+def _passes(sizes, most):
     """Yields tuples of keys whose sums fit in memory together."""
     part, taken = [], 0
     for key, size in sizes.items():
-        if part and taken + size > _PASS_BYTES:
+        if part and taken + size > most:
             yield tuple(part)
             part, taken = [], 0
         part.append(key)

@@ -1,5 +1,9 @@
 """OBC: least squares, layer by layer, for what stays and what goes."""
 
+import pathlib
+import shutil
+import tempfile
+import weakref
 from collections.abc import Mapping
 
 import keras
@@ -35,8 +39,9 @@ class OBC(InputCriterion):
 
     The Gram matrices take 8 bytes for each input of a layer times the block
     size, and the time grows with the cube of the block size, for each output.
-    The data are gone through several times where 256 MiB do not hold the
-    matrices of all layers.
+    They lie in temporary files, and in memory one by one; the data are gone
+    through several times where all of them take more than the weights do by
+    half, and than 16 MiB.
 
     Reference: Frantar and Alistarh 2022, https://arxiv.org/abs/2208.11580,
     equation 3; damping as in SparseGPT, Frantar and Alistarh 2023,
@@ -53,8 +58,8 @@ class OBC(InputCriterion):
 
     Raises:
         ValueError: If an argument is out of range. When called, if a weight
-            is none of a Dense, Conv1D to Conv3D or EinsumDense layer, or
-            there are no data.
+            is none of a Dense, EinsumDense, convolutional, LSTM, GRU or
+            SimpleRNN layer, or there are no data.
 
     Example:
 
@@ -117,6 +122,8 @@ class OBC(InputCriterion):
 class Problems:
     """The least squares of each weight, with what is pruned before at 0.
 
+    Gram matrices lie in files as long as this object is there.
+
     Args:
         centred: Set of weight keys of which only the changes of outputs
             around their means count. Defaults to none.
@@ -155,25 +162,32 @@ class Problems:
             model, variables, self._linear, criterion.read(context), grams,
             size,
         )
-        self._kept = None
+        self._directory = tempfile.mkdtemp(prefix="tf_lottery-")
+        weakref.finalize(self, shutil.rmtree, self._directory, True)
+        self._files = {}
 
     def __iter__(self):
         """Yields pairs of weight key and `Problem`."""
-        if self._kept is not None:
-            yield from self._kept
-            return
-        kept = []
-        for key, sums in self._inputs.sums(self._before):
-            values = ops.convert_to_numpy(self._variables[key])
-            values = np.where(self._before[key], values, 0)
-            pair = key, Problem(
-                self._linear[key], sums, values, self._damp,
-                key in self._centred,
-            )
-            if self._inputs.passes == 1:
-                kept.append(pair)
-            yield pair
-        self._kept = kept or None
+        for key in self._linear:
+            yield key, self[key]
+
+    def __getitem__(self, key):
+        """Returns the `Problem` of a weight as it is now."""
+        if not self._files:
+            self._measure()
+        with np.load(self._files[key]) as sums:
+            sums = list(sums.values())
+        values = ops.convert_to_numpy(self._variables[key])
+        return Problem(
+            self._linear[key], sums, np.where(self._before[key], values, 0),
+            self._damp, key in self._centred,
+        )
+
+    def _measure(self):
+        for index, (key, sums) in enumerate(self._inputs.sums(self._before)):
+            path = pathlib.Path(self._directory, f"{index}.npz")
+            np.savez(path, *sums)
+            self._files[key] = path
 
 
 class Problem:

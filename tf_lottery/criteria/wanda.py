@@ -29,8 +29,8 @@ class Wanda(InputCriterion):
         {{calibration}}
 
     Raises:
-        ValueError: When called, if a weight is none of a Dense, Conv1D to
-            Conv3D or EinsumDense layer, or there are no data.
+        ValueError: When called, if a weight is none of a Dense, EinsumDense,
+            convolutional, LSTM, GRU or SimpleRNN layer, or there are no data.
 
     Example:
 

@@ -33,6 +33,11 @@ def input_structure(graph):
     return getattr(graph, "_inputs_struct", None)
 
 
+def flat_inputs(graph, inputs):
+    """Returns what a Functional model is called with as it reads it, a list."""
+    return graph._standardize_inputs(inputs)
+
+
 def output_structure(graph):
     """Returns outputs of a Functional model as they were given."""
     return graph._outputs_struct

@@ -1,0 +1,97 @@
+"""Refits: what the weights that stay become, and what makes up for others."""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_lottery import criteria
+from tf_lottery.compression import prefixes
+from tf_lottery.criteria import batches as batches_lib
+from tf_lottery.criteria import layer_inputs
+from tf_lottery.criteria import obc
+
+
+class Refits:
+    """The `Refit` of each weight.
+
+    Args:
+        model: A built `keras.Model`, as it was.
+        variables: Dict from weight key to `keras.Variable`.
+        inputs: Array or a structure of arrays, to calibrate on.
+    """
+
+    def __init__(self, model, variables, inputs):
+        self._variables = variables
+        known = layer_inputs.known_maps(model, variables)
+        self._biases = {key: _bias_of(each) for key, each in known.items()}
+        self._problems = obc.Problems(
+            # What layers read is large, and is forgotten batch by batch.
+            criteria.OBC(batch_size=prefixes.fitting(model, 32)), model,
+            {key: variables[key] for key in known},
+            criteria.Context(
+                data=(inputs, np.zeros(batches_lib.len_of(inputs)))
+            ),
+            {key for key, bias in self._biases.items() if bias is not None},
+        )
+
+    def __getitem__(self, key):
+        """Returns the `Refit` of a weight as it is now."""
+        variable = self._variables[key]
+        if key in self._biases:
+            return Refit(variable, self._problems[key], self._biases[key])
+        return Refit(variable, Magnitudes(ops.convert_to_numpy(variable)))
+
+
+class Refit:
+    """A weight, and a bias that makes up for what goes of it.
+
+    Args:
+        problem: `criteria.obc.Problem`, or `Magnitudes`.
+        bias: `keras.Variable` that is added to the outputs, or `None`.
+
+    Attributes:
+        variables: List of `keras.Variable`.
+        costs: Function of a mask, what each weight is worth.
+    """
+
+    def __init__(self, variable, problem, bias=None):
+        self.variables = [variable] if bias is None else [variable, bias]
+        self.costs = problem.costs
+        self._problem = problem
+        self._bias = bias is not None and ops.convert_to_numpy(bias)
+
+    def values(self, mask):
+        """Yields the variables and what they become under a mask."""
+        weight, *biases = self.variables
+        value = self._problem.refit(mask)
+        yield weight, value
+        for bias in biases:
+            shift = self._problem.shift(value).reshape(self._bias.shape)
+            yield bias, self._bias + shift
+
+
+def _bias_of(linear):
+    """Returns a layer's bias with a weight for each output, or `None`."""
+    bias = getattr(linear.layer, "bias", None)
+    stack, _, outputs = linear.sizes
+    is_einsum = isinstance(linear.layer, keras.layers.EinsumDense)
+    if bias is None or (is_einsum and stack > 1):
+        return None
+    return bias if math.prod(bias.shape) == stack * outputs else None
+
+
+class Magnitudes:
+    """The order of a weight whose layer least squares do not know."""
+
+    def __init__(self, values):
+        self._values = np.array(values)
+
+    def costs(self, mask):
+        """Returns the squares of the weights."""
+        return np.square(self._values)
+
+    def refit(self, mask):
+        """Returns the weights that stay, as they are."""
+        return np.where(mask, self._values, 0)
