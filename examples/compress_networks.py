@@ -168,33 +168,40 @@ def compressed(subject, place, drop, arguments):
 def baseline(recipe, subject, place, drop, candidates):
     """Searches the one number of a recipe as `compress` searches its own."""
     place.mkdir(exist_ok=True)
-    found, target = {}, subject.network.target
-    cost = costs.Cost(target, "int8").of
-
-    def report(number):
-        small = tfl.strip(subject.model)
-        if number:
-            small = recipe(small, 1 - 0.93**number)
-            tfl.recalibrate(small, subject.some)
-        found[number] = tfl.export.tflite(
-            small, place / f"{number:03}.tflite", target, "int8",
-            subject.some[:300], subject.choose, metric=subject.metric,
-            batch_size=subject.network.files, seconds=0,
-        )
-        return found[number]
+    cost = costs.Cost(subject.network.target, "int8").of
+    whole = exported_whole(subject, place.parent)
+    found = [whole]
 
     def holds(each):
         return whole.metric - each.shipped.metric <= drop
 
-    whole = report(0)
+    def report(number):
+        small = recipe(tfl.strip(subject.model), 1 - 0.93**number)
+        tfl.recalibrate(small, subject.some)
+        found.append(exported(subject, small, place / f"{number:03}.tflite"))
+        return found[-1]
+
     search.last_holding(
         lambda number: holds(report(number)), 20, 10, 40, candidates
     )
-    best = min(filter(holds, found.values()), key=cost, default=whole)
+    best = min(filter(holds, found), key=cost, default=whole)
     return measured(
         subject, place, best.path, cost(whole), whole.metric, cost(best),
         best.shipped.metric,
     )
+
+
+def exported(subject, model, path):
+    return tfl.export.tflite(
+        model, path, subject.network.target, "int8", subject.some[:300],
+        subject.choose, metric=subject.metric,
+        batch_size=subject.network.files, seconds=0,
+    )
+
+
+@functools.cache
+def exported_whole(subject, keep):
+    return exported(subject, subject.model, keep / f"{subject.name}.tflite")
 
 
 def uniform(model, sparsity, train):

@@ -60,9 +60,10 @@ class Network:
 
 
 def transformer(shape, seed):
-    """The transformer of `shrink_transformer.py`, three quarters of it."""
+    """The transformer of `shrink_transformer.py`, narrower and half as deep.
+    """
     keras.utils.set_random_seed(seed)
-    return shrink_transformer.transformer(width=48, depth=3)
+    return shrink_transformer.transformer(width=48, depth=2)
 
 
 def mobilenet(shape, seed):
@@ -86,13 +87,13 @@ NETWORKS = {
         "cifar10_16x16", models.resnet_20_narrow, 14, 3e-3, 128
     ),
     "transformer": Network(
-        "cifar10_16x16", transformer, 8, 2e-3, 128,
+        "cifar10_16x16", transformer, 8, 2e-3, 256,
         finish=tfl.structured.centre,
     ),
     "mobilenet_v2": Network("cifar10", mobilenet, 14, 3e-3, 128),
-    "ds_cnn": Network("keywords", None, 12, 2e-3),
+    "ds_cnn": Network("keywords", None, 8, 2e-3),
     "ds_cnn, flash": Network(
-        "keywords", None, 12, 2e-3, target="ethos-u55-128", files=1
+        "keywords", None, 8, 2e-3, target="ethos-u55-128", files=1
     ),
     "onet": Network("faces", max_drop=0.05),
     "bi_gru": Network("sleep", max_drop=0.1, files=1),
@@ -108,6 +109,7 @@ class Subject:
 
     Attributes:
         network: `Network`.
+        name: String, with the seed.
         model: `keras.Model`, trained; nobody changes it.
         train: Tuple of inputs and labels.
         choose: The same, to choose on.
@@ -117,8 +119,9 @@ class Subject:
     """
 
     def __init__(self, name, seed, keep):
-        self.network, self._name, self._seed = NETWORKS[name], name, seed
-        self._path = keep / f"{name}-{seed}.keras"
+        self.network, self.name = NETWORKS[name], f"{name}-{seed}"
+        self._seed = seed
+        self._path = keep / f"{name.partition(',')[0]}-{seed}.keras"
         own = self.network.data in sensing.TASKS
         self._task = sensing.TASKS[self.network.data](seed) if own else None
         (x, y), others = _read(self.network.data, self._task)
