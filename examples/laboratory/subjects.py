@@ -177,9 +177,9 @@ class Subject:
                 children.started(stack, children.TENSORFLOW),
                 pathlib.Path(path).read_bytes(), [x], self.network.files or 500,
             )
-        return metrics.Metric(self.metric)(y, keras.tree.pack_sequence_as(
-            self.model.output, outputs
-        ))
+        return metrics.Metric(self.metric)(
+            y, outputs if len(outputs) > 1 else outputs[0]
+        )
 
 
 def compile_like(model, rate, steps):
