@@ -45,8 +45,8 @@ BATCH = 128
 TEXT = (
     "The smallest int8 file that loses no more points than it may on "
     "validation examples, and what it reaches on held-out examples that "
-    "nothing was chosen on. Bytes are those after `gzip -9`, or in flash, by Vela's "
-    "estimate. Every file tried was trained {} after pruning."
+    "nothing was chosen on. Bytes are those after `gzip -9`, or in flash, by "
+    "Vela's estimate. Every file tried was trained {} after pruning."
 )
 AGREEING = (
     "Networks without labels are judged by how often their outputs agree with "
