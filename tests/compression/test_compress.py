@@ -130,9 +130,13 @@ def test_the_smallest_file_within_the_drop_is_chosen(model, tmp_path):
     saved = json.loads((tmp_path / "result.json").read_text())
     assert saved == json.loads(found.to_json())
     assert str(len(found.candidates)) in found.sentence()
+    assert "0.05 may be lost" in found.sentence()
     assert "on others" in str(found) and "on others" in found._repr_html_()
     found.report(tmp_path / "page.html")
-    assert "inner/kernel" in (tmp_path / "page.html").read_text()
+    page = (tmp_path / "page.html").read_text()
+    assert all(name in page for name in found.chosen.removed)
+    # Bytes after gzip are what counts here.
+    assert "<th class=\"n\">size<" in page and "gzip</th>" not in page
 
 
 @pytest.mark.filterwarnings("ignore:.*validation examples cannot")
