@@ -171,21 +171,22 @@ def baseline(recipe, subject, place, drop, candidates):
     place.mkdir(exist_ok=True)
     cost = costs.Cost(subject.network.target, "int8").of
     whole = exported_whole(subject, place.parent)
-    found = [whole]
+    found = {0: whole}
 
-    def holds(each):
-        return whole.metric - each.shipped.metric <= drop
+    def lost(number):
+        if number not in found:
+            small = recipe(tfl.strip(subject.model), 1 - 0.93**number)
+            tfl.recalibrate(small, subject.some)
+            found[number] = exported(
+                subject, small, place / f"{number:03}.tflite"
+            )
+        return whole.metric - found[number].shipped.metric
 
-    def report(number):
-        small = recipe(tfl.strip(subject.model), 1 - 0.93**number)
-        tfl.recalibrate(small, subject.some)
-        found.append(exported(subject, small, place / f"{number:03}.tflite"))
-        return found[-1]
-
-    search.last_holding(
-        lambda number: holds(report(number)), 20, 10, 40, candidates
+    search.last_within(lost, drop, 20, 40, candidates)
+    best = min(
+        (found[number] for number in found if lost(number) <= drop),
+        key=cost, default=whole,
     )
-    best = min(filter(holds, found), key=cost, default=whole)
     return measured(
         subject, place, best.path, cost(whole), whole.metric, cost(best),
         best.shipped.metric,

@@ -341,7 +341,7 @@ def test_a_metric_that_is_not_monotone_is_told(model, monkeypatch):
 
     monkeypatch.setattr(candidates.export, "tflite", odd)
     monkeypatch.setattr(
-        search, "last_holding", lambda holds, *numbers: 10 + holds(5)
+        search, "last_within", lambda value, *numbers: 10 + (value(5) < 0.4)
     )
     with pytest.warns(UserWarning, match="not monotone"):
         found = tfl.compress(
