@@ -10,6 +10,8 @@ import keras
 import numpy as np
 import pytest
 
+from tf_lottery.export import children
+
 BACKEND = keras.backend.backend()
 # Whether a step is compiled is a question under TensorFlow alone: JAX
 # compiles every step that is not eager, and under torch none is.
@@ -48,6 +50,13 @@ def pytest_collection_modifyitems(items):
             quick = set(list(cases)[::-(-len(cases) // arguments[0])])
         for item in cases.keys() - quick:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_children():
+    """Exports of all tests share their child processes."""
+    with children.kept():
+        yield
 
 
 def _values(item):

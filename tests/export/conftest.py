@@ -1,4 +1,6 @@
-"""One TensorFlow in a child process for all tests that convert."""
+"""The TensorFlow in a child process of tests that convert."""
+
+import contextlib
 
 import pytest
 
@@ -6,6 +8,6 @@ from tf_lottery.export import children
 
 
 @pytest.fixture(scope="session")
-def child():
-    with children.Runtime(children.TENSORFLOW) as found:
-        yield found
+def child(kept_children):
+    with contextlib.ExitStack() as stack:
+        yield children.started(stack, children.TENSORFLOW)

@@ -187,3 +187,12 @@ def test_exports_share_the_children_that_are_kept():
             assert found._child._process.pid == pid
         assert found._child is None
         assert children.started(stack, NAME) is not found
+
+
+def test_conversions_run_in_the_child_that_is_kept():
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
+    with contextlib.ExitStack() as stack:
+        kept = children.started(stack, children.TENSORFLOW)
+        before = kept.ran
+        convert.Converter(sources.open_model(model)).convert()
+        assert kept.ran == before + 1

@@ -76,6 +76,43 @@ def test_dead_units_are_removed_and_small_models_taken(model, tmp_path):
 
 
 @converter
+@pytest.mark.parametrize(
+    ("shape", "layer"),
+    [
+        ((6,), keras.layers.Activation("gelu")),
+        ((6,), keras.layers.Activation("celu")),
+        ((6,), keras.layers.Lambda(keras.ops.log1p)),
+        ((9, 9, 4), keras.layers.Conv2D(8, 3, groups=4)),
+    ],
+    ids=("Erfc", "Expm1", "Log1p", "StatefulPartitionedCall"),
+)
+def test_operators_that_the_converter_leaves(tmp_path, shape, layer):
+    model = keras.Sequential(
+        [keras.Input(shape), keras.layers.ReLU(), layer, keras.layers.Dense(2)]
+    )
+    assert tfl.export.onnx(model, tmp_path / "m.onnx").check.passed
+
+
+class Net(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = keras.layers.Dense(8, "relu")
+        self.outer = keras.layers.Dense(2)
+
+    def call(self, inputs):
+        return self.outer(self.inner(inputs))
+
+
+@converter
+def test_no_warning_of_the_small_model(tmp_path):
+    model = Net()
+    model(np.ones((1, 4), "float32"))
+    model.inner.kernel.assign(model.inner.kernel * ([0.0] * 4 + [1.0] * 4))
+    report = tfl.export.onnx(model, tmp_path / "m.onnx")
+    assert "4 dead units were removed" in str(report)
+
+
+@converter
 def test_sizes_may_be_open(tmp_path):
     model = keras.Sequential([
         keras.Input((None, 4), name="time"), keras.layers.Conv1D(5, 3),

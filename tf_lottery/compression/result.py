@@ -303,15 +303,14 @@ class CompressionResult:
                 "" if c.latency_ms is None else f"{c.latency_ms:.3f}",
                 "" if c.cycles is None else f"{c.cycles:,}",
                 "chosen" if c is self.chosen else
-                "" if c in best else "another is better",
+                "" if c in best else "dominated",
             ]
             for c in self.candidates
         ]
         columns = list(zip(*rows))
-        # What counts is not shown twice.
         shown = [
             i for i, column in enumerate(columns)
-            if any(column) and column not in columns[1:min(i, 2)]
+            if any(column) and column not in columns[1:i]
         ]
         return tables.Table(
             [heads[i] for i in shown],

@@ -1,5 +1,6 @@
 """Where a file runs, tried: runtimes that were not asked for too."""
 
+import contextlib
 import math
 
 from tf_lottery.export import arguments
@@ -52,7 +53,8 @@ def try_others(job, candidate, macs, npu):
         return found
     if children.MICRO not in tried and children.micro_installed():
         samples = samples_lib.Samples.of(job.source, job.inputs, job.batch)
-        with children.Runtime(children.MICRO) as runtime:
+        with contextlib.ExitStack() as stack:
+            runtime = children.started(stack, children.MICRO)
             found += check.Checker([runtime], samples).check(
                 candidate.content, candidate.row.quantize, dense=True
             )

@@ -76,7 +76,6 @@ class Converter:
         """
         with contextlib.ExitStack() as stack:
             child = self._runtime(stack)
-            child.start()
             with silence():
                 source = self._source_of(quantize)
                 request = self._request(source, child.place)
@@ -127,9 +126,7 @@ class Converter:
         return {int(number): shape for number, shape in found.items()}
 
     def _runtime(self, stack):
-        return self._child or stack.enter_context(
-            children.Runtime(children.TENSORFLOW)
-        )
+        return self._child or children.started(stack, children.TENSORFLOW)
 
     def _request(self, source, place):
         """Writes what the converter reads; returns its arguments."""

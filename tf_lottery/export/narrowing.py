@@ -1,5 +1,7 @@
 """Before anything is encoded sparse, what is dead goes."""
 
+import warnings
+
 import numpy as np
 
 from tf_lottery import structured
@@ -20,7 +22,10 @@ def narrow(model):
         found = dead.Dead(model, None)
         if found.kept[np.array(list(found.graph.classes), int)].all():
             return model, []
-        small = structured.compact(model)
+        with warnings.catch_warnings():
+            # Of its class and its compiling: nobody gets it.
+            warnings.simplefilter("ignore", UserWarning)
+            small = structured.compact(model)
     except (ValueError, structured.VerificationError) as error:
         reason = str(error).partition("\n")[0]
         return model, [f"Dead units were left where they are: {reason}"]

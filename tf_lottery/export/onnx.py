@@ -1,5 +1,6 @@
 """`onnx`: Keras' own ONNX file, run and compared before it is written."""
 
+import contextlib
 import importlib.util
 import pathlib
 import tempfile
@@ -18,6 +19,7 @@ from tf_lottery.export import elsewhere
 from tf_lottery.export import entropy
 from tf_lottery.export import examining
 from tf_lottery.export import initializers
+from tf_lottery.export import lowering
 from tf_lottery.export import narrowing
 from tf_lottery.export import samples
 from tf_lottery.export import sources
@@ -142,6 +144,7 @@ def _check_installed():
 def _converted(source, opset_version):
     """Returns the bytes of Keras' own file."""
     from onnx import checker
+    from onnx import load_model
 
     with tempfile.TemporaryDirectory(prefix="tf_lottery-") as directory:
         written = pathlib.Path(directory) / "m.onnx"
@@ -155,14 +158,16 @@ def _converted(source, opset_version):
                     opset_version=opset_version,
                 )
             # Operators that it lacks are written as they are.
-            checker.check_model(str(written))
+            made = load_model(written)
+            lowering.lower(made)
+            checker.check_model(made)
         # It raises whatever it runs into.
         except Exception as error:
             raise convert.ConversionError(
                 f"Model '{source.name}' cannot be converted to ONNX. The "
                 f"converter says: {type(error).__name__}: {str(error)[:500]}"
             ) from error
-        return written.read_bytes()
+        return made.SerializeToString()
 
 
 class _Frozen(keras.Model):
@@ -174,6 +179,7 @@ class _Frozen(keras.Model):
 
     def __init__(self, source):
         super().__init__(name=source.name)
+        source.inlined = True
         source.freeze()
         self.source = source
         self.built = True
@@ -188,7 +194,8 @@ def _run(source, content, example, tolerance):
     # An open batch is run as one, which a file of batch 1 would not take.
     fixed = sources.shape_of(source.specs[0])[0]
     found = samples.Samples.of(source, job.inputs, fixed or len(job.inputs[0]))
-    with children.Runtime(children.ONNX) as runtime:
+    with contextlib.ExitStack() as stack:
+        runtime = children.started(stack, children.ONNX)
         checker = check.Checker([runtime], found, tolerance)
         return checker.check(content, "float32", dense=True)[0]
 

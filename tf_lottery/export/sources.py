@@ -34,6 +34,8 @@ class Source:
             this one was made from, for files of int8, or `None`.
         reference: Function of inputs that returns the outputs of the model
             under its own backend; `None` where that is TensorFlow.
+        inlined: Boolean, whether functions that Keras compiles on their own,
+            such as grouped convolutions, become part of the frozen one.
     """
 
     model: keras.Model
@@ -43,6 +45,7 @@ class Source:
     notes: list = dataclasses.field(default_factory=list)
     aware: "Source | None" = None
     reference: Callable | None = None
+    inlined: bool = False
     _frozen: object = None
     _outputs: object = None
 
@@ -91,18 +94,25 @@ class Source:
     def freeze(self):
         """Returns a `ConcreteFunction` with the weights as constants."""
         if self._frozen is None:
-            function = tf.function(
-                lambda *inputs: self.model(
-                    self.arranged(inputs), training=False
-                ),
-                input_signature=self.specs,
-                autograph=False,
-            )
-            with quantize.frozen(self.model):
-                concrete = function.get_concrete_function()
+            concrete = self._traced()
+            if self.inlined and _has_compiled(concrete):
+                tf.config.run_functions_eagerly(True)
+                try:
+                    concrete = self._traced()
+                finally:
+                    tf.config.run_functions_eagerly(False)
             self._structured = concrete.structured_outputs
             self._frozen = _constant(concrete)
         return self._frozen
+
+    def _traced(self):
+        function = tf.function(
+            lambda *inputs: self.model(self.arranged(inputs), training=False),
+            input_signature=self.specs,
+            autograph=False,
+        )
+        with quantize.frozen(self.model):
+            return function.get_concrete_function()
 
     def call_frozen(self, inputs):
         """Returns the outputs of the frozen function, structured."""
@@ -126,6 +136,11 @@ class Source:
     def arranged(self, inputs):
         """Returns a list, one for each input, as the model is called."""
         return keras.tree.map_structure(lambda i: inputs[i], self.structure)
+
+
+def _has_compiled(concrete):
+    functions = concrete.graph.as_graph_def().library.function
+    return any("_XlaMustCompile" in function.attr for function in functions)
 
 
 def _constant(concrete):
