@@ -43,10 +43,10 @@ from tf_lottery.export import children
 NETWORKS = subjects.NETWORKS
 BATCH = 128
 TEXT = (
-    "The smallest int8 file that loses no more points than it may on "
-    "validation examples, and what it reaches on held-out examples that "
-    "nothing was chosen on. Bytes are those after `gzip -9`, or in flash, by "
-    "Vela's estimate. Every file tried was trained {} after pruning."
+    "The smallest file, its weights in int8, that loses no more points than "
+    "it may on validation examples, and what it reaches on held-out examples "
+    "that nothing was chosen on. Bytes are those after `gzip -9`, or in "
+    "flash, by Vela's estimate. Every file tried was trained {} after pruning."
 )
 AGREEING = (
     "Networks without labels are judged by how often their outputs agree with "
@@ -80,6 +80,7 @@ def main():
         help="where trained networks and files are kept; default: nowhere",
     )
     parser.add_argument("--output-dir", type=pathlib.Path, metavar="DIR")
+    parser.add_argument("--note", help="what else the page is to say")
     arguments = parser.parse_args()
     rows = runs.Rows(arguments.output_dir)
     seeds = arguments.seeds
@@ -107,7 +108,7 @@ def main():
         ]), list(shown), {},
         {
             "networks": "; ".join(
-                f"{name} on {NETWORKS[name]}" for name in numbers
+                f"{name}: {NETWORKS[name]}" for name in numbers
             ),
             "seeds": "; ".join(
                 f"{name} 0 to {number - 1}"
@@ -119,7 +120,8 @@ def main():
             "examples of the data set"
             + ", of which networks without labels take half to choose on"
             * agreeing,
-            "files tried": f"{arguments.candidates}, by each recipe",
+            "files tried": f"{arguments.candidates} at most, by each recipe",
+            **({"note": arguments.note} if arguments.note else {}),
         },
     )
 
@@ -154,7 +156,8 @@ def add(rows, name, seed, arguments, keep):
 def compressed(subject, place, drop, arguments):
     result = tfl.compress(
         subject.model, subject.train, subject.choose, subject.network.target,
-        drop, metric=subject.metric, samples=subjects.SAMPLES,
+        drop, metric=subject.metric, quantize=subject.network.quantize,
+        samples=subjects.SAMPLES,
         candidates=arguments.candidates, directory=place,
         epochs=arguments.epochs, batch_size=BATCH,
     )
@@ -169,7 +172,7 @@ def compressed(subject, place, drop, arguments):
 def baseline(recipe, subject, place, drop, candidates):
     """Searches the one number of a recipe as `compress` searches its own."""
     place.mkdir(exist_ok=True)
-    cost = costs.Cost(subject.network.target, "int8").of
+    cost = costs.Cost(subject.network.target, subject.network.quantize).of
     whole = exported_whole(subject, place.parent)
     found = {0: whole}
 
@@ -195,8 +198,8 @@ def baseline(recipe, subject, place, drop, candidates):
 
 def exported(subject, model, path):
     return tfl.export.tflite(
-        model, path, subject.network.target, "int8", subject.some[:300],
-        subject.choose, metric=subject.metric,
+        model, path, subject.network.target, subject.network.quantize,
+        subject.some[:300], subject.choose, metric=subject.metric,
         batch_size=subject.network.files, seconds=0,
     )
 
@@ -347,8 +350,8 @@ def goals(rows):
     )
     least = min(rows, key=lambda row: row["times smaller"])
     said = (
-        "goal, over the networks with labels: {} at least {} times smaller "
-        "than the best other recipe; {}: {:.2f}"
+        "goal, over the networks here with labels: {} at least {} times "
+        "smaller than the best other recipe; {}: {:.2f}"
     )
     return [
         said.format(

@@ -35,6 +35,7 @@ class Network:
         batch: Integer, of training.
         max_drop: Float, by how much the metric may be worse.
         target: String, see `tfl.compress`.
+        quantize: The same.
         files: Integer, the batch size that is fixed in files, or `None`.
         finish: Function of the trained network that returns what takes its
             place, or `None`.
@@ -47,6 +48,7 @@ class Network:
     batch: int = 64
     max_drop: float = 0.01
     target: str = "size"
+    quantize: str = "int8"
     files: int | None = None
     finish: Callable[[keras.Model], keras.Model] | None = None
 
@@ -87,7 +89,7 @@ NETWORKS = {
         "cifar10_16x16", models.resnet_20_narrow, 14, 3e-3, 128
     ),
     "transformer": Network(
-        "cifar10_16x16", transformer, 8, 2e-3, 256,
+        "cifar10_16x16", transformer, 8, 2e-3, 256, quantize="dynamic",
         finish=tfl.structured.centre,
     ),
     "mobilenet_v2": Network("cifar10", mobilenet, 14, 3e-3, 128),

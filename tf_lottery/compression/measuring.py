@@ -9,6 +9,9 @@ from keras import ops
 from tf_lottery.compression import prefixes
 from tf_lottery.criteria import batches as batches_lib
 
+# Of the variance of the outputs, what rounding alone may change them by.
+_NOTHING = 1e-6
+
 
 class Distance:
     """How far the outputs of a model are from those it had at first.
@@ -52,6 +55,18 @@ class Distance:
 
     def _outputs(self):
         return [each.astype("float64") for each in self._prefix.outputs()]
+
+
+def is_due(level, errors):
+    """Returns whether the error at a level is measured, not taken from lines.
+
+    Every other one is, and those right after a level that changes nothing, as
+    an eighth of four heads: from there no geometric line leads anywhere.
+
+    Args:
+        errors: Dict from the levels before that were measured to floats.
+    """
+    return level % 2 == 1 or errors.get(level - 1, 1.0) < _NOTHING
 
 
 def between(levels, found, number):
