@@ -64,14 +64,32 @@ def test_costs_that_depend_on_each_other_come_near_the_budget():
 
 
 @pytest.mark.parametrize("boundary", [0, 1, 17, 40])
-def test_the_search_finds_the_boundary(boundary):
+@pytest.mark.parametrize("rise, most", [(1.3, 7), (1e9, 8)])
+def test_the_search_finds_the_boundary(boundary, rise, most):
     tried = []
 
-    def holds(number):
+    def value(number):
         tried.append(number)
-        return number <= boundary
+        return rise ** (number - boundary - 0.5)
 
-    found = search.last_holding(holds, 20, 10, 40, 10)
+    found = search.last_within(value, 1, 20, 40, 10)
     assert found == boundary
-    assert len(set(tried)) == len(tried) <= 7
-    assert all(0 < number <= 40 for number in tried)
+    # That of 0 is known.
+    assert len(set(tried)) == len(tried) <= most + 1
+    assert all(0 <= number <= 40 for number in tried)
+
+
+def test_the_search_goes_where_a_rising_loss_meets_the_limit():
+    # What a ResNet-20 lost; halving took 23, 12, 1, 6, 9, 7 and 8.
+    lost = {0: 0.005, 5: 0.006, 7: 0.0099, 8: 0.013, 9: 0.0152, 23: 0.17}
+    assert search.last_within(lost.__getitem__, 0.01, 23, 46, 4) == 7
+
+
+@pytest.mark.parametrize("limit, least", [(0, 0), (0, -1), (-1, 0)])
+def test_the_search_takes_values_that_have_no_logarithm(limit, least):
+    def value(number):
+        return least if number <= 17 else 1.0
+
+    assert search.last_within(value, limit, 20, 40, 9) == (
+        17 if least <= limit else 0
+    )

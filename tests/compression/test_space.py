@@ -56,6 +56,29 @@ def test_an_error_is_what_the_outputs_change_by(model, space, part, level):
     assert space.removed(levels)[space.names[part]] > 0
 
 
+def test_what_goes_first_of_few_channels_or_weights_costs_something():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([
+        keras.Input((12,)), keras.layers.Dense(4, name="fc1"),
+        keras.layers.Dense(3, name="logits"),
+    ])
+    key, kernel = "fc1/kernel", model.layers[0].kernel
+    before = RNG.random(kernel.shape) < 0.45
+    kernel.assign(kernel * before)
+    made = space_lib.Space(
+        model, X, channels.Channels(model, ()),
+        weights.Weights(model, {key: before}, lambda w: w.size, (), ()),
+    )
+    made.use(*made.measure(lambda text: None))
+    whole = made.removed([0] * len(made.names))
+    for part, name in enumerate(made.names):
+        for level, error in enumerate(made.errors[part]):
+            levels = [0] * len(made.names)
+            levels[part] = level
+            gone = made.removed(levels)[name] > whole[name]
+            assert (error > 1e-6) == gone, (name, level)
+
+
 def test_distances_of_heavy_models_are_of_few_examples(space, monkeypatch):
     assert len(space._some()) == 200
     monkeypatch.setattr(space_lib, "_WORK", 250 * 100)

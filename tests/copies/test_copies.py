@@ -327,3 +327,12 @@ def test_the_source_of_an_export_is_of_the_class():
     expected = values(model)
     for key, value in values(source.model).items():
         np.testing.assert_array_equal(value, expected[key], key)
+
+
+def test_layers_and_operations_of_one_name_are_told_apart():
+    inputs = keras.Input((4, 6))
+    x = layers.Reshape((24,))(layers.Dense(6)(inputs))
+    model = keras.Model(inputs, keras.ops.reshape(x, (-1, 2, 12))[:, ::-1])
+    x = np.random.default_rng(0).normal(size=(3, 4, 6)).astype("float32")
+    copy = copies.strip(model)
+    np.testing.assert_array_equal(copy(x), model(x))

@@ -61,7 +61,7 @@ def compress(
     Frantar and Alistarh 2022, https://arxiv.org/abs/2208.11580, section 6).
     Models of a few budgets are made, their statistics of batch normalisation
     estimated anew, exported, and verified; the metric of these files on the
-    validation examples decides, by bisection.
+    validation examples decides.
 
     What is removed follows from what counts for the target: channels and
     single weights, in one search, for `"size"` (bytes after `gzip -9`), and
@@ -221,10 +221,9 @@ def _space(model, before, inputs, cost, exclude, include):
 
 def _within_drop(made, max_drop, most):
     """Returns the number of the smallest candidate that loses little."""
-    half = made.last // 2
-    found = search.last_holding(
-        lambda number: made[number].drop <= max_drop, max(1, half),
-        max(1, half // 2), made.last, most,
+    found = search.last_within(
+        lambda number: made[number].drop, max_drop, max(1, made.last // 2),
+        made.last, most,
     )
     # A look beyond the first one that does not hold: noise has no order.
     if len(made.found) <= most and found + 2 <= made.last:
@@ -239,9 +238,9 @@ def _within_drop(made, max_drop, most):
 def _within_budget(made, limit, most):
     """Returns the number of the best candidate within a budget."""
     if made[0].cost > limit:
-        search.last_holding(
-            lambda number: made[number].cost > limit,
-            made.number_for(limit), 1, made.last, most,
+        search.last_within(
+            lambda number: limit / made[number].cost, 1.0,
+            made.number_for(limit), made.last, most,
         )
     within = [c for c in made.found.values() if c.cost <= limit]
     if not within:

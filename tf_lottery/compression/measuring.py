@@ -9,6 +9,9 @@ from keras import ops
 from tf_lottery.compression import prefixes
 from tf_lottery.criteria import batches as batches_lib
 
+# Of the variance of the outputs, what rounding alone may change them by.
+_NOTHING = 1e-6
+
 
 class Distance:
     """How far the outputs of a model are from those it had at first.
@@ -65,6 +68,18 @@ def _arrays(outputs):
 
 def _squares(a, b):
     return np.square(np.subtract(a, b, dtype="float64")).sum()
+
+
+def is_due(level, errors):
+    """Returns whether the error at a level is measured, not taken from lines.
+
+    Every other one is, and those right after a level that changes nothing, as
+    an eighth of four heads: from there no geometric line leads anywhere.
+
+    Args:
+        errors: Dict from the levels before that were measured to floats.
+    """
+    return level % 2 == 1 or errors.get(level - 1, 1.0) < _NOTHING
 
 
 def between(levels, found, number):

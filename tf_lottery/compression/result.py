@@ -87,18 +87,18 @@ class CompressionResult:
 
     def decisions(self) -> list[str]:
         """Returns a sentence for each part: what became of it, and why."""
-        found = []
-        for name, share in self.chosen.removed.items():
-            if share:
-                unit = "weights" if name in self.least else "channels"
-                found.append(f"{name}: {share:.1%} of its {unit} removed")
-            else:
-                found.append(f"{name}: whole" + (
-                    ", for elsewhere the same saving changes the outputs less"
-                ) * bool(self.number))
-        return found + [
-            f"{name}: left alone, {why}" for name, why in self.skipped.items()
+        return [
+            f"{name}: {what}" for name, what in (
+                *self._removed(),
+                *((name, self._whole) for name in self.whole),
+                *self._left_alone(),
+            )
         ]
+
+    @property
+    def whole(self) -> list[str]:
+        """List of strings, the parts that nothing is removed of."""
+        return [n for n, share in self.chosen.removed.items() if not share]
 
     def caveats(self) -> list[str]:
         """Returns what to know before it is believed, a sentence each."""
@@ -138,9 +138,10 @@ class CompressionResult:
             f"{self.cost.text(whole.cost)} -> {self.cost.text(chosen.cost)} "
             f"({whole.cost / max(chosen.cost, 1e-30):.2f}x), "
             f"{self.metric_name} {self._value(self.reference)} -> "
-            f"{self._value(chosen.metric)}{self._interval(chosen)}. Chosen "
-            f"among {len(self.candidates)} files on the {self.examples:,} "
-            "validation examples themselves; measure it on others."
+            f"{self._value(chosen.metric)}{self._interval(chosen)}, "
+            f"where {self._asked()}. Chosen among {len(self.candidates)} "
+            f"files on the {self.examples:,} validation examples themselves; "
+            "measure it on others."
         )
         smaller = [c for c in self.pareto() if c.cost < chosen.cost]
         if smaller:
@@ -185,7 +186,7 @@ class CompressionResult:
             table=self._table(),
             parts=tables.Table(
                 ["part", "what became of it"],
-                [line.split(": ", 1) for line in self.decisions()], (0, 1),
+                [*self._removed(), *self._left_alone()], (0, 1),
             ),
         ))
 
@@ -238,6 +239,29 @@ class CompressionResult:
             "\n".join([self.sentence(), *self.caveats()]),
         )
 
+    def _removed(self):
+        return [
+            [name, f"{share:.1%} of its "
+             f"{'weights' if name in self.least else 'channels'} removed"]
+            for name, share in self.chosen.removed.items() if share
+        ]
+
+    @property
+    def _whole(self):
+        return "whole" + (
+            ", for elsewhere the same saving changes the outputs less"
+        ) * bool(self.number)
+
+    def _left_alone(self):
+        return [
+            [name, f"left alone, {why}"] for name, why in self.skipped.items()
+        ]
+
+    def _asked(self):
+        if self.budget is None:
+            return f"{self.max_drop:g} may be lost"
+        return f"it may take {self.cost.text(self.budget)}"
+
     def _fits(self, candidate):
         if self.budget is not None:
             return candidate.cost <= self.budget
@@ -271,7 +295,7 @@ class CompressionResult:
         best = self.pareto()
         rows = [
             [
-                str(c.number), f"{c.cost:,.4g}" if self.cost.is_timed
+                str(c.number), f"{c.cost:.3f}" if self.cost.is_timed
                 else f"{c.cost:,.0f}",
                 self._value(c.metric), self._interval(c).strip(" ()"),
                 f"{c.weights:,}", f"{c.nbytes:,}", f"{c.compressed:,}",

@@ -199,7 +199,9 @@ class Space:
     def _errors_of(self, index, distance):
         levels, found = [0] * len(self.names), {0: 0.0}
         number = len(channels_lib.RATIOS)
-        for level in range(1, number, 2):
+        for level in range(1, number):
+            if not measuring.is_due(level, found):
+                continue
             levels[index] = level
             values = self._values(self._masks(levels))
             changing = list({id(v): v for v in (

@@ -83,7 +83,7 @@ class Weights:
                 gone[~mask & (gone == _NEVER)] = level
                 if not level:
                     errors[0], costs[0] = 0.0, self._cost(key)
-                elif level % 2:
+                elif measuring.is_due(level, errors):
                     for variable, value in problem.values(mask):
                         variable.assign(value)
                     errors[level], costs[level] = distance(), self._cost(key)

@@ -12,9 +12,13 @@ _INCIDENTAL = ("name", "trainable", "build_config", "compile_config")
 def known(objects):
     """A scope in which Keras knows the classes of some objects.
 
-    It would look for them by module and name, and not find local ones.
+    It would look for them by module and name, and not find local ones. Its
+    own it finds; by name alone a layer and an operation may be the same.
     """
-    classes = {type(each) for each in objects}
+    classes = {
+        type(each) for each in objects
+        if not type(each).__module__.startswith("keras.src.")
+    }
     return keras.saving.custom_object_scope(
         {keras.saving.get_registered_name(c): c for c in classes}
     )

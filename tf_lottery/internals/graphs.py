@@ -1,7 +1,6 @@
 """Functional graphs: nodes, structures of inputs, classes of operations."""
 
 import contextlib
-import copy
 import importlib
 import inspect
 import math
@@ -97,7 +96,9 @@ def symbolic_calls_replaced(instead, names):
 
 def unlinked(operation):
     """Returns a copy of an operation that was never called."""
-    new = copy.copy(operation)
+    # `copy.copy` would write a file of it, and read that.
+    new = object.__new__(type(operation))
+    new.__dict__ |= operation.__dict__
     new._inbound_nodes, new._outbound_nodes = [], []
     return new
 

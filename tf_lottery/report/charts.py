@@ -164,7 +164,11 @@ def _layer(mark, encoding, **style):
 def _x_axis(title, scale, records):
     axis = {"field": "x", "type": "quantitative", "title": title}
     if scale == "linear":
-        return {**axis, "scale": {"zero": False}}
+        # Labels that are moved inwards at the ends meet their neighbours.
+        return {
+            **axis, "scale": {"zero": False},
+            "axis": {"labelFlush": False, "labelBound": True},
+        }
     if scale == "log":
         return {**axis, "scale": {"type": "log"}, "axis": {"format": "~s"}}
     return {
