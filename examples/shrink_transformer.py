@@ -13,14 +13,15 @@ about half an hour on two cores:
 import argparse
 import math
 import pathlib
-import tempfile
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 from keras import ops
 from laboratory import pages
 from laboratory import runs
+from tensorflow.python.framework import convert_to_constants
 
 import tf_lottery as tfl
 from tf_lottery import experiments
@@ -230,14 +231,16 @@ def times(size):
 
 
 def converted(model, kind):
-    images = np.random.default_rng(0).random((32, *model.input_shape[1:]))
-    options = {} if kind == "float32" else {
-        "quantize": kind, "representative_data": images.astype("float32"),
-    }
-    with tempfile.TemporaryDirectory() as directory:
-        path = pathlib.Path(directory, "model.tflite")
-        tfl.export.tflite(model, path, **options)
-        return path.read_bytes()
+    shape = [1, *model.input_shape[1:]]
+    function = tf.function(model).get_concrete_function(tf.TensorSpec(shape))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [convert_to_constants.convert_variables_to_constants_v2(function)]
+    )
+    if kind == "int8":
+        images = np.random.default_rng(0).random((8, *shape), "float32")
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([x] for x in images)
+    return converter.convert()
 
 
 if __name__ == "__main__":
