@@ -97,6 +97,9 @@ def test_decoders_shrink_and_go_on_generating(family, exclude, roles):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The configuration of")
+@pytest.mark.filterwarnings("ignore:The small model computes the same")
+# T5's layers say so of themselves.
+@pytest.mark.filterwarnings("ignore:Layer '.*_attention'")
 @pytest.mark.parametrize(
     "name, normalisations, frozen",
     [
