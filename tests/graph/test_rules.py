@@ -640,11 +640,13 @@ class Attention(layers.Layer):
         return x + self.project[3](ops.reshape(found, (-1, 5, 8)))
 
 
-@expect(("a", 8), ("b/q", 4))
-def weights_next_to_layers():
+def test_weights_next_to_layers():
     inputs = keras.Input((4, 3))
     x = layers.Dense(8, name="a")(inputs)
-    return ending(inputs, Attention(name="b")(x))
+    graph = check_exact(ending(inputs, Attention(name="b")(x)))
+    assert counts(graph) == [("a", 8), ("b/k", 4)]
+    cut = {b.key: len(b.ids) for b in graph.bindings}
+    assert (cut["b/table"], cut["b/token"]) == (4, 8)
 
 
 @pytest.mark.some(3)

@@ -55,26 +55,6 @@ def test_keys_and_values_stay_equally_wide_under_jax(monkeypatch):
         structured.shrink(model, plan)
 
 
-@keras.saving.register_keras_serializable("test_shrink")
-class Squared(layers.Layer):
-    def call(self, x):
-        return x * ops.mean(ops.square(x), axis=1, keepdims=True)
-
-
-def test_a_file_loads_with_a_number_before_a_layer_of_ones_own(tmp_path):
-    inputs = keras.Input((4, 3))
-    x = layers.Dense(8, name="fc")(inputs)
-    x = Squared()(x * 1.5)
-    model = keras.Model(inputs, layers.Dense(2)(x))
-    small = structured.shrink(model, structured.plan(model, ratio=0.5))
-    small.save(tmp_path / "small.keras")
-    loaded = keras.models.load_model(tmp_path / "small.keras")
-    batch = np.ones((2, 4, 3), "float32")
-    np.testing.assert_array_equal(
-        *(ops.convert_to_numpy(x(batch)) for x in (loaded, small))
-    )
-
-
 def nested():
     inner = keras.Sequential(
         [
