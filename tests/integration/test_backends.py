@@ -188,8 +188,9 @@ def test_every_backend_comes_to_the_same(backend, tmp_path):
     assert len(here["compact fc/bias"]) < len(here["whole fc/bias"])
     assert 0 < here["fgsm"][-1] < here["fgsm"][0] == 1 and here["number"] > 0
     for key, value in here.items():
-        # Distances are sums of squares of what differs by rounding.
-        most = 1e-5 if key.startswith(("errors", "compressed")) else 1e-6
+        # Sums of squares of what differs by rounding; least squares of few
+        # examples.
+        most = {"errors": 1e-5, "compressed": 1e-4}.get(key.split()[0], 1e-6)
         np.testing.assert_allclose(
             value, there[key], rtol=most, atol=most, err_msg=key
         )
