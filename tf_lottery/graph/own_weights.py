@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 from keras import ops
-from keras import tree
 
 from tf_lottery import internals
 from tf_lottery.graph.registry import register_rule
@@ -145,7 +144,7 @@ class Readers:
             value for name, value in vars(self.layer).items()
             if name not in _KERAS
         ]
-        seen = {id(x) for x in tree.flatten(found)}
+        seen = set(map(id, _leaves(found)))
         return [
             reader.weight.name for place, reader in self._readers.items()
             if place not in seen
@@ -163,6 +162,14 @@ class Readers:
             if any(a is not b for a, b in zip(value, new)):
                 return new
         return value
+
+
+def _leaves(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, (list, tuple)):
+        return [value]
+    return [leaf for part in value for leaf in _leaves(part)]
 
 
 # What Keras notes of a layer.

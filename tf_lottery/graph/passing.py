@@ -130,7 +130,7 @@ class _Trial:
         small = renewing.edited(operation, edits)
         _outputs(small, call, few)
         self.cuts = [
-            _cut(a, b, size, int(kept.sum()))
+            _axis_of(a, b, size, int(kept.sum()))
             for a, b in zip(self.variables, small.variables, strict=True)
         ] if self.variables else []
         values = [self._value(v) for v in self.variables]
@@ -181,7 +181,7 @@ def _random(draw, low, high, shape, dtype):
     return draw(low, high, shape).astype("float32")
 
 
-def _cut(variable, small, size, count):
+def _axis_of(variable, small, size, count):
     """The axis along which a variable has fewer values."""
     pairs = list(zip(variable.shape, small.shape, strict=True))
     fewer = [axis for axis, (a, b) in enumerate(pairs) if a != b]

@@ -13,6 +13,8 @@ from tf_lottery.structured import costs
 from tf_lottery.structured import inputs as inputs_lib
 from tf_lottery.structured import randomising
 from tf_lottery.structured import running
+from tf_lottery.utils import backends
+from tf_lottery.utils import layer_kinds
 
 _MARGIN = 100.0
 _CONTROLS = 5
@@ -143,8 +145,11 @@ class Pair:
 
     def is_mixed(self):
         """Whether some of the float64 model may compute in less."""
+        # JAX takes the softmax of attention in float32.
+        mixed = layer_kinds.ATTENTION if backends.name() == "jax" else ()
         return any(
-            not type(layer).__module__.startswith("keras.")
+            isinstance(layer, mixed)
+            or not type(layer).__module__.startswith("keras.")
             for layer in self.big.layers
         ) or any(
             keras.backend.is_float_dtype(x.dtype.name)
