@@ -358,8 +358,47 @@ def test_too_few_examples():
         compress(cnn(), max_drop=0.02, candidates=1)
 
 
+def other(outputs):
+    return keras.Sequential([
+        keras.Input((6, 6, 2)), keras.layers.Flatten(),
+        keras.layers.Dense(outputs),
+    ])
+
+
 @pytest.mark.parametrize("change, words", [
-    ({"budget": {"size": "1.2.3 KiB"}}, "`budget` must be a positive number"),
+    ({"train": (X[:, 1:], Y)}, r"`train` does not fit.*\(600, 5, 6, 2\)"),
+    ({"validation": (X[:, 1:], Y)}, "`validation` does not fit"),
+    ({"validation": (X, Y + 1)}, "from 0 to 2, those here are 1 to 3"),
+    ({"train": (X[:0], Y[:0])}, "`train` must hold examples"),
+    ({"epochs": 1, "teacher": other(4)}, r"outputs of.*\(1, 3\).*\(1, 4\)"),
+])
+def test_data_and_teachers_of_another_model(change, words):
+    model = other(3)
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=words):
+        tfl.compress(
+            model, **{"train": TRAIN, "validation": VALIDATION, **change}
+        )
+
+
+def test_labels_without_a_loss_and_files_that_cannot_be_made(monkeypatch):
+    model = other(3)
+    model.compile("sgd")
+    with pytest.raises(ValueError, match="compiled without a loss"):
+        tfl.compress(model, TRAIN, VALIDATION, epochs=1, teacher=None)
+
+    def refuse(*args, **kwargs):
+        raise tfl.export.ConversionError("no such file")
+
+    monkeypatch.setattr(candidates.export, "tflite", refuse)
+    said = []
+    with pytest.raises(tfl.export.ConversionError):
+        tfl.compress(model, TRAIN, VALIDATION, progress=said.append)
+    assert said == ["candidate 0: pruning"]
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"budget": {"size": "1.2.3 KiB"}}, "`budget` must be.*'KiB'"),
     ({"target": "nowhere"}, "target"),
     ({"target": "ethos-u55", "quantize": None}, "quantize"),
     ({"budget": {"flash": 100}}, "'size'"),

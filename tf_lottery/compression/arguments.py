@@ -8,6 +8,7 @@ from tf_lottery import internals
 from tf_lottery import quantize
 from tf_lottery import weights as weights_lib
 from tf_lottery.analysis import evaluating
+from tf_lottery.compression import measuring
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.utils import checks
 
@@ -42,6 +43,14 @@ def check(
             f"compiled with. Received: epochs={epochs}, and a model that is "
             "not compiled."
         )
+    if epochs and teacher is None and (
+        internals.models.compiled_loss(model)[0] is None
+    ):
+        raise ValueError(
+            "Training without a teacher takes the loss that model "
+            f"'{model.name}' is compiled with. Received: teacher=None, and a "
+            "model compiled without a loss."
+        )
     if quantize.is_aware(model) or any(
         getattr(layer, "quantization_mode", None)
         for layer in internals.layers.flat(model)
@@ -64,11 +73,44 @@ def check_examples(number, max_drop):
         )
 
 
+def check_inputs(model, **inputs):
+    """Raises if a model does not take the inputs of an argument."""
+    for name, given in inputs.items():
+        try:
+            _of_one(model, given)
+        # Whatever a layer runs into says that they do not fit.
+        except Exception as error:
+            shapes = keras.tree.map_structure(np.shape, given)
+            raise ValueError(
+                f"Argument `{name}` does not fit model '{model.name}'. "
+                f"Received: inputs of shape {shapes}, on which the model says "
+                f"{type(error).__name__}: {str(error)[:300]}"
+            ) from error
+
+
+def check_teacher(model, teacher, inputs):
+    """Raises if a teacher has other outputs than a model."""
+    if not isinstance(teacher, keras.Model):
+        return
+    check_inputs(teacher, train=inputs)
+    theirs, ours = (
+        keras.tree.map_structure(lambda a: tuple(a.shape), _of_one(m, inputs))
+        for m in (teacher, model)
+    )
+    if theirs != ours:
+        raise ValueError(
+            f"Argument `teacher` must have the outputs of model "
+            f"'{model.name}', for one example {ours}. Received: {theirs}"
+        )
+
+
 def check_metric(model, metric, validation):
     """Raises, before anything is measured, if a metric does not fit."""
     run = evaluating.compiled(lambda x: model(x, training=False))
     found = batches_lib.batches_of(validation, criterion="compression")
-    metric(validation[1], _joined([run(x) for x, _, _ in found]))
+    outputs = _joined([run(x) for x, _, _ in found])
+    measuring.check_finite(model, outputs)
+    metric(validation[1], outputs)
 
 
 def inputs_of(data, samples, batch_size):
@@ -78,6 +120,10 @@ def inputs_of(data, samples, batch_size):
     batches_lib.check_given(data, "compression")
     if isinstance(data, (tuple, list)):
         number = batches_lib.len_of(data[0])
+        if not number:
+            raise ValueError(
+                "Argument `train` must hold examples. Received: none"
+            )
         chosen = np.linspace(
             0, number - 1, min(samples, number)
         ).round().astype(int)
@@ -102,6 +148,11 @@ def arrays_of(data):
     found = batches_lib.batches_of(data, criterion="compression")
     x, y = (_joined(part) for part in zip(*((x, y) for x, y, _ in found)))
     return _finite("validation", x), y
+
+
+def _of_one(model, inputs):
+    one = keras.tree.map_structure(lambda a: a[:1], inputs)
+    return model(one, training=False)
 
 
 def _finite(name, inputs):

@@ -63,7 +63,9 @@ class Candidates:
     """Makes candidates, each once, and keeps them in a directory.
 
     Args:
-        space: `space.Space`, measured.
+        space: `space.Space`.
+        tables: Function that returns what `space.measure` does, called once
+            there is a file of the model as it was.
         recover: Function that recovers a model in place.
         ranges: Array or a structure of arrays, to quantise with.
         validation: Pair of inputs and labels.
@@ -75,14 +77,17 @@ class Candidates:
     """
 
     def __init__(
-        self, directory, space, cost, recover, ranges, validation, metric, say
+        self, directory, space, tables, cost, recover, ranges, validation,
+        metric, say,
     ):
         self._directory, self._space, self._cost = directory, space, cost
         self._recover, self._ranges, self._say = recover, ranges, say
         self._validation, self._metric = validation, metric
-        self._allocator = allocation.Allocator(space.errors, space.cost)
         self.found, self.reference, self.rest = {}, None, 0.0
+        # What no file can be made of is not measured first.
         dense = self[0]
+        space.use(*tables())
+        self._allocator = allocation.Allocator(space.errors, space.cost)
         if cost.zeros_pay:
             self.rest = max(
                 0.0, float(dense.cost - self._allocator.whole)

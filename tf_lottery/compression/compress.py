@@ -156,6 +156,9 @@ def compress(
     if limit is None:
         arguments.check_examples(number, max_drop)
     copy, before = copies.strip(model), holding.masks_of(model)
+    arguments.check_inputs(copy, train=inputs, validation=validation[0])
+    if epochs:
+        arguments.check_teacher(copy, teacher, inputs)
     arguments.check_metric(copy, metrics.Metric(metric), validation)
     space = _space(copy, before, inputs, cost, exclude, include)
     place = places.Place(directory, copy, (inputs, validation), {
@@ -170,9 +173,9 @@ def compress(
         "include": arguments.name_of(include),
     })
     with place.locked(), children.kept():
-        space.use(*place.tables(lambda: space.measure(say)))
         made = candidates_lib.Candidates(
-            place.path, space, cost,
+            place.path, space,
+            lambda: place.tables(lambda: space.measure(say)), cost,
             recovery.Recovery(
                 copy, train, inputs, epochs,
                 copy if isinstance(teacher, str) else teacher, batch_size,

@@ -65,8 +65,12 @@ class Cost:
         # Where zeros pay, bytes are what counts.
         if isinstance(value, str) and self.zeros_pay:
             found = _BYTES.fullmatch(value)
-            if found:
-                value = float(found[1]) * _UNITS[found[2]]
+            if not found:
+                checks.refuse(
+                    "budget", value, "a positive number, as a string with "
+                    f"one of {list(_UNITS)}"
+                )
+            value = float(found[1]) * _UNITS[found[2]]
         checks.positive("budget", value)
         return float(value)
 

@@ -40,11 +40,7 @@ class Distance:
         self.start_at = self._prefix.start_at
         self._first = self._outputs()
         whole = [np.concatenate(each) for each in zip(*self._first)]
-        if not all(np.isfinite(each).all() for each in whole):
-            raise ValueError(
-                f"Model '{model.name}' has outputs that are not finite. "
-                "Check its weights and the data for NaN and infinity."
-            )
+        check_finite(model, whole)
         self._spread = [
             max(_squares(each, each.mean(0, dtype="float64")), 1e-30)
             for each in whole
@@ -60,6 +56,15 @@ class Distance:
 
     def _outputs(self):
         return list(map(_arrays, self._prefix.outputs()))
+
+
+def check_finite(model, outputs):
+    """Raises if outputs of a model, arrays or a structure, are not finite."""
+    if not all(np.isfinite(each).all() for each in keras.tree.flatten(outputs)):
+        raise ValueError(
+            f"Model '{model.name}' has outputs that are not finite. "
+            "Check its weights and the data for NaN and infinity."
+        )
 
 
 def _arrays(outputs):

@@ -52,7 +52,7 @@ class Weights:
 
     def mask(self, key, level):
         """Returns what is left of a weight at a level."""
-        return self.gone[key] > level
+        return self.gone[key] > level if level else self._before[key]
 
     def measure(self, key, problem, distance):
         """Finds what goes at each density, and what that does and costs.

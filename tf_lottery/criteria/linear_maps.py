@@ -134,7 +134,7 @@ def of_recurrent(layer, variable):
         with contextlib.ExitStack() as stack:
             for name, value in (
                 ("return_sequences", True), ("return_state", False),
-                ("stateful", False),
+                ("stateful", False), ("zero_output_for_mask", False),
             ):
                 stack.enter_context(
                     internals.layers.replaced(layer, name, value)

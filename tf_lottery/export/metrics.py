@@ -141,4 +141,10 @@ def agreement(outputs: Any, labels: Any) -> float:
         if labels.ndim == outputs.ndim and labels.shape[-1] > 1:
             labels = labels.argmax(-1)
         labels = labels.reshape(found.shape)
+        if labels.min() < 0 or labels.max() >= outputs.shape[-1]:
+            raise ValueError(
+                f"accuracy of {outputs.shape[-1]} outputs is of labels from 0 "
+                f"to {outputs.shape[-1] - 1}, those here are {labels.min():g} "
+                f"to {labels.max():g}"
+            )
     return float(np.mean(found == labels))
