@@ -376,6 +376,15 @@ def test_too_little_damping():
         tfl.prune(cnn(), 0.5, tfl.criteria.OBC(damp=1e-30), data=x)
 
 
+def test_a_temporary_directory_without_room(monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="No space left.*TMPDIR.*tf_lottery-"):
+        tfl.prune(cnn(), 0.5, "obc", data=X)
+
+
 def test_no_trace_is_left_in_the_model():
     model = cnn()
     tfl.criteria.score(model, "obc", data=X)

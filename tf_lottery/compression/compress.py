@@ -75,8 +75,8 @@ def compress(
             that are pruned stay pruned.
         train: Arrays `(x, y)`, a batched `tf.data.Dataset` or a
             `keras.utils.PyDataset`: to calibrate on, and to train on.
-        validation: The same, to choose on. Measure what was chosen on
-            others.
+        validation: The same, to choose on; weights of samples do not count.
+            Measure what was chosen on others.
         target: String, `"macs"`, one of `export.targets.TARGETS` or the name
             of an accelerator such as `"ethos-u55-128"`; or an
             `export.targets.Target`. Defaults to `"size"`.

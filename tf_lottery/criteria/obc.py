@@ -186,7 +186,16 @@ class Problems:
     def _measure(self):
         for index, (key, sums) in enumerate(self._inputs.sums(self._before)):
             path = pathlib.Path(self._directory, f"{index}.npz")
-            np.savez(path, *sums)
+            try:
+                np.savez(path, *sums)
+            except OSError as error:
+                raise OSError(
+                    error.errno, f"Gram matrices cannot be written ({error}). "
+                    "They take 8 bytes for each input of a layer times the "
+                    "block size. Expected: room in the temporary directory, "
+                    "which environment variable TMPDIR names, or a smaller "
+                    "`block_size`", str(path),
+                ) from error
             self._files[key] = path
 
 
