@@ -370,6 +370,8 @@ def other(outputs):
     ({"validation": (X[:, 1:], Y)}, "`validation` does not fit"),
     ({"validation": (X, Y + 1)}, "from 0 to 2, those here are 1 to 3"),
     ({"train": (X[:0], Y[:0])}, "`train` must hold examples"),
+    ({"train": (X[:3].tolist(), Y[:3])}, "make lists of numbers arrays"),
+    ({"train": (X, Y[:3])}, "of equal length"),
     ({"epochs": 1, "teacher": other(4)}, r"outputs of.*\(1, 3\).*\(1, 4\)"),
 ])
 def test_data_and_teachers_of_another_model(change, words):

@@ -117,7 +117,7 @@ def inputs_of(data, samples, batch_size):
     """Returns as many inputs of data as arrays, spread over what are arrays.
     """
     checks.data("train", data)
-    batches_lib.check_given(data, "compression")
+    batches = batches_lib.batches_of(data, criterion="compression")
     if isinstance(data, (tuple, list)):
         number = batches_lib.len_of(data[0])
         if not number:
@@ -131,7 +131,7 @@ def inputs_of(data, samples, batch_size):
             lambda array: np.asarray(array)[chosen], data[0]
         ))
     found, count = [], 0
-    for x, _, _ in batches_lib.batches_of(data, criterion="compression"):
+    for x, _, _ in batches:
         found.append(x)
         count += batches_lib.len_of(x)
         if count >= samples:
@@ -144,7 +144,6 @@ def inputs_of(data, samples, batch_size):
 def arrays_of(data):
     """Returns validation data as a pair of arrays, or structures of them."""
     checks.data("validation", data)
-    batches_lib.check_given(data, "compression")
     found = batches_lib.batches_of(data, criterion="compression")
     x, y = (_joined(part) for part in zip(*((x, y) for x, y, _ in found)))
     return _finite("validation", x), y

@@ -179,8 +179,8 @@ def _unpack(batch, criterion):
         if array is not None and not len(array.shape):
             raise ValueError(
                 f"The data of criterion '{criterion}' must come in batches: "
-                "call `dataset.batch(batch_size)`. Received: an element "
-                "without a batch dimension."
+                "call `dataset.batch(batch_size)`, and make lists of numbers "
+                "arrays. Received: an element without a batch dimension."
             )
     return batch if len(batch) == 3 else (*batch, None)
 
