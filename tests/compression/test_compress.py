@@ -3,6 +3,7 @@
 Files are stood in for by what they would weigh, but in the slow tests.
 """
 
+import dataclasses
 import json
 import pathlib
 import signal
@@ -190,6 +191,9 @@ def test_a_budget_that_is_not_met_says_what_is_in_the_way(model):
     assert not found.met
     assert sum(w.category is UserWarning for w in caught) == 1
     assert found.chosen.cost == min(c.cost for c in found.candidates)
+    (text,) = dataclasses.replace(found, rest=1e6).caveats()
+    rest = found.chosen.cost - sum(found.least.values())
+    assert f"{rest:,.0f} that no pruning touches" in text
 
 
 @pytest.mark.filterwarnings("ignore:.*validation examples cannot")

@@ -280,11 +280,13 @@ class CompressionResult:
             )
         most = sorted(self.least.items(), key=lambda item: -item[1])
         parts = [f"{key} {size:,.0f}" for key, size in most[:_BLOCKING]]
+        # Around fewer channels there is less of it than in the whole file.
+        rest = min(self.rest, self.chosen.cost - sum(self.least.values()))
         return (
             f"The budget of {self.cost.text(self.budget)} is not met. The "
             f"nearest file takes {self.cost.text(self.chosen.cost)}."
-            + (f" In its way, by the tables: {self.rest:,.0f} that no pruning "
-               f"touches, and at least {', '.join(parts)}.") * bool(parts)
+            + (f" In its way, by the tables: {max(rest, 0):,.0f} that no "
+               f"pruning touches, and at least {', '.join(parts)}.") * bool(parts)
         )
 
     def _table(self):
