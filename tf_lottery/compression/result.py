@@ -286,7 +286,8 @@ class CompressionResult:
             f"The budget of {self.cost.text(self.budget)} is not met. The "
             f"nearest file takes {self.cost.text(self.chosen.cost)}."
             + (f" In its way, by the tables: {max(rest, 0):,.0f} that no "
-               f"pruning touches, and at least {', '.join(parts)}.") * bool(parts)
+               "pruning touches, and at least "
+               f"{', '.join(parts)}.") * bool(parts)
         )
 
     def _table(self):
