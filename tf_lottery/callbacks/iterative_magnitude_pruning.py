@@ -240,7 +240,9 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
     ) -> tuple[dict[str, np.ndarray], snapshots.Snapshot | None]:
         """Scores, removes the lowest, rewinds the others."""
         if self._planned is not None:
-            fewer = self._planned.next_masks(masks, self.round + 1)
+            fewer = self._planned.next_masks(
+                masks, self.round + 1, self._record.masks(0)
+            )
         else:
             fewer = self._fewer(masks, start)
         return fewer, rewinding.REWINDING[self.rewind](
