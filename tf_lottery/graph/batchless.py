@@ -58,7 +58,9 @@ def applied(call, rule):
     rank = max(len(x.shape) for x in call.inputs)
     if rule in _ELEMENTWISE:
         return rule(call.given(lambda x: _before(x, rank + 1)))
-    if rule is None or any(len(x.shape) != rank for x in call.inputs):
+    if rule is None or rank < 2 or any(
+        len(x.shape) != rank for x in call.inputs
+    ):
         return call.frozen(f"{call.name} reads weights")
     # A layer takes their first axis for the batch.
     for x in call.inputs:
