@@ -152,6 +152,7 @@ def test_any_budget_and_what_tensorboard_is_told():
 
 @pytest.mark.parametrize("options, expected", [
     ({"plan": "magnitude"}, "a callable `f.model, ratio.`"),
+    ({"plan": structured.Plan([], [], {}, {}, {})}, "plan=<Plan: 0 of 0 units"),
     ({"scope": "layer"}, "beside `plan`: .'scope': 'layer'"),
     ({"criterion": "taylor"}, "beside `plan`: .'criterion': 'taylor'"),
     ({"rate": lambda results: 0.1}, "`rate` must be a float or a dict where"),
