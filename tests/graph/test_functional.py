@@ -401,7 +401,12 @@ class Tied(layers.Layer):
         return ops.matmul(self.inner(x), kernel)
 
 
-@pytest.mark.parametrize("turned", [True, False])
+@pytest.mark.parametrize("turned", [
+    pytest.param(True, marks=pytest.mark.skipif(
+        keras.backend.backend() == "torch", reason="nothing tells there"
+    )),
+    False,
+])
 def test_layers_that_read_weights_of_others_stay_whole(turned):
     graph = frozen_by(Tied(turned, name="tied"))
     assert counts(graph) == []

@@ -40,13 +40,15 @@ def own_variables(layer):
 def noting_reads():
     """A scope with the list of variables that are read at once.
 
-    Those that a layer reads in a symbolic call are not.
+    Those that a layer reads in a symbolic call are not. Under torch it stays
+    empty: layers list their parameters there whenever they are called.
     """
     kind = next(k for k in keras.Variable.__mro__ if "value" in vars(k))
     original, found = kind.value, []
+    is_noting = keras.backend.backend() != "torch"
 
     def value(variable):
-        if not stateless_scope.in_stateless_scope():
+        if is_noting and not stateless_scope.in_stateless_scope():
             found.append(variable)
         return original.fget(variable)
 
