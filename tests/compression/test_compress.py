@@ -142,7 +142,7 @@ def test_the_smallest_file_within_the_drop_is_chosen(model, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:.*validation examples cannot")
 def test_channels_alone_where_zeros_are_worth_nothing(model):
-    found = compress(model, "macs", max_drop=0.1)
+    found = compress(model, "macs", max_drop=0.3)
     assert found.met and found.chosen.cost < found.candidates[0].cost
     assert found.model.count_params() < model.count_params()
     assert not tfl.masks_of(found.model)

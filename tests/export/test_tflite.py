@@ -473,3 +473,20 @@ def test_nothing_dead_says_nothing(tmp_path):
         seconds=0,
     )
     assert not any("dead" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("target, floats", [("size", True), ("micro", False)])
+def test_products_of_activations_where_xnnpack_runs_them(
+    target, floats, tmp_path
+):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((2, 8, 16), batch_size=1)
+    scores = keras.ops.softmax(inputs[..., :8])
+    model = keras.Model(inputs, keras.ops.matmul(scores, inputs[..., 8:]))
+    x = np.random.default_rng(0).normal(0.3, size=(100, 2, 8, 16))
+    report = tfl.export.tflite(
+        model, tmp_path / "m.tflite", target, quantize="int8",
+        representative_data=x, compare_on=x,
+    )
+    assert ("BATCH_MATMUL" in " ".join(report.notes)) == floats
+    assert max(check.error for check in report.shipped.checks) < 0.06

@@ -634,7 +634,7 @@ class Attention(layers.Layer):
         )
         places = np.arange(5)[:, None] - np.arange(5) + 4
         bias = ops.transpose(ops.take(self.table, places, 0), (2, 0, 1))
-        bias = bias[None] + np.zeros((1, 4, 5, 5), "float32")
+        bias = bias[None] + ops.zeros((1, 4, 5, 5))
         scores = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) + bias
         found = ops.transpose(ops.matmul(ops.softmax(scores), v), (0, 2, 1, 3))
         return x + self.project[3](ops.reshape(found, (-1, 5, 8)))

@@ -72,6 +72,21 @@ def test_effective_density_stands_beside_the_density():
     assert "25.00%" in str(summary)
 
 
+def test_masks_of_biases_are_no_part_of_the_effective_density():
+    model = chain()
+    mask = np.array([True, False, False, False])
+    masks = {
+        "a/kernel": mask * np.ones((4, 1), bool), "a/bias": mask,
+        "b/kernel": mask[:, None] * np.ones((1, 2), bool),
+    }
+    tfl.hold(model, masks)
+    summary = tfl.summary(model)
+    assert [row.effective for row in summary.rows] == [0.25, None, 0.25, None]
+    assert summary.density == summary.effective == 0.25
+    assert tfl.paths.effective_density(model) == 0.25
+    assert "a/bias" not in tfl.paths.effective_masks(model)
+
+
 class Eigenvalues(keras.layers.Layer):
     def call(self, inputs):
         return inputs + tf.linalg.eigvalsh(inputs @ tf.transpose(inputs))[0]

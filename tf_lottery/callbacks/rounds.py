@@ -391,12 +391,7 @@ class Rounds(pruner.Pruner):
 
 def _effective_density(model, masks):
     """The effective density, or `None` where no rule says how paths run."""
-    # Biases, which whole units take along, make no path.
-    kernels = {
-        key: mask for key, mask in masks.items()
-        if mask.ndim > 1 and not key.endswith("/bias")
-    }
     try:
-        return paths.effective_density(model, kernels or masks)
+        return paths.effective_density(model, masks)
     except ValueError:
         return None

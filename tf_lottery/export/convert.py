@@ -50,11 +50,14 @@ class Converter:
             `"float32"` or `"int8"`. Defaults to `"float32"` for both.
         float_layers: Names of layers that int8 files compute in float32.
             Defaults to none.
+        float_products: Boolean, whether int8 files compute products of two
+            activations in float32. Defaults to `False`.
     """
 
     def __init__(
         self, source, representative_data=None, select_tf_ops=False,
         child=None, dtypes=("float32", "float32"), float_layers=(),
+        float_products=False,
     ):
         self._source = source
         self._data = representative_data
@@ -62,6 +65,7 @@ class Converter:
         self._child = child
         self._dtypes = dtypes
         self._float_layers = float_layers
+        self._float_products = float_products
 
     def convert(self, quantize="float32"):
         """Returns the dense file as bytes.
@@ -80,7 +84,10 @@ class Converter:
                 source = self._source_of(quantize)
                 request = self._request(source, child.place)
             request["output"] = str(child.place / "converted")
-            calibrate_only = quantize == "int8" and bool(self._float_layers)
+            multiplies = self._float_products and self._source.multiplies
+            calibrate_only = quantize == "int8" and bool(
+                self._float_layers or multiplies
+            )
             try:
                 child.call(
                     converting, "convert", quantize=quantize,
@@ -92,7 +99,8 @@ class Converter:
                     child.call(
                         converting, "quantize", calibrated=str(path),
                         output=request["output"], dtypes=self._dtypes,
-                        nodes=_nodes(path, self._float_layers),
+                        nodes=_nodes(path, self._float_layers)
+                        + (_products(path) if multiplies else []),
                     )
             except children.RuntimeFailure as failure:
                 raise ConversionError(self._explain(failure)) from None
@@ -185,6 +193,20 @@ def _nodes(path, layers):
             )
         found += nodes
     return found
+
+
+def _products(path):
+    """Returns the outputs of products of two activations."""
+    model = flatbuffer.read(path)
+    return [
+        flatbuffer.text(graph.tensors[operator.outputs[0]].name)
+        for graph in model.subgraphs for operator in graph.operators
+        if flatbuffer.operator_name(model, operator) == "BATCH_MATMUL"
+        and all(
+            flatbuffer.raw(model, graph.tensors[index]) is None
+            for index in operator.inputs
+        )
+    ]
 
 
 def _explain(name, said, select_tf_ops):

@@ -17,6 +17,8 @@ from tf_lottery.export import elsewhere
 from tf_lottery.utils import checks
 from tf_lottery.utils.backends import tf
 
+_PRODUCTS = ("BatchMatMulV2", "BatchMatMulV3", "Einsum")
+
 
 @dataclasses.dataclass(eq=False)
 class Source:
@@ -67,6 +69,14 @@ class Source:
         if isinstance(outputs, dict):
             return sorted(outputs)
         return [f"output_{i}" for i in range(len(self._frozen.outputs))]
+
+    @property
+    def multiplies(self):
+        """Boolean, whether it may multiply activations, as attention does."""
+        return any(
+            operation.type in _PRODUCTS
+            for operation in self.freeze().graph.get_operations()
+        )
 
     @property
     def loops(self):

@@ -123,7 +123,9 @@ def tflite(
             float32.
         output_dtype: String, the same of the outputs. Defaults to `None`.
         float_layers: Names of layers that int8 files compute in float32,
-            such as a last one that loses accuracy. Defaults to none.
+            such as a last one that loses accuracy. Defaults to none. Products
+            of two activations, as in attention, are computed so in any case
+            where XNNPACK runs the file, which is inexact there in int8.
         input_shapes: Tuple of integers without the batch, or dict from input
             name to tuple, where the model leaves a size open, such as time.
             Defaults to `None`, the model's own.
@@ -220,6 +222,9 @@ def tflite(
             source, data, select_tf_ops, child,
             (input_dtype or target.io_dtype, output_dtype or target.io_dtype),
             [float_layers] if isinstance(float_layers, str) else float_layers,
+            float_products=not (
+                target.has_int8_products or source.aware or signatures
+            ),
         )
         has_ranges = data is not None or source.aware is not None
         dtypes = arguments.dtypes(quantize, has_ranges, target)

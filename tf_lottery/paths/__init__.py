@@ -28,6 +28,7 @@ from tf_lottery.utils import backends
 from tf_lottery.utils import checks
 from tf_lottery.utils import companion
 from tf_lottery.utils import types
+from tf_lottery.weights import reasons
 
 
 def effective_masks(
@@ -54,7 +55,8 @@ def effective_masks(
 
     Returns:
         Dict from the keys of the masks to boolean array, never more than the
-        mask.
+        mask. Biases and weights of normalisation, which make no path, are
+        absent.
 
     Raises:
         ValueError: If the model is not built, the masks do not fit it, or
@@ -74,7 +76,15 @@ def effective_masks(
     _check(inputs)
     if not backends.is_tensorflow():
         return _asked(effective_masks, model, masks, inputs)
-    return _trace(model, inputs).live(masks)
+    live = _trace(model, inputs).live(masks)
+    pathless = {
+        weight.key for weight in weights_lib.inspect(model)
+        if weight.reason in (reasons.NORMALISATION, reasons.VECTOR)
+    }
+    return {
+        key: mask for key, mask in live.items()
+        if key not in pathless or mask.any()
+    }
 
 
 def effective_densities(
@@ -102,7 +112,7 @@ def effective_density(
 ) -> float:
     """Returns the fraction of all masked weights that lies on a path.
 
-    It is never above the density of the masks.
+    It is never above the density of these masks.
 
     Args:
         model: See `effective_masks`.

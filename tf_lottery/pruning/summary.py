@@ -29,7 +29,8 @@ class Row:
         size: Integer, the number of weights.
         note: String, `"held"`, or why the weight is not pruned.
         live: Integer, the number of kept weights that lie on a path from an
-            input to an output; `None` if not known, or without a mask.
+            input to an output; `None` if not known, without a mask, or of a
+            bias, which makes no path.
     """
 
     key: str
@@ -81,7 +82,10 @@ class Summary:
         return None if self.reason else self._fraction("live")
 
     def _fraction(self, count):
-        held = [row for row in self.rows if row.note == "held"]
+        held = [
+            row for row in self.rows
+            if row.note == "held" and getattr(row, count) is not None
+        ]
         size = sum(row.size for row in held)
         return sum(getattr(row, count) for row in held) / size if size else 1.0
 

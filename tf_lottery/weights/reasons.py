@@ -7,6 +7,7 @@ from tf_lottery.utils import layer_kinds
 EMBEDDING = "embedding, pruned only on request"
 DEPTHWISE = "depthwise, pruned only on request"
 ON_REQUEST = (EMBEDDING, DEPTHWISE)
+NORMALISATION, VECTOR = "normalisation", "bias or vector"
 _NO_RULE = "no rule for "
 _NORMALIZATIONS = (
     *layer_kinds.NORMALIZATIONS,
@@ -22,9 +23,9 @@ def reason(layer, variable):
     """
     if not any(variable is v for v in layer_kinds.kernels(layer)):
         if isinstance(layer, _NORMALIZATIONS):
-            return "normalisation"
+            return NORMALISATION
         if len(variable.shape) < 2 or variable.name == "bias":
-            return "bias or vector"
+            return VECTOR
         if not variable.trainable:
             return "frozen"
         return f"{_NO_RULE}{type(layer).__name__}.{variable.name}"

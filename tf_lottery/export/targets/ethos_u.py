@@ -44,6 +44,7 @@ class EthosU(target.Target):
     is_timed_here = False
     has_fixed_shapes = True
     has_signatures = False
+    has_int8_products = True
 
     def __init__(
         self,

@@ -46,6 +46,7 @@ class Micro(target.Target):
     is_exact = True
     has_fixed_shapes = True
     has_signatures = False
+    has_int8_products = True
 
     def check(self):
         if not children.micro_installed():

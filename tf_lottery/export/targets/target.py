@@ -34,6 +34,9 @@ class Target:
         has_signatures: Boolean, whether files may have several.
         has_sparse_kernels: Boolean, whether fully connected layers may skip
             zeros.
+        has_int8_products: Boolean, whether products of two activations, as in
+            attention, are as exact in int8 as other operators. XNNPACK's are
+            not (TensorFlow 2.21).
         unit: String, what `nbytes` counts.
     """
 
@@ -46,6 +49,7 @@ class Target:
     has_fixed_shapes = False
     has_signatures = True
     has_sparse_kernels = False
+    has_int8_products = False
     unit = "bytes"
 
     def check(self) -> None:
