@@ -11,6 +11,7 @@ from tests.graph.graph_harness import check_exact
 from tests.graph.graph_harness import counts
 from tests.graph.graph_harness import reason_of
 from tf_lottery import graph as graphs
+from tf_lottery import structured
 
 MODELS = {}
 image = (8, 8, 3)
@@ -703,7 +704,10 @@ class Sharing(layers.Layer):
 def test_weights_that_are_used_in_many_ways(layer, expected):
     inputs = keras.Input((4, 3))
     x = layers.Dense(8, name="a")(inputs)
-    assert counts(check_exact(ending(inputs, layer(name="b")(x)))) == expected
+    model = ending(inputs, layer(name="b")(x))
+    assert counts(check_exact(model)) == expected
+    small = structured.shrink(model, structured.plan(model, ratio=0.5))
+    assert structured.proof_of(small).weights_error < 1e-5
 
 
 @pytest.mark.some(3)
