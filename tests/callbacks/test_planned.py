@@ -152,11 +152,14 @@ def test_any_budget_and_what_tensorboard_is_told():
 
 @pytest.mark.parametrize("options, expected", [
     ({"plan": "magnitude"}, "a callable `f.model, ratio.`"),
+    ({"plan": structured.Plan([], [], {}, {}, {})}, "plan=<Plan: 0 of 0 units"),
     ({"scope": "layer"}, "beside `plan`: .'scope': 'layer'"),
     ({"criterion": "taylor"}, "beside `plan`: .'criterion': 'taylor'"),
     ({"rate": lambda results: 0.1}, "`rate` must be a float or a dict where"),
     ({"plan": lambda model, ratio: {}}, "returns a `tf_lottery.structured.P"),
     ({"rate": {"nothing": 0.1}}, "names 'nothing', which is no"),
+    ({"plan": lambda model, ratio: structured.plan(dense(6), ratio)},
+     "does not fit model"),
 ])
 def test_bad_input_shows_before_training(options, expected):
     model = transformer()
@@ -165,6 +168,30 @@ def test_bad_input_shows_before_training(options, expected):
         fit(model, **options)
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def dense(width):
+    inputs = keras.Input((4,))
+    x = layers.Dense(width, name="one")(inputs)
+    x = layers.Dense(8, name="two")(x)
+    return keras.Model(inputs, layers.Dense(3)(x))
+
+
+@pytest.mark.parametrize("rate", [0.5, {"one": 0.5, "t*": 0.75}])
+def test_rounds_go_on_from_units_that_are_gone(rate):
+    model = dense(12)
+    plan = structured.plan(model, ratio={"one": 0.5, "two": 0.25})
+    tfl.hold(model, plan.masks(model))
+    fit(model, rounds=1, rate=rate)
+    # 8 of 20 are gone: 70% of each, or of the first 75% and 81%.
+    assert left(structured.compact(model)) == (
+        [4, 2] if rate == 0.5 else [3, 2]
+    )
+
+
+def test_a_round_that_removes_nothing_warns():
+    with pytest.warns(UserWarning, match="Round 2 trains what round 1 did"):
+        fit(dense(4), lambda model, ratio: structured.plan(model, 0.5))
 
 
 def test_a_model_without_units_is_refused():

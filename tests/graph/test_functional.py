@@ -385,6 +385,34 @@ def test_rules_do_not_hold_for_layers_that_override_call():
     assert "unknown layer 'own' (Overridden)" in reason_of(graph, "a")
 
 
+class Tied(layers.Layer):
+    """Reads the kernel of the layer inside, as a constant if `turned`."""
+
+    def __init__(self, turned, **options):
+        super().__init__(**options)
+        self.turned, self.inner = turned, layers.Dense(6, name="inner")
+
+    def build(self, shape):
+        self.inner.build(shape)
+
+    def call(self, x):
+        kernel = self.inner.kernel
+        kernel = ops.transpose(kernel) if self.turned else kernel
+        return ops.matmul(self.inner(x), kernel)
+
+
+@pytest.mark.parametrize("turned", [
+    pytest.param(True, marks=pytest.mark.skipif(
+        keras.backend.backend() == "torch", reason="nothing tells there"
+    )),
+    False,
+])
+def test_layers_that_read_weights_of_others_stay_whole(turned):
+    graph = frozen_by(Tied(turned, name="tied"))
+    assert counts(graph) == []
+    assert "reads weight 'tied/inner/kernel' itself" in reason_of(graph, "a")
+
+
 def test_a_rule_of_the_users(monkeypatch):
     monkeypatch.setattr(registry, "_RULES", dict(registry._RULES))
 

@@ -11,6 +11,7 @@ from tests.graph.graph_harness import check_exact
 from tests.graph.graph_harness import counts
 from tests.graph.graph_harness import reason_of
 from tf_lottery import graph as graphs
+from tf_lottery import structured
 
 MODELS = {}
 image = (8, 8, 3)
@@ -647,6 +648,66 @@ def test_weights_next_to_layers():
     assert counts(graph) == [("a", 8), ("b/k", 4)]
     cut = {b.key: len(b.ids) for b in graph.bindings}
     assert (cut["b/table"], cut["b/token"]) == (4, 8)
+
+
+class Mixer(layers.Layer):
+    """Tokens, parts of two that add up to one, and matrices of its own."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.inner = layers.Dense(8, name="inner")
+
+    def build(self, shape):
+        self.inner.build(shape)
+        shapes = {"tokens": (3, 8), "parts": (2,), "up": (8, 6), "down": (6, 8)}
+        self.own = {k: self.add_weight(v, name=k) for k, v in shapes.items()}
+
+    def call(self, x):
+        tokens = ops.repeat(self.own["tokens"][None], ops.shape(x)[0], 0)
+        x = ops.concatenate([x, tokens], 1)
+        y = ops.einsum("btc,cd->btd", self.inner(x), self.own["up"])
+        y = ops.tensordot(ops.relu(y), self.own["down"], 1)
+        parts = ops.softmax(self.own["parts"])
+        return x * parts[0] + y * parts[1]
+
+
+class Scaled(layers.Layer):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.inner = layers.Dense(8, name="inner")
+
+    def call(self, x):
+        return self.inner(x) * self.scale
+
+
+class Sharing(layers.Layer):
+    """Two layers of the same names inside, with one weight."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.parts = [Scaled(name="b"), Scaled(name="c")]
+
+    def build(self, shape):
+        weight = self.add_weight(shape[-1:], name="scale")
+        for part in self.parts:
+            part.inner.build(shape)
+            part.scale = weight
+
+    def call(self, x):
+        return self.parts[1](ops.relu(self.parts[0](x)))
+
+
+@pytest.mark.parametrize("layer, expected", [
+    (Mixer, [("a", 8), ("b/inner", 8), ("b_up", 6)]),
+    (Sharing, [("a", 8), ("b/b/inner", 8)]),
+])
+def test_weights_that_are_used_in_many_ways(layer, expected):
+    inputs = keras.Input((4, 3))
+    x = layers.Dense(8, name="a")(inputs)
+    model = ending(inputs, layer(name="b")(x))
+    assert counts(check_exact(model)) == expected
+    small = structured.shrink(model, structured.plan(model, ratio=0.5))
+    assert structured.proof_of(small).weights_error < 1e-5
 
 
 @pytest.mark.some(3)

@@ -121,6 +121,18 @@ class Scaled(layers.Layer):
         return x + self.factors[0] * self.dense(self.norm(x))
 
 
+class Gated(Scaled):
+    """A gate that is one number for all channels, by an activation."""
+
+    def build(self, shape):
+        super().build(shape)
+        self.gate = self.add_weight((), name="gate")
+
+    def call(self, x):
+        factor = ops.tanh(self.gate) * self.factors[0]
+        return x + factor * self.dense(self.norm(x))
+
+
 def scaled(x):
     x = x + Scale()(layers.Dropout(0.1)(dense(norm(x, "n"), 8, "writer")))
     return Scaled(name="block")(x)
@@ -163,6 +175,7 @@ def test_scales_and_projections(block, rewritten, width):
         (lambda x: norm(x, "bare", scale=False), "LayerNormalization 'bare' h"),
         (lambda x: norm(x, "other", axis=(1, 2)), "'other' has other axes"),
         (layers.ReLU(name="relu"), "ReLU 'relu' writes a mean into it"),
+        (lambda x: Gated(name="gated")(x), "Multiply writes a mean into it"),
         (lambda x: x + Scale(name="s")(x), "'s' scales what is read elsewher"),
         (lambda x: x + Scale(name="s")(ops.roll(dense(norm(x, "n"), 8, "d"), 1,
          -1)), "'s' scales what does not take up factors"),

@@ -88,11 +88,12 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
             itself or a `functools.partial` of it: groups of units (channels,
             heads, widths) go instead of single weights. It is called between
             rounds with the part of the units that is to be gone then, `1 -
-            (1 - rate) ** round`; a dict of rates is one by group. Arguments
-            of the plan take the place of `scope`, `criterion`, `pattern`,
-            `collapse`, `exclude` and `include`. All weights of a unit that
-            goes are masked, so `tf_lottery.structured.compact(model)` makes
-            the small model. Defaults to `None`.
+            (1 - rate) ** round` where all were there at first; a dict of
+            rates is one by group. Arguments of the plan take the place of
+            `scope`, `criterion`, `pattern`, `collapse`, `exclude` and
+            `include`. All weights of a unit that goes are masked, so
+            `tf_lottery.structured.compact(model)` makes the small model. A
+            round that removes nothing warns. Defaults to `None`.
         monitor: String, the log by which rounds are compared. Defaults to
             `"val_accuracy"`.
         mode: `"auto"`, `"min"` or `"max"`, what is better. Defaults to
@@ -240,7 +241,9 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
     ) -> tuple[dict[str, np.ndarray], snapshots.Snapshot | None]:
         """Scores, removes the lowest, rewinds the others."""
         if self._planned is not None:
-            fewer = self._planned.next_masks(masks, self.round + 1)
+            fewer = self._planned.next_masks(
+                masks, self.round + 1, self._record.masks(0)
+            )
         else:
             fewer = self._fewer(masks, start)
         return fewer, rewinding.REWINDING[self.rewind](

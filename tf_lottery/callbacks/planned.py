@@ -1,5 +1,7 @@
 """Groups of units that plans take away between two rounds."""
 
+import functools
+import warnings
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
@@ -10,9 +12,11 @@ import numpy as np
 
 from tf_lottery import constraints
 from tf_lottery import graph as graph_lib
+from tf_lottery import schedules
 from tf_lottery import structured
 from tf_lottery.callbacks import pruner
 from tf_lottery.pruning import rules
+from tf_lottery.structured import planning
 from tf_lottery.structured import plans
 from tf_lottery.utils import checks
 
@@ -41,8 +45,10 @@ class Planned:
         self, model: keras.Model, planner: Planner, rate: Any
     ) -> None:
         self.model, self._planner, self._rate = model, planner, rate
-        first = self._plan(1)
-        self.variables = plans.variables_of(graph_lib.trace(model))
+        self._graph = graph = graph_lib.trace(model)
+        first = self._plan(1, {})
+        first.kept(graph)
+        self.variables = plans.variables_of(graph)
         if not self.variables:
             raise ValueError(
                 f"Model '{model.name}' has no units that a plan can remove:\n"
@@ -57,16 +63,37 @@ class Planned:
         return constraints.current_masks(self.variables)
 
     def next_masks(
-        self, masks: Mapping[str, np.ndarray], round: int
+        self,
+        masks: Mapping[str, np.ndarray],
+        round: int,
+        first: Mapping[str, np.ndarray],
     ) -> dict[str, np.ndarray]:
-        """Returns masks without what is to be gone in a round, too."""
-        fewer = self._plan(round).masks(self.model)
-        return {
+        """Returns masks without what is to be gone in a round, too.
+
+        Args:
+            first: The masks of round 0.
+
+        Warns:
+            UserWarning: If the masks stay as they are.
+        """
+        fewer = self._plan(round, first).masks(self.model)
+        found = {
             key: mask & fewer.get(key, True) for key, mask in masks.items()
         }
+        if all(np.array_equal(found[key], masks[key]) for key in masks):
+            warnings.warn(
+                f"Round {round} trains what round {round - 1} did: `plan` "
+                "removes no more units. More may have to go at once (`rate`), "
+                "or `plan` does not follow its argument `ratio`.",
+                stacklevel=2,
+            )
+        return found
 
-    def _plan(self, round):
-        plan = self._planner(self.model, _ratio(self._rate, round))
+    def _plan(self, round, first):
+        ratio = _ratio(
+            self._rate, round, functools.partial(_share, self._graph, first)
+        )
+        plan = self._planner(self.model, ratio)
         checks.kind(
             "plan", plan, structured.Plan,
             "a callable that returns a `tf_lottery.structured.Plan`",
@@ -95,8 +122,27 @@ def name_of(planner):
     return pruner.name_of(getattr(planner, "func", planner))
 
 
-def _ratio(rate, round):
-    """The part of the units that is gone after so many rounds."""
-    if isinstance(rate, Mapping):
-        return {key: _ratio(value, round) for key, value in rate.items()}
-    return 1 - (1 - rate) ** round
+def _ratio(rate, round, gone):
+    """The part of the units that is gone after so many rounds.
+
+    Args:
+        gone: Function of the groups' pattern, the part that was at first.
+    """
+    if not isinstance(rate, Mapping):
+        return 1 - (1 - gone("*")) * (1 - rate) ** round
+    return {
+        key: 1 - (1 - gone(key)) * (1 - value) ** round
+        for key, value in rate.items()
+    }
+
+
+def _share(graph, masks, pattern):
+    """The part of the units of some groups that masks have taken."""
+    if not masks:
+        return 0
+    gone = planning.gone(graph, masks)
+    groups = [
+        gone[group.classes] for group in graph.groups
+        if schedules.matches(pattern, f"{group.name}/units")
+    ]
+    return np.concatenate(groups).mean().item() if groups else 0

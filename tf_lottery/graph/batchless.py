@@ -58,7 +58,9 @@ def applied(call, rule):
     rank = max(len(x.shape) for x in call.inputs)
     if rule in _ELEMENTWISE:
         return rule(call.given(lambda x: _before(x, rank + 1)))
-    if rule is None or any(len(x.shape) != rank for x in call.inputs):
+    if rule is None or rank < 2 or any(
+        len(x.shape) != rank for x in call.inputs
+    ):
         return call.frozen(f"{call.name} reads weights")
     # A layer takes their first axis for the batch.
     for x in call.inputs:
@@ -72,13 +74,32 @@ def applied(call, rule):
 
 def is_product(call):
     """Whether a call multiplies a tensor by a weight that is a matrix."""
-    if type(call.operation).__name__ != "Matmul" or len(call.inputs) != 2:
+    is_like_dense = _PRODUCTS.get(type(call.operation).__name__)
+    if is_like_dense is None or len(call.inputs) != 2:
         return False
     x, weight = call.inputs
     return (
         weight.source is not None and len(weight.shape) == 2
         and x.batch == 0 and len(x.shape) > 1
+        and is_like_dense(call.operation)
     )
+
+
+def _sums_as_dense(operation):
+    read, made = operation.subscripts.replace(" ", "").split("->")
+    x, _, kernel = read.partition(",")
+    return len(kernel) == 2 and (x[-1:], made) == (
+        kernel[0], x[:-1] + kernel[1]
+    )
+
+
+# When they sum over the last axis and the first one.
+_PRODUCTS = {
+    "Dot": lambda operation: True,
+    "Einsum": _sums_as_dense,
+    "Matmul": lambda operation: True,
+    "Tensordot": lambda operation: operation.axes == 1,
+}
 
 
 def is_lookup(call):

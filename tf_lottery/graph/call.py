@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import math
 
 import keras
 import numpy as np
@@ -121,10 +120,7 @@ class Call:
                 self.units.constant(f"{self.name} holds no floats"),
             )
         self.vanishes = True
-        ids = self.units.fresh(math.prod(variable.shape))
-        ids = ids.reshape(variable.shape)
-        self._tracer.own(self.layer, variable, ids, self._tie_all_but_last)
-        return ids
+        return self._tracer.own(self.layer, variable, self._tie_all_but_last)
 
     def multiplied(self, x, weight):
         """Returns the ids of a product with a matrix, as of a dense layer.

@@ -155,8 +155,11 @@ def inlined(layer, args, kwargs, inputs):
 
 def _called(layer, args, kwargs, inputs, readers):
     try:
-        with readers.opened(tree.flatten(inputs)[0]):
-            return _model(inputs, layer.call(*args, **kwargs))
+        with (
+            readers.opened(tree.flatten(inputs)[0]),
+            internals.layers.noting_reads() as read,
+        ):
+            graph = _model(inputs, layer.call(*args, **kwargs))
     except Unreadable:
         raise
     # Code of the user's: whatever it raises on symbols is the reason.
@@ -166,6 +169,15 @@ def _called(layer, args, kwargs, inputs, readers):
             "its `call` does not take symbolic tensors "
             f"({type(error).__name__}: {message})"
         ) from error
+    read = [v for v in read if v.trainable] + [
+        x for node in internals.graphs.nodes(graph)
+        for x in tree.flatten((node.arguments.args, node.arguments.kwargs))
+        if isinstance(x, keras.Variable)
+    ]
+    # In a graph they would be constants, or those of the big model.
+    if read and not isinstance(layer, keras.Model):
+        raise Unreadable(f"its `call` reads weight '{read[0].path}' itself")
+    return graph
 
 
 def _kinds(graph):

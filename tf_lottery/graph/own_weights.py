@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import weakref
 from typing import Any
 
 import keras
@@ -216,7 +217,18 @@ def _is_of_weights(x):
 
 
 def _reader(layer, variable):
-    """A layer that has a weight of another one."""
+    """The layer that has a weight of one or several others."""
+    place = id(variable), layer.dtype_policy.name, variable.trainable
+    return _READERS.get(place) or _READERS.setdefault(
+        place, _new_reader(layer, variable)
+    )
+
+
+# Readers keep their weights, so that no other one gets its id.
+_READERS: Any = weakref.WeakValueDictionary()
+
+
+def _new_reader(layer, variable):
     dtype = internals.layers.dtype(variable)
     reader = OwnWeight(
         variable.shape,

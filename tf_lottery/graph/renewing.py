@@ -152,12 +152,16 @@ def rebuild(view, operation_fn=edited):
     (2, False)
     """
     made, shared = {}, _shared(view)
+    names = _other_names(view, shared)
 
     def replaced(operation):
         if id(operation) not in made:
             nested = view.parts.get(id(operation))
             if nested is None:
-                made[id(operation)] = _loadable(operation_fn(operation), view)
+                new = operation_fn(operation)
+                if id(operation) in names:
+                    new.name = names[id(operation)]
+                made[id(operation)] = _loadable(new, view)
             elif shared & _inside(nested):
                 made[id(operation)] = _Merged(nested, replaced)
             else:
@@ -201,12 +205,31 @@ def _shared(view):
     return {i for i, count in counts.items() if count > 1}
 
 
-def _inside(view):
-    calls = functional.symbolic_arguments(view.graph)
-    return {
-        id(operation) for operation, *_ in calls
-        if isinstance(operation, keras.layers.Layer)
+def _other_names(view, shared):
+    """Names of layers that come into one graph under the same name."""
+    inside = {
+        id(layer): (part.model.name, layer)
+        for part in [*view.parts.values(), view]
+        if part is view or shared & _inside(part)
+        for layer in _layers(part)
     }
+    counts = collections.Counter(x.name for _, x in inside.values())
+    return {
+        place: f"{above}_{layer.name}"
+        for place, (above, layer) in inside.items() if counts[layer.name] > 1
+    }
+
+
+def _inside(view):
+    return set(map(id, _layers(view)))
+
+
+def _layers(view):
+    return [
+        operation
+        for operation, *_ in functional.symbolic_arguments(view.graph)
+        if isinstance(operation, keras.layers.Layer)
+    ]
 
 
 class _Merged:

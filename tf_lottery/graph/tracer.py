@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+import math
 
 import keras
 import numpy as np
@@ -39,7 +40,7 @@ class Tracer:
         self._cleared = []
         self._parts = []
         self._opaque = {}
-        self._own, self._bound = {}, []
+        self._own, self._kernels, self._bound = {}, set(), []
         self._memory = {}
         self._pending = collections.deque()
         # How many layers could not be read as they were called.
@@ -123,13 +124,18 @@ class Tracer:
     def clear(self, ids):
         self._cleared.append(np.ravel(ids))
 
-    def own(self, layer, variable, ids, tie):
-        self._own[id(layer)] = layer, variable, ids
-        self.later(lambda: id(layer) in self._own and tie(ids))
+    def own(self, layer, variable, tie):
+        place = id(layer)
+        if place not in self._own:
+            ids = self.units.fresh(math.prod(variable.shape))
+            self._own[place] = layer, variable, ids.reshape(variable.shape)
+            self.later(lambda: (
+                place not in self._kernels and tie(self._own[place][2])
+            ))
+        return self._own[place][2]
 
     def as_kernel(self, layer, read):
         """The units that a matrix makes, which is bound along both axes."""
-        *_, ids = self._own.pop(id(layer), (None,))
         made = self.fresh(layer, "units", layer.weight.shape[1])
         self.bind(layer, layer.weight, 0, read, "in")
         self.bind(layer, layer.weight, 1, made, "out")
@@ -137,7 +143,10 @@ class Tracer:
         self.edit(layer, ("shape",), both, lambda kept: (
             int(kept[read].sum()), int(kept[made].sum())
         ))
-        if ids is not None:
+        place = id(layer)
+        if place in self._own and place not in self._kernels:
+            self._kernels.add(place)
+            *_, ids = self._own[place]
             self.later(lambda: self._freeze_used(layer, ids, both))
         return made
 
@@ -276,7 +285,9 @@ class Tracer:
 
     def _bind_own(self):
         """Binds weights along the axis on which their numbers differ."""
-        for layer, variable, ids in self._own.values():
+        for place, (layer, variable, ids) in self._own.items():
+            if place in self._kernels:
+                continue
             for axis in self.units.varying(ids):
                 along = np.moveaxis(ids, axis, -1).reshape(-1, ids.shape[axis])
                 self.bind(layer, variable, axis, along[0], "out")

@@ -63,13 +63,14 @@ def scales(operation, args, kwargs, x, factors):
         x: The tensor in the arguments, see `commutes`.
         factors: The factors: a tensor in the arguments, or a weight.
     """
-    if x.shape[-1] in (None, 1) or math.prod(factors.shape) != x.shape[-1]:
+    width = x.shape[-1] if x.shape else None
+    if width in (None, 1) or math.prod(factors.shape) != width:
         return False
     call = operation, args, kwargs
     as_weight = [] if is_tensor(factors) else [factors]
     as_input = [factors] if is_tensor(factors) else []
     return (
-        factors.shape[-1] == x.shape[-1]
+        factors.shape[-1] == width
         and commutes(*call, [x], [], scaled)
         and commutes(*call, as_input, as_weight, scaled)
         and commutes(*call, [x], [], ones=[factors])

@@ -6,6 +6,7 @@ import keras
 from keras.src.backend.common import dtypes
 from keras.src.backend.common import global_state
 from keras.src.backend.common import masking
+from keras.src.backend.common import stateless_scope
 from keras.src.backend.common import tensor_attributes
 from keras.src.saving import serialization_lib
 from keras.src.utils import module_utils
@@ -33,6 +34,29 @@ def own_variables(layer):
     """Returns the variables of a layer that no layer inside it has."""
     inside = {id(v) for child in children(layer) for v in child.variables}
     return [v for v in layer.variables if id(v) not in inside]
+
+
+@contextlib.contextmanager
+def noting_reads():
+    """A scope with the list of variables that are read at once.
+
+    Those that a layer reads in a symbolic call are not. Under torch it stays
+    empty: layers list their parameters there whenever they are called.
+    """
+    kind = next(k for k in keras.Variable.__mro__ if "value" in vars(k))
+    original, found = kind.value, []
+    is_noting = keras.backend.backend() != "torch"
+
+    def value(variable):
+        if is_noting and not stateless_scope.in_stateless_scope():
+            found.append(variable)
+        return original.fget(variable)
+
+    kind.value = property(value, original.fset)
+    try:
+        yield found
+    finally:
+        kind.value = original
 
 
 @contextlib.contextmanager

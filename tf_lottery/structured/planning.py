@@ -133,7 +133,7 @@ def plan(
     )
     pinned, frozen = pinned_classes(graph, exclude, scores, criterion.name)
     chooser = choosing.Chooser(
-        graph, scores, scope, round_to, pinned, max_ratio, _gone(graph, masks)
+        graph, scores, scope, round_to, pinned, max_ratio, gone(graph, masks)
     )
     arguments = {
         "criterion": criterion.name,
@@ -185,19 +185,19 @@ def pinned_classes(graph, exclude, scores, criterion):
     return pinned, frozen
 
 
-def _gone(graph, masks):
+def gone(graph, masks):
     """Classes of which masks have left no weight."""
-    gone = np.zeros(graph.size, bool)
+    found = np.zeros(graph.size, bool)
     kernels = scores_lib.kernels(graph)
     for binding in kernels:
-        gone[binding.ids] = True
+        found[binding.ids] = True
     for binding in kernels:
         left = binding.ids
         if binding.key in masks:
             mask = np.moveaxis(np.asarray(masks[binding.key]), binding.axis, 0)
             left = left[mask.reshape(len(mask), -1).any(axis=1)]
-        gone[left] = False
-    return gone
+        found[left] = False
+    return found
 
 
 def _entry(producer, units, reason):

@@ -38,7 +38,7 @@ class PlannedGroup:
     kept: list[int]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Plan:
     """Which units of a model are kept; made by `structured.plan`.
 
@@ -61,6 +61,11 @@ class Plan:
     before: dict[str, int]
     after: dict[str, int]
     arguments: dict[str, Any]
+
+    def __repr__(self):
+        # Errors show what was received.
+        units = sum(group.size for group in self.groups)
+        return f"<Plan: {self.removed} of {units} units removed>"
 
     def __str__(self):
         return self.report()

@@ -19,6 +19,12 @@ def concatenate(call):
         return call.frozen(f"{call.name} joins examples")
     if _has_constants(call):
         return call.frozen(f"{call.name} has a constant")
+    axes = [call.units.varying(x.ids) for x in symbols]
+    if any(found and axis not in found for found in axes):
+        # Rows of a weight next to examples' own, which stay.
+        for x, found in zip(symbols, axes):
+            if axis in found and len(found) > 1:
+                call.units.tie(x.ids, axis)
     if not any(call.units.varies(x.ids, axis) for x in symbols):
         ids = symbols[0].ids.take([0], axis)
         for other in symbols[1:]:
