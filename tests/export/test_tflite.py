@@ -475,7 +475,12 @@ def test_nothing_dead_says_nothing(tmp_path):
     assert not any("dead" in note for note in report.notes)
 
 
-@pytest.mark.parametrize("target, floats", [("size", True), ("micro", False)])
+@pytest.mark.parametrize("target, floats", [
+    ("size", True),
+    pytest.param("micro", False, marks=pytest.mark.skipif(
+        not children.micro_installed(), reason="the extra micro is not there"
+    )),
+])
 def test_products_of_activations_where_xnnpack_runs_them(
     target, floats, tmp_path
 ):
