@@ -125,7 +125,8 @@ def tflite(
         float_layers: Names of layers that int8 files compute in float32,
             such as a last one that loses accuracy. Defaults to none. Products
             of two activations, as in attention, are computed so in any case
-            where XNNPACK runs the file, which is inexact there in int8.
+            where XNNPACK runs the file, which is inexact there in int8; not
+            in models of `quantize.aware` and files of `signatures`.
         input_shapes: Tuple of integers without the batch, or dict from input
             name to tuple, where the model leaves a size open, such as time.
             Defaults to `None`, the model's own.

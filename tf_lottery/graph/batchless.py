@@ -11,26 +11,13 @@ from tf_lottery.graph.call import Symbol
 from tf_lottery.graph.rules import elementwise
 from tf_lottery.graph.rules import shapes
 
-# The axes along which what moves numbers is made for all of them.
-_FIXED = {
-    "BroadcastTo": lambda call, rank: [],
-    "Concatenate": lambda call, rank: [],
-    "ExpandDims": lambda call, rank: [],
-    "Flip": lambda call, rank: call.operation.axis,
-    "GetItem": lambda call, rank: _cut(call, rank),
-    "Moveaxis": lambda call, rank: [],
-    "Repeat": lambda call, rank: call.operation.axis,
-    "Reshape": lambda call, rank: _reshaped(call, rank),
-    "Roll": lambda call, rank: call.operation.axis,
-    "Split": lambda call, rank: call.operation.axis,
-    "Squeeze": lambda call, rank: [],
-    "Stack": lambda call, rank: [],
-    "Swapaxes": lambda call, rank: [],
-    "Take": lambda call, rank: call.operation.axis,
-    "Tile": lambda call, rank: _tiled(call, rank),
-    "Transpose": lambda call, rank: [],
-    "Unstack": lambda call, rank: call.operation.axis,
+# What moves numbers: any of them, or all along the axis it is made for.
+_FREE = {
+    "BroadcastTo", "Concatenate", "ExpandDims", "Moveaxis", "Squeeze", "Stack",
+    "Swapaxes", "Transpose",
 }
+_ALONG = {"Flip", "Repeat", "Roll", "Split", "Take", "Unstack"}
+_MOVING = _FREE | _ALONG | {"GetItem", "Reshape", "Tile"}
 _ELEMENTWISE = (
     elementwise.unary, elementwise.coupled, elementwise.constant_like
 )
@@ -51,7 +38,7 @@ def applied(call, rule):
         rule: The function that is registered for the operation, or `None`.
     """
     call.batch = None
-    if type(call.operation).__name__ in _FIXED and not isinstance(
+    if type(call.operation).__name__ in _MOVING and not isinstance(
         call.operation, keras.layers.Layer
     ):
         return _moved(call)
@@ -151,7 +138,7 @@ def _moved(call):
     """Numbers are moved as their ids are."""
     name = type(call.operation).__name__
     for x in call.inputs:
-        axes = _FIXED[name](call, len(x.shape))
+        axes = _fixed(name, call, len(x.shape))
         for axis in range(x.ids.ndim) if axes is None else np.ravel(axes):
             call.units.tie(x.ids, int(axis))
 
@@ -174,6 +161,17 @@ def _moved(call):
         target = tuple(getattr(call.operation, entry))
         shapes.edited(call, found[0], entry, target, call.outputs[0])
     return found
+
+
+def _fixed(name, call, rank):
+    """Axes along which an operation is made for all numbers, `None`: all."""
+    if name in _FREE:
+        return []
+    if name in _ALONG:
+        return call.operation.axis
+    return {"GetItem": _cut, "Reshape": _reshaped, "Tile": _tiled}[name](
+        call, rank
+    )
 
 
 def _cut(call, rank):
