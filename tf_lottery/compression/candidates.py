@@ -64,8 +64,8 @@ class Candidates:
 
     Args:
         space: `space.Space`.
-        tables: Function that returns what `space.measure` does, called once
-            there is a file of the model as it was.
+        tables: Function that returns what `space.measure` does, called with
+            the candidate of the model as it was.
         recover: Function that recovers a model in place.
         ranges: Array or a structure of arrays, to quantise with.
         validation: Pair of inputs and labels.
@@ -86,12 +86,9 @@ class Candidates:
         self.found, self.reference, self.rest = {}, None, 0.0
         # What no file can be made of is not measured first.
         dense = self[0]
-        space.use(*tables())
+        space.use(*tables(dense))
         self._allocator = allocation.Allocator(space.errors, space.cost)
-        if cost.zeros_pay:
-            self.rest = max(
-                0.0, float(dense.cost - self._allocator.whole)
-            )
+        self.rest = max(0.0, float(dense.cost - self._allocator.whole))
 
     @property
     def last(self):

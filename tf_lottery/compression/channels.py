@@ -1,5 +1,6 @@
 """Channels: whole units are removed, so that shapes are smaller."""
 
+import math
 import warnings
 
 import numpy as np
@@ -25,9 +26,11 @@ class Channels:
 
     Args:
         model: A built `keras.Model` without masks, a copy that may change.
+        round_to: Integer, a multiple of which stays. Defaults to 1.
 
     Attributes:
         names: List of strings, the groups.
+        weights: Dict from weight key to how many weights it has.
         sizes: List of integers, how many channels each has.
         skipped: Dict from layer to why its channels stay.
         readers: Dict from weight key to `keras.Variable`: what reads them.
@@ -36,13 +39,15 @@ class Channels:
         ValueError: If the model cannot be traced, or has no such channels.
     """
 
-    def __init__(self, model, exclude):
+    def __init__(self, model, exclude, round_to=1):
         self._graph = graph = tracing.trace(model)
         scores = scores_lib.score(graph)
         pinned, self._excluded = planning.pinned_classes(
             graph, exclude, scores, "magnitude"
         )
-        self._chooser = choosing.Chooser(graph, scores, "layer", 1, pinned)
+        self._chooser = choosing.Chooser(
+            graph, scores, "layer", round_to, pinned
+        )
         self.names = [group.name for group in graph.groups]
         self.sizes = list(map(len, graph.groups))
         self.skipped = {f.path: f.reason for f in graph.frozen} | {
@@ -58,6 +63,9 @@ class Channels:
             b.key: b.variable for b in graph.bindings if b.kind == "in"
         }
         self._costs = structured.Costs(graph)
+        self.weights = {
+            key: math.prod(shape) for key, shape in self._costs.shapes.items()
+        }
         self._twin = making.Twin(model, weights_lib.variables(model), {})
 
     def kept(self, levels):
@@ -72,8 +80,8 @@ class Channels:
         ]
 
     def macs(self, kept):
-        """Returns the multiply-accumulates of one sample."""
-        return self._costs.count(kept)["macs"]
+        """Returns the multiply-accumulates of one sample by weight key."""
+        return self._costs.by_key(kept)
 
     def cut(self, kept):
         """Returns the `structured.slices.Cut` of all weights."""

@@ -38,6 +38,7 @@ def compress(
     max_drop: float | None = None,
     budget: Mapping[str, float | str] | None = None,
     *,
+    minimize: Literal["flash", "cycles", "latency_ms"] | None = None,
     metric: str | keras.metrics.Metric | Callable[..., float] | None = None,
     quantize: Literal["float16", "dynamic", "int8"] | None = "int8",
     epochs: int = 0,
@@ -141,7 +142,7 @@ def compress(
     >>> result.met, result.chosen.cost < result.candidates[0].cost
     (True, True)
     """
-    cost = costs.Cost(target, quantize)
+    cost = costs.Cost(target, quantize, minimize, budget)
     limit = None if budget is None else cost.budget(budget)
     metric_name = metrics.Metric(metric).name
     arguments.check(
@@ -175,7 +176,9 @@ def compress(
     with place.locked(), children.kept():
         made = candidates_lib.Candidates(
             place.path, space,
-            lambda: place.tables(lambda: space.measure(say)), cost,
+            lambda dense: place.tables(
+                lambda: space.measure(say, *cost.shares(dense))
+            ), cost,
             recovery.Recovery(
                 copy, train, inputs, epochs,
                 copy if isinstance(teacher, str) else teacher, batch_size,
@@ -194,8 +197,10 @@ def compress(
             examples=number, max_drop=max_drop if limit is None else None,
             budget=limit, number=chosen,
             candidates=tuple(made.found[n] for n in sorted(made.found)),
-            skipped=space.skipped, rest=made.rest, place=place,
-            least={key: float(c[-1]) for key, c in space.costs.items()},
+            skipped=space.skipped | cost.left_alone(
+                made.rest / made[0].cost
+            ), rest=made.rest, place=place,
+            least=space.least, groups=tuple(space.groups),
         )
         for note in found.caveats():
             warnings.warn(note, stacklevel=2)
@@ -212,7 +217,7 @@ def _space(model, before, inputs, cost, exclude, include):
             model, before, cost.nbytes, exclude, include
         )
     try:
-        found = channels.Channels(model, exclude)
+        found = channels.Channels(model, exclude, cost.round_to)
     except ValueError as error:
         if weights is None:
             raise

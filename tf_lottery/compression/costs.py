@@ -4,6 +4,8 @@ import re
 
 import numpy as np
 
+from tf_lottery.export import latency
+from tf_lottery.export import shares
 from tf_lottery.export import sparse
 from tf_lottery.export import targets
 from tf_lottery.export import vela
@@ -12,6 +14,8 @@ from tf_lottery.utils import checks
 TARGETS = ("macs", *targets.TARGETS, *vela.ACCELERATORS)
 _UNITS = {"B": 1, "kB": 1000, "KiB": 1024, "MB": 10**6, "MiB": 2**20}
 _BYTES = re.compile(rf"(\d+(?:\.\d+)?) ?({'|'.join(_UNITS)})")
+# What the search takes from the operators of a file.
+_PRICED = ("cycles", "latency_ms")
 # An operator and a tensor more, in bytes.
 _OVERHEAD = 100
 
@@ -21,23 +25,32 @@ class Cost:
 
     Attributes:
         name: String, `"size"` (bytes after `gzip -9`), `"flash"` (bytes),
-            `"macs"` or `"latency_ms"`.
+            `"macs"`, `"latency_ms"` or `"cycles"`.
         target: `export.targets.Target` that files are made for.
-        zeros_pay: Boolean, whether single weights are worth removing.
+        zeros_pay: Boolean, whether single weights may be worth removing.
+        round_to: Integer, a multiple of which channels are worth keeping.
     """
 
-    def __init__(self, target, quantize):
+    def __init__(self, target, quantize, minimize=None, budget=None):
         if isinstance(target, str):
             checks.choice("target", target, TARGETS)
-        if isinstance(target, str) and target == "macs":
-            self.name, self.target = "macs", targets.get("flash")
-        else:
-            self.target = targets.get(target)
-            self.name = {
-                "size": "size", "cpu": "latency_ms", "arm": "latency_ms",
-                "auto": "latency_ms",
-            }.get(self.target.name, "flash")
-        self.zeros_pay = self.name in ("size", "flash")
+        counted = target if isinstance(target, str) else ""
+        self.target = targets.get("flash" if counted == "macs" else target)
+        self._on_npu = self.target.name.startswith("ethos")
+        self._names = {
+            "macs": ("macs",), "size": ("size",), "cpu": ("latency_ms",),
+            "arm": ("latency_ms",), "auto": ("latency_ms",),
+        }.get(counted if counted == "macs" else self.target.name, ("flash",))
+        if self._on_npu:
+            self._names += ("cycles", "latency_ms")
+        checks.optional(checks.choice, "minimize", minimize, self._names)
+        asked = budget if isinstance(budget, dict) else ()
+        self.name = minimize or next(
+            (name for name in self._names if name in asked), self._names[0]
+        )
+        self.zeros_pay = self._on_npu or self.name in ("size", "flash")
+        # Ethos-U computes with 8 channels at once (Vela's `ofm_ublock`).
+        self.round_to = 8 if self._on_npu and self.name != "flash" else 1
         self.quantize = quantize
         checks.optional(
             checks.choice, "quantize", quantize, ("float16", "dynamic", "int8")
@@ -58,12 +71,12 @@ class Cost:
         """Returns a budget as a number."""
         if not isinstance(budget, dict) or list(budget) != [self.name]:
             checks.refuse(
-                "budget", budget, f"a dict of one number or size, as "
-                f"{{{self.name!r}: ...}}, which is what counts for this target"
+                "budget", budget, "a dict of one number or size, as "
+                f"{{{self.name!r}: ...}}, which is what counts for this "
+                f"target; one of {list(self._names)}"
             )
         value = budget[self.name]
-        # Where zeros pay, bytes are what counts.
-        if isinstance(value, str) and self.zeros_pay:
+        if isinstance(value, str) and self.name in ("size", "flash"):
             found = _BYTES.fullmatch(value)
             if not found:
                 checks.refuse(
@@ -74,10 +87,22 @@ class Cost:
         checks.positive("budget", value)
         return float(value)
 
+    def shares(self, candidate):
+        """Returns what `Space.measure` takes, of a file's operators."""
+        if self.name not in _PRICED:
+            return ()
+        content = latency.read_bytes(candidate.file)
+        return shares.of(content, self.target), candidate.cost
+
     def of(self, report):
         """Returns what the file of an `export.Report` costs."""
+        if self.name == "cycles":
+            return report.npu.file.cycles
         if self.is_timed:
-            return 1e3 * report.shipped.timing.median
+            return 1e3 * (
+                report.npu.file.seconds if self._on_npu
+                else report.shipped.timing.median
+            )
         if self.name == "macs":
             return report.macs
         if self.name == "size":
@@ -93,7 +118,7 @@ class Cost:
             matrix: Array of floats, outputs by inputs.
         """
         values = _stored(matrix, self.quantize)
-        if self.target.name.startswith("ethos"):
+        if self._on_npu:
             # Vela's code comes near the entropy.
             _, counts = np.unique(values, return_counts=True)
             shares = counts / values.size
@@ -104,12 +129,19 @@ class Cost:
             return min(dense, values.size / 8 + kept + _OVERHEAD)
         return min(dense, self.target.nbytes(sparse.smallest(values).arrays, 1))
 
+    def left_alone(self, share):
+        """Returns what no table has, a share of the whole file, in words."""
+        return {"the rest of the file": (
+            f"{share:.0%} of its {self.name} falls with no layer's "
+            "multiplications"
+        )} if self.name in _PRICED else {}
+
     def text(self, value):
         """Returns a cost in words."""
         if self.is_timed:
             return f"{value:.3g} ms"
-        unit = "MACs" if self.name == "macs" else {
-            "size": "bytes compressed"
+        unit = {
+            "size": "bytes compressed", "macs": "MACs", "cycles": "cycles",
         }.get(self.name, "bytes")
         return f"{value:,.0f} {unit}"
 

@@ -42,6 +42,7 @@ class CompressionResult:
         skipped: Dict from the name of what was left alone to the reason.
         rest: Float, what a file costs besides what can be pruned.
         least: Dict from weight key to what it costs at least.
+        groups: Tuple of strings, the groups of channels.
         place: The directory, with `path`.
     """
 
@@ -58,6 +59,7 @@ class CompressionResult:
     skipped: dict[str, str]
     rest: float
     least: dict[str, float]
+    groups: tuple[str, ...]
     place: Any
 
     @property
@@ -242,7 +244,7 @@ class CompressionResult:
     def _removed(self):
         return [
             [name, f"{share:.1%} of its "
-             f"{'weights' if name in self.least else 'channels'} removed"]
+             f"{'channels' if name in self.groups else 'weights'} removed"]
             for name, share in self.chosen.removed.items() if share
         ]
 
@@ -279,14 +281,14 @@ class CompressionResult:
                 f"one loses {self.chosen.drop:.4g}.{why}"
             )
         most = sorted(self.least.items(), key=lambda item: -item[1])
-        parts = [f"{key} {size:,.0f}" for key, size in most[:_BLOCKING]]
+        parts = [f"{key} {self._number(n)}" for key, n in most[:_BLOCKING]]
         # Around fewer channels there is less of it than in the whole file.
         rest = min(self.rest, self.chosen.cost - sum(self.least.values()))
         return (
             f"The budget of {self.cost.text(self.budget)} is not met. The "
             f"nearest file takes {self.cost.text(self.chosen.cost)}."
-            + (f" In its way, by the tables: {max(rest, 0):,.0f} that no "
-               "pruning touches, and at least "
+            + (f" In its way, by the tables: {self._number(max(rest, 0))} "
+               "that no pruning touches, and at least "
                f"{', '.join(parts)}.") * bool(parts)
         )
 
@@ -298,8 +300,7 @@ class CompressionResult:
         best = self.pareto()
         rows = [
             [
-                str(c.number), f"{c.cost:.3f}" if self.cost.is_timed
-                else f"{c.cost:,.0f}",
+                str(c.number), self._number(c.cost),
                 self._value(c.metric), self._interval(c).strip(" ()"),
                 f"{c.weights:,}", f"{c.nbytes:,}", f"{c.compressed:,}",
                 f"{c.macs:,}",
@@ -322,6 +323,9 @@ class CompressionResult:
                 i for i, c in enumerate(self.candidates) if c is self.chosen
             ),
         )
+
+    def _number(self, cost):
+        return f"{cost:.3f}" if self.cost.is_timed else f"{cost:,.0f}"
 
     def _value(self, value):
         return metrics.text(self.metric_name, value)

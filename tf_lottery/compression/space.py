@@ -1,5 +1,6 @@
 """Space: all that can be removed from a model, and to which degrees."""
 
+import dataclasses
 import math
 
 import keras
@@ -9,6 +10,7 @@ from tf_lottery import copies
 from tf_lottery import holding
 from tf_lottery.compression import channels as channels_lib
 from tf_lottery.compression import measuring
+from tf_lottery.compression import prices as prices_lib
 from tf_lottery.compression import refits
 from tf_lottery.criteria import batches as batches_lib
 
@@ -32,6 +34,7 @@ class Space:
 
     Attributes:
         names: List of strings, the groups and then the weight keys.
+        groups: List of strings, the groups alone.
         errors: List of arrays: the distance of the outputs with a part alone
             at each level.
         costs: Dict from weight key to array: its bytes at each level.
@@ -41,22 +44,33 @@ class Space:
     def __init__(self, model, inputs, channels, weights):
         self._model, self._inputs = model, inputs
         self._channels, self._weights = channels, weights
-        self._groups = channels.names if channels else []
+        self.groups = channels.names if channels else []
         self._keys = weights.names if weights else []
-        self.names = [*self._groups, *self._keys]
+        self.names = [*self.groups, *self._keys]
         self.skipped = (channels.skipped if channels else {}) | (
             weights.skipped if weights else {}
         )
         self._variables = (channels.readers if channels else {}) | (
             weights.variables if weights else {}
         )
-        self._refits, self._shares = None, {}
+        self._sizes = channels.weights if channels else {
+            key: math.prod(v.shape) for key, v in self._variables.items()
+        }
+        self._refits, self._found, self._prices = None, {}, None
         self.errors, self.costs = [], {}
 
-    def measure(self, say):
-        """Returns tables for `use`, and arrays: errors, costs, orders."""
+    def measure(self, say, shares=None, whole=0.0):
+        """Returns tables for `use`, and arrays: errors, costs, orders.
+
+        Args:
+            shares: List of `export.shares.Share` of the file of the model.
+                Defaults to `None`: what counts is bytes, or multiplications
+                where there are no weights.
+            whole: Float, what that file costs. Defaults to 0.
+        """
+        self._set(self._priced(shares, whole))
         distance = measuring.Distance(self._model, self._some())
-        number, costs = len(self._groups), {}
+        number, costs = len(self.groups), {}
         errors = [None] * len(self.names)
         # In their order in the model, what is before is computed once.
         for part in sorted(
@@ -74,25 +88,36 @@ class Space:
         return {
             "errors": [each.tolist() for each in errors],
             "costs": {key: each.tolist() for key, each in costs.items()},
+            "prices": dataclasses.asdict(self._prices),
         }, gone
 
     def use(self, tables, gone):
         """Takes what `measure` returned."""
+        self._set(prices_lib.Prices(**tables["prices"]))
         self.errors = [np.array(each, float) for each in tables["errors"]]
         self.costs = {k: np.array(c) for k, c in tables["costs"].items()}
         if self._weights:
             self._weights.gone = gone
 
     def cost(self, levels):
-        """Returns bytes of the weights, or multiplications without these."""
+        """Returns what weights cost, whose sum is counted."""
+        return sum(self.by_key(levels).values())
+
+    def by_key(self, levels):
+        """Returns what each weight costs, by key."""
         groups, keys = self._split(levels)
-        if not self._weights:
-            return self._channels.macs(self._channels.kept(groups))
-        shares = self._share(tuple(groups))
-        return sum(
-            self.costs[key][level] * shares.get(key, 1)
+        macs, shares = self._left(tuple(groups))
+        return self._prices.of(macs, {
+            key: self.costs[key][level] * shares.get(key, 1)
             for key, level in keys.items()
-        )
+        })
+
+    @property
+    def least(self):
+        """Dict from weight key to what it costs with all removed."""
+        if not self._prices.macs:
+            return {key: float(c[-1]) for key, c in self.costs.items()}
+        return self.by_key([len(errors) - 1 for errors in self.errors])
 
     def removed(self, levels):
         """Returns the fraction of each part that is gone, by name."""
@@ -118,20 +143,41 @@ class Space:
         return self._small(levels, self._masks(levels))
 
     def _split(self, levels):
-        number = len(self._groups)
+        number = len(self.groups)
         return list(levels[:number]), dict(zip(self._keys, levels[number:]))
 
-    def _share(self, groups):
-        """Which fraction of each weight channels leave, by key."""
+    def _set(self, prices):
+        """Takes the prices; where zeros are free, weights are left alone."""
+        self._prices = prices
+        self._keys = [key for key in self._keys if key in prices.nbytes]
+        self.names = [*self.groups, *self._keys]
+
+    def _priced(self, shares, whole):
+        if shares is None and self._keys:
+            return prices_lib.Prices({}, dict.fromkeys(self._keys, 1.0))
+        macs, _ = self._left((0,) * len(self.groups))
+        if shares is None:
+            return prices_lib.Prices(dict.fromkeys(macs, 1.0), {})
+        return prices_lib.of_shares(shares, whole, self._sizes, macs, {
+            key: self._weights.cost(key) for key in self._keys
+        })
+
+    def _left(self, groups):
+        """Multiplications, and the share of each weight, that are left."""
         if not self._channels:
-            return {}
-        if groups not in self._shares:
-            cut = self._channels.cut(self._channels.kept(groups))
-            self._shares[groups] = {
-                key: math.prod(float(mask.mean()) for _, mask in found)
-                for key, found in cut.slices.items()
-            }
-        return self._shares[groups]
+            return self._sizes, {}
+        if groups not in self._found:
+            kept = self._channels.kept(groups)
+            cut = self._channels.cut(kept)
+            counted = self._prices is None or self._prices.macs
+            self._found[groups] = (
+                self._channels.macs(kept) if counted else {},
+                {
+                    key: math.prod(float(mask.mean()) for _, mask in found)
+                    for key, found in cut.slices.items()
+                },
+            )
+        return self._found[groups]
 
     def _masks(self, levels):
         """What is left of each weight that anything is removed from."""
@@ -178,9 +224,9 @@ class Space:
 
     def _some(self):
         """As many inputs as there is time to measure distances on."""
-        work = self._channels and self._channels.macs(self._channels.kept(
-            [0] * len(self._groups)
-        ))
+        work = self._channels and sum(self._channels.macs(
+            self._channels.kept([0] * len(self.groups))
+        ).values())
         number = batches_lib.len_of(self._inputs)
         most = max(_LEAST, int(_WORK / work)) if work else number
         chosen = np.linspace(0, number - 1, min(most, number)).round()
@@ -190,9 +236,9 @@ class Space:
 
     def _of(self, part):
         """The variables that change with a part, but for biases."""
-        if part >= len(self._groups):
+        if part >= len(self.groups):
             return [self._variables[self.names[part]]]
-        levels = [0] * len(self._groups)
+        levels = [0] * len(self.groups)
         levels[part] = len(channels_lib.RATIOS) - 1
         return self._channels.zeroed(self._channels.kept(levels))
 

@@ -82,18 +82,19 @@ class Weights:
                 )[key]
                 gone[~mask & (gone == _NEVER)] = level
                 if not level:
-                    errors[0], costs[0] = 0.0, self._cost(key)
+                    errors[0], costs[0] = 0.0, self.cost(key)
                 elif measuring.is_due(level, errors):
                     for variable, value in problem.values(mask):
                         variable.assign(value)
-                    errors[level], costs[level] = distance(), self._cost(key)
+                    errors[level], costs[level] = distance(), self.cost(key)
         self.gone[key] = gone
         return tuple(
             measuring.between(list(found), list(found.values()), level + 1)
             for found in (errors, costs)
         )
 
-    def _cost(self, key):
+    def cost(self, key):
+        """Returns about what a weight takes in a file, as it is now."""
         value = ops.convert_to_numpy(self.variables[key])
         matrix = self._prunable.layouts[key].to_matrix(value)
         return self._nbytes(

@@ -85,14 +85,33 @@ class Costs:
         shapes = self._shapes(kept)
         found = collections.defaultdict(lambda: {"params": 0, "macs": 0})
         for key, shape in shapes.items():
-            layer = found[key.rpartition("/")[0]]
-            layer["params"] += math.prod(shape)
-            layer["macs"] += self.positions[key] * math.prod(shape)
+            found[key.rpartition("/")[0]]["params"] += math.prod(shape)
+        for key, macs in self._macs(shapes).items():
+            path = key.rpartition("/")[0] if key in shapes else key
+            found[path]["macs"] += macs
+        return dict(found)
+
+    def by_key(self, kept: np.ndarray) -> dict[str, int]:
+        """Returns the multiply-accumulates of one sample by weight key.
+
+        Those of attention's own two products are there by its path.
+
+        Args:
+            kept: Boolean array over the ids of the graph.
+        """
+        return self._macs(self._shapes(kept))
+
+    def _macs(self, shapes):
+        found = {
+            key: count * math.prod(shapes[key])
+            for key, count in self.positions.items()
+        }
         for path, count, query, output in self.attention:
             heads, size = shapes[query][1:]
-            found[path]["macs"] += count * heads * size
-            found[path]["macs"] += count * math.prod(shapes[output][:2])
-        return dict(found)
+            found[path] = found.get(path, 0) + count * (
+                heads * size + math.prod(shapes[output][:2])
+            )
+        return found
 
     def _shapes(self, kept):
         shapes = dict(self.shapes)
