@@ -25,7 +25,8 @@ def main(arguments):
         data = data_lib.load(arguments.data, model)
         result = tf_lottery.compress(
             model, data.train, data.val, arguments.target,
-            arguments.max_drop, arguments.budget, metric=arguments.metric,
+            arguments.max_drop, arguments.budget,
+            minimize=arguments.minimize, metric=arguments.metric,
             quantize=arguments.quantize, epochs=arguments.epochs,
             exclude=arguments.exclude or (), samples=arguments.samples,
             candidates=arguments.candidates, directory=directory,

@@ -68,8 +68,11 @@ def compress(
     single weights, in one search, for `"size"` (bytes after `gzip -9`), and
     `"flash"`, `"micro"` and the Ethos-U (bytes in flash, by Vela's estimate
     there); channels alone for `"macs"` (multiplications) and `"cpu"`, `"arm"`
-    and `"auto"` (milliseconds, measured here; the search counts
-    multiplications).
+    and `"auto"` (milliseconds, measured here). On an Ethos-U Vela's cycles
+    or milliseconds can count instead; then single weights go where a layer
+    waits for them. Times are counted as what each operator of the file of
+    the whole model takes, in proportion to the multiplications, and bytes
+    waited for, that are left of its layer.
 
     Args:
         model: A built `keras.Model`, trained. It is left as it is. Weights
@@ -86,8 +89,11 @@ def compress(
             no budget.
         budget: Dict of what counts for the target to the most it may be,
             instead: `{"size": "20 kB"}`, `{"flash": "64 KiB"}`,
-            `{"macs": 1e6}` or `{"latency_ms": 2}`. Then the largest file
-            within it is looked for. Defaults to `None`.
+            `{"macs": 1e6}`, `{"cycles": 1e5}` or `{"latency_ms": 2}`. Then
+            the largest file within it is looked for. Defaults to `None`.
+        minimize: String, which of these counts where the target is an
+            Ethos-U: `"flash"`, `"cycles"` or `"latency_ms"`, by Vela.
+            Defaults to `None`, the one of `budget`, or `"flash"`.
         metric: See `export.tflite`. Defaults to `None`, the share of right
             answers of a classifier.
         quantize: String or `None`, the data type of the files, see

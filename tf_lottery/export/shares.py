@@ -77,9 +77,7 @@ def _timed(content):
     Each is timed with half of its channels, too: what does not fall with
     the multiplications is no share of its weights.
     """
-    # Those of loops have no shape until they run.
     model = flatbuffer.read(content)
-    number = sum(not w.graph for w in flatbuffer.weights(model))
     with contextlib.ExitStack() as stack:
         child = children.started(stack, children.TENSORFLOW)
         path, samples = child.place / "open", child.place / "one.npz"
@@ -90,7 +88,7 @@ def _timed(content):
         )
         pieces = [
             _piece(content, shapes, index, halved)
-            for index in range(number) for halved in (False, True)
+            for index in range(len(_alone(model))) for halved in (False, True)
         ]
         child = children.started(stack, children.installed()[0])
         whole, *times = map(statistics.median, child.measure(
@@ -107,6 +105,18 @@ def _timed(content):
     return found
 
 
+def _alone(model):
+    """Returns the `flatbuffer.Weight`s whose operators run on their own.
+
+    Those of loops have no shape until they run, and transposed convolutions
+    take the shape that they make as an input.
+    """
+    return [
+        weight for weight in flatbuffer.weights(model)
+        if not weight.graph and weight.kind != "TRANSPOSE_CONV"
+    ]
+
+
 def _piece(content, shapes, number, halved):
     """Returns the file of one operator, and how many weights that has.
 
@@ -117,7 +127,7 @@ def _piece(content, shapes, number, halved):
     """
     model = flatbuffer.read(content)
     graph = model.subgraphs[0]
-    weight = [w for w in flatbuffer.weights(model) if not w.graph][number]
+    weight = _alone(model)[number]
     graph.operators = [*weight.via[::-1], weight.operator]
     used = dict.fromkeys(
         int(i) for op in graph.operators for i in (*op.inputs, *op.outputs)
@@ -152,8 +162,8 @@ def _halve(model, weight, given, made):
     depthwise = weight.kind == "DEPTHWISE_CONV_2D"
     read, outputs = weight.shape[-1], int(made.shape[-1])
     if (
-        weight.kind == "TRANSPOSE_CONV" or weight.tensor.sparsity is not None
-        or int(given.shape[-1]) != read or (depthwise and read != outputs)
+        weight.tensor.sparsity is not None or int(given.shape[-1]) != read
+        or (depthwise and read != outputs)
     ):
         return
     bias = [

@@ -27,7 +27,12 @@ def add_parser(commands):
     group.add_argument(
         "--budget", type=readers.budget, metavar="NAME=SIZE",
         help="what counts for the target and the most it may be: size=20kB, "
-        "flash=64KiB, macs=1e6 or latency_ms=2",
+        "flash=64KiB, macs=1e6, cycles=1e5 or latency_ms=2",
+    )
+    parser.add_argument(
+        "--minimize", choices=("flash", "cycles", "latency_ms"),
+        help="what counts for an Ethos-U (default: that of the budget, or "
+        "flash)",
     )
     shared.add_name(
         parser, "--quantize", "type", names.QUANTIZE[:-1], "int8",
