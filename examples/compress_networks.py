@@ -38,7 +38,7 @@ from laboratory import subjects
 
 import tf_lottery as tfl
 from tf_lottery.compression import costs
-from tf_lottery.compression import search
+from tf_lottery.search import secant
 from tf_lottery.export import children
 
 NETWORKS = subjects.NETWORKS
@@ -192,7 +192,7 @@ def baseline(recipe, subject, place, drop, candidates):
             return math.inf
         return whole.metric - found[number].shipped.metric
 
-    search.last_within(lost, drop, 20, 40, candidates)
+    secant.last_within(lost, drop, 20, 40, candidates)
     best = min(
         (found[number] for number in found if lost(number) <= drop),
         key=cost, default=whole,

@@ -18,7 +18,7 @@ import pytest
 import tests
 import tf_lottery as tfl
 from tf_lottery.compression import candidates
-from tf_lottery.compression import search
+from tf_lottery.search import secant
 
 RNG = np.random.default_rng(0)
 CENTRES = RNG.normal(size=(3, 6, 6, 2))
@@ -346,7 +346,7 @@ def test_a_metric_that_is_not_monotone_is_told(model, monkeypatch):
 
     monkeypatch.setattr(candidates.export, "tflite", odd)
     monkeypatch.setattr(
-        search, "last_within", lambda value, *numbers: 10 + (value(5) < 0.4)
+        secant, "last_within", lambda value, *numbers: 10 + (value(5) < 0.4)
     )
     with pytest.warns(UserWarning, match="not monotone"):
         found = tfl.compress(

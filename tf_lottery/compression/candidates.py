@@ -12,7 +12,7 @@ from tf_lottery import export
 from tf_lottery import files
 from tf_lottery import internals
 from tf_lottery import weights as weights_lib
-from tf_lottery.compression import allocation
+from tf_lottery.search import allocation
 from tf_lottery.export import metrics
 
 # What a candidate costs of what the one before it does.

@@ -18,12 +18,13 @@ from tf_lottery.compression import costs
 from tf_lottery.compression import places
 from tf_lottery.compression import recovery
 from tf_lottery.compression import result as result_lib
-from tf_lottery.compression import search
+from tf_lottery.search import secant
 from tf_lottery.compression import space as space_lib
 from tf_lottery.compression import weights as weights_lib
 from tf_lottery.export import children
 from tf_lottery.export import metrics
 from tf_lottery.export import targets
+from tf_lottery.search import samples as samples_lib
 from tf_lottery.utils import types
 
 # Examples that int8 ranges are taken of.
@@ -150,13 +151,13 @@ def compress(
     )
     max_drop = 0.01 if max_drop is None else max_drop
     say = progress or (lambda text: None)
-    inputs = arguments.inputs_of(train, samples, batch_size)
+    inputs = samples_lib.inputs_of(train, samples, "train", "compression")
     validation = arguments.arrays_of(validation)
     number = len(keras.tree.flatten(validation[0])[0])
     if limit is None:
         arguments.check_examples(number, max_drop)
     copy, before = copies.strip(model), holding.masks_of(model)
-    arguments.check_inputs(copy, train=inputs, validation=validation[0])
+    samples_lib.check(copy, train=inputs, validation=validation[0])
     if epochs:
         arguments.check_teacher(copy, teacher, inputs)
     arguments.check_metric(copy, metrics.Metric(metric), validation)
@@ -224,7 +225,7 @@ def _space(model, before, inputs, cost, exclude, include):
 
 def _within_drop(made, max_drop, most):
     """Returns the number of the smallest candidate that loses little."""
-    found = search.last_within(
+    found = secant.last_within(
         lambda number: made[number].drop, max_drop, max(1, made.last // 2),
         made.last, most,
     )
@@ -241,7 +242,7 @@ def _within_drop(made, max_drop, most):
 def _within_budget(made, limit, most):
     """Returns the number of the best candidate within a budget."""
     if made[0].cost > limit:
-        search.last_within(
+        secant.last_within(
             lambda number: limit / made[number].cost, 1.0,
             made.number_for(limit), made.last, most,
         )
