@@ -121,12 +121,14 @@ def compress(
             or there are too few validation examples to see `max_drop` at
             all.
         ImportError: If what the target needs is not installed.
-        export.VerificationError: If a file computes something else.
+        export.VerificationError: If the file of the whole model computes
+            something else. A smaller one that does is left out.
 
     Warns:
         UserWarning: If no file is within `max_drop` or the budget, if the
-            validation examples are too few to be sure of `max_drop`, and if
-            a smaller file is better than a larger one that was refused.
+            validation examples are too few to be sure of `max_drop`, if a
+            smaller file is better than a larger one that was refused, and if
+            one was left out.
 
     Example:
 
@@ -195,7 +197,8 @@ def compress(
             examples=number, max_drop=max_drop if limit is None else None,
             budget=limit, number=chosen,
             candidates=tuple(made.found[n] for n in sorted(made.found)),
-            skipped=space.skipped, rest=made.rest, place=place,
+            failed=made.failed, skipped=space.skipped, rest=made.rest,
+            place=place,
             least={key: float(c[-1]) for key, c in space.costs.items()},
         )
         for note in found.caveats():
@@ -226,12 +229,12 @@ def _space(model, before, inputs, cost, exclude, include):
 def _within_drop(made, max_drop, most):
     """Returns the number of the smallest candidate that loses little."""
     found = secant.last_within(
-        lambda number: made[number].drop, max_drop, max(1, made.last // 2),
-        made.last, most,
+        made.drop, max_drop, max(1, made.last // 2), made.last, most,
     )
     # A look beyond the first one that does not hold: noise has no order.
-    if len(made.found) <= most and found + 2 <= made.last:
-        made[found + 2]
+    tried = len(made.found) + len(made.failed)
+    if tried <= most and found + 2 <= made.last:
+        made.drop(found + 2)
     # Of several that hold, the cheapest; where none does, the best.
     within = [c for c in made.found.values() if c.drop <= max_drop]
     if not within:
@@ -243,7 +246,7 @@ def _within_budget(made, limit, most):
     """Returns the number of the best candidate within a budget."""
     if made[0].cost > limit:
         secant.last_within(
-            lambda number: limit / made[number].cost, 1.0,
+            lambda number: limit / made.cost(number), 1.0,
             made.number_for(limit), made.last, most,
         )
     within = [c for c in made.found.values() if c.cost <= limit]

@@ -75,7 +75,8 @@ def sensitivity(
         batch_size: Integer, for data that are arrays. Defaults to 512.
         bits: List of integers from 2 to 16, widths that weights are rounded
             to, evenly between the largest magnitude of each output and its
-            negative, as TFLite does with 8. Defaults to 8 and 4.
+            negative, as TFLite does with 8; an empty list rounds none.
+            Defaults to 8 and 4.
 
     Returns:
         A `tf_lottery.compression.Sensitivity`.
@@ -97,7 +98,7 @@ def sensitivity(
     [('fc/kernel', 0.0), ('out/kernel', 1.0), ('fc', 1.0)]
     >>> found.largest(increase=0.1)
     {'fc/kernel': 0.5, 'out/kernel': 0.0}
-    >>> found.fewest_bits(increase=0.0)
+    >>> found.fewest_bits(increase=0.1)
     {'fc/kernel': 4, 'out/kernel': 4}
     """
     sparsities, bits = _checked(sparsities), _widths(bits)
