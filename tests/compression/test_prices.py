@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from tf_lottery.compression import allocation
 from tf_lottery.compression import channels
 from tf_lottery.compression import prices
 from tf_lottery.compression import space as space_lib
 from tf_lottery.compression import weights
 from tf_lottery.export.shares import Share
+from tf_lottery.search import allocation
 
 RNG = np.random.default_rng(0)
 X = (RNG.normal(size=(200, 4)) @ RNG.normal(size=(4, 12))).astype("float32")

@@ -7,6 +7,7 @@ from tests.export.test_ethos_u import needs_vela
 from tests.export.test_tflite import conv_net
 from tests.export.test_tflite import dense_net
 from tests.export.test_tflite import normal
+from tf_lottery.export import children
 from tf_lottery.export import convert
 from tf_lottery.export import flatbuffer
 from tf_lottery.export import shares
@@ -35,6 +36,16 @@ def test_the_layer_that_takes_longest_has_the_largest_share(
     assert all(share.computes >= 0 == share.reads for share in found)
     assert max(found, key=lambda s: s.computes).weights == 27648
     assert 0.2 < sum(share.computes for share in found) < 1.2
+
+
+def test_pieces_that_do_not_run_leave_no_shares(child, monkeypatch):
+    def refuse(*args):
+        raise children.RuntimeFailure("no such operator")
+
+    content = converted(dense_net(), "float32", child)
+    monkeypatch.setattr(children.Runtime, "measure", refuse)
+    with pytest.warns(UserWarning, match="alone: no such operator"):
+        assert shares.of(content, targets.get("cpu")) == []
 
 
 def test_pieces_compute_what_the_layers_do(child):
