@@ -17,6 +17,7 @@ import pytest
 
 import tests
 import tf_lottery as tfl
+from tests.export.test_ethos_u import needs_vela
 from tf_lottery.compression import candidates
 from tf_lottery.search import secant
 
@@ -441,6 +442,9 @@ def test_files_that_fail_their_checks_are_left_out(
     ({"budget": {"flash": 100}}, "'size'"),
     ({"budget": {"size": "many"}}, "budget"),
     ({"budget": {"size": 100}, "max_drop": 0.1}, "Either"),
+    ({"minimize": "cycles"}, "minimize"),
+    ({"target": "ethos-u55", "minimize": "cycles", "budget": {"flash": 1}},
+     "budget.*'cycles'"),
     ({"metric": "no_such_metric"}, "metric"),
     ({"epochs": 1}, "not compiled"),
     ({"teacher": "other"}, "teacher"),
@@ -483,6 +487,25 @@ def test_files_are_those_of_export(model, target, tmp_path):
     )
     assert pathlib.Path(found.file).stat().st_size == found.chosen.nbytes
     assert found.met
+
+
+@needs_vela
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*validation examples cannot")
+@pytest.mark.parametrize("ask", [
+    {"minimize": "cycles", "max_drop": 0.3},
+    {"budget": {"latency_ms": 0.003}},
+])
+def test_cycles_are_those_of_vela(model, ask):
+    found = tfl.compress(
+        model, TRAIN, VALIDATION, "ethos-u55-128", samples=200, candidates=3,
+        **ask,
+    )
+    whole, chosen = found.candidates[0], found.chosen
+    assert chosen.cycles < whole.cycles or found.number == 0
+    unit = 1 if "minimize" in ask else 1e3 / 500e6
+    assert chosen.cost == pytest.approx(unit * chosen.cycles, rel=1e-3)
+    assert found.met and "falls with no layer" in found.decisions()[-1]
 
 
 def regression():
