@@ -163,7 +163,9 @@ def compress(
     if epochs:
         arguments.check_teacher(copy, teacher, inputs)
     arguments.check_metric(copy, metrics.Metric(metric), validation)
-    space = _space(copy, before, inputs, cost, exclude, include)
+    # Training would leave the grid.
+    widths = cost.widths[:1] if epochs else cost.widths
+    space = _space(copy, before, inputs, cost, exclude, include, widths)
     place = places.Place(directory, copy, (inputs, validation), {
         "target": str(cost.target.name), "cost": cost.name,
         "quantize": quantize, "metric": arguments.name_of(metric),
@@ -173,7 +175,7 @@ def compress(
             copy, train, teacher
         ) if epochs else None,
         "exclude": arguments.name_of(exclude),
-        "include": arguments.name_of(include),
+        "include": arguments.name_of(include), "widths": list(widths),
     })
     with place.locked(), children.kept():
         made = candidates_lib.Candidates(
@@ -207,13 +209,13 @@ def compress(
     return found
 
 
-def _space(model, before, inputs, cost, exclude, include):
+def _space(model, before, inputs, cost, exclude, include, widths):
     """Returns all that is worth removing."""
     weights = found = None
     skipped = {}
     if cost.zeros_pay:
         weights = weights_lib.Weights(
-            model, before, cost.nbytes, exclude, include
+            model, before, cost.nbytes, exclude, include, widths
         )
     try:
         found = channels.Channels(model, exclude)
