@@ -67,7 +67,10 @@ def compress(
     What is removed follows from what counts for the target: channels and
     single weights, in one search, for `"size"` (bytes after `gzip -9`), and
     `"flash"`, `"micro"` and the Ethos-U (bytes in flash, by Vela's estimate
-    there); channels alone for `"macs"` (multiplications) and `"cpu"`, `"arm"`
+    there). For `"size"` and the Ethos-U, whose files are coded, weights are
+    also rounded to 6, 5, 4 or 3 bits if nothing is trained afterwards, the
+    later ones making up for those before (GPTQ, Frantar et al. 2022,
+    https://arxiv.org/abs/2210.17323), and stored as int8; channels alone for `"macs"` (multiplications) and `"cpu"`, `"arm"`
     and `"auto"` (milliseconds, measured here; the search counts
     multiplications).
 
