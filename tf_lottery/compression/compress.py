@@ -70,9 +70,9 @@ def compress(
     there). For `"size"` and the Ethos-U, whose files are coded, weights are
     also rounded to 6, 5, 4 or 3 bits if nothing is trained afterwards, the
     later ones making up for those before (GPTQ, Frantar et al. 2022,
-    https://arxiv.org/abs/2210.17323), and stored as int8; channels alone for `"macs"` (multiplications) and `"cpu"`, `"arm"`
-    and `"auto"` (milliseconds, measured here; the search counts
-    multiplications).
+    https://arxiv.org/abs/2210.17323), and stored as int8. Channels alone go
+    for `"macs"` (multiplications) and `"cpu"`, `"arm"` and `"auto"`
+    (milliseconds, measured here; the search counts multiplications).
 
     Args:
         model: A built `keras.Model`, trained. It is left as it is. Weights
