@@ -68,12 +68,16 @@ def compress(
     What is removed follows from what counts for the target: channels and
     single weights, in one search, for `"size"` (bytes after `gzip -9`), and
     `"flash"`, `"micro"` and the Ethos-U (bytes in flash, by Vela's estimate
-    there); channels alone for `"macs"` (multiplications) and `"cpu"`, `"arm"`
-    and `"auto"` (milliseconds, measured here). On an Ethos-U Vela's cycles
-    or milliseconds can count instead; then single weights go where a layer
-    waits for them. Times are counted as what each operator of the file of
-    the whole model takes, in proportion to the multiplications, and bytes
-    waited for, that are left of its layer.
+    there). For `"size"` and the Ethos-U, whose files are coded, weights are
+    also rounded to 6, 5, 4 or 3 bits if nothing is trained afterwards, the
+    later ones making up for those before (GPTQ, Frantar et al. 2022,
+    https://arxiv.org/abs/2210.17323), and stored as int8. Channels alone go
+    for `"macs"` (multiplications) and `"cpu"`, `"arm"` and `"auto"`
+    (milliseconds, measured here). On an Ethos-U Vela's cycles or milliseconds
+    can count instead; then single weights go where a layer waits for them.
+    Times are counted as what each operator of the file of the whole model
+    takes, in proportion to the multiplications, and bytes waited for, that
+    are left of its layer.
 
     Args:
         model: A built `keras.Model`, trained. It is left as it is. Weights
@@ -170,7 +174,9 @@ def compress(
     if epochs:
         arguments.check_teacher(copy, teacher, inputs)
     arguments.check_metric(copy, metrics.Metric(metric), validation)
-    space = _space(copy, before, inputs, cost, exclude, include)
+    # Training would leave the grid.
+    widths = cost.widths[:1] if epochs else cost.widths
+    space = _space(copy, before, inputs, cost, exclude, include, widths)
     place = places.Place(directory, copy, (inputs, validation), {
         "target": str(cost.target.name), "cost": cost.name,
         "quantize": quantize, "metric": arguments.name_of(metric),
@@ -180,7 +186,7 @@ def compress(
             copy, train, teacher
         ) if epochs else None,
         "exclude": arguments.name_of(exclude),
-        "include": arguments.name_of(include),
+        "include": arguments.name_of(include), "widths": list(widths),
     })
     with place.locked(), children.kept():
         made = candidates_lib.Candidates(
@@ -217,13 +223,13 @@ def compress(
     return found
 
 
-def _space(model, before, inputs, cost, exclude, include):
+def _space(model, before, inputs, cost, exclude, include, widths):
     """Returns all that is worth removing."""
     weights = found = None
     skipped = {}
     if cost.zeros_pay:
         weights = weights_lib.Weights(
-            model, before, cost.nbytes, exclude, include
+            model, before, cost.nbytes, exclude, include, widths
         )
     try:
         found = channels.Channels(model, exclude, cost.round_to)
