@@ -337,7 +337,7 @@ class CompressionResult:
         )
 
     def _number(self, cost):
-        return f"{cost:.3f}" if self.cost.is_timed else f"{cost:,.0f}"
+        return f"{cost:.4g}" if self.cost.is_timed else f"{cost:,.0f}"
 
     def _value(self, value):
         return metrics.text(self.metric_name, value)
