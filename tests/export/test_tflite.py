@@ -404,6 +404,17 @@ def test_unsupported_operators_are_named_and_had_on_request(tmp_path):
         assert "Flex delegate" in str(error) and not path.exists()
 
 
+def test_int8_where_a_layer_is_always_zero(child):
+    model = dense_net(12, 4, 4, 3)
+    dead = model.layers[1].kernel
+    dead.assign(-np.abs(dead))
+    x = np.random.default_rng(0).normal(size=(32, 12)).astype("float32")
+    converter = convert.Converter(sources.open_model(model), [x], child=child)
+    # XNNPACK would fail at scales that differ this much.
+    (found,) = child.run(converter.convert("int8"), [x], 32)
+    np.testing.assert_array_equal(found[0], np.zeros((32, 3)))
+
+
 def test_conversion_is_quiet_and_leaves_no_log_handler(capfd, child):
     handlers = [logging.getLogger(n).handlers[:] for n in _LOGGERS]
     source, x = sources.open_model(dense_net(8, 8)), np.ones((2, 8), "float32")

@@ -29,6 +29,8 @@ _UNSUPPORTED = (
     re.compile(r"error: '[a-z_]+\.([A-Za-z0-9_]+)' op"),
 )
 _DESCRIPTORS = threading.Lock()
+# What the converter takes for the range of what is always zero.
+_NO_RANGE = 2e-6
 
 
 class ConversionError(ValueError):
@@ -83,29 +85,39 @@ class Converter:
             with silence():
                 source = self._source_of(quantize)
                 request = self._request(source, child.place)
-            request["output"] = str(child.place / "converted")
             multiplies = self._float_products and self._source.multiplies
-            calibrate_only = quantize == "int8" and bool(
-                self._float_layers or multiplies
-            )
+            steps = [False, True]
+            if quantize != "int8" or self._source.aware is not None:
+                steps = [False]
+            if quantize == "int8" and (self._float_layers or multiplies):
+                steps = [True]
             try:
-                child.call(
-                    converting, "convert", quantize=quantize,
-                    calibrate_only=calibrate_only, **request,
-                )
-                if calibrate_only:
-                    path = child.place / "calibrated"
-                    (child.place / "converted").rename(path)
-                    child.call(
-                        converting, "quantize", calibrated=str(path),
-                        output=request["output"], dtypes=self._dtypes,
-                        nodes=_nodes(path, self._float_layers)
-                        + (_products(path) if multiplies else []),
+                for in_steps in steps:
+                    content = self._converted(
+                        child, quantize, request, in_steps, multiplies
                     )
+                    if not _has_idle(content):
+                        break
             except children.RuntimeFailure as failure:
                 raise ConversionError(self._explain(failure)) from None
-            content = (child.place / "converted").read_bytes()
         return _name_signature(content, source)
+
+    def _converted(self, child, quantize, request, in_steps, multiplies):
+        """Converts at once, or calibrates first and then quantises."""
+        output, calibrated = child.place / "converted", child.place / "ranges"
+        child.call(
+            converting, "convert", quantize=quantize, output=str(output),
+            calibrate_only=in_steps, **request,
+        )
+        if in_steps:
+            calibrated.write_bytes(_widened(output.read_bytes()))
+            child.call(
+                converting, "quantize", calibrated=str(calibrated),
+                output=str(output), dtypes=self._dtypes,
+                nodes=_nodes(calibrated, self._float_layers)
+                + (_products(calibrated) if multiplies else []),
+            )
+        return output.read_bytes()
 
     def _source_of(self, quantize):
         is_int8 = quantize == "int8"
@@ -169,6 +181,35 @@ class Converter:
                 'number of steps, or `quantize` as "dynamic" or "float16"'
             )
         return _explain(source.name, str(failure), self._select_tf_ops)
+
+
+def _has_idle(content):
+    """Whether an int8 activation of a file is always zero."""
+    model = flatbuffer.read(content)
+    return any(
+        flatbuffer.type_name(tensor.type) == "INT8"
+        and flatbuffer.raw(model, tensor) is None
+        and max(tensor.quantization.scale) < _NO_RANGE / 200
+        for graph in model.subgraphs for tensor in graph.tensors
+    )
+
+
+def _widened(content):
+    """Returns a calibrated file in which what is always zero has a range.
+
+    XNNPACK fails where an operator scales by more than 256, as one does that
+    reads what is alive and writes into next to no range.
+    """
+    model = flatbuffer.read(content)
+    ranges = [
+        t.quantization for graph in model.subgraphs for t in graph.tensors
+        if t.quantization is not None and t.quantization.max is not None
+    ]
+    largest = max((np.abs([q.min, q.max]).max() for q in ranges), default=0)
+    for found in ranges:
+        if largest and found.max[0] - found.min[0] < _NO_RANGE:
+            found.min, found.max = [0.0], [float(largest)]
+    return flatbuffer.write(model)
 
 
 def _nodes(path, layers):

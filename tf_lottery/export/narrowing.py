@@ -2,8 +2,6 @@
 
 import warnings
 
-import numpy as np
-
 from tf_lottery import structured
 from tf_lottery.structured import dead
 
@@ -20,7 +18,7 @@ def narrow(model):
     """
     try:
         found = dead.Dead(model, None)
-        if found.kept[np.array(list(found.graph.classes), int)].all():
+        if found.kept[found.graph.ids].all():
             return model, []
         with warnings.catch_warnings():
             # Of its class and its compiling: nobody gets it.

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import tree
 
+from tf_lottery.graph import functional
+
 
 @dataclasses.dataclass(eq=False)
 class Symbol:
@@ -80,10 +82,7 @@ class Call:
     @property
     def name(self):
         """Class and name, for reasons."""
-        kind = type(self.operation).__name__
-        if isinstance(self.operation, keras.layers.Layer):
-            return f"{kind} '{self.operation.name}'"
-        return f"operation {kind}"
+        return functional.name_of(self.operation)
 
     @property
     def channel_axis(self):
@@ -184,16 +183,18 @@ class Call:
 
     def part(self, ids):
         """Says that at least one of some units must be kept."""
-        self._tracer.part(ids)
+        self._tracer.parts.append(ids)
 
     def scale(self, variable, ids, factor, shift=0.0):
         """Says that a weight is multiplied by a factor, see `Scale`."""
         if variable is not None:
-            self._tracer.scale(variable, ids, factor, shift)
+            self._tracer.scales.setdefault(
+                id(variable), (variable, ids, factor, shift)
+            )
 
     def clear(self, ids):
         """Says that removal is exact only where nothing makes the units."""
-        self._tracer.clear(ids)
+        self._tracer.cleared.append(np.ravel(ids))
 
     def freeze(self, ids, reason):
         """Freezes ids, or those of a `Symbol`."""
@@ -229,8 +230,8 @@ class Call:
     def opaque(self, reason):
         """Returns ids of outputs whose units must stay."""
         if getattr(self.operation, "weights", None):
-            size = self.outputs[0][-1]
-            self._tracer.opaque(self.layer, size or 0, reason)
+            found = self.layer, self.outputs[0][-1] or 0, reason
+            self._tracer.opaque[id(self.layer)] = found
         return [
             np.full((1,) * (len(shape) - 1), self.units.constant(reason))
             for shape in self.outputs
@@ -274,29 +275,20 @@ class Call:
         """Returns ids of a tensor like `x` with others along one axis."""
         return self.place(ids, axis, len(x.shape))
 
-    def bind_aligned(self, variable, x, kind="pass"):
-        """Binds a weight whose axes are the last axes of a tensor.
-
-        Args:
-            variable: `keras.Variable` or `None`.
-            x: `Symbol`, after broadcasting by the weight.
-            kind: String. Defaults to `"pass"`.
-        """
-        if variable is None:
-            return
+    def bind_aligned(self, variable, x):
+        """Binds a weight, one value per unit, along the last axes of `x`."""
         varying = self.units.varying(x.ids)
-        for axis in varying[:-1]:
-            self.units.tie(x.ids, axis)
+        self._tie_all_but_last(x.ids)
         for axis in varying[-1:]:
             back = axis - x.ids.ndim
             own = len(variable.shape) + back
             if own >= 0 and variable.shape[own] > 1:
                 ids = self.along(x, axis + 1)
-                self.bind(variable, own, ids, kind)
+                self.bind(variable, own, ids, "pass")
 
     def rectangular(self, ids):
         """Ties ids, once all is traced, until they vary along one axis."""
-        self._tracer.later(lambda: self._tie_all_but_last(ids))
+        self._tracer.pending.append(lambda: self._tie_all_but_last(ids))
 
     def _tie_all_but_last(self, ids):
         for axis in self.units.varying(ids)[:-1]:

@@ -41,11 +41,12 @@ class Mask(Value):
     Args:
         read: Function from `source` to `live`.
         source: Scalar tensor through which gradients find the mask.
+        key: String, the weight key.
     """
 
-    def __init__(self, read, source):
+    def __init__(self, read, source, key):
         super().__init__()
-        self.read, self.source = read, source
+        self.read, self.source, self.key = read, source, key
 
     @property
     def live(self):

@@ -5,6 +5,7 @@ import keras
 from tf_lottery import internals
 from tf_lottery import weights as weights_lib
 from tf_lottery.copies import Twin
+from tf_lottery.graph import reassembly
 from tf_lottery.graph import renewing
 
 
@@ -39,7 +40,7 @@ def rebuild(graph, kept=None, others=None, behind=None):
         pairs.append((operation, new))
         return _in_turn(new, behind.get(operation))
 
-    model = renewing.rebuild(graph.view, renewed)
+    model = reassembly.rebuild(graph.view, renewed)
     return _matched(graph.model, model, pairs, others, behind.values())
 
 
