@@ -141,11 +141,19 @@ def fitting(view, run, macs=0):
                 failure = error
             if not _is_open(view):
                 break
+    name, wanted = f"Model '{view.model.name}'", ""
+    if _is_open(view):
+        wanted = f", of {', '.join(map(str, SIZES))} along axes it leaves open"
+    else:
+        try:
+            view.model(packed(view, arrays), training=False)
+        # Nothing that is done here is to blame.
+        except Exception as error:
+            name, failure = f"{name}, whole as it is,", error
     raise ValueError(
-        f"Model '{view.model.name}' does not run on random inputs, of "
-        f"{', '.join(map(str, SIZES))} along axes that it leaves open. "
-        f"Received: {type(failure).__name__}: {failure}. Expected: `inputs`, "
-        "a batch that it takes."
+        f"{name} does not run on random inputs{wanted}. Received: "
+        f"{type(failure).__name__}: {str(failure)[:400]}. Expected: a model "
+        "that runs, or `inputs`, a batch that it takes."
     ) from failure
 
 

@@ -117,11 +117,10 @@ def prove(graph, kept, cut, twin, exact, say, masks=None, inputs=None):
             # for.
             except Exception as failure:
                 if last:
+                    given = "" if inputs is None else "On `inputs`: "
                     raise VerificationError(
-                        f"Model '{graph.model.name}' cannot be proved equal: "
-                        "it does not run on the inputs, which are random "
-                        f"unless given ({failure}). Pass `inputs`, a batch "
-                        "that it takes."
+                        f"A small '{graph.model.name}' cannot be proved equal. "
+                        f"{given}{failure}"
                     ) from failure
                 continue
             error = pair.weights_error(exact)
