@@ -23,6 +23,7 @@ from tf_lottery.export import examining
 from tf_lottery.export import runner
 from tf_lottery.export import samples as samples_lib
 from tf_lottery.export import sources
+from tf_lottery.export import traced
 
 _LOGGERS = ("absl", "tensorflow", None)
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
@@ -358,7 +359,7 @@ def test_if_all_crash_there_is_an_error_and_no_file(
 
 
 def test_wrong_numbers_are_an_error_and_no_file(light, monkeypatch, tmp_path):
-    monkeypatch.setattr(sources.Source, "call", lambda *_: [np.ones((1, 10))])
+    monkeypatch.setattr(traced.Source, "call", lambda *_: [np.ones((1, 10))])
     with pytest.raises(export.VerificationError, match="the Keras model"):
         export.tflite(dense_net(64, 64), tmp_path / "m.tflite", seconds=0)
     assert not list(tmp_path.iterdir())

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 
 from tf_lottery.export import children
-from tf_lottery.export import sources
 from tf_lottery.export import vela
 from tf_lottery.utils import checks
 
@@ -149,7 +148,7 @@ def check_shapes(source, target, *given):
     """
     told = any(data is not None for data in given)
     for spec in source.specs:
-        shape = sources.shape_of(spec)
+        shape = tuple(spec.shape)
         if target.has_fixed_shapes and None in shape:
             way_out = f': target "{target.name}" has fixed shapes only.'
         elif None in shape[1:] and not told:

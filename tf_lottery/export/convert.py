@@ -18,7 +18,6 @@ import numpy as np
 from tf_lottery.export import children
 from tf_lottery.export import converting
 from tf_lottery.export import flatbuffer
-from tf_lottery.export import sources
 
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
 SIGNATURE = "serving_default"
@@ -131,7 +130,7 @@ class Converter:
             `None`, as the file knows them.
         """
         specs = self._source.specs
-        if all(None not in sources.shape_of(spec) for spec in specs) or (
+        if all(None not in tuple(spec.shape) for spec in specs) or (
             self._source.signatures is not None
         ):
             return None
@@ -345,7 +344,7 @@ def as_inputs(data, source, argument):
 
 def _fit(array, spec, argument):
     array = np.asarray(array)
-    expected = sources.shape_of(spec)
+    expected = tuple(spec.shape)
     fits = array.ndim == len(expected) and all(
         want is None or want == have
         for want, have in zip(expected[1:], array.shape[1:])

@@ -11,7 +11,7 @@ from tf_lottery.export import compatibility
 from tf_lottery.export import latency
 from tf_lottery.export import metrics
 from tf_lottery.export import samples as samples_lib
-from tf_lottery.export import sources
+from tf_lottery.export import traced
 
 _CHECKED_SAMPLES = 8
 _EVALUATED_BATCH = 256
@@ -22,7 +22,7 @@ class Job:
     """What is examined, and on what.
 
     Attributes:
-        source: `sources.Source`.
+        source: `traced.Source`.
         target: `targets.Target`.
         inputs: List of arrays on which outputs are compared.
         batch: Integer, samples in one call.
@@ -37,7 +37,7 @@ class Job:
         say: Function of a string, told of each step.
     """
 
-    source: sources.Source
+    source: traced.Source
     target: object
     inputs: list
     batch: int
@@ -57,7 +57,7 @@ class Job:
     @property
     def evaluated_batch(self):
         """Integer, samples in one call where the metric is computed."""
-        fixed = sources.shape_of(self.source.specs[0])[0]
+        fixed = tuple(self.source.specs[0].shape)[0]
         return fixed or min(_EVALUATED_BATCH, len(self.evaluated[0]))
 
 
@@ -71,7 +71,7 @@ def job(source, target, data, example, labels, metric, **options):
         ValueError: If there are fewer samples than one batch has, or the
             metric does not fit the model's outputs.
     """
-    fixed = sources.shape_of(source.specs[0])[0]
+    fixed = tuple(source.specs[0].shape)[0]
     batch = fixed or 1
     inputs = example if example is not None else data
     if inputs is None:
@@ -100,7 +100,7 @@ def _random(source, batch):
     number = batch * -(-_CHECKED_SAMPLES // batch)
     return [
         latency.random_array(
-            rng, (number, *sources.shape_of(spec)[1:]), spec.dtype.name
+            rng, (number, *tuple(spec.shape)[1:]), spec.dtype.name
         )
         for spec in source.specs
     ]

@@ -26,7 +26,7 @@ class Samples:
 
     @classmethod
     def of(cls, source, arrays, batch):
-        """Calls the Keras model of a `sources.Source`, a batch at a time."""
+        """Calls the Keras model of a `traced.Source`, a batch at a time."""
         def outputs(source):
             calls = [
                 source.call([array[start:start + batch] for array in arrays])
@@ -62,7 +62,7 @@ class SignatureSamples:
 
     @classmethod
     def of(cls, source):
-        """Calls the functions of a `sources.Source` with random inputs."""
+        """Calls the functions of a `traced.Source` with random inputs."""
         rng, inputs, outputs = np.random.default_rng(0), {}, []
         for key, function in sorted(source.signatures.items()):
             concrete = function.get_concrete_function()
@@ -106,7 +106,7 @@ def outputs_of(runtime, content, arrays, batch):
 
 
 def keras_outputs(source, arrays, batch):
-    """Returns those of the Keras model of a `sources.Source`."""
+    """Returns those of the Keras model of a `traced.Source`."""
     filled = _filled(arrays, batch)
     calls = [
         source.call([array[start:start + batch] for array in filled])

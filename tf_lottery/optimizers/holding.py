@@ -44,16 +44,7 @@ def _wrapped(optimizer):
 
 
 def record_gradients(model, variables, frequency):
-    """Keeps gradients of pruned weights too, see `Masked.record_gradients`.
-
-    Args:
-        model: A model whose optimizer holds masks.
-        variables: List of variables with a mask.
-        frequency: Integer, the number of steps from one to the next.
-
-    Returns:
-        The `Masked` optimizer.
-    """
+    """Keeps gradients of pruned weights too; returns the `Masked` optimizer."""
     masked = find(model.optimizer)
     with internals.models.strategy_scope(model):
         masked.record_gradients(variables, frequency)
@@ -65,7 +56,7 @@ def forget_gradients(model):
     """Ends `record_gradients`; does nothing if it has not begun."""
     masked = find(model.optimizer)
     if masked is not None and masked._dense_gradients is not None:
-        masked.forget_gradients()
+        masked._dense_gradients = None
         internals.models.forget_trace(model)
 
 

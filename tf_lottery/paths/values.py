@@ -65,6 +65,15 @@ def constant(tensor):
     return Value(tf.constant(live), constant=tensor)
 
 
+def known(op, value):
+    """Returns the array of an operand that must be constant."""
+    if value.constant is None:
+        raise ValueError(
+            f"the operation {op.type} takes its sizes or indices from data"
+        )
+    return value.constant.numpy()
+
+
 def unknown(shape):
     """Returns the `Value` of a tensor that no path from an input reaches."""
     return Value(tf.ones(shape))
