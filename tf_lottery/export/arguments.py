@@ -16,11 +16,7 @@ VELA = "ethos-u"
 
 
 def check(path, target, quantize, signatures):
-    """Raises unless the arguments of `tflite` fit together.
-
-    Args:
-        quantize: See `tflite`; `None` is what the target has first.
-    """
+    """Raises unless the arguments of `tflite` fit together."""
     quantize = quantize or target.dtypes[0]
     several = signatures is not None
     if several and (not target.has_signatures or quantize == "int8"):
@@ -143,8 +139,7 @@ def split(compare_on):
 def check_shapes(source, target, *given):
     """Raises if an input's shape is open where the target needs it fixed.
 
-    Args:
-        *given: Data that would tell the shape, or `None`s.
+    `given` is data that would tell the shape, or `None`s.
     """
     told = any(data is not None for data in given)
     for spec in source.specs:

@@ -162,10 +162,6 @@ class Runtime:
     def run(self, content, arrays, batch=1):
         """Returns a file's outputs for samples, calls on the first axis.
 
-        Args:
-            arrays: List of arrays, one for each input.
-            batch: Integer that divides the number of samples.
-
         Raises:
             RuntimeFailure: If it cannot be loaded or run.
         """
@@ -194,10 +190,7 @@ class Runtime:
     def call(self, module, function, **arguments):
         """Calls a function of a module that needs nothing of the package.
 
-        Neither time nor memory is limited.
-
-        Args:
-            **arguments: What JSON can say, such as paths below `place`.
+        Neither time nor memory is limited. Arguments are what JSON can say.
         """
         return self._ask(
             "call", module=module.__file__, function=function,

@@ -71,10 +71,6 @@ class Converter:
     def convert(self, quantize="float32"):
         """Returns the dense file as bytes.
 
-        Args:
-            quantize: String, one of `QUANTIZATIONS`. `"int8"` quantises
-                weights and activations where the operator can.
-
         Raises:
             ConversionError: If an operator is not supported (it is named),
                 or the converter fails otherwise.
@@ -125,9 +121,7 @@ class Converter:
     def shapes(self, content, inputs):
         """Returns the shapes of a file's tensors in a call of one sample.
 
-        Returns:
-            Dict from tensor number to shape, where inputs are open; else
-            `None`, as the file knows them.
+        A dict by number where inputs are open; else `None`, as the file knows.
         """
         specs = self._source.specs
         if all(None not in tuple(spec.shape) for spec in specs) or (
@@ -315,9 +309,6 @@ def _name_signature(content, source):
 
 def as_inputs(data, source, argument):
     """Returns data as a list with one array for each input of a model.
-
-    Args:
-        data: Array, list of arrays or dict by input name.
 
     Raises:
         ValueError: If the number of arrays, or a shape, does not fit.

@@ -58,9 +58,8 @@ def variables(model):
 def ask(function, model, plain, notes, given):
     """Has a file written by the companion; returns what that returns.
 
-    Args:
-        plain: `keras.Model`, the same without masks and in full precision.
-        notes: List of strings, what is different in it.
+    `plain` is the model without masks and in full precision, which `notes`
+    tell of.
     """
     if given.get("signatures") is not None:
         raise ValueError(

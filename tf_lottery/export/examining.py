@@ -107,13 +107,9 @@ def _random(source, batch):
 
 
 def examine(job, found, runtimes, compiled=False):
-    """Fills in the rows of candidates.
+    """Fills in the rows of candidates, each behind what it is compared with.
 
-    Args:
-        found: List of `candidates.Candidate`; what they are compared with
-            comes before them.
-        compiled: Boolean, whether Vela must take int8 files. Defaults to
-            `False`.
+    With `compiled` Vela must take int8 files.
     """
     if job.source.signatures is None:
         samples = samples_lib.Samples.of(job.source, job.inputs, job.batch)
@@ -172,14 +168,9 @@ def _evaluate(job, passed, runtime):
 
 
 def start(stack, target, select_tf_ops, names=None):
-    """Starts the runtimes that check files, and the one that converts.
+    """Starts the runtimes that check files, and TensorFlow's, which converts.
 
-    Args:
-        names: List of strings, the runtimes asked for, or `None`.
-
-    Returns:
-        Tuple of a list of `children.Runtime`, and the one of TensorFlow,
-        which may be one of them.
+    The latter may be one of the former. `names` are those asked for.
     """
     names = names or target.runtimes()
     if select_tf_ops:

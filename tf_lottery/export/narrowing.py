@@ -7,14 +7,11 @@ from tf_lottery.structured import dead
 
 
 def narrow(model):
-    """Returns a model without its dead units, and what to say about it.
+    """Returns a model without its dead units, and strings to say about it.
 
     Narrow layers are faster on every target, whatever it can do with zeros;
-    and nothing is lost, see `structured.compact`.
-
-    Returns:
-        Pair of a `keras.Model`, the one given if nothing in it is dead or it
-        cannot be told, and a list of strings.
+    and nothing is lost, see `structured.compact`. It is the model given if
+    nothing in it is dead or it cannot be told.
     """
     try:
         found = dead.Dead(model, None)

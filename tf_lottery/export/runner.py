@@ -27,10 +27,8 @@ _COLD_TURNS = 60
 def main(runtime, memory, seconds):
     """Answers requests from stdin until it is closed.
 
-    Args:
-        memory: Integer, the bytes that requests may take, all in all.
-        seconds: Number, the processor time that one request may take on each
-            processor.
+    All requests together may take so much `memory`, and each so much time on
+    each processor.
     """
     # What C++ prints to stdout must not get between the answers.
     answers = os.fdopen(os.dup(1), "w")
@@ -223,13 +221,7 @@ def _arrays(path):
 def run(open_file, model, inputs, outputs, batch=1, key=None):
     """Runs a model on all samples; writes the outputs of every call.
 
-    Args:
-        model: Path of the file.
-        inputs: Path of an `.npz` file: an array for each input, or all that
-            a signature asks for, by name.
-        outputs: Path of the `.npz` file to write, calls on the first axis.
-        batch: Integer that divides the number of samples.
-        key: String, the name of a signature, which is called once.
+    With a `key` the signature of that name is called, once.
     """
     import numpy as np
 

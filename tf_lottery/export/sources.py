@@ -22,17 +22,6 @@ def open_model(
 ):
     """Returns the `traced.Source` of a model.
 
-    Args:
-        model: A built `keras.Model`, with masks or without, or the path of a
-            `.keras` or `.h5` file. Masks are let go of in a copy; a
-            subclassed model is exported as it stands.
-        batch_size: Integer, or `None` for the batch size of the model's
-            inputs, open in general. Defaults to `None`.
-        example: Inputs of a subclassed model, whose shapes it does not
-            tell: an array or a list of arrays.
-        input_shapes: Shapes in place of the model's own, without the batch:
-            a tuple, or a dict from input name to tuple. Defaults to `None`.
-
     Raises:
         ValueError: If the model is not built, or the file cannot be read, or
             it takes strings.

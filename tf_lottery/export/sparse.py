@@ -47,11 +47,6 @@ class Encoding:
 def encode(dense, axis=-1, block=1):
     """Returns the `Encoding` of an array with one axis compressed.
 
-    Args:
-        dense: Array of any shape; zeros are what is left out.
-        block: Integer that divides the length of `axis`; where any weight of
-            a block is kept the whole block is. Defaults to 1.
-
     Example:
 
     >>> from tf_lottery.export import sparse
@@ -102,11 +97,7 @@ def parameters(encoding):
 
 
 def decode(values, shape, sparsity):
-    """Returns the dense array of a sparse tensor of any traversal order.
-
-    Args:
-        values: Array of the values stored, flat.
-    """
+    """Returns the dense array of a sparse tensor of any traversal order."""
     rank = len(shape)
     levels = []
     # One entry for each position reached so far, extended level by level.

@@ -32,9 +32,6 @@ def is_batchless(value):
 
 def applied(call, rule):
     """Returns the ids of what is made of weights, `None` to be told by a rule.
-
-    Args:
-        rule: The function that is registered for the operation, or `None`.
     """
     if all(map(is_batchless, call.inputs)):
         return _of_weights_alone(call, rule)

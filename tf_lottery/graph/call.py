@@ -91,11 +91,7 @@ class Call:
         return 1 if data_format == "channels_first" else -1
 
     def given(self, change):
-        """Returns the same call with other symbols, see `batchless`.
-
-        Args:
-            change: Function from `Symbol` to another one.
-        """
+        """Returns the same call with a function applied to its symbols."""
         args, kwargs = tree.map_structure(
             lambda x: change(x) if isinstance(x, Symbol) else x,
             (self.args, self.kwargs),
@@ -106,11 +102,7 @@ class Call:
         )
 
     def own(self, variable):
-        """Returns ids of a tensor that is a weight.
-
-        Args:
-            variable: `keras.Variable`, the one of the layer, whose entry
-                `shape` of the configuration says how large it is.
+        """Returns ids of a tensor that is a weight, of the shape in the config.
         """
         self.batch, self.source = None, self.layer
         if not keras.backend.is_float_dtype(variable.dtype):
@@ -122,11 +114,7 @@ class Call:
         return self._tracer.own(self.layer, variable, self._tie_all_but_last)
 
     def multiplied(self, x, weight):
-        """Returns the ids of a product with a matrix, as of a dense layer.
-
-        Args:
-            x: `Symbol`, whose last axis is summed over.
-            weight: `Symbol` with a `source`.
+        """Returns the ids of `x` times a matrix with a `source`, as in `Dense`.
         """
         read = np.broadcast_to(self.along(x, -1), weight.shape[:1])
         made = self._tracer.as_kernel(weight.source, read)
@@ -139,38 +127,18 @@ class Call:
 
     def fresh(self, count, role="units"):
         """Returns ids of new units that the layer makes, the same every call.
-
-        Args:
-            count: Integer.
-            role: String, what the units are. Defaults to `"units"`.
-
-        Returns:
-            Integer array of length `count`.
         """
         return self._tracer.fresh(self.layer, role, count)
 
     def bind(self, variable, axis, ids, kind):
-        """Binds an axis of a weight to units.
-
-        Args:
-            variable: `keras.Variable`; `None` is left alone.
-            axis: Integer.
-            ids: Integer array, one per slice of the weight.
-            kind: String, see `Binding.kind`.
-        """
+        """Binds an axis of a weight, if there is one; see `Binding.kind`."""
         if variable is not None:
             axis = axis % len(variable.shape)
             ids = np.broadcast_to(ids, (variable.shape[axis],))
             self._tracer.bind(self.layer, variable, axis, ids, kind)
 
     def edit(self, entry, ids, value):
-        """Says what a configuration entry becomes.
-
-        Args:
-            entry: String, or tuple of strings, see `ConfigEdit.entry`.
-            ids: Integer array of the ids it depends on.
-            value: Function from boolean array over ids to the value.
-        """
+        """Says what a configuration entry becomes, see `ConfigEdit`."""
         entry = (entry,) if isinstance(entry, str) else tuple(entry)
         if entry[0] == "call" and self._way:
             self.freeze(ids, f"{self.name} is inside a wrapper")
@@ -203,12 +171,8 @@ class Call:
     def freeze_mixed(self, x, axes=None, reason=None):
         """Freezes a tensor if its units vary along axes that get mixed.
 
-        Where they vary along others as well, such as heads, these go whole.
-
-        Args:
-            x: `Symbol`.
-            axes: Axes of the tensor. Defaults to all but the batch.
-            reason: String. Defaults to that channels are mixed.
+        Where they vary along others as well, such as heads, these go whole. The
+        axes are those of the tensor; `None` stands for all but the batch.
         """
         varying = self.units.varying(x.ids)
         mixed = varying
@@ -295,19 +259,13 @@ class Call:
             self.units.tie(ids, axis)
 
     def inner(self, layer, args, kwargs, way, outputs=None):
-        """Applies the rule of a layer inside this one.
+        """Applies the rule of a layer inside this one; returns what it does.
 
         Args:
-            layer: The `keras.layers.Layer`.
-            args: Sequence of positional arguments it is called with.
-            kwargs: Dict of keyword arguments.
             way: Tuple, the way from the configuration of this layer to that
                 of the inner one.
             outputs: List of shapes of its outputs. Defaults to those of this
                 layer.
-
-        Returns:
-            Array of ids, or list of them.
         """
         outputs = self.outputs if outputs is None else outputs
         outer = self._root, self._way + tuple(way)

@@ -86,13 +86,7 @@ def is_made_of_layers(model):
 def part(parent, operation, args, kwargs):
     """Returns the view of an operation that is a graph itself.
 
-    Args:
-        operation: A nested model or a composite layer.
-        args: Positional arguments of the call, `keras.KerasTensor` in the
-            place of tensors.
-
-    Returns:
-        A `View`, the same for every call of the operation.
+    It is the same for every call of the operation.
 
     Raises:
         ValueError: If the operation cannot be read, or was read for a call
@@ -127,10 +121,7 @@ def _same(operation):
 def at_shapes(graph, shapes, replaced=_same, kind=keras.Model, name=None):
     """Returns a graph of the same calls for inputs of other shapes.
 
-    Args:
-        replaced: See `calling`. Defaults to a function that shares layers.
-        kind: Class of the graph. Defaults to `keras.Model`.
-        name: String. Defaults to the graph's own.
+    `replaced` is that of `calling`; layers are shared by default.
     """
     inputs = inputs_like(graph, shapes)
     outputs = run(graph, inputs, calling(replaced))
@@ -193,11 +184,7 @@ def read(graph):
 
 
 def spread(graph, outputs):
-    """Returns outputs of a graph as its layer does, `None` for constants.
-
-    Args:
-        outputs: List of what the graph puts out.
-    """
+    """Returns outputs of a graph as its layer does, `None` for constants."""
     places = getattr(graph, "made_places", range(len(outputs)))
     found = dict(zip(places, outputs))
     return [found.get(place) for place in range(max(found, default=-1) + 1)]
@@ -210,12 +197,7 @@ def symbolic_arguments(graph):
 
 
 def inputs_of(view, args, kwargs, is_tensor=is_symbolic):
-    """Returns what a call gives to the inputs of the graph of a nested view.
-
-    Args:
-        is_tensor: Function that tells what stands for tensors in the call.
-            Defaults to symbolic ones.
-    """
+    """Returns what a call gives to the inputs of the graph of a nested view."""
     if view.constants is None:
         return ordered(view.graph, args, kwargs, is_tensor)
     return [x for x in tree.flatten((args, kwargs)) if is_tensor(x)]
@@ -238,11 +220,7 @@ def sublayers(layer):
 
 
 def calling(replaced):
-    """Returns what `run` calls where other operations take places.
-
-    Args:
-        replaced: Function from an operation to the one in its place.
-    """
+    """Returns what `run` calls where other operations take places."""
 
     def call(operation, args, kwargs, _):
         outputs = replaced(operation)(*args, **kwargs)

@@ -172,11 +172,7 @@ def _called(layer, args, kwargs, inputs, readers):
 
 
 def check_reads(layer, graph, read=()):
-    """Refuses weights that would be constants, or those of the big model.
-
-    Args:
-        read: Iterable of variables that `call` has read itself.
-    """
+    """Refuses weights that would be constants, or those of the big model."""
     given = tree.flatten([
         (node.arguments.args, node.arguments.kwargs)
         for node in internals.graphs.nodes(graph)

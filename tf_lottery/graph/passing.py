@@ -94,17 +94,9 @@ def _choices(operation, size):
 class _Trial:
     """A layer next to one for about half of the channels, on random numbers.
 
-    Args:
-        call: `Call`.
-        joined: Dict from id to pair of a `Symbol` and its axis of channels.
-        back: Integer, the axis of channels of outputs, from the end.
-        size: Integer, the number of channels.
-        entries: Tuple of configuration entries that are that number.
-        reads: Boolean, whether the channels end in the layer.
-
     Attributes:
-        entries: As above.
-        reads: As above.
+        entries: Tuple of configuration entries that are the number.
+        reads: Boolean, whether the channels end in the layer.
         variables: List of `keras.Variable` of the layer.
         cuts: List of integers: the axis along which each has a value for
             every channel; `None` where it has no such axis.

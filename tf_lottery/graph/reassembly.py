@@ -21,9 +21,8 @@ def rebuild(view, operation_fn=renewing.edited):
             place, called once for each. Defaults to copying.
 
     Returns:
-        A `keras.Sequential` if the model was one, else a Functional
-        `keras.Model`, not compiled, with fresh weights. It is of the model's
-        class where that is made from layers, or inputs and outputs.
+        A model of the same class where that is made from layers, or inputs
+        and outputs, not compiled, with fresh weights.
 
     Raises:
         ValueError: If an operation is called with a weight of the model.

@@ -10,12 +10,8 @@ from tf_lottery import internals
 def edited(operation, edits=None):
     """Returns a new layer or operation with some of its configuration edited.
 
-    Args:
-        edits: Dict from entry to value as in `Graph.edits`. Defaults to none.
-
-    Returns:
-        An operation without weights yet; a function that calls one where the
-        edit is in the arguments of the call.
+    An operation without weights yet; a function that calls one where an edit,
+    see `Graph.edits`, is in the arguments of the call.
 
     Example:
 

@@ -46,11 +46,7 @@ class Streams:
 
 
 def find(graph, held=()):
-    """Finds the streams of a model.
-
-    Args:
-        held: Iterable of variables that must keep their values.
-    """
+    """Finds the streams of a model; variables `held` keep their values."""
     walk = flows.Walk()
     for variable in held:
         reason = f"weight '{variable.path}' holds a mask or clusters"

@@ -74,10 +74,7 @@ _SHIFTED = tuple(operation_classes("Add", "Maximum", "Minimum", "Subtract"))
 
 
 def vanishes(call):
-    """Whether the outputs of a call are zero if their weights are.
-
-    Args:
-        call: `Call`, after its rule.
+    """Whether the outputs of a call, after its rule, are zero if weights are.
     """
     if call.vanishes is not None:
         return call.vanishes

@@ -108,14 +108,7 @@ def asked_for():
 
 
 def read(store):
-    """Reads the masks and the clusters of a group of a file.
-
-    Args:
-        store: What Keras gives to `load_own_variables`.
-
-    Returns:
-        Tuple of a dict from weight key to boolean array, and one from weight
-        key to an array of integers and how many clusters each channel has.
+    """Reads the masks, and the clusters with their number, of a file by key.
 
     Raises:
         ValueError: If a newer tf_lottery wrote it, or it is damaged.

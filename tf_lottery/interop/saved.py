@@ -41,9 +41,6 @@ class Saved:
 def opened(path):
     """Opens a `.keras` or `.h5` file of tf_keras, to read only.
 
-    Yields:
-        `Saved`.
-
     Raises:
         FileNotFoundError: If there is no such file.
         DamagedFileError: If it cannot be read to its end.

@@ -36,9 +36,6 @@ def enforcing(optimizer, held):
 
     It is half of what holding costs. A constraint of the user's may revive
     weights, so theirs is followed by ours all the same.
-
-    Args:
-        held: List of pairs of a variable and its `Keep`.
     """
     keep_zero = all(
         internals.optimizers.kind(leaf) in _KEEP_ZERO

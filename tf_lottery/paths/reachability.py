@@ -15,13 +15,9 @@ class UnknownPathError(ValueError):
 
 
 def evaluate(graph, arguments, ends=None):
-    """Returns the `Value` of each output of a function's graph.
+    """Returns the `Value` of each output of a function's graph, never run.
 
-    Args:
-        graph: The graph of a `tf.function`. It is read, never run.
-        arguments: List of `Value`, one for each of `graph.inputs`.
-        ends: List to which the `Mask`s are added at which paths end.
-            Defaults to `None`.
+    The `Mask`s at which paths end are added to a list of `ends`.
 
     Raises:
         UnknownPathError: If an operation cannot be followed; the message

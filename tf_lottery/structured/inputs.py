@@ -24,15 +24,12 @@ _SIZED = {
 
 
 def smaller(view):
-    """Returns shapes of smaller images that a model may run on.
+    """Returns shapes of smaller images that a model may run on, with batch.
 
     What a removed channel does is the same at every size of an image, and a
     small one takes a fraction of the time. The smallest maps of the model
-    have two pixels along an axis then.
-
-    Returns:
-        List of shapes with batch, one per input; `None` where a layer is made
-        for one size, or nothing is gained.
+    have two pixels along an axis then. `None` where a layer is made for one
+    size, or nothing is gained.
     """
     graphs = [view.graph, *(part.graph for part in view.parts.values())]
     calls = [
@@ -80,15 +77,8 @@ def random_inputs(view, size=SIZES[0], seed=0, shapes=None, macs=0):
 
     Images are a random colour for each, times uniform noise, in the range
     that built-in preprocessing expects; indices are below the size of every
-    table; other values are normally distributed.
-
-    Args:
-        size: Integer, in place of sizes the model leaves open. Defaults to
-            16.
-        shapes: List of shapes with batch, one per input. Defaults to those
-            of the model.
-        macs: Integer, how many multiplications a sample of the model's own
-            shapes takes, axes it leaves open counted as one. Defaults to 0.
+    table; other values are normally distributed. `size` stands for what the
+    model leaves open, and `macs` is what one sample of its own shapes takes.
 
     Raises:
         ValueError: If an input holds strings.
@@ -120,11 +110,7 @@ def random_inputs(view, size=SIZES[0], seed=0, shapes=None, macs=0):
 def fitting(view, run, macs=0):
     """Returns random inputs of the first shapes that a model runs on.
 
-    Args:
-        run: Function of a list of arrays, one per input.
-
-    Returns:
-        That list, and what `run` returned.
+    They come with what `run` returned for the list of them.
 
     Raises:
         ValueError: If it runs on none.

@@ -67,11 +67,8 @@ class Runner:
     def outputs(self, inputs, values, note=None):
         """Returns what the model puts out, a list of arrays.
 
-        Args:
-            values: Function from weight key to array, or to `None`: the value
-                it has.
-            note: Function of `(operation, args, kwargs)`, called before each
-                layer or operation is. Defaults to `None`.
+        `values` returns the array of a weight key, or `None`: the value it has;
+        `note` is called before each layer or operation, with it and arguments.
         """
         return self._outputs(inputs, values, note)
 
@@ -85,10 +82,6 @@ class Runner:
 
         What does not depend on it is taken from the last call of
         `remembered`, with the same inputs.
-
-        Args:
-            inputs: The list that `remembered` was called with.
-            values: As there, with another value of one weight.
         """
         return self._outputs(inputs, values, changed=key)
 

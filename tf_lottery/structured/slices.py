@@ -44,12 +44,7 @@ class Cut:
         return key in self.slices or key in self.weights
 
     def put(self, key, whole, part):
-        """Writes what `array` returned back to where it was taken from.
-
-        Args:
-            whole: Array shaped like the weight, which is changed.
-            part: Array shaped like what is left of it, or one value.
-        """
+        """Writes what `array` returned back to where it was taken from."""
         if key in self.weights:
             whole[self.weights[key]] = part
             return
@@ -74,12 +69,7 @@ class Cut:
         return {key: self.value(key, a) for key, a in arrays.items()}
 
     def without_axis(self, key, array, lost, rank):
-        """Returns what is left of an array that lacks one axis of a weight.
-
-        Args:
-            array: Array with the weight's shape except one axis.
-            lost: Integer, the axis it lacks.
-        """
+        """Returns what is left of an array that lacks one axis of a weight."""
         axes = [axis for axis in range(rank) if axis != lost]
         for axis, mask in self.slices.get(key, ()):
             if axis != lost:
@@ -88,11 +78,7 @@ class Cut:
 
 
 def optimizer_arrays(arrays, names, cut):
-    """Cuts the variables of an optimizer as the weights they belong to.
-
-    Args:
-        names: List that `copies.labels` returned, as long.
-    """
+    """Cuts the variables of an optimizer as the weights `labels` tell."""
     found = []
     for array, label in zip(arrays, names, strict=True):
         if label is None:

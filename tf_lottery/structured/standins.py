@@ -162,10 +162,7 @@ class _Sparse(keras.layers.Layer):
 
 
 def reason(model, cut=None):
-    """Returns why no smaller model trains as a model does, or `None`.
-
-    Args:
-        cut: `slices.Cut` of the smaller one. Defaults to `None`: any.
+    """Returns why no smaller model, or none by a cut, trains as a model does.
     """
     for key, variable in weights_lib.variables(model).items():
         if weights_lib.is_seed(variable):
@@ -213,12 +210,7 @@ def _left(model, masks, cut):
 def _by_name(model, variables):
     """Sorts the weights and slots of a model by name, then by weight key.
 
-    Args:
-        model: A compiled `keras.Model` with a built optimizer.
-
-    Returns:
-        Dict from the name of a slot to dict from weight key to variable, and
-        the list of the optimizer's variables that belong to no weight.
+    Returns them, and the optimizer's variables that belong to no weight.
     """
     found, own = {_WEIGHTS: dict(variables)}, []
     labels = copies.labels(model, variables)

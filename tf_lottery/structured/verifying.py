@@ -91,16 +91,8 @@ def prove(graph, kept, cut, twin, exact, say, masks=None, inputs=None):
     """Proves that a small model computes the same as the masked big one.
 
     Both run in float64 themselves, not copies of them. A model that cannot
-    run in it is proved in float32.
-
-    Args:
-        twin: `copies.Twin`, the small model, which has its weights.
-        exact: Dict from weight key to the small model's value.
-        masks: Dict from weight key to boolean array: the reference is the
-            big model with these weights zero. Defaults to `None`: with the
-            slices zero that read removed units.
-        inputs: Batch in the structure the model takes. Defaults to `None`:
-            random.
+    run in it is proved in float32. The reference is the big model with the
+    weights zero that `masks` prune, or else that read removed units.
 
     Raises:
         VerificationError: If the models differ, or if no fault put in on

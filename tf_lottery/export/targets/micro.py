@@ -93,13 +93,7 @@ def encode(content):
     """Stores weights as bitmap and values where that is smaller.
 
     The flash shrinks; RAM grows, by about the largest weights, because they
-    are decoded at every call.
-
-    Args:
-        content: Bytes of a dense file, float32 or int8.
-
-    Returns:
-        Tuple of the new content and a list of `storage.Layer`.
+    are decoded at every call. Returns content and a list of `storage.Layer`.
     """
     model = flatbuffer.read(content)
     layers, changed = [], False
