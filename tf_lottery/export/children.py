@@ -116,13 +116,9 @@ class Runtime:
         place: Path of the directory of its files.
 
     Args:
-        name: String, `"ai_edge_litert"`, `"tensorflow"`,
-            `"tflite_micro"` or `"onnxruntime"`.
-        timeout: Number of seconds that one request may take. Defaults to
-            600.
+        timeout: Number of seconds that one request may take.
         memory: Integer, the bytes that the child may take beyond what its
             runtime takes when it is loaded, where the system can limit them.
-            Defaults to 8 GiB.
     """
 
     def __init__(self, name, timeout=_SECONDS, memory=_MEMORY):

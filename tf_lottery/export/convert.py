@@ -37,22 +37,10 @@ class ConversionError(ValueError):
 
 
 class Converter:
-    """Makes TFLite files of one model.
+    """Makes TFLite files of one model, in a child process of TensorFlow.
 
-    Args:
-        representative_data: List of arrays, one for each input, which share
-            their first axis. Defaults to `None`.
-        select_tf_ops: Boolean, whether operators that TFLite lacks may be
-            TensorFlow's; the runtime then needs its "Flex" delegate.
-            Defaults to `False`.
-        child: `children.Runtime` of TensorFlow, in which the converter runs.
-            Defaults to one for each conversion.
-        dtypes: Pair of strings, of the inputs and outputs of int8 files:
-            `"float32"` or `"int8"`. Defaults to `"float32"` for both.
-        float_layers: Names of layers that int8 files compute in float32.
-            Defaults to none.
-        float_products: Boolean, whether int8 files compute products of two
-            activations in float32. Defaults to `False`.
+    The arguments are those of `tflite`; with `float_products` int8 files
+    compute products of two activations in float32.
     """
 
     def __init__(

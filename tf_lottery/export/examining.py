@@ -68,8 +68,7 @@ def job(source, target, data, example, labels, metric, **options):
     before anything is converted.
 
     Raises:
-        ValueError: If there are fewer samples than one batch has, or the
-            metric does not fit the model's outputs.
+        ValueError: If there are too few samples, or the metric does not fit.
     """
     fixed = tuple(source.specs[0].shape)[0]
     batch = fixed or 1

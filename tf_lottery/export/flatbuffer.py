@@ -83,10 +83,7 @@ class Weight:
 
 
 def read(source):
-    """Returns a TFLite file as a `ModelT` of the generated schema.
-
-    Args:
-        source: Path of the file, or its content as bytes.
+    """Returns a TFLite file, its path or content, as a `ModelT` of the schema.
 
     Raises:
         ValueError: If it is not a TFLite file, or is damaged.

@@ -28,11 +28,7 @@ class Samples:
     def of(cls, source, arrays, batch):
         """Calls the Keras model of a `traced.Source`, a batch at a time."""
         def outputs(source):
-            calls = [
-                source.call([array[start:start + batch] for array in arrays])
-                for start in range(0, len(arrays[0]), batch)
-            ]
-            return [np.stack(found) for found in zip(*calls)]
+            return list(map(np.stack, _calls(source, arrays, batch)))
 
         return cls(
             arrays, batch, outputs(source),
@@ -107,14 +103,16 @@ def outputs_of(runtime, content, arrays, batch):
 
 def keras_outputs(source, arrays, batch):
     """Returns those of the Keras model of a `traced.Source`."""
-    filled = _filled(arrays, batch)
-    calls = [
-        source.call([array[start:start + batch] for array in filled])
-        for start in range(0, len(filled[0]), batch)
-    ]
-    return [
-        np.concatenate(parts)[:len(arrays[0])] for parts in zip(*calls)
-    ]
+    calls = _calls(source, _filled(arrays, batch), batch)
+    return [np.concatenate(parts)[:len(arrays[0])] for parts in calls]
+
+
+def _calls(source, arrays, batch):
+    """The parts of each output, a batch at a time."""
+    return zip(*(
+        source.call([array[start:start + batch] for array in arrays])
+        for start in range(0, len(arrays[0]), batch)
+    ))
 
 
 def _filled(arrays, batch):

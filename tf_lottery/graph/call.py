@@ -205,15 +205,8 @@ class Call:
         """Returns the ids along one axis of a tensor, the only one to vary.
 
         Where ids vary along other axes, too, they are tied over those; where
-        they vary along others only, they are frozen.
-
-        Args:
-            x: `Symbol`.
-            axis: Integer, axis of the tensor with the batch.
-
-        Returns:
-            Integer array, one per slice; of length 1 if they do not vary and
-            the size is unknown.
+        they vary along others only, they are frozen. There is one id per slice,
+        or one alone if they do not vary and the size is unknown.
         """
         axis = x.axis(axis)
         varying = self.units.varying(x.ids)

@@ -151,10 +151,8 @@ def inputs_like(graph, shapes):
 def run(graph, inputs, call):
     """Runs a graph on anything in the place of tensors; returns its outputs.
 
-    Args:
-        call: Function of `(operation, args, kwargs, outputs)`, the arguments
-            with values filled in and `outputs` the list of symbolic tensors;
-            returns a list of values, or any structure of them.
+    `call` takes an operation, its arguments with values filled in and the list
+    of symbolic outputs; it returns any structure of values.
     """
     values = {id(x): value for x, value in zip(graph.inputs, inputs)}
     nodes = list(internals.graphs.nodes(graph))

@@ -16,15 +16,8 @@ from tf_lottery.graph.units import Units
 class Ledger:
     """All that was said so far, with ids as they were then.
 
-    Attributes:
-        units: `Units` that the ids are of.
-        scales: Dict from id of a weight to it, ids, a factor and a shift.
-        cleared: List of ids, see `Graph.cleared`.
-        parts: List of ids of which one at least is kept.
-        opaque: Dict from id of a layer to it, a count of units that must
-            stay, and the reason.
-        pending: List of functions to call, again and again, until no ids
-            are joined any more.
+    `scales` are by weight, `opaque` layers by id; `parts` are ids of which one
+    at least is kept. What is `pending` is called until no ids are joined.
     """
 
     def __init__(self, model, view):

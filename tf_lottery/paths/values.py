@@ -36,12 +36,8 @@ class Mask(Value):
     """A mask as it is read: made into floats where they are used alone.
 
     All of them at once would take the memory of the weights. Nothing lies
-    before it whose counts could overflow.
-
-    Args:
-        read: Function from `source` to `live`.
-        source: Scalar tensor through which gradients find the mask.
-        key: String, the weight key.
+    before it whose counts could overflow. Through the scalar `source`, which
+    `read` makes `live` of, gradients find the mask.
     """
 
     def __init__(self, read, source, key):

@@ -5,7 +5,6 @@ import math
 
 import keras
 import numpy as np
-from keras import tree
 
 from tf_lottery import weights as weights_lib
 from tf_lottery.graph import Graph
@@ -109,10 +108,7 @@ class Costs:
             if part is not None:
                 self._read(part)
             elif isinstance(operation, keras.layers.Layer):
-                inputs = [
-                    x for x in tree.flatten((args, kwargs))
-                    if isinstance(x, keras.KerasTensor)
-                ]
+                inputs = functional.tensors((args, kwargs))
                 self._count_call(operation, inputs, outputs)
             return outputs
 

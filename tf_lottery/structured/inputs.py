@@ -37,7 +37,7 @@ def smaller(view):
         for call in functional.symbolic_arguments(graph)
     ]
     sides = {_side(x) for x in view.graph.inputs if len(x.shape) == 4}
-    maps = [_side(x) for call in calls for x in _tensors(*call[1:])]
+    maps = [_side(x) for call in calls for x in functional.tensors(call[1:])]
     if len(sides) != 1 or 0 in sides or any(_is_sized(*call) for call in calls):
         return None
     side = sides.pop()
@@ -58,17 +58,11 @@ def _side(tensor):
     return next((a for a, b in zip(shape[1:], shape[2:]) if a and a == b), 0)
 
 
-def _tensors(args, kwargs):
-    return [
-        x for x in tree.flatten((args, kwargs))
-        if isinstance(x, keras.KerasTensor)
-    ]
-
-
 def _is_sized(operation, args, kwargs):
     """Whether an operation is made for maps of one size."""
     return type(operation).__name__ in _SIZED and any(
-        sum(n != 1 for n in x.shape[1:]) > 1 for x in _tensors(args, kwargs)
+        sum(n != 1 for n in x.shape[1:]) > 1
+        for x in functional.tensors((args, kwargs))
     )
 
 
@@ -209,7 +203,7 @@ def _table_sizes(view):
     """Smallest table that each input is an index into, by id of the input."""
     found = {}
     for operation, args, kwargs in functional.symbolic_arguments(view.graph):
-        tensors = _tensors(args, kwargs)
+        tensors = functional.tensors((args, kwargs))
         part = view.parts.get(id(operation))
         if part is not None:
             inner = _table_sizes(part)

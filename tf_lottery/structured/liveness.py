@@ -13,12 +13,7 @@ from tf_lottery.criteria import units
 
 
 class Liveness:
-    """The kept weights of a model as ways between its classes.
-
-    Args:
-        masks: Dict from weight key to boolean array, `True` = kept; weights
-            without one are kept.
-    """
+    """The kept weights of a model as ways between its classes."""
 
     def __init__(self, graph, masks):
         self.graph = graph

@@ -132,9 +132,8 @@ class Runner:
 
     def _inner(self, operation, graph, args, kwargs):
         part = self.view.parts.get(id(operation))
-        if part is None or part.constants is None:
-            return functional.ordered(graph, args, kwargs, ops.is_tensor)
-        return [x for x in tree.flatten((args, kwargs)) if ops.is_tensor(x)]
+        part = part or functional.View(operation, graph, {})
+        return functional.inputs_of(part, args, kwargs, ops.is_tensor)
 
     def _operations(self):
         """Layers and operations of the graph, as a list."""
@@ -170,11 +169,7 @@ def _is_floating(variable):
 
 
 class _Weights(keras.StatelessScope):
-    """Gives variables values one layer after the other.
-
-    Args:
-        values: Function from weight key to array or `None`.
-    """
+    """Gives variables values one layer after the other."""
 
     def __init__(self, keys, values):
         super().__init__(initialize_variables=False)

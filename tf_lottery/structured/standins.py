@@ -29,14 +29,8 @@ class StandIn:
     optimizer are slices of the whole ones. Weights that are kept in what was
     cut out have no gradient, yet momentum and penalties move them: they
     train along as one vector, so that the next masks see the values they
-    would have. Statistics of idle units stay what they were.
-
-    Args:
-        model: A compiled `keras.Model` with a built optimizer, see `reason`.
-
-    Attributes:
-        model: `keras.Model`, compiled. It counts in the metrics of the whole
-            one.
+    would have. Statistics of idle units stay what they were. The `model`
+    counts in the metrics of the whole one.
     """
 
     def __init__(self, model, masks, vacancies):
@@ -127,11 +121,7 @@ class StandIn:
 
 
 class _Sparse(keras.layers.Layer):
-    """A dense layer that has the weights alone which a mask keeps.
-
-    Args:
-        layer: `keras.layers.Dense`, not built.
-    """
+    """A dense layer that has the weights alone which a mask keeps."""
 
     def __init__(self, layer, mask):
         super().__init__(name=layer.name, dtype=layer.dtype_policy)
