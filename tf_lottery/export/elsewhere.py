@@ -20,13 +20,8 @@ from tf_lottery.utils import companion
 
 @dataclasses.dataclass(eq=False)
 class Model:
-    """A model of another process.
-
-    Attributes:
-        model: `keras.Model` of its configuration.
-        weights: Dict from key to array, see `variables`.
-        call: Function of inputs that returns its outputs there as arrays.
-        notes: List of strings, what was changed.
+    """A model of another process: its configuration, `weights` by key, and a
+    `call` that returns its outputs there as arrays.
     """
 
     model: keras.Model

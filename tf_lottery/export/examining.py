@@ -22,18 +22,12 @@ class Job:
     """What is examined, and on what.
 
     Attributes:
-        source: `traced.Source`.
-        target: `targets.Target`.
         inputs: List of arrays on which outputs are compared.
         batch: Integer, samples in one call.
-        metric: `metrics.Metric`.
         labels: Array or a structure of arrays, or `None`: then the metric
             has no value.
         evaluated: List of arrays that the labels belong to.
         reference: Float, the metric's value for the Keras model, or `None`.
-        seconds: Number, how long latency is measured.
-        threads: Integer.
-        tolerance: Float, or `None`.
         say: Function of a string, told of each step.
     """
 

@@ -12,11 +12,8 @@ from tf_lottery.export import latency
 class Samples:
     """What files are run on, and what the Keras model says to it.
 
-    Attributes:
-        inputs: List of arrays, one for each input.
-        batch: Integer, samples in one call.
-        keras: List of arrays, outputs with calls on the first axis.
-        aware: The same of the model that was trained for int8, or `None`.
+    Outputs have calls on the first axis; `aware` are those of the model that
+    was trained for int8, or `None`.
     """
 
     inputs: list
@@ -48,9 +45,7 @@ class Samples:
 class SignatureSamples:
     """The same for a file of several signatures, each called once.
 
-    Attributes:
-        inputs: Dict from signature to dict of arrays.
-        keras: List of arrays, the outputs of all signatures by name.
+    All are dicts by name; `keras` are the outputs of all in a row.
     """
 
     inputs: dict

@@ -17,13 +17,9 @@ from tf_lottery.export import flatbuffer
 class Encoding:
     """A sparse tensor: the last level compressed, or blocks behind it.
 
-    Attributes:
-        values: Array of the values kept, flat.
-        shape: Tuple of integers, the shape of the dense tensor.
-        axis: Integer, the axis whose level is compressed.
-        block: Integer, length of the blocks along `axis`; 1 = none.
-        segments: Integer array, where each row's indices begin and end.
-        indices: Integer array, positions along `axis`, in blocks.
+    The level of `axis` is compressed: `segments` say where the indices of each
+    row begin and end, `indices` where on the axis values are, in blocks of
+    length `block`; 1 is none.
     """
 
     values: np.ndarray

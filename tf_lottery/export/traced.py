@@ -19,7 +19,6 @@ class Source:
     Attributes:
         model: `keras.Model` without masks: the zeros are in its weights. Of
             the class that was given, where that can be made again.
-        specs: List of `tf.TensorSpec`, one for each input.
         structure: What the model is called with, of indices into `specs`.
         signatures: Dict from name to `tf.function` with an input signature,
             or `None`: then the file has the model's own call alone.

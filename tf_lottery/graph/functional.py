@@ -18,12 +18,9 @@ from tf_lottery.graph.inlining import Unreadable as Unreadable
 
 @dataclasses.dataclass(eq=False)
 class View:
-    """The Functional graph behind a model or layer.
+    """The Functional graph behind a model or layer, with the same variables.
 
     Attributes:
-        model: The `keras.Model` or the composite `keras.layers.Layer`.
-        graph: The Functional `keras.Model` that computes the same with the
-            same variables.
         parts: Dict from `id(operation)` to the `View` of every operation,
             at any depth, that is a graph itself. Models below one another
             share the dict.

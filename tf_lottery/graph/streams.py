@@ -22,19 +22,10 @@ _NORMS_FOR_ONE = 3
 class Streams:
     """The streams of a model whose mean can be taken out.
 
-    Attributes:
-        norms: List of `keras.layers.LayerNormalization` that read them.
-        weights: List of `keras.Variable` that write into them along their
-            last axis.
-        tied: List of `keras.layers.ReversibleEmbedding` that write into them,
-            and are read themselves by their transpose.
-        reasons: List of pairs of another layer normalisation and the reason
-            why it stays.
-        scales: Dict from id of a variable that writes to the
-            `keras.Variable` with a factor for every channel that it is to
-            take up.
-        projected: Dict from operation, not linear in what it writes, to a
-            normalisation that reads the stream.
+    Layer normalisations (`norms`) read them, `weights` write into them along
+    their last axis, `tied` embeddings do both. Others stay for `reasons`.
+    By id, variables that write have `scales` to take up; operations that are
+    not linear in what they write are `projected` for a normalisation.
     """
 
     norms: list

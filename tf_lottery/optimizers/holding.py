@@ -15,12 +15,6 @@ def attach(model: keras.Model) -> Masked:
     The model's optimizer, with all it has learned, becomes the inner one;
     inside a `LossScaleOptimizer`, the one that this scales the loss for.
 
-    Args:
-        model: A compiled `keras.Model`.
-
-    Returns:
-        The model's `Masked` optimizer.
-
     Raises:
         ValueError: If the model is not compiled.
     """

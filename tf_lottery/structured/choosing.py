@@ -13,12 +13,9 @@ from tf_lottery.structured import plans
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cell:
-    """Classes of a group that all its producers hold alike.
+    """Classes of a group that all its producers hold alike, best first.
 
-    Attributes:
-        group: Integer, index of the group.
-        ids: Integer array of class ids, best first.
-        counts: Integer array, the numbers of classes that may be kept.
+    `counts` are the numbers of them that may be kept.
     """
 
     group: int

@@ -7,17 +7,14 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cut:
-    """What is cut out of every weight of a model.
+    """What is cut out of every weight of a model, by weight key.
 
     Attributes:
-        slices: Dict from weight key to list of `(axis, mask)`, the mask a
-            boolean array along the axis, `True` = kept.
-        scales: Dict from weight key to the float it is multiplied by.
-        shifts: Dict from weight key to what is added to it before, and taken
-            away after.
-        weights: Dict from weight key to boolean array of its shape: what is
-            left of it is a vector. Defaults to none.
-        others: See `rebuilding.rebuild`. Defaults to none.
+        slices: Lists of `(axis, mask)`, the mask `True` = kept.
+        scales: Floats that weights are multiplied by, with `shifts` added to
+            them before, and taken away after.
+        weights: Boolean arrays: what is left of such weights is a vector.
+        others: See `rebuilding.rebuild`.
     """
 
     slices: dict
