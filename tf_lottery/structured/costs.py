@@ -22,9 +22,6 @@ class Costs:
     elementwise operations and pooling do is not. Axes of unknown size count
     as one position.
 
-    Args:
-        graph: `tf_lottery.graph.Graph`.
-
     Example:
 
     >>> from tf_lottery import graph, structured

@@ -170,16 +170,6 @@ def _fill(model, tensor, data):
 def source_pair(content, name):
     """Returns a C header and a C source that hold a file as an array.
 
-    Args:
-        content: Bytes of the file.
-        name: String, the name of the array, a C identifier.
-
-    Returns:
-        Tuple of two strings: the text of `NAME.h` and that of `NAME.c`.
-
-    Raises:
-        ValueError: If the name is no identifier.
-
     Example:
 
     >>> header, source = tfl.export.targets.micro.source_pair(b"TFL3", "digits")
