@@ -393,9 +393,10 @@ def test_no_trace_is_left_in_the_model():
 
 def test_rounding_makes_up_for_itself():
     """GPTQ: on the grid, zero where masked, nearer than the nearest."""
-    rows = RNG.normal(size=(64, 10)) @ RNG.normal(size=(10, 10))
-    weights = RNG.normal(size=(10, 4))
-    kept = RNG.random((10, 4)) < 0.7
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(64, 10)) @ rng.normal(size=(10, 10))
+    weights = rng.normal(size=(10, 4))
+    kept = rng.random((10, 4)) < 0.7
     gram = least_squares.damped(rows.T @ rows, 1e-3)
     weights = least_squares.refit(gram, weights, kept)
     steps = np.abs(weights).max(0) / 3
