@@ -126,14 +126,16 @@ def compiled(function):
     if keras.backend.backend() == "torch":
         import torch
 
-        return torch.no_grad()(function)
-    if keras.backend.backend() != "tensorflow":
-        return function
-    import tensorflow as tf
+        function = torch.no_grad()(function)
+    elif keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
 
-    # TensorFlow counts traces by code and would warn of many models; it sees
-    # no code in a partial.
-    return tf.function(functools.partial(function), reduce_retracing=True)
+        # TensorFlow counts traces by code and would warn of many models; it
+        # sees no code in a partial. Keras converts no code either.
+        function = tf.function(
+            functools.partial(function), autograph=False, reduce_retracing=True
+        )
+    return internals.messages.shortened(function)
 
 
 def threshold_of(loss):

@@ -34,8 +34,12 @@ def check(
     checks.names("exclude", exclude)
     checks.names("include", include)
     checks.optional(checks.path, "directory", directory)
-    if teacher is not None and not isinstance(teacher, keras.Model):
-        checks.choice("teacher", teacher, ("self",))
+    if not isinstance(teacher, (keras.Model, type(None))) and (
+        teacher != "self"
+    ):
+        checks.refuse(
+            "teacher", teacher, "'self', a `keras.Model` or `None`"
+        )
     checks.optional(checks.takes, "progress", progress, 1, "a callable")
     if epochs and not (model.compiled and model.optimizer is not None):
         raise ValueError(
@@ -84,7 +88,7 @@ def check_inputs(model, **inputs):
             raise ValueError(
                 f"Argument `{name}` does not fit model '{model.name}'. "
                 f"Received: inputs of shape {shapes}, on which the model says "
-                f"{type(error).__name__}: {str(error)[:300]}"
+                f"{internals.messages.core(error)}"
             ) from error
 
 
@@ -117,7 +121,7 @@ def inputs_of(data, samples, batch_size):
     """Returns as many inputs of data as arrays, spread over what are arrays.
     """
     checks.data("train", data)
-    batches = batches_lib.batches_of(data, criterion="compression")
+    batches = batches_lib.batches_of(data, criterion="compress(train=)")
     if isinstance(data, (tuple, list)):
         number = batches_lib.len_of(data[0])
         if not number:
@@ -127,7 +131,7 @@ def inputs_of(data, samples, batch_size):
         chosen = np.linspace(
             0, number - 1, min(samples, number)
         ).round().astype(int)
-        return _finite("train", keras.tree.map_structure(
+        return finite("train", keras.tree.map_structure(
             lambda array: np.asarray(array)[chosen], data[0]
         ))
     found, count = [], 0
@@ -136,7 +140,7 @@ def inputs_of(data, samples, batch_size):
         count += batches_lib.len_of(x)
         if count >= samples:
             break
-    return _finite(
+    return finite(
         "train", keras.tree.map_structure(lambda a: a[:samples], _joined(found))
     )
 
@@ -144,9 +148,9 @@ def inputs_of(data, samples, batch_size):
 def arrays_of(data):
     """Returns validation data as a pair of arrays, or structures of them."""
     checks.data("validation", data)
-    found = batches_lib.batches_of(data, criterion="compression")
+    found = batches_lib.batches_of(data, criterion="compress(validation=)")
     x, y = (_joined(part) for part in zip(*((x, y) for x, y, _ in found)))
-    return _finite("validation", x), y
+    return finite("validation", x), y
 
 
 def _of_one(model, inputs):
@@ -154,7 +158,8 @@ def _of_one(model, inputs):
     return model(one, training=False)
 
 
-def _finite(name, inputs):
+def finite(name, inputs):
+    """Returns inputs; raises if some are not finite."""
     for array in keras.tree.flatten(inputs):
         if np.issubdtype(array.dtype, np.floating) and not (
             np.isfinite(array).all()

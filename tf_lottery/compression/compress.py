@@ -174,7 +174,7 @@ def compress(
     })
     with place.locked(), children.kept():
         made = candidates_lib.Candidates(
-            place.path, space,
+            place, space,
             lambda: place.tables(lambda: space.measure(say)), cost,
             recovery.Recovery(
                 copy, train, inputs, epochs,

@@ -11,6 +11,7 @@ from tf_lottery import criteria
 from tf_lottery import structured
 from tf_lottery import weights as weights_lib
 from tf_lottery.analysis import evaluating
+from tf_lottery.compression import arguments
 from tf_lottery.compression import measuring
 from tf_lottery.compression import prefixes
 from tf_lottery.compression import readings as readings_lib
@@ -97,7 +98,9 @@ def sensitivity(
     checks.flag("channels", channels)
     evaluate = evaluating.Evaluator(model, loss, batch_size, "sensitivity")
     batches = list(evaluate.batches(data))
-    prefix = prefixes.Prefix(model, [x for x, _, _ in batches])
+    prefix = prefixes.Prefix(
+        model, [arguments.finite("data", x) for x, _, _ in batches]
+    )
     dense = evaluate.of(prefix.outputs(), batches)
     if dense.loss is None or not math.isfinite(dense.loss):
         raise ValueError(

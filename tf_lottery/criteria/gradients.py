@@ -22,7 +22,7 @@ def compiled(function):
 
     Under torch, where nothing is traced, it is the function itself.
     """
-    return _engine().compiled(function)
+    return internals.messages.shortened(_engine().compiled(function))
 
 
 def of(function, values):
