@@ -148,6 +148,11 @@ def test_channels_alone_where_zeros_are_worth_nothing(model):
     assert found.met and found.chosen.cost < found.candidates[0].cost
     assert found.model.count_params() < model.count_params()
     assert not tfl.masks_of(found.model)
+    for made, candidate in ((model, found.candidates[0]),
+                            (found.model, found.chosen)):
+        graph = tfl.graph.trace(made)
+        counted = tfl.structured.Costs(graph).count(graph.kept())
+        assert candidate.cost == candidate.macs == counted["macs"]
     reached = found.model.evaluate(*VALIDATION, verbose=0)[1]
     assert reached == pytest.approx(found.chosen.metric)
 
