@@ -6,8 +6,7 @@ one of Keras'. `tests/test_internals.py` says which names these are.
 
 from tf_lottery.internals import graphs
 from tf_lottery.internals import layers
-from tf_lottery.internals import messages
 from tf_lottery.internals import models
 from tf_lottery.internals import optimizers
 
-__all__ = ["graphs", "layers", "messages", "models", "optimizers"]
+__all__ = ["graphs", "layers", "models", "optimizers"]

@@ -1,8 +1,11 @@
 """Backends of Keras: which one runs, and what works under it."""
 
+import functools
+
 import keras
 
 from tf_lottery import internals
+from tf_lottery.utils import messages
 
 # They are imported when they are used first.
 jax = internals.layers.module("jax")
@@ -32,6 +35,21 @@ def check_tensorflow(what):
             "KERAS_BACKEND=tensorflow chooses. A ticket or a model that is "
             "saved under one backend is loaded under another."
         )
+
+
+def compiled(function):
+    """Returns a function that TensorFlow traces; torch notes no gradients."""
+    if name() == "torch":
+        import torch
+
+        function = torch.no_grad()(function)
+    elif is_tensorflow():
+        # TensorFlow counts traces by code and would warn of many models; it
+        # sees no code in a partial. Keras converts no code either.
+        function = tf.function(
+            functools.partial(function), autograph=False, reduce_retracing=True
+        )
+    return messages.shortened(function)
 
 
 def unbuffered(dataset):

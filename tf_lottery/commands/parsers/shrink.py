@@ -34,14 +34,15 @@ def add_parser(commands):
     )
     shared.add_name(
         parser, "--scope", "scope", names.UNIT_SCOPES, "layer",
-        "all units ranked together, or from every layer alike",
+        "all units ranked together, from every layer alike, those of like "
+        "blocks together, or as a search on the data finds best",
     )
     parser.add_argument(
         "--round-to", type=int, default=1, metavar="N",
         help="keep multiples of N units",
     )
     shared.add_exclude(parser, "layers whose units stay, by name or pattern")
-    shared.add_data(parser, "for criteria that look at data")
+    shared.add_data(parser, "for criteria and scopes that look at data")
     shared.add_data(
         parser, "to estimate the statistics of batch normalisation anew, in "
         "the small model", "--recalibrate",
