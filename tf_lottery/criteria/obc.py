@@ -32,8 +32,9 @@ class OBC(InputCriterion):
     for it: w^2 / [H^-1]_ii, where H is the Gram matrix of what the layer
     reads. `tf_lottery.prune` moves them: for given masks, the weights that
     stay are the solution of least squares, which is exact, while the authors
-    of OBC and of SparseGPT come near it weight by weight. No label, no loss
-    and no training is needed. With `iterations`, weights are scored anew
+    of OBC and of SparseGPT come near it weight by weight. Those that have a
+    constraint are then brought within it. No label, no loss and no training
+    is needed. With `iterations`, weights are scored anew
     under the masks so far; one weight at a time would be OBC's order.
 
     Errors are divided by the squared outputs of the layer, so that those of
