@@ -28,11 +28,11 @@ def shortened(function):
     def run(*args):
         try:
             return function(*args)
-        # Whatever the layers raise: Keras keeps its class.
+        # Keras keeps the class of what a layer raises; those of a user's own
+        # layers are left to tell of what is wrong there.
         except Exception as error:
-            if not _WITHIN.match(str(error)) and (
-                type(error).__name__ not in _OF_VALUES
-            ):
+            told = isinstance(error, ValueError) and _WITHIN.match(str(error))
+            if not told and type(error).__name__ not in _OF_VALUES:
                 raise
             raise ValueError(
                 "The model cannot be run on the data, or its loss cannot. "
