@@ -34,8 +34,8 @@ def check(
     checks.names("exclude", exclude)
     checks.names("include", include)
     checks.optional(checks.path, "directory", directory)
-    if not isinstance(teacher, (keras.Model, type(None))) and (
-        teacher != "self"
+    if teacher is not None and not isinstance(teacher, keras.Model) and not (
+        isinstance(teacher, str) and teacher == "self"
     ):
         checks.refuse(
             "teacher", teacher, "'self', a `keras.Model` or `None`"
