@@ -156,6 +156,7 @@ def test_fewer_bits_are_levels_too(model):
         levels[part] = level
         assert made.bits(levels) == {"fc1/kernel": width}
         found = made.model_at(levels)
+        assert made.round(found, levels)
         value = found.get_layer("fc1").kernel.numpy()
         assert (value == 0).mean() >= 1 - measuring.DENSITIES[level % step]
         for column in value.T:
@@ -166,10 +167,13 @@ def test_fewer_bits_are_levels_too(model):
                 len(np.unique(column)) > 3
             )
     levels[part] = 2 * step
-    expected, now = model.predict(X), made.model_at(levels).predict(X)
-    change = np.square(now - expected).sum()
+    found = made.model_at(levels)
+    made.round(found, levels)
+    expected = model.predict(X)
+    change = np.square(found.predict(X) - expected).sum()
     spread = np.square(expected - expected.mean(0)).sum()
     assert errors[2 * step] == pytest.approx(change / spread, 1e-3)
+    assert not made.round(found, [0] * len(made.names))
     assert made.cost(levels) < made.cost([0] * len(levels))
 
 

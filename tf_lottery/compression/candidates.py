@@ -72,7 +72,7 @@ class Candidates:
         space: `space.Space`.
         tables: Function that returns what `space.measure` does, called once
             there is a file of the model as it was.
-        recover: Function that recovers a model in place.
+        recover: `recovery.Recovery`.
         ranges: Array or a structure of arrays, to quantise with.
         validation: Pair of inputs and labels.
 
@@ -176,6 +176,8 @@ class Candidates:
         model = self._space.model_at(levels)
         if number:
             self._recover(model)
+            if self._space.round(model, levels):
+                self._recover.recalibrate(model)
         report = export.tflite(
             model, path.with_suffix(".tflite"), self._cost.target,
             self._cost.quantize, self._ranges, self._validation,

@@ -50,7 +50,7 @@ class Recovery:
 
     def __call__(self, small):
         """Recovers a smaller model in place; masks that it holds, hold."""
-        self._recalibrate(small)
+        self.recalibrate(small)
         if not self._epochs:
             return
         steps, batches = self._batches
@@ -70,9 +70,10 @@ class Recovery:
         compiling.compile_like(small, self._model, with_state=False)
         holding.hold(small, masks)
         # Moving averages lag behind a short training.
-        self._recalibrate(small)
+        self.recalibrate(small)
 
-    def _recalibrate(self, small):
+    def recalibrate(self, small):
+        """Estimates the statistics of batch normalisation anew."""
         # A list of inputs alone would be taken for inputs and labels.
         labels = np.zeros(batches_lib.len_of(self._inputs))
         recalibration.recalibrate(small, (self._inputs, labels))
