@@ -241,7 +241,7 @@ class _Child:
         environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
         self._log = open(directory / "log", "w+b")
         self._process = subprocess.Popen(
-            [sys.executable, "-c", source, name, *limits],
+            [sys.executable, "-c", source, name, *limits, str(directory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -5,11 +5,13 @@ TensorFlow is imported. Requests and answers are lines of JSON; arrays go
 through files. Whatever happens to it happens to no one else.
 """
 
+import contextlib
 import functools
 import importlib.util
 import json
 import math
 import os
+import shutil
 import sys
 import time
 import warnings
@@ -303,4 +305,7 @@ def call(open_file, module, function, arguments):
 _REQUESTS = {"run": run, "measure": measure, "arena": arena, "call": call}
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))
+    with contextlib.suppress(BrokenPipeError):
+        main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))
+    # Who asks no more has been killed: it ends this process otherwise.
+    shutil.rmtree(sys.argv[4], ignore_errors=True)
