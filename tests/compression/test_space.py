@@ -7,6 +7,7 @@ import pytest
 import tf_lottery as tfl
 from tf_lottery.compression import channels
 from tf_lottery.compression import costs
+from tf_lottery.compression import refits
 from tf_lottery.search import measuring
 from tf_lottery.compression import space as space_lib
 from tf_lottery.compression import weights
@@ -24,6 +25,19 @@ def model():
         keras.layers.Dense(10, "relu", name="fc2"),
         keras.layers.Dense(3, name="logits"),
     ])
+
+
+@pytest.mark.parametrize("examples", [1, 200])
+def test_inputs_that_hardly_change(model, examples):
+    """Years, among others: what sums in float32 leave is no variance."""
+    x = X[:examples].copy()
+    x[:, 3] = 1e4 + x[:, 3]
+    kernel = model.layers[0].kernel
+    refit = refits.Refits(model, {"fc1/kernel": kernel}, x)["fc1/kernel"]
+    mask = np.ones(tuple(kernel.shape), bool)
+    mask[0] = False
+    (_, value), _ = refit.values(mask)
+    assert np.isfinite(refit.costs(mask)).all() and np.isfinite(value).all()
 
 
 @pytest.fixture(scope="module")

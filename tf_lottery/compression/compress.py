@@ -164,7 +164,7 @@ def compress(
     )
     max_drop = 0.01 if max_drop is None else max_drop
     say = progress or (lambda text: None)
-    inputs = samples_lib.inputs_of(train, samples, "train", "compression")
+    inputs = samples_lib.inputs_of(train, samples, "train", "compress(train=)")
     validation = arguments.arrays_of(validation)
     number = len(keras.tree.flatten(validation[0])[0])
     if limit is None:
@@ -188,7 +188,7 @@ def compress(
     })
     with place.locked(), children.kept():
         made = candidates_lib.Candidates(
-            place.path, space,
+            place, space,
             lambda dense: place.tables(
                 lambda: space.measure(say, *cost.shares(dense))
             ), cost,

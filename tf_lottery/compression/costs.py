@@ -109,8 +109,6 @@ class Cost:
                 report.npu.file.seconds if self._on_npu
                 else report.shipped.timing.median
             )
-        if self.name == "macs":
-            return report.macs
         if self.name == "size":
             return report.compressed
         if report.npu is not None:

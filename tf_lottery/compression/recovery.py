@@ -110,7 +110,11 @@ def identity_of(model, train, teacher):
 def _batches(train, batch_size, seed):
     """Returns the number of batches, and a function that begins to read."""
     if isinstance(train, (tuple, list)):
-        replay = data_lib.Replay(train[0], tuple(train[1:]), batch_size, seed)
+        x, *rest = keras.tree.map_structure(
+            lambda a: None if a is None else ops.convert_to_numpy(a),
+            list(train),
+        )
+        replay = data_lib.Replay(x, tuple(rest), batch_size, seed)
 
         def replayed():
             for step in itertools.count():

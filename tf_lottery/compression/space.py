@@ -104,6 +104,11 @@ class Space:
         """Returns what weights cost, whose sum is counted."""
         return sum(self.by_key(levels).values())
 
+    def macs(self, levels):
+        """Returns the multiplications of one example."""
+        groups, _ = self._split(levels)
+        return sum(self._channels.macs(self._channels.kept(groups)).values())
+
     def by_key(self, levels):
         """Returns what each weight costs, by key."""
         groups, keys = self._split(levels)

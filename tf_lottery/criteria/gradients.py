@@ -13,6 +13,7 @@ from keras import ops
 
 from tf_lottery import internals
 from tf_lottery.utils import backends
+from tf_lottery.utils import messages
 from tf_lottery.utils.backends import jax
 from tf_lottery.utils.backends import tf
 
@@ -22,7 +23,7 @@ def compiled(function):
 
     Under torch, where nothing is traced, it is the function itself.
     """
-    return _engine().compiled(function)
+    return messages.shortened(_engine().compiled(function))
 
 
 def of(function, values):

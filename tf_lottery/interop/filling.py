@@ -10,11 +10,7 @@ from tf_lottery.interop import prunable as prunable_lib
 
 
 def fill(node, saved):
-    """Gives a model the weights of the file.
-
-    Returns:
-        List of pairs of a `keras.Variable` and its mask, a boolean array, of
-        all weights that TFMOT's wrappers hold masks for.
+    """Gives a model the weights of the file; returns (variable, mask) pairs.
 
     Raises:
         ValueError: If the arrays of the file do not fit the layers; the
