@@ -11,14 +11,7 @@ _DASH = "–"
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """One value of each row, as people read it.
-
-    Attributes:
-        name: String, the head of a table's column or a line's name.
-        key: String, where rows have the value.
-        scale: Float, by what it is multiplied. Defaults to 1.
-        form: String, how a number is written. Defaults to two digits.
-    """
+    """One value of each row, as people read it: its head, key and form."""
 
     name: str
     key: str

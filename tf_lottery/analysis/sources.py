@@ -33,15 +33,9 @@ _MASKS = (
 
 
 def weights(source, name="weights"):
-    """Returns weights as a dict from weight key to array.
+    """Returns weights, of a ticket those it starts from, by weight key.
 
-    Args:
-        source: Dict from weight key to array, `keras.Model`, `Snapshot` or
-            `Ticket`; of a ticket it is the weights that training starts from.
-        name: String, the argument's name for the error message.
-
-    Raises:
-        TypeError: If it is none of these.
+    `name` is the argument's in errors.
     """
     if isinstance(source, ticket_lib.Ticket):
         source = source.snapshot
@@ -63,17 +57,7 @@ def weights(source, name="weights"):
 
 
 def masks(source, name="masks"):
-    """Returns masks as a dict from weight key to boolean array.
-
-    Args:
-        source: Dict from weight key to boolean array, `Ticket`, or
-            `keras.Model` that holds masks.
-        name: String, the argument's name for the error message.
-
-    Raises:
-        TypeError: If it is none of these.
-        ValueError: If a mask is not boolean.
-    """
+    """Returns masks as a dict from weight key to boolean array."""
     found = masks_of(source)
     if not found and isinstance(source, Mapping):
         found = {key: np.asarray(mask) for key, mask in source.items()}
@@ -101,17 +85,7 @@ def masks_of(source):
 
 
 def under(masks, source, name):
-    """Returns the weights that masks are of, as a dict like the masks.
-
-    Args:
-        masks: Dict from weight key to boolean array.
-        source: See `weights`.
-        name: String, the argument's name for the error message.
-
-    Raises:
-        TypeError: If the source is of another type.
-        ValueError: If weights are missing, or of another shape.
-    """
+    """Returns the weights that masks are of, as a dict like the masks."""
     arrays = weights(source, name)
     missing = sorted(masks.keys() - arrays.keys())
     if missing:
@@ -125,17 +99,7 @@ def under(masks, source, name):
 
 
 def named(tickets, name="tickets"):
-    """Returns masks by name, of a dict or a sequence of their sources.
-
-    Args:
-        tickets: Dict from name to what `masks` takes, or a sequence, whose
-            names are then `"0"`, `"1"` and so on.
-        name: String, the argument's name for the error message.
-
-    Raises:
-        TypeError: If it is neither.
-        ValueError: If it is empty.
-    """
+    """Returns masks by name; those of a sequence are `"0"`, `"1"` and so on."""
     if isinstance(tickets, Mapping):
         found = {str(key): masks(value, name) for key, value in tickets.items()}
     elif isinstance(tickets, (list, tuple)):

@@ -30,8 +30,7 @@ def of_model(model):
 
 
 def of_training(model):
-    """Returns the losses and metrics that a model is compiled with, as a dict.
-    """
+    """Returns the losses and metrics that a model is compiled with."""
     config = internals.models.compile_config(model)
     return {
         name: _plain(_serialized(lambda: config.get(name)))
@@ -40,14 +39,7 @@ def of_training(model):
 
 
 def of_optimizer(optimizer):
-    """Returns the class and configuration of an optimizer.
-
-    Args:
-        optimizer: `keras.optimizers.Optimizer`.
-
-    Returns:
-        Dict of plain values.
-    """
+    """Returns the class and configuration of an optimizer, as a dict."""
     return _plain(_serialized(lambda: optimizer))
 
 

@@ -66,12 +66,7 @@ def workers(pulses):
 
 
 def make_repeatable(threads=None):
-    """Makes a run repeatable on a GPU; on a CPU it is without this.
-
-    Args:
-        threads: Integer, the threads that compute an operation. Defaults to
-            `None`, one for each core.
-    """
+    """Makes a run repeatable on a GPU; on a CPU it is without this."""
     import tensorflow as tf
 
     if threads is not None:

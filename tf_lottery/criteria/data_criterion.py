@@ -12,19 +12,14 @@ from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Criterion
 from tf_lottery.criteria.functional import Functional
 from tf_lottery.utils import checks
-from tf_lottery.utils import docs
 from tf_lottery.utils import types
 
 
-@docs.filled
 class InputCriterion(Criterion):
     """A criterion that looks at inputs, whatever their labels.
 
-    What `tf_lottery.prune` or `tf_lottery.criteria.score` is given comes
-    before what the constructor is given.
-
-    Args:
-        {{calibration}}
+    What `tf_lottery.prune` or `tf_lottery.criteria.score` is given comes before
+    what the constructor is given.
     """
 
     needs_data = True
@@ -69,16 +64,8 @@ class InputCriterion(Criterion):
         return scores
 
 
-@docs.filled
 class DataCriterion(InputCriterion):
-    """A criterion that looks at data and a loss.
-
-    What `tf_lottery.prune` or `tf_lottery.criteria.score` is given comes
-    before what the constructor is given.
-
-    Args:
-        {{gradients}}
-    """
+    """A criterion that looks at data and a loss; see `InputCriterion`."""
 
     def __init__(
         self,

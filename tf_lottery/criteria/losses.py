@@ -21,23 +21,11 @@ def resolve(model, loss=None, criterion="criterion", dtype="float32"):
     """Returns the mean loss of a batch as a function.
 
     Where a model ends in a softmax or a sigmoid, a loss that can is computed
-    from what goes into it, the logits, which is the same but exact.
-
-    Args:
-        loss: Loss function, its name or class, or a list or dict of these
-            for a model of several outputs. Defaults to the one the model was
-            compiled with, and its `loss_weights`.
-        dtype: String, the precision to compute in. Defaults to `"float32"`.
-
-    Returns:
-        Function of `(y, outputs, sample_weight)`, to be called inside a
-        `tf.function` with what the model returned; gives a scalar tensor. It
-        takes `temperature=`, by which logits are divided.
-
-    Raises:
-        ValueError: If there is no loss, or it does not fit the outputs.
-
-    Example:
+    from what goes into it, the logits, which is the same but exact. It is a
+    function of `(y, outputs, sample_weight)`, to be called inside a
+    `tf.function` with what the model returned; gives a scalar tensor. It takes
+    `temperature=`, by which logits are divided. The loss defaults to that of
+    `compile`, with its `loss_weights`.
 
     >>> import tensorflow as tf
     >>> model = keras.Sequential([

@@ -122,11 +122,8 @@ class OBC(InputCriterion):
 class Problems:
     """The least squares of each weight, with what is pruned before at 0.
 
-    Gram matrices lie in files as long as this object is there.
-
-    Args:
-        centred: Set of weight keys of which only the changes of outputs
-            around their means count. Defaults to none.
+    Gram matrices lie in files as long as this object is there. Of weights that
+    are centred only the changes of outputs around their means count.
     """
 
     def __init__(self, criterion, model, variables, context, centred=()):
@@ -202,12 +199,9 @@ class Problems:
 class Problem:
     """The least squares of one weight.
 
-    Args:
-        sums: List of arrays over rows: their sums `(stack, inputs)`, their
-            number, and Gram matrices `(stack, inputs, inputs)`, one for each
-            block.
-        centred: Boolean, whether something else makes up for what the means
-            of outputs change by. Defaults to `False`.
+    `sums` over rows are their sums `(stack, inputs)`, their number, and Gram
+    matrices `(stack, inputs, inputs)`, one for each block. If it is centred,
+    something else makes up for what the means of outputs change by.
     """
 
     def __init__(self, linear, sums, values, damp, centred=False):

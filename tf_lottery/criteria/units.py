@@ -157,13 +157,8 @@ def is_bias(binding):
 def mean(graph, members):
     """Returns the mean over the members of each class of their scores.
 
-    Args:
-        members: List of pairs `(binding, scores)`, an array along the axis of
-            the binding, or `None`.
-
-    Returns:
-        Float array over the ids of the graph, NaN where there is no score
-        and infinity where one is not finite.
+    Members are pairs of a binding and scores along its axis, or `None`; means
+    are NaN where there is no score and infinite where one is not finite.
     """
     total, count = np.zeros(graph.size), np.zeros(graph.size)
     for binding, scores in members:

@@ -25,15 +25,6 @@ def plan(preset):
 
     The dense round is trained once for each trial, whatever it is compared
     with. Which rounds have controls is told from the largest of the rates.
-
-    Example:
-
-    >>> from tf_lottery.experiments import plans
-    >>> found = plans.plan(
-    ...     tfl.experiments.preset("lenet-digits", trials=1, rounds=2))
-    >>> [(line.what, line.count, line.epochs) for line in found]
-    [('dense', 1, 60), ('tickets', 2, 60), ('random-reinit', 2, 60),
-    ('random-mask', 2, 60)]
     """
     whole, skipped = preset.epochs_per_round, (
         preset.rewind_step // preset.evaluate_every

@@ -129,9 +129,7 @@ def _check(preset):
 
 
 def _check_layers(preset, data):
-    """Raises a `ValueError` if `rate` or `exclude` names no layer.
-
-    The pruning would say the same, but after files were written.
+    """Raises if `rate` or `exclude` names no layer, before files are written.
     """
     build = models.get(preset.model)
     model = build(data.image_shape, data.classes, preset.seed)

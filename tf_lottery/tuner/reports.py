@@ -23,14 +23,9 @@ _WORDS = {"COMPLETED": "done", "FAILED": "failed"}
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One trial of a search.
+    """One trial of a search: `"done"`, `"failed"` or `"unfinished"`.
 
-    Attributes:
-        name: String, its id.
-        status: `"done"`, `"failed"` or `"unfinished"`.
-        values: Dict from the name of a hyperparameter to its value.
-        outcome: `outcomes.Outcome`, or `None`.
-        failure: String, why it failed, or `None`.
+    A failed one has the reason, one that is not finished no outcome.
     """
 
     name: str

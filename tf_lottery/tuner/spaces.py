@@ -21,16 +21,9 @@ AFTER_DENSE = tuple(
 class Space:
     """The values that one hyperparameter may take.
 
-    Args:
-        name: String.
-        values: A list is a choice; a dict a choice of names with the values
-            they stand for; a tuple of two numbers a range; everything else
-            one value.
-        log: Boolean, whether a range is sampled on a logarithmic scale.
-            Defaults to `False`.
-
-    Raises:
-        ValueError: If a choice is empty or a range no range.
+    A list is a choice; a dict a choice of names with the values they stand for;
+    a tuple of two numbers a range, on a logarithmic scale if asked for;
+    everything else one value.
     """
 
     def __init__(self, name, values, log=False):
@@ -55,8 +48,7 @@ class Space:
         return self._range is None and self._names is None
 
     def get(self, hp):
-        """Returns the value of a trial; `hp` gets to know the space.
-        """
+        """Returns the value of a trial; `hp` gets to know the space."""
         name = PREFIX + self.name
         if self.is_fixed:
             return self.values[0]

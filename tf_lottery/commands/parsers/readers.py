@@ -11,12 +11,7 @@ from tf_lottery.experiments import durations
 
 
 def one_of(what, names):
-    """Returns a function that reads one of some names.
-
-    Args:
-        what: String, what they are names of.
-        names: Sequence of strings.
-    """
+    """Returns a function that reads one of some names, of `what`."""
 
     def read(text):
         if text not in names:

@@ -47,10 +47,7 @@ def dense(units, name, seeds, activation="relu"):
 def reseed(model, seed):
     """Draws the kernels of a model anew, from its own initializers; returns it.
 
-    Args:
-        model: A built `keras.Model`, such as one of `keras.applications`,
-            whose builders take no seed.
-        seed: Integer.
+    The builders of `keras.applications` take no seed.
     """
     seeds = Seeds(seed)
     for layer in model.layers:
