@@ -128,7 +128,7 @@ def make_context(
     data: types.Data | None = None,
     loss: types.Loss | None = None,
     snapshot: snapshots.Snapshot | Mapping[str, np.ndarray] | None = None,
-    masks: Mapping[str, np.ndarray] | None = None,
+    masks: types.Masks | None = None,
 ) -> Context:
     """Returns a `Context`; a `Snapshot` gives its weights."""
     if isinstance(snapshot, snapshots.Snapshot):

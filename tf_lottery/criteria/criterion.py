@@ -42,7 +42,7 @@ class Context:
     data: types.Data | None = None
     loss: types.Loss | None = None
     snapshot: Mapping[str, np.ndarray] | None = None
-    masks: Mapping[str, np.ndarray] | None = None
+    masks: types.Masks | None = None
 
 
 class Criterion:
@@ -72,7 +72,7 @@ class Criterion:
         """
 
     def score_units(
-        self, graph: graph_lib.Graph, masks: Mapping[str, np.ndarray]
+        self, graph: graph_lib.Graph, masks: types.Masks
     ) -> np.ndarray | None:
         """Returns the scores of whole channels and units, higher = keep.
 
@@ -88,10 +88,7 @@ class Criterion:
         return None
 
     def prepare(
-        self,
-        model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        context: Context,
+        self, model: keras.Model, variables: types.Variables, context: Context
     ) -> Scorer:
         """Returns a function that scores weights under given masks.
 
@@ -115,7 +112,7 @@ class Criterion:
     def __call__(
         self,
         model: keras.Model,
-        variables: Mapping[str, keras.Variable],
+        variables: types.Variables,
         context: Context = Context(),
     ) -> dict[str, np.ndarray]:
         """Returns the scores of weights, higher = keep.
@@ -138,8 +135,8 @@ class Criterion:
     def update(
         self,
         model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        masks: Mapping[str, np.ndarray],
+        variables: types.Variables,
+        masks: types.Masks,
         context: Context = Context(),
     ) -> dict[str, np.ndarray]:
         """Returns new values for the weights that stay, once others are gone.
@@ -180,18 +177,12 @@ class WeightCriterion(Criterion):
         )
 
     def prepare(
-        self,
-        model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        context: Context,
+        self, model: keras.Model, variables: types.Variables, context: Context
     ) -> Scorer:
-        def scores(masks):
-            return {
-                key: self.score_weight(key, _values(variable))
-                for key, variable in variables.items()
-            }
-
-        return scores
+        return lambda masks: {
+            key: self.score_weight(key, _values(variable))
+            for key, variable in variables.items()
+        }
 
 
 class FunctionCriterion(Criterion):
@@ -213,10 +204,7 @@ class FunctionCriterion(Criterion):
         )
 
     def prepare(
-        self,
-        model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        context: Context,
+        self, model: keras.Model, variables: types.Variables, context: Context
     ) -> Scorer:
         def scores(masks):
             before = {k: _values(v) for k, v in variables.items()}

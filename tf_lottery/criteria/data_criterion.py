@@ -1,6 +1,5 @@
 """The base classes of criteria that look at data, and follow a loss."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -23,6 +22,7 @@ class InputCriterion(Criterion):
     """
 
     needs_data = True
+    needs_labels = False
 
     def __init__(
         self,
@@ -45,9 +45,10 @@ class InputCriterion(Criterion):
     def read(self, context: Context) -> batches_lib.Batches:
         """Returns the `Batches` to use."""
         data = self.data if context.data is None else context.data
+        if not self.needs_labels:
+            data = batches_lib.labelled(data)
         return batches_lib.batches_of(
-            batches_lib.labelled(data), self.batches, self.batch_size,
-            self.name,
+            data, self.batches, self.batch_size, self.name
         )
 
     def check_finite(
@@ -67,6 +68,8 @@ class InputCriterion(Criterion):
 class DataCriterion(InputCriterion):
     """A criterion that looks at data and a loss; see `InputCriterion`."""
 
+    needs_labels = True
+
     def __init__(
         self,
         data: types.Data | None = None,
@@ -78,17 +81,10 @@ class DataCriterion(InputCriterion):
         checks.loss("loss", loss)
         self.loss = loss
 
-    def read(self, context: Context) -> batches_lib.Batches:
-        """Returns the `Batches` to use."""
-        data = self.data if context.data is None else context.data
-        return batches_lib.batches_of(
-            data, self.batches, self.batch_size, self.name
-        )
-
     def trace(
         self,
         model: keras.Model,
-        variables: Mapping[str, keras.Variable],
+        variables: types.Variables,
         context: Context,
         dtype: str | None = None,
     ) -> tuple[Functional, Any]:

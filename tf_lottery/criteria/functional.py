@@ -20,6 +20,7 @@ from tf_lottery import weights as weights_lib
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria import heads
+from tf_lottery.utils import types
 
 
 class Functional:
@@ -44,7 +45,7 @@ class Functional:
     def __init__(
         self,
         model: keras.Model,
-        variables: Mapping[str, keras.Variable],
+        variables: types.Variables,
         dtype: str | None = None,
         replace: Any = (),
     ) -> None:
@@ -70,7 +71,7 @@ class Functional:
         return call
 
     def values(
-        self, masks: Mapping[str, np.ndarray] | None = None
+        self, masks: types.Masks | None = None
     ) -> dict[str, Any]:
         """Returns the values of the weights as tensors, zero where masks prune.
         """

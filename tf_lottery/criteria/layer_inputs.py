@@ -3,7 +3,6 @@
 import contextlib
 import math
 from collections.abc import Iterator
-from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -13,6 +12,7 @@ from tf_lottery import weights as weights_lib
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria import linear_maps
 from tf_lottery.criteria.functional import Functional
+from tf_lottery.utils import types
 
 # As many bytes of sums are made in one pass over the data, or as many times
 # those of the weights in float32.
@@ -23,7 +23,7 @@ _RECURRENT = keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN
 
 
 def linear_maps_of(
-    model: keras.Model, variables: Mapping[str, keras.Variable], criterion: str
+    model: keras.Model, variables: types.Variables, criterion: str
 ) -> dict[str, linear_maps.LinearMap]:
     """Returns the `LinearMap`s that weights are the kernels of, or raises."""
     found = known_maps(model, variables)
@@ -84,7 +84,7 @@ class LayerInputs:
         self._parts = list(_passes(sizes, most))
 
     def sums(
-        self, masks: Mapping[str, np.ndarray]
+        self, masks: types.Masks
     ) -> Iterator[tuple[str, list[np.ndarray]]]:
         """Yields the key of each weight and its sums, in float64, under masks.
         """

@@ -6,6 +6,7 @@ of regularizers are left out.
 
 import functools
 import inspect
+import types
 
 import keras
 from keras import ops
@@ -46,22 +47,11 @@ def resolve(model, loss=None, criterion="criterion", dtype="float32"):
                 f"'{model.name}' is not compiled with one. Pass `loss`. "
                 "Received: loss=None"
             )
-    return functools.partial(
-        _total, _Losses(loss, weights, criterion, dtype), _names(model)
+    losses = types.SimpleNamespace(
+        loss=loss, weights=weights, criterion=criterion, dtype=dtype
     )
-
-
-class _Losses:
-    """The user's losses and their weights, before outputs are known."""
-
-    def __init__(self, loss, weights, criterion, dtype):
-        self.loss, self.weights = loss, weights
-        self.criterion, self.dtype = criterion, dtype
-
-
-def _names(model):
     names = getattr(model, "output_names", None)
-    return list(names) if names else None
+    return functools.partial(_total, losses, list(names) if names else None)
 
 
 def _total(losses, names, y, outputs, sample_weight, temperature=1.0):

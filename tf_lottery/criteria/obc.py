@@ -4,7 +4,6 @@ import pathlib
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -92,25 +91,18 @@ class OBC(InputCriterion):
         super().__init__(data, batches, batch_size)
 
     def prepare(
-        self,
-        model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        context: Context,
+        self, model: keras.Model, variables: types.Variables, context: Context
     ) -> Scorer:
         problems = Problems(self, model, variables, context)
-
-        def scores(masks):
-            return self.check_finite({
-                key: problem.costs(masks[key]) for key, problem in problems
-            })
-
-        return scores
+        return lambda masks: self.check_finite({
+            key: problem.costs(masks[key]) for key, problem in problems
+        })
 
     def update(
         self,
         model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        masks: Mapping[str, np.ndarray],
+        variables: types.Variables,
+        masks: types.Masks,
         context: Context = Context(),
     ) -> dict[str, np.ndarray]:
         problems = Problems(self, model, variables, context)

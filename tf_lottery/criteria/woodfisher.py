@@ -1,6 +1,5 @@
 """WoodFisher: the loss that removing a weight costs once others make up."""
 
-from collections.abc import Mapping
 from typing import Literal
 
 import keras
@@ -102,10 +101,7 @@ class WoodFisher(DataCriterion):
         super().__init__(data, loss, batches, batch_size)
 
     def prepare(
-        self,
-        model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        context: Context,
+        self, model: keras.Model, variables: types.Variables, context: Context
     ) -> Scorer:
         rows_at = self._prepare_rows(model, variables, context)
 
@@ -127,8 +123,8 @@ class WoodFisher(DataCriterion):
     def update(
         self,
         model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        masks: Mapping[str, np.ndarray],
+        variables: types.Variables,
+        masks: types.Masks,
         context: Context = Context(),
     ) -> dict[str, np.ndarray]:
         rule = _UPDATES[self.update_rule]
