@@ -113,8 +113,7 @@ def _direction(gradient, norm):
 def _into(centre, point, epsilon, norm, clip):
     """The nearest point in the ball, and in the range of the data."""
     if norm == "linf":
-        point = ops.minimum(ops.maximum(point, centre - epsilon),
-                            centre + epsilon)
+        point = ops.clip(point, centre - epsilon, centre + epsilon)
     else:
         moved = point - centre
         length = _lengths(moved)
@@ -125,8 +124,7 @@ def _into(centre, point, epsilon, norm, clip):
         )
     if clip is None:
         return point
-    low, high = (ops.cast(edge, point.dtype) for edge in clip)
-    return ops.minimum(ops.maximum(point, low), high)
+    return ops.clip(point, *(ops.cast(edge, point.dtype) for edge in clip))
 
 
 def _lengths(value):

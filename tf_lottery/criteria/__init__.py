@@ -65,9 +65,6 @@ def get(identifier: Identifier) -> Criterion:
             `f(model, variables)` that takes a dict from weight key to
             variable and returns a dict from weight key to an array of scores.
 
-    Returns:
-        A `Criterion`.
-
     Raises:
         ValueError: If the name is unknown; the message lists the valid ones.
     """

@@ -27,14 +27,9 @@ from tf_lottery.utils import layer_kinds
 class LinearMap:
     """The kernel of a layer as a stack of matrices, its inputs as rows.
 
-    Attributes:
-        split: Tuple of integers, the shape with the groups of a convolution
-            as an axis of their own.
-        layout: Layout of that shape; its positions are the stack.
-        rows: Function from what is multiplied to a tensor
-            `(stack, rows, inputs)`.
-        reads: Function from the arguments of the layer's `call` to what is
-            multiplied. Defaults to the first of them.
+    In `split` the groups of a convolution are an axis of their own; of its
+    layout the positions are the stack. `rows` makes `(stack, rows, inputs)` of
+    what is multiplied, which `reads` finds among the arguments of `call`.
     """
 
     layer: keras.layers.Layer

@@ -71,11 +71,6 @@ class WarmUpAndDecay(keras.optimizers.schedules.LearningRateSchedule):
     `"linear"` and `"cosine"` reach 0 after `steps`. Reference for the warm-up
     in lottery tickets: Frankle and Carbin 2019, section 4,
     https://arxiv.org/abs/1803.03635.
-
-    >>> from tf_lottery.experiments import optimizers
-    >>> rate = optimizers.WarmUpAndDecay(1.0, drops=[4], warmup=2)
-    >>> [round(float(rate(step)), 3) for step in (0, 1, 3, 4)]
-    [0.5, 1.0, 1.0, 0.1]
     """
 
     def __init__(

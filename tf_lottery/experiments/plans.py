@@ -31,37 +31,31 @@ def plan(preset):
     )
     later, lengths = whole - skipped, preset.round_lengths[1:]
     short = [length for length in lengths if length < whole]
+    again = [n for n in _chosen(preset) if lengths[n - 1] < whole]
     lines = [
-        Trainings("dense", preset.trials, whole),
-        Trainings(
-            "tickets", preset.trials * (len(lengths) - len(short)), later
-        ),
-        Trainings(
-            "short rounds", preset.trials * len(short),
-            min(lengths) - skipped,
-        ),
-        Trainings(
-            "tickets of short rounds", preset.trials * len(
-                [n for n in _chosen(preset) if lengths[n - 1] < whole]
-            ), later,
-        ),
+        Trainings(what, preset.trials * count, epochs)
+        for what, count, epochs in (
+            ("dense", 1, whole),
+            ("tickets", len(lengths) - len(short), later),
+            ("short rounds", len(short), min(lengths) - skipped),
+            ("tickets of short rounds", len(again), later),
+        )
     ]
-    for comparison in comparisons.of_flags(preset.compare):
-        lines.append(
-            Trainings(
-                comparison.flag,
-                preset.trials * _count(preset, comparison),
-                _epochs(preset, comparison, later),
-            )
+    lines += [
+        Trainings(
+            comparison.flag, preset.trials * _count(preset, comparison),
+            _epochs(preset, comparison, later),
         )
-    for step in preset.other_rewind_steps:
-        lines.append(
-            Trainings(
-                comparisons.label(comparisons.of_point(step)),
-                preset.trials * preset.rounds,
-                whole - step // preset.evaluate_every,
-            )
+        for comparison in comparisons.of_flags(preset.compare)
+    ]
+    lines += [
+        Trainings(
+            comparisons.label(comparisons.of_point(step)),
+            preset.trials * preset.rounds,
+            whole - step // preset.evaluate_every,
         )
+        for step in preset.other_rewind_steps
+    ]
     return [line for line in lines if line.count]
 
 

@@ -82,11 +82,8 @@ class Round:
 class Trial:
     """All rounds of one repetition.
 
-    Attributes:
-        number: Integer, from 0.
-        rounds: List of `Round`.
-        candidate: Integer, the sparsest round whose validation accuracy is
-            not below that of the dense round, or `None`.
+    `candidate` is the sparsest round whose validation accuracy is not below
+    that of the dense round, or `None`.
     """
 
     number: int

@@ -69,9 +69,6 @@ def run(
             share the directory, such as `"tcp://host:8786"`. Defaults to
             `None`, this machine.
 
-    Returns:
-        A `report.Report`.
-
     Raises:
         ValueError: If the directory holds anything else, or under another
             backend than TensorFlow.

@@ -128,9 +128,6 @@ def get(
         mode: `"auto"`, `"min"` or `"max"`, what is better. Defaults to
             `"auto"`.
 
-    Returns:
-        `TicketObjective`.
-
     Raises:
         ValueError: If there is no such objective.
 

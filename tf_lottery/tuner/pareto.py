@@ -9,13 +9,6 @@ def front(points, cost, monitor):
     """Returns the points, dicts, than which none is cheaper and no worse.
 
     The cheapest comes first, each is better than those before.
-
-    >>> from tf_lottery.runs import results
-    >>> from tf_lottery.tuner import pareto
-    >>> points = [{"bytes": 3, "accuracy": 0.9}, {"bytes": 2, "accuracy": 0.9},
-    ...           {"bytes": 1, "accuracy": 0.8}]
-    >>> pareto.front(points, "bytes", results.Monitor("accuracy"))
-    [{'bytes': 1, 'accuracy': 0.8}, {'bytes': 2, 'accuracy': 0.9}]
     """
     sign = 1 if monitor.smaller else -1
     found = []

@@ -186,9 +186,6 @@ def read(path: types.Path) -> Report:
     Args:
         path: Path of the directory of the search.
 
-    Returns:
-        `Report`.
-
     Raises:
         ValueError: If there is no search.
         DamagedFileError: If a file cannot be read.

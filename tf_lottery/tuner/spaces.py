@@ -1,12 +1,11 @@
 """Spaces of a hyperparameter: one value, a range, or a choice."""
 
-import hashlib
-import json
 import numbers
 
 import numpy as np
 
 from tf_lottery.utils import checks
+from tf_lottery.utils import configurations
 
 # Before the name of each hyperparameter of a ticket, so that those of the
 # user's own model may have any name.
@@ -74,12 +73,8 @@ class Space:
 def plain(value):
     """Returns a value as the search on several machines hands it on.
 
-    Its messages carry floats of 32 bits; the shortest decimal number that
-    means the same one is the same on both sides.
-
-    >>> from tf_lottery.tuner import spaces
-    >>> spaces.plain(0.1), spaces.plain(float(np.float32(0.1)))
-    (0.1, 0.1)
+    Its messages carry floats of 32 bits; the shortest decimal number that means
+    the same one is the same on both sides.
     """
     return float(str(np.float32(value))) if isinstance(value, float) else value
 
@@ -92,15 +87,9 @@ def dense_values(hp):
     }
 
 
-def digest(values):
-    """Returns a short name that follows from plain values alone."""
-    text = json.dumps(values, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def seed(values):
     """Returns the seed that follows from plain values; below 2 ** 31."""
-    return int(digest(values), 16) % 2**31
+    return int(configurations.digest(values), 16) % 2**31
 
 
 def _checked_range(name, values):

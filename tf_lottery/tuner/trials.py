@@ -16,6 +16,7 @@ from tf_lottery.tuner import objectives
 from tf_lottery.tuner import outcomes
 from tf_lottery.tuner import spaces
 from tf_lottery.tuner.library import keras_tuner
+from tf_lottery.utils import configurations
 
 FailedTrialError = keras_tuner.errors.FailedTrialError
 FatalValueError = keras_tuner.errors.FatalValueError
@@ -92,7 +93,7 @@ class TicketTrial:
             self._hypermodel.spaces["rewind_to"].values,
             self._epochs,
         )
-        key = spaces.digest({
+        key = configurations.digest({
             "seed": self._values["seed"],
             "epochs": self._epochs,
             **spaces.dense_values(self._hp),

@@ -1,6 +1,8 @@
 """Configurations: the arguments of an object, and in what two differ."""
 
+import hashlib
 import inspect
+import json
 
 
 def of_arguments(instance):
@@ -15,6 +17,12 @@ def of_arguments(instance):
     """
     names = inspect.signature(type(instance)).parameters
     return {n: getattr(instance, n) for n in names if hasattr(instance, n)}
+
+
+def digest(values):
+    """Returns a short name that follows from plain values alone."""
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def differences(found, wanted, but=()):

@@ -41,10 +41,9 @@ def channels(mask, layout):
 def kernels(mask, layout):
     """Returns the kernel of each pair of channels, next to one another.
 
-    Returns:
-        Array of 0.0 and 1.0, and of NaN between two kernels: a row of kernels
-        for each output, a column for each input. `None` where kernels are
-        single weights, have more than two dimensions, or are too many.
+    An array of 0.0 and 1.0, and of NaN between two: a row for each output, a
+    column for each input. `None` where kernels are single weights, have more
+    than two dimensions, or are too many.
     """
     order = layout.order(mask.ndim)
     positions, inputs, outputs = layout.sizes(mask.shape)

@@ -8,8 +8,6 @@ from tf_lottery import files
 from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.weights import snapshots
 
-MASKS = ("ticket", "random")
-
 
 @dataclasses.dataclass(frozen=True)
 class Training:
