@@ -59,9 +59,9 @@ def weights(source, name="weights"):
 def masks(source, name="masks"):
     """Returns masks as a dict from weight key to boolean array."""
     found = masks_of(source)
-    if not found and isinstance(source, Mapping):
+    if isinstance(source, Mapping):
         found = {key: np.asarray(mask) for key, mask in source.items()}
-    if found is None or (not found and not isinstance(source, Mapping)):
+    elif not found:
         raise TypeError(
             f"Argument `{name}` must be {_MASKS}. "
             f"Received: {name} of type {type(source)}"
@@ -100,11 +100,10 @@ def under(masks, source, name):
 
 def named(tickets, name="tickets"):
     """Returns masks by name; those of a sequence are `"0"`, `"1"` and so on."""
-    if isinstance(tickets, Mapping):
-        found = {str(key): masks(value, name) for key, value in tickets.items()}
-    elif isinstance(tickets, (list, tuple)):
-        found = {str(i): masks(value, name) for i, value in enumerate(tickets)}
-    else:
+    found = tickets
+    if isinstance(tickets, (list, tuple)):
+        found = dict(enumerate(tickets))
+    elif not isinstance(tickets, Mapping):
         raise TypeError(
             f"Argument `{name}` must be a list of tickets, or a dict from "
             f"name to ticket. Received: {name} of type {type(tickets)}"
@@ -113,7 +112,7 @@ def named(tickets, name="tickets"):
         raise ValueError(
             f"Argument `{name}` must not be empty. Received: {name}={tickets!r}"
         )
-    return found
+    return {str(key): masks(value, name) for key, value in found.items()}
 
 
 def check_alike(first, second, names):

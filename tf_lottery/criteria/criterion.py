@@ -45,6 +45,14 @@ class Context:
     masks: types.Masks | None = None
 
 
+def masks_so_far(variables, context):
+    """Returns the masks of a context, or those that keep all."""
+    return context.masks or {
+        key: np.ones(tuple(variable.shape), bool)
+        for key, variable in variables.items()
+    }
+
+
 class Criterion:
     """Scores weights: the higher, the more it is worth to keep one.
 
@@ -126,10 +134,7 @@ class Criterion:
         Returns:
             Dict from weight key to an array of the variable's shape.
         """
-        masks = context.masks or {
-            key: np.ones(tuple(variable.shape), bool)
-            for key, variable in variables.items()
-        }
+        masks = masks_so_far(variables, context)
         return self.prepare(model, variables, context)(masks)
 
     def update(

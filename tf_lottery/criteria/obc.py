@@ -13,6 +13,7 @@ from tf_lottery.criteria import layer_inputs
 from tf_lottery.criteria import least_squares
 from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Scorer
+from tf_lottery.criteria.criterion import masks_so_far
 from tf_lottery.criteria.data_criterion import InputCriterion
 from tf_lottery.utils import checks
 from tf_lottery.utils import docs
@@ -121,10 +122,7 @@ class Problems:
     def __init__(self, criterion, model, variables, context, centred=()):
         self._damp, self._variables = criterion.damp, variables
         self._centred = centred
-        self._before = context.masks or {
-            key: np.ones(tuple(variable.shape), bool)
-            for key, variable in variables.items()
-        }
+        self._before = masks_so_far(variables, context)
         self._linear = layer_inputs.linear_maps_of(
             model, variables, criterion.name
         )

@@ -10,6 +10,7 @@ from tf_lottery.criteria import fisher_blocks
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Scorer
+from tf_lottery.criteria.criterion import masks_so_far
 from tf_lottery.criteria.data_criterion import DataCriterion
 from tf_lottery.criteria.samples import SampleGradients
 from tf_lottery.utils import checks
@@ -128,9 +129,7 @@ class WoodFisher(DataCriterion):
         context: Context = Context(),
     ) -> dict[str, np.ndarray]:
         rule = _UPDATES[self.update_rule]
-        before = context.masks or {
-            key: np.ones(mask.shape, bool) for key, mask in masks.items()
-        }
+        before = masks_so_far(variables, context)
         if rule is None or all(
             np.array_equal(masks[key], before[key]) for key in masks
         ):

@@ -119,16 +119,13 @@ class Report:
             for trial in self.trials if trial.status == "failed"
         ]
         name = self.monitor.name
-        if self.pareto():
-            parts += [
-                f"\nbest compromises of density and {name}:",
-                _table(self.pareto()),
-            ]
-        if self.pareto_of_files():
-            parts += [
-                f"\nbest compromises of files and {name}:",
-                _table(self.pareto_of_files()),
-            ]
+        for what, best in (
+            ("density", self.pareto()), ("files", self.pareto_of_files())
+        ):
+            if best:
+                parts += [
+                    f"\nbest compromises of {what} and {name}:", _table(best)
+                ]
         return rich.console.Group(*parts)
 
     def to_dict(self) -> dict[str, Any]:

@@ -157,21 +157,16 @@ class TicketTrial:
             }
         x = args[0] if args else kwargs.get("x")
         monitor = self._objective.monitor
-        arguments = {
+        own = ("rewind_to", "criterion", "pattern", "seed")
+        return callbacks_lib.IterativeMagnitudePruning(**{
+            **{name: values[name] for name in own},
             "target_density": self._objective.density,
             "data": x if isinstance(x, data_lib.Replay) else None,
             "save_freq": "round",
             "verbose": 0,
-        }
-        return callbacks_lib.IterativeMagnitudePruning(**{
-            **arguments,
             "rounds": self._rounds,
             "epochs_per_round": self._epochs,
             "rate": rate,
-            "rewind_to": values["rewind_to"],
-            "criterion": values["criterion"],
-            "pattern": values["pattern"],
-            "seed": values["seed"],
             "monitor": monitor.name,
             "mode": monitor.mode,
             "directory": self._place and self._place.run,
