@@ -108,14 +108,9 @@ def asked_for():
 
 
 def read(store):
-    """Reads the masks and the clusters of a group of a file.
+    """Reads the masks and the clusters of a group of a file, by weight key.
 
-    Args:
-        store: What Keras gives to `load_own_variables`.
-
-    Returns:
-        Tuple of a dict from weight key to boolean array, and one from weight
-        key to an array of integers and how many clusters each channel has.
+    Clusters are an array of integers and how many each channel has.
 
     Raises:
         ValueError: If a newer tf_lottery wrote it, or it is damaged.

@@ -49,9 +49,7 @@ def leave(layer, variable):
 def move(layer):
     """Gives the masks of weights that a layer replaced to their successors.
 
-    Returns:
-        List of names of weights that have no successor of their shape: their
-        masks are dropped.
+    Returns the names of those that have none of their shape: masks dropped.
     """
     home, lost = getattr(layer, _NAME, None), []
     if home is None:

@@ -14,8 +14,6 @@ class Node:
     """A layer of the file, and the layer of Keras 3 that stands for it.
 
     Attributes:
-        name: String, the name in the file.
-        class_name: String, the class in the file.
         layer: `keras.layers.Layer`, never a wrapper of TFMOT.
         wrapped: Boolean, whether TFMOT's wrapper is around it in the file.
         parts: List of `Node`, the layers of a model; `None` for a layer.

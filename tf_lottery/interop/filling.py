@@ -10,15 +10,9 @@ from tf_lottery.interop import prunable as prunable_lib
 
 
 def fill(node, saved):
-    """Gives a model the weights of the file.
+    """Gives a model the weights of the file; raises if they do not fit.
 
-    Returns:
-        List of pairs of a `keras.Variable` and its mask, a boolean array, of
-        all weights that TFMOT's wrappers hold masks for.
-
-    Raises:
-        ValueError: If the arrays of the file do not fit the layers; the
-            message names the layer.
+    Returns pairs of a `keras.Variable` and the mask that a wrapper holds.
     """
     filler = _ByName() if saved.is_h5 else _ByAttribute()
     filler.fill(node, saved.arrays)

@@ -39,10 +39,7 @@ class Saved:
 
 @contextlib.contextmanager
 def opened(path):
-    """Opens a `.keras` or `.h5` file of tf_keras, to read only.
-
-    Yields:
-        `Saved`.
+    """Opens a `.keras` or `.h5` file of tf_keras, to read; yields a `Saved`.
 
     Raises:
         FileNotFoundError: If there is no such file.

@@ -48,12 +48,7 @@ class DenseGradients:
         return list(self._kept.values())
 
     def record(self, index, gradient):
-        """Keeps a gradient, if its step is one to keep.
-
-        Args:
-            index: Integer, index of the variable.
-            gradient: Tensor, or `None` if there is none.
-        """
+        """Keeps a gradient, if its step is one to keep."""
         kept = self._kept.get(index)
         if kept is None or gradient is None:
             return

@@ -44,16 +44,7 @@ def _wrapped(optimizer):
 
 
 def record_gradients(model, variables, frequency):
-    """Keeps gradients of pruned weights too, see `Masked.record_gradients`.
-
-    Args:
-        model: A model whose optimizer holds masks.
-        variables: List of variables with a mask.
-        frequency: Integer, the number of steps from one to the next.
-
-    Returns:
-        The `Masked` optimizer.
-    """
+    """Keeps gradients of pruned weights too, see `Masked.record_gradients`."""
     masked = find(model.optimizer)
     with internals.models.strategy_scope(model):
         masked.record_gradients(variables, frequency)

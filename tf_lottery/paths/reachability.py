@@ -13,11 +13,7 @@ class UnknownPathError(ValueError):
 
 
 def evaluate(graph, arguments):
-    """Returns the `Value` of each output of a function's graph.
-
-    Args:
-        graph: The graph of a `tf.function`. It is read, never run.
-        arguments: List of `Value`, one for each of `graph.inputs`.
+    """Returns the `Value` of each output of a function's graph; runs nothing.
 
     Raises:
         UnknownPathError: If an operation cannot be followed; the message

@@ -25,10 +25,8 @@ _TIME_STEPS = 8
 class Trace:
     """A model's graph, to ask which weights lie on a path from its inputs.
 
-    Args:
-        model: A built `keras.Model`. It is traced once, and never run.
-        inputs: Batch in the structure the model takes, of which the shapes
-            are read. Defaults to `None`: shapes that the model accepts.
+    The model is traced once, and never run. Shapes are those of `inputs`, or
+    what the model accepts.
 
     Raises:
         ValueError: If the shapes of its inputs are not known, or it cannot
@@ -45,12 +43,7 @@ class Trace:
     def live(self, masks):
         """Returns which weights lie on a path from an input to an output.
 
-        Args:
-            masks: Dict from weight key to boolean array. All that is not
-                named counts as kept.
-
-        Returns:
-            Dict from the keys of `masks` to boolean array.
+        All that masks do not name counts as kept.
         """
         found = {key: np.zeros(mask.shape, bool) for key, mask in masks.items()}
         source = tf.zeros(())
