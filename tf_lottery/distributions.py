@@ -83,6 +83,27 @@ def distribute(
     return dict(zip(shapes, _round(shares, most, keep)))
 
 
+def share(
+    wanted: Sequence[float], most: Sequence[int], keep: int
+) -> list[int]:
+    """Returns whole numbers in proportion to others, together `keep`.
+
+    Args:
+        wanted: List of floats.
+        most: List of integers, what each may be at most; 1 at least, if so
+            many.
+
+    Example:
+
+    >>> share([10.0, 30.0], [100, 25], keep=40)
+    [15, 25]
+    """
+    limits = np.array(most)
+    weight = np.where(limits > 0, np.maximum(wanted, 1e-9), 1.0)
+    shares = _fill(weight, np.minimum(limits, 1), limits, keep)
+    return _round(shares, limits, keep)
+
+
 def _survivors(shapes, masks):
     if masks is None:
         numbers = [math.prod(shape) for shape in shapes.values()]

@@ -168,7 +168,7 @@ def test_names_are_those_of_the_library():
         criterion.name for criterion in criteria.ALL_CRITERIA
         if not criterion.needs_snapshot
     }
-    assert names.SCOPES == distributions.SCOPES
+    assert names.SCOPES == (*distributions.SCOPES, "search")
     assert names.NORMS == scores.NORMS
     assert names.TARGETS == targets.TARGETS
     assert names.ACCELERATORS == vela.ACCELERATORS

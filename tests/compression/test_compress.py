@@ -18,7 +18,7 @@ import pytest
 import tests
 import tf_lottery as tfl
 from tf_lottery.compression import candidates
-from tf_lottery.compression import search
+from tf_lottery.search import secant
 
 RNG = np.random.default_rng(0)
 CENTRES = RNG.normal(size=(3, 6, 6, 2))
@@ -346,7 +346,7 @@ def test_a_metric_that_is_not_monotone_is_told(model, monkeypatch):
 
     monkeypatch.setattr(candidates.export, "tflite", odd)
     monkeypatch.setattr(
-        search, "last_within", lambda value, *numbers: 10 + (value(5) < 0.4)
+        secant, "last_within", lambda value, *numbers: 10 + (value(5) < 0.4)
     )
     with pytest.warns(UserWarning, match="not monotone"):
         found = tfl.compress(
@@ -401,6 +401,37 @@ def test_labels_without_a_loss_and_files_that_cannot_be_made(monkeypatch):
     with pytest.raises(tfl.export.ConversionError):
         tfl.compress(model, TRAIN, VALIDATION, progress=said.append)
     assert said == ["candidate 0: pruning"]
+
+
+@pytest.mark.filterwarnings("ignore:.*validation examples cannot")
+@pytest.mark.parametrize("asked", [
+    {"max_drop": 0.5}, {"budget": {"size": 300}},
+])
+def test_files_that_fail_their_checks_are_left_out(
+    model, asked, monkeypatch, recwarn
+):
+    made = []
+
+    def odd(model, path, *args, **kwargs):
+        made.append(pathlib.Path(path).stem)
+        if len(made) in (2, 4):
+            raise tfl.export.VerificationError(
+                "None was written.\n  int8 dense: difference 0.53 > 0.5", []
+            )
+        return weigh(model, path, *args, **kwargs)
+
+    monkeypatch.setattr(candidates.export, "tflite", odd)
+    found = tfl.compress(
+        model, TRAIN, VALIDATION, samples=100, candidates=4, **asked
+    )
+    assert len(made) >= 4
+    assert [c.number for c in found.candidates] == sorted(
+        int(n) for i, n in enumerate(made) if i not in (1, 3)
+    )
+    assert sorted(found.failed) == sorted(map(int, (made[1], made[3])))
+    (said, _) = [c for c in found.caveats() if "failed its checks" in c]
+    assert said.endswith("left out: int8 dense: difference 0.53 > 0.5.")
+    assert any("left out" in str(w.message) for w in recwarn)
 
 
 @pytest.mark.parametrize("change, words", [

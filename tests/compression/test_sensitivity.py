@@ -73,6 +73,26 @@ def test_channels_cost_what_shrinking_them_costs(found):
     assert half.loss == pytest.approx(loss_of(small), abs=1e-5)
 
 
+def test_bits_cost_what_rounding_costs(found):
+    rounded = readings(found, "bits")
+    assert [(r.name, r.bits) for r in rounded][:2] == [
+        ("conv/kernel", 8), ("conv/kernel", 4),
+    ]
+    assert [r.removed for r in rounded[:2]] == [0.75, 0.875]
+    for reading in rounded:
+        model = cnn()
+        layer = model.get_layer(reading.name.removesuffix("/kernel"))
+        kernel, *rest = layer.get_weights()
+        largest = np.abs(kernel).max(tuple(range(kernel.ndim - 1)))
+        step = largest / (2 ** (reading.bits - 1) - 1)
+        layer.set_weights([np.round(kernel / step) * step, *rest])
+        assert reading.loss == pytest.approx(loss_of(model), abs=1e-5)
+    fewest = found.fewest_bits(10.0)
+    assert fewest == dict.fromkeys(fewest, 4)
+    assert set(found.fewest_bits(0.0).values()) <= {None, 4, 8}
+    assert "4 bits" in str(found)
+
+
 def test_what_is_not_measured_has_a_reason(found):
     assert found.skipped["norm/gamma"] == "normalisation"
     assert found.skipped["logits"] == "model output"

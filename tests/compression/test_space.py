@@ -7,7 +7,7 @@ import pytest
 import tf_lottery as tfl
 from tf_lottery.compression import channels
 from tf_lottery.compression import costs
-from tf_lottery.compression import measuring
+from tf_lottery.search import measuring
 from tf_lottery.compression import space as space_lib
 from tf_lottery.compression import weights
 

@@ -89,6 +89,7 @@ RECORDS = {
 # What modules of the package say to each other; guides name none of it.
 BETWEEN_MODULES = {
     "constraints",
+    "distributions.share",
     "holding.agree",
     "holding.aside",
     "holding.check_masks",
@@ -641,7 +642,7 @@ LEGITIMATE = {
         "step_size temperature tolerance tuner.TicketHyperModel.learning_rate"
     ),
     "list": (
-        "also_rewind_to compare drops exclude float_layers include "
+        "also_rewind_to bits compare drops exclude float_layers include "
         "input_shape inputs keys "
         "masks.Layout.inputs outputs quantiles shape test_densities tickets"
     ),

@@ -1,7 +1,6 @@
 """Loss and accuracy of a model as it is, leaving no trace in it."""
 
 import dataclasses
-import functools
 
 import keras
 import numpy as np
@@ -11,6 +10,7 @@ from tf_lottery import internals
 from tf_lottery import weights as weights_lib
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import losses
+from tf_lottery.utils import backends
 from tf_lottery.utils import checks
 
 
@@ -56,7 +56,9 @@ class Evaluator:
         if loss is not None:
             self._loss = losses.resolve(model, loss, name)
             self._threshold = threshold_of(loss)
-        self._run, self._judge = map(compiled, (self._outputs, self._value))
+        self._run, self._judge = map(
+            backends.compiled, (self._outputs, self._value)
+        )
 
     def __call__(self, data, change=None):
         """Returns the `Evaluation` on data.
@@ -106,21 +108,6 @@ class Evaluator:
             None if self._loss is None else loss / examples,
             examples,
         )
-
-
-def compiled(function):
-    """Returns a function that TensorFlow traces; torch notes no gradients."""
-    if keras.backend.backend() == "torch":
-        import torch
-
-        return torch.no_grad()(function)
-    if keras.backend.backend() != "tensorflow":
-        return function
-    import tensorflow as tf
-
-    # TensorFlow counts traces by code and would warn of many models; it sees
-    # no code in a partial.
-    return tf.function(functools.partial(function), reduce_retracing=True)
 
 
 def threshold_of(loss):

@@ -8,8 +8,8 @@ from keras import ops
 
 from tf_lottery import internals
 from tf_lottery import weights as weights_lib
-from tf_lottery.analysis import evaluating
 from tf_lottery.criteria import batches as batches_lib
+from tf_lottery.utils import backends
 from tf_lottery.utils import types
 
 
@@ -45,7 +45,7 @@ class Recalibration:
         def forward(x):
             model(x, training=False)
 
-        self._run = evaluating.compiled(forward)
+        self._run = backends.compiled(forward)
 
     def __call__(self):
         """Estimates the statistics for the weights as they are now."""

@@ -2,14 +2,14 @@
 
 import keras
 import numpy as np
-from keras import ops
 
 from tf_lottery import internals
 from tf_lottery import quantize
 from tf_lottery import weights as weights_lib
-from tf_lottery.analysis import evaluating
-from tf_lottery.compression import measuring
 from tf_lottery.criteria import batches as batches_lib
+from tf_lottery.search import measuring
+from tf_lottery.search import samples as samples_lib
+from tf_lottery.utils import backends
 from tf_lottery.utils import checks
 
 
@@ -73,28 +73,15 @@ def check_examples(number, max_drop):
         )
 
 
-def check_inputs(model, **inputs):
-    """Raises if a model does not take the inputs of an argument."""
-    for name, given in inputs.items():
-        try:
-            _of_one(model, given)
-        # Whatever a layer runs into says that they do not fit.
-        except Exception as error:
-            shapes = keras.tree.map_structure(np.shape, given)
-            raise ValueError(
-                f"Argument `{name}` does not fit model '{model.name}'. "
-                f"Received: inputs of shape {shapes}, on which the model says "
-                f"{type(error).__name__}: {str(error)[:300]}"
-            ) from error
-
-
 def check_teacher(model, teacher, inputs):
     """Raises if a teacher has other outputs than a model."""
     if not isinstance(teacher, keras.Model):
         return
-    check_inputs(teacher, train=inputs)
+    samples_lib.check(teacher, train=inputs)
     theirs, ours = (
-        keras.tree.map_structure(lambda a: tuple(a.shape), _of_one(m, inputs))
+        keras.tree.map_structure(
+            lambda a: tuple(a.shape), samples_lib.first_of(m, inputs)
+        )
         for m in (teacher, model)
     )
     if theirs != ours:
@@ -106,64 +93,19 @@ def check_teacher(model, teacher, inputs):
 
 def check_metric(model, metric, validation):
     """Raises, before anything is measured, if a metric does not fit."""
-    run = evaluating.compiled(lambda x: model(x, training=False))
+    run = backends.compiled(lambda x: model(x, training=False))
     found = batches_lib.batches_of(validation, criterion="compression")
-    outputs = _joined([run(x) for x, _, _ in found])
+    outputs = samples_lib.joined([run(x) for x, _, _ in found])
     measuring.check_finite(model, outputs)
     metric(validation[1], outputs)
-
-
-def inputs_of(data, samples, batch_size):
-    """Returns as many inputs of data as arrays, spread over what are arrays.
-    """
-    checks.data("train", data)
-    batches = batches_lib.batches_of(data, criterion="compression")
-    if isinstance(data, (tuple, list)):
-        number = batches_lib.len_of(data[0])
-        if not number:
-            raise ValueError(
-                "Argument `train` must hold examples. Received: none"
-            )
-        chosen = np.linspace(
-            0, number - 1, min(samples, number)
-        ).round().astype(int)
-        return _finite("train", keras.tree.map_structure(
-            lambda array: np.asarray(array)[chosen], data[0]
-        ))
-    found, count = [], 0
-    for x, _, _ in batches:
-        found.append(x)
-        count += batches_lib.len_of(x)
-        if count >= samples:
-            break
-    return _finite(
-        "train", keras.tree.map_structure(lambda a: a[:samples], _joined(found))
-    )
 
 
 def arrays_of(data):
     """Returns validation data as a pair of arrays, or structures of them."""
     checks.data("validation", data)
     found = batches_lib.batches_of(data, criterion="compression")
-    x, y = (_joined(part) for part in zip(*((x, y) for x, y, _ in found)))
-    return _finite("validation", x), y
-
-
-def _of_one(model, inputs):
-    one = keras.tree.map_structure(lambda a: a[:1], inputs)
-    return model(one, training=False)
-
-
-def _finite(name, inputs):
-    for array in keras.tree.flatten(inputs):
-        if np.issubdtype(array.dtype, np.floating) and not (
-            np.isfinite(array).all()
-        ):
-            raise ValueError(
-                f"Argument `{name}` must hold finite inputs. Received: NaN or "
-                f"infinity in an array of shape {array.shape}"
-            )
-    return inputs
+    x, y = map(samples_lib.joined, zip(*((x, y) for x, y, _ in found)))
+    return samples_lib.finite("validation", x), y
 
 
 def name_of(value):
@@ -174,13 +116,4 @@ def name_of(value):
         return sorted(value)
     return getattr(value, "name", None) or getattr(
         value, "__name__", type(value).__name__
-    )
-
-
-def _joined(parts):
-    return keras.tree.map_structure(
-        lambda *arrays: np.concatenate(
-            list(map(ops.convert_to_numpy, arrays))
-        ),
-        *parts,
     )

@@ -12,7 +12,7 @@ from tf_lottery import export
 from tf_lottery import files
 from tf_lottery import internals
 from tf_lottery import weights as weights_lib
-from tf_lottery.compression import allocation
+from tf_lottery.search import allocation
 from tf_lottery.export import metrics
 
 # What a candidate costs of what the one before it does.
@@ -72,6 +72,7 @@ class Candidates:
 
     Attributes:
         found: Dict from number to `Candidate`.
+        failed: Dict from number to why its file fails its checks.
         reference: Float, the metric of the model as it was.
         rest: Float, what a file costs besides what is pruned.
     """
@@ -83,7 +84,8 @@ class Candidates:
         self._directory, self._space, self._cost = directory, space, cost
         self._recover, self._ranges, self._say = recover, ranges, say
         self._validation, self._metric = validation, metric
-        self.found, self.reference, self.rest = {}, None, 0.0
+        self.found, self.failed = {}, {}
+        self.reference, self.rest = None, 0.0
         # What no file can be made of is not measured first.
         dense = self[0]
         space.use(*tables())
@@ -121,6 +123,25 @@ class Candidates:
         for key, variable in weights_lib.variables(model).items():
             variable.assign(arrays[key])
         return model
+
+    def drop(self, number):
+        """Returns what a candidate loses; all, if its file computes something
+        else: a network that is ruined may be far off in int8."""
+        return self[number].drop if self._passes(number) else math.inf
+
+    def cost(self, number):
+        """Returns what a candidate takes, or was to take."""
+        if self._passes(number):
+            return self[number].cost
+        return self._whole * STEP**number
+
+    def _passes(self, number):
+        if number not in self.failed:
+            try:
+                self[number]
+            except export.VerificationError as error:
+                self.failed[number] = str(error).splitlines()[-1].strip()
+        return number not in self.failed
 
     def __getitem__(self, number):
         if number not in self.found:

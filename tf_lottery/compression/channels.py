@@ -8,6 +8,7 @@ from tf_lottery import structured
 from tf_lottery import weights as weights_lib
 from tf_lottery.copies import making
 from tf_lottery.graph import tracing
+from tf_lottery.search import measuring
 from tf_lottery.structured import choosing
 from tf_lottery.structured import planning
 from tf_lottery.structured import plans
@@ -15,9 +16,6 @@ from tf_lottery.structured import randomising
 from tf_lottery.structured import scores as scores_lib
 from tf_lottery.structured import shrinking
 from tf_lottery.structured import slices
-
-# Fractions of a group that go.
-RATIOS = (0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.8125, 0.875, 0.9375)
 
 
 class Channels:
@@ -62,7 +60,7 @@ class Channels:
 
     def kept(self, levels):
         """Returns which classes of the graph stay, a boolean array."""
-        return self._chooser.kept([RATIOS[level] for level in levels])
+        return self._chooser.kept([measuring.RATIOS[level] for level in levels])
 
     def removed(self, kept):
         """Returns the fraction of each group that is gone."""

@@ -18,12 +18,13 @@ from tf_lottery.compression import costs
 from tf_lottery.compression import places
 from tf_lottery.compression import recovery
 from tf_lottery.compression import result as result_lib
-from tf_lottery.compression import search
+from tf_lottery.search import secant
 from tf_lottery.compression import space as space_lib
 from tf_lottery.compression import weights as weights_lib
 from tf_lottery.export import children
 from tf_lottery.export import metrics
 from tf_lottery.export import targets
+from tf_lottery.search import samples as samples_lib
 from tf_lottery.utils import types
 
 # Examples that int8 ranges are taken of.
@@ -120,12 +121,14 @@ def compress(
             or there are too few validation examples to see `max_drop` at
             all.
         ImportError: If what the target needs is not installed.
-        export.VerificationError: If a file computes something else.
+        export.VerificationError: If the file of the whole model computes
+            something else. A smaller one that does is left out.
 
     Warns:
         UserWarning: If no file is within `max_drop` or the budget, if the
-            validation examples are too few to be sure of `max_drop`, and if
-            a smaller file is better than a larger one that was refused.
+            validation examples are too few to be sure of `max_drop`, if a
+            smaller file is better than a larger one that was refused, and if
+            one was left out.
 
     Example:
 
@@ -150,13 +153,13 @@ def compress(
     )
     max_drop = 0.01 if max_drop is None else max_drop
     say = progress or (lambda text: None)
-    inputs = arguments.inputs_of(train, samples, batch_size)
+    inputs = samples_lib.inputs_of(train, samples, "train", "compression")
     validation = arguments.arrays_of(validation)
     number = len(keras.tree.flatten(validation[0])[0])
     if limit is None:
         arguments.check_examples(number, max_drop)
     copy, before = copies.strip(model), holding.masks_of(model)
-    arguments.check_inputs(copy, train=inputs, validation=validation[0])
+    samples_lib.check(copy, train=inputs, validation=validation[0])
     if epochs:
         arguments.check_teacher(copy, teacher, inputs)
     arguments.check_metric(copy, metrics.Metric(metric), validation)
@@ -194,7 +197,8 @@ def compress(
             examples=number, max_drop=max_drop if limit is None else None,
             budget=limit, number=chosen,
             candidates=tuple(made.found[n] for n in sorted(made.found)),
-            skipped=space.skipped, rest=made.rest, place=place,
+            failed=made.failed, skipped=space.skipped, rest=made.rest,
+            place=place,
             least={key: float(c[-1]) for key, c in space.costs.items()},
         )
         for note in found.caveats():
@@ -224,13 +228,13 @@ def _space(model, before, inputs, cost, exclude, include):
 
 def _within_drop(made, max_drop, most):
     """Returns the number of the smallest candidate that loses little."""
-    found = search.last_within(
-        lambda number: made[number].drop, max_drop, max(1, made.last // 2),
-        made.last, most,
+    found = secant.last_within(
+        made.drop, max_drop, max(1, made.last // 2), made.last, most,
     )
     # A look beyond the first one that does not hold: noise has no order.
-    if len(made.found) <= most and found + 2 <= made.last:
-        made[found + 2]
+    tried = len(made.found) + len(made.failed)
+    if tried <= most and found + 2 <= made.last:
+        made.drop(found + 2)
     # Of several that hold, the cheapest; where none does, the best.
     within = [c for c in made.found.values() if c.drop <= max_drop]
     if not within:
@@ -241,8 +245,8 @@ def _within_drop(made, max_drop, most):
 def _within_budget(made, limit, most):
     """Returns the number of the best candidate within a budget."""
     if made[0].cost > limit:
-        search.last_within(
-            lambda number: limit / made[number].cost, 1.0,
+        secant.last_within(
+            lambda number: limit / made.cost(number), 1.0,
             made.number_for(limit), made.last, most,
         )
     within = [c for c in made.found.values() if c.cost <= limit]

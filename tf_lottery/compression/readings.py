@@ -1,4 +1,4 @@
-"""Readings: losses with one part of a model pruned at a time."""
+"""Readings: losses with one part of a model changed at a time."""
 
 import dataclasses
 import io
@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from tf_lottery.compression import allocation
+from tf_lottery.search import allocation
 from tf_lottery.report import charts
 from tf_lottery.utils import checks
 
@@ -26,17 +26,20 @@ _MOST = 1e30
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """What a model reaches with one part of it pruned to one sparsity.
+    """What a model reaches with one part of it pruned, or rounded.
 
     Attributes:
-        kind: String, `"weights"` or `"channels"`.
+        kind: String, `"weights"` or `"channels"` that are pruned, or
+            `"bits"` of weights that are rounded.
         name: String, the weight key, or the name of the group of channels as
             in `structured.Plan`.
         size: Integer, how many weights or channels there are.
         sparsity: Float, the fraction asked for.
-        removed: Float, the fraction that is gone.
+        removed: Float, the fraction that is gone, of the bits where it is
+            these.
         loss: Float, infinity where it is not finite.
         accuracy: Float, or `None` where the labels are no classes.
+        bits: Integer, what weights are rounded to, or `None`.
     """
 
     kind: str
@@ -46,11 +49,12 @@ class Reading:
     removed: float
     loss: float
     accuracy: float | None
+    bits: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Sensitivity:
-    """The loss against the sparsity of every weight and group of channels.
+    """The loss against sparsity, width and bits of each part of a model.
 
     Print it, render it with rich, or draw it (`tfl.analysis.save_plot`).
 
@@ -97,6 +101,26 @@ class Sensitivity:
                     break
                 within = reading.sparsity
             found[name] = within
+        return found
+
+    def fewest_bits(self, increase: float) -> dict[str, int | None]:
+        """Returns how few bits each weight alone takes for a little loss.
+
+        Args:
+            increase: Float, by how much the loss may be higher.
+
+        Returns:
+            Dict from weight key to the smallest width that was measured down
+            to which the loss is no higher; `None` where there is none.
+        """
+        checks.not_negative("increase", increase)
+        found = {}
+        for name, readings in self._parts("bits").items():
+            found[name] = None
+            for reading in sorted(readings, key=lambda r: r.removed):
+                if reading.loss > self.loss + increase:
+                    break
+                found[name] = reading.bits
         return found
 
     def allocate(
@@ -192,30 +216,42 @@ class Sensitivity:
                 for r in finite
             ],
             reference=("as it is", self.loss),
-            choice=("parts", list(KINDS), finite[0].kind) if finite else None,
+            choice=(
+                "parts", [*KINDS, "bits"], finite[0].kind
+            ) if finite else None,
         )
 
     def render(self) -> "rich.table.Table":
         """Returns a `rich.table.Table` of what the loss is higher by."""
         from tf_lottery.utils import tables
 
-        asked = sorted({r.sparsity for r in self.readings})
+        asked = sorted({r.sparsity for r in self.readings if not r.bits})
+        widths = sorted({r.bits for r in self.readings if r.bits})[::-1]
         table = tables.Table(
-            "", numbers=("of", *(f"{s:.0%}" for s in asked)),
+            "", numbers=(
+                "of", *(f"{s:.0%}" for s in asked),
+                *(f"{bits} bits" for bits in widths),
+            ),
             title=f"Sensitivity of '{self.name}'",
         )
+        rounded = self._parts("bits")
         for kind in KINDS:
             for name, readings in self._parts(kind).items():
                 losses = {r.sparsity: r.loss for r in readings}
+                if kind == "weights":
+                    losses |= {r.bits: r.loss for r in rounded.get(name, ())}
                 table.add_row(
-                    name, f"{readings[0].size:,} {kind}",
-                    *(f"{losses[s] - self.loss:+.4f}" for s in asked),
+                    name, f"{readings[0].size:,} {kind}", *(
+                        f"{losses[s] - self.loss:+.4f}" if s in losses else ""
+                        for s in (*asked, *widths)
+                    ),
                 )
         reached = "" if self.accuracy is None else (
             f", accuracy {self.accuracy:.2%}"
         )
         table.caption = (
-            "What the loss is higher by with this fraction removed. As it is: "
+            "What the loss is higher by with this fraction removed, or "
+            "rounded to these bits. As it is: "
             f"loss {self.loss:.4f}{reached}, of {self.examples:,} examples."
         )
         return table

@@ -9,12 +9,12 @@ from keras import ops
 from tf_lottery import data as data_lib
 from tf_lottery import holding
 from tf_lottery import internals
-from tf_lottery.analysis import evaluating
 from tf_lottery.analysis import recalibration
 from tf_lottery.callbacks import identity
 from tf_lottery.compression import places
 from tf_lottery.copies import compiling
 from tf_lottery.criteria import batches as batches_lib
+from tf_lottery.utils import backends
 
 
 class Recovery:
@@ -44,7 +44,7 @@ class Recovery:
         self._model = model
         self._inputs, self._epochs = inputs, epochs
         self._batches = epochs and _batches(train, batch_size, seed)
-        self._teach = teacher and evaluating.compiled(
+        self._teach = teacher and backends.compiled(
             lambda x: teacher(x, training=False)
         )
 

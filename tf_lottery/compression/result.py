@@ -39,6 +39,8 @@ class CompressionResult:
         number: Integer, of the candidate chosen.
         candidates: Tuple of `Candidate`, the largest first; number 0 is the
             model as it was.
+        failed: Dict from the number of a candidate whose file failed its
+            checks, and was left out, to how.
         skipped: Dict from the name of what was left alone to the reason.
         rest: Float, what a file costs besides what can be pruned.
         least: Dict from weight key to what it costs at least.
@@ -55,6 +57,7 @@ class CompressionResult:
     budget: float | None
     number: int
     candidates: tuple[Candidate, ...]
+    failed: dict[int, str]
     skipped: dict[str, str]
     rest: float
     least: dict[str, float]
@@ -122,7 +125,10 @@ class CompressionResult:
                 f"{self.max_drop}: at {self._value(self.reference)} that takes "
                 f"{needed:,} (one-sided, 5 %)."
             )
-        return found
+        return found + [
+            f"File {number} failed its checks and was left out: {why}."
+            for number, why in sorted(self.failed.items())
+        ]
 
     @property
     def examples_needed(self) -> int | None:

@@ -1,5 +1,6 @@
-"""Sensitivity: the loss of a model with one part of it pruned at a time."""
+"""Sensitivity: the loss of a model with one part changed at a time."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -11,8 +12,8 @@ from tf_lottery import criteria
 from tf_lottery import structured
 from tf_lottery import weights as weights_lib
 from tf_lottery.analysis import evaluating
-from tf_lottery.compression import measuring
-from tf_lottery.compression import prefixes
+from tf_lottery.search import measuring
+from tf_lottery.search import prefixes
 from tf_lottery.compression import readings as readings_lib
 from tf_lottery.graph import tracing
 from tf_lottery.patterns import Pattern
@@ -37,11 +38,13 @@ def sensitivity(
     exclude: types.Names = (),
     include: types.Names = (),
     batch_size: int = 512,
+    bits: Sequence[int] = (8, 4),
 ) -> readings_lib.Sensitivity:
     """Measures what each part of a model costs to prune, all else as it is.
 
-    Every weight is pruned by itself to every sparsity, and every group of
-    channels, without training, and the loss is measured. That takes one
+    Every weight is pruned by itself to every sparsity, and rounded to so many
+    bits, and every group of channels is pruned, without training, and the
+    loss is measured. That takes one
     evaluation each: use as many examples as the accuracy asked for needs. A
     group of channels is removed by zeroing what reads it, which computes the
     same as `structured.shrink`.
@@ -70,6 +73,10 @@ def sensitivity(
             model was compiled with.
         {{layers}}
         batch_size: Integer, for data that are arrays. Defaults to 512.
+        bits: List of integers from 2 to 16, widths that weights are rounded
+            to, evenly between the largest magnitude of each output and its
+            negative, as TFLite does with 8; an empty list rounds none.
+            Defaults to 8 and 4.
 
     Returns:
         A `tf_lottery.compression.Sensitivity`.
@@ -87,12 +94,14 @@ def sensitivity(
     ...                    np.array([[2.0], [1.0]]), np.zeros(1)])
     >>> x, y = np.array([[1.0, 1.0]]), np.array([[3.0]])
     >>> found = tfl.sensitivity(model, (x, y), [0.5], loss="mse")
-    >>> [(r.name, r.loss) for r in found.readings]
+    >>> [(r.name, r.loss) for r in found.readings if r.kind != "bits"]
     [('fc/kernel', 0.0), ('out/kernel', 1.0), ('fc', 1.0)]
     >>> found.largest(increase=0.1)
     {'fc/kernel': 0.5, 'out/kernel': 0.0}
+    >>> found.fewest_bits(increase=0.1)
+    {'fc/kernel': 4, 'out/kernel': 4}
     """
-    sparsities = _checked(sparsities)
+    sparsities, bits = _checked(sparsities), _widths(bits)
     checks.data("data", data)
     checks.flag("channels", channels)
     evaluate = evaluating.Evaluator(model, loss, batch_size, "sensitivity")
@@ -110,23 +119,23 @@ def sensitivity(
     )
     rule = criteria.get(criterion)
     skipped = {w.key: w.reason for w in weights.weights if w.reason}
-    parts = [_weights(weights, sparsities, rule, data, loss)]
+    parts = [
+        _weights(weights, sparsities, rule, data, loss), _bits(weights, bits),
+    ]
     if channels:
         graph = tracing.trace(model)
         skipped |= {f.path: f.reason for f in graph.frozen}
         parts.append(_channels(graph, sparsities, rule, data, loss, exclude))
     readings = []
     for part in parts:
-        for kind, name, sparsity, kept, changes in part:
+        for reading, changes in part:
             variables, values = zip(*changes) if changes else ((), ())
             prefix.start_at(variables)
             with measuring.restored(variables, values):
                 now = evaluate.of(prefix.outputs(), batches)
-            finite = math.isfinite(now.loss)
-            readings.append(readings_lib.Reading(
-                kind, name, kept.size, sparsity,
-                1 - np.count_nonzero(kept) / kept.size,
-                now.loss if finite else math.inf, now.accuracy,
+            readings.append(dataclasses.replace(
+                reading, accuracy=now.accuracy,
+                loss=now.loss if math.isfinite(now.loss) else math.inf,
             ))
     return readings_lib.Sensitivity(
         model.name, dense.loss, dense.accuracy, dense.examples,
@@ -144,8 +153,44 @@ def _checked(sparsities):
     return sorted({float(sparsity) for sparsity in sparsities})
 
 
+def _widths(bits):
+    if not isinstance(bits, (list, tuple)):
+        checks.refuse("bits", bits, "a list of integers from 2 to 16")
+    for width in bits:
+        checks.number(
+            "bits", width, "integers from 2 to 16",
+            lambda v: v in range(2, 17),
+        )
+    return sorted({int(width) for width in bits}, reverse=True)
+
+
+def _pruned(kind, name, sparsity, kept):
+    """Returns a reading without what is read."""
+    return readings_lib.Reading(
+        kind, name, kept.size, sparsity,
+        1 - np.count_nonzero(kept) / kept.size, math.inf, None,
+    )
+
+
+def _bits(weights, widths):
+    """Yields readings of rounded weights, and variables with new values."""
+    for key, variable in weights.variables.items():
+        value, layout = ops.convert_to_numpy(variable), weights.layouts[key]
+        matrix = layout.to_matrix(value).astype("float32")
+        for bits in widths:
+            step = np.abs(matrix).max((0, 1)) / (2**(bits - 1) - 1)
+            step[step == 0] = 1
+            rounded = layout.from_matrix(
+                np.round(matrix / step) * step, value.shape
+            )
+            removed = 1 - bits / (8 * value.itemsize)
+            yield readings_lib.Reading(
+                "bits", key, value.size, removed, removed, math.inf, None, bits
+            ), [(variable, rounded)]
+
+
 def _weights(weights, sparsities, rule, data, loss):
-    """Yields kind, name, sparsity, mask, and variables with new values."""
+    """Yields readings of pruned weights, and variables with new values."""
     before = weights.masks()
     context = criteria.make_context(data, loss, None, before)
     scores = rule(weights.model, weights.variables, context)
@@ -161,7 +206,7 @@ def _weights(weights, sparsities, rule, data, loss):
     for key, variable in weights.variables.items():
         for sparsity, (masks, values) in pruned.items():
             value = values.get(key, ops.convert_to_numpy(variable))
-            yield "weights", key, sparsity, masks[key], [
+            yield _pruned("weights", key, sparsity, masks[key]), [
                 (variable, np.where(masks[key], value, 0))
             ]
 
@@ -180,7 +225,9 @@ def _channels(graph, sparsities, rule, data, loss, exclude):
         for sparsity, plan in plans.items():
             kept = np.ones(graph.size, bool)
             kept[group.classes] = plan[group.classes]
-            yield "channels", group.name, sparsity, kept[group.classes], [
+            yield _pruned(
+                "channels", group.name, sparsity, kept[group.classes]
+            ), [
                 (variables[k], ops.convert_to_numpy(variables[k]) * mask)
                 for k, mask in randomising.left(graph, kept).items()
             ]

@@ -7,8 +7,7 @@ import numpy as np
 
 from tf_lottery import copies
 from tf_lottery import holding
-from tf_lottery.compression import channels as channels_lib
-from tf_lottery.compression import measuring
+from tf_lottery.search import measuring
 from tf_lottery.compression import refits
 from tf_lottery.criteria import batches as batches_lib
 
@@ -193,15 +192,13 @@ class Space:
         if part >= len(self._groups):
             return [self._variables[self.names[part]]]
         levels = [0] * len(self._groups)
-        levels[part] = len(channels_lib.RATIOS) - 1
+        levels[part] = len(measuring.RATIOS) - 1
         return self._channels.zeroed(self._channels.kept(levels))
 
     def _errors_of(self, index, distance):
-        levels, found = [0] * len(self.names), {0: 0.0}
-        number = len(channels_lib.RATIOS)
-        for level in range(1, number):
-            if not measuring.is_due(level, found):
-                continue
+        levels = [0] * len(self.names)
+
+        def measure(level):
             levels[index] = level
             values = self._values(self._masks(levels))
             changing = list({id(v): v for v in (
@@ -213,8 +210,9 @@ class Space:
             distance.start_at(changing)
             with measuring.restored(changing):
                 self._remove(levels, values)
-                found[level] = distance()
-        return measuring.between(list(found), list(found.values()), number)
+                return distance()
+
+        return measuring.curve(len(measuring.RATIOS), measure)
 
     def _refit(self, key):
         if self._refits is None:

@@ -3,14 +3,10 @@
 import numpy as np
 from keras import ops
 
-from tf_lottery.compression import measuring
+from tf_lottery.search import measuring
 from tf_lottery.pruning import prunable
 from tf_lottery.pruning import rules
 
-# Fractions of a weight that stay.
-DENSITIES = (
-    1.0, 0.8, 0.63, 0.5, 0.38, 0.28, 0.2, 0.14, 0.1, 0.07, 0.04, 0.02,
-)
 # Weights are scored anew once this fraction of those that stayed is left.
 _RENEWED = 0.55
 _NEVER = 255
@@ -68,29 +64,27 @@ class Weights:
         """
         mask, scores, scored = self._before[key], None, 0
         gone = np.where(mask, _NEVER, 0).astype("uint8")
-        errors, costs = {}, {}
+        for level, density in enumerate(measuring.DENSITIES):
+            keep = max(1, min(round(density * mask.size), int(mask.sum())))
+            if scores is None or keep < _RENEWED * scored:
+                scores, scored = problem.costs(mask), keep
+            mask = self._prunable.select_feasible(
+                {key: scores}, [keep], {key: mask}, [[key]]
+            )[key]
+            gone[~mask & (gone == _NEVER)] = level
+        self.gone[key], costs = gone, {0: self._cost(key)}
+
+        def measure(level):
+            for variable, value in problem.values(self.mask(key, level)):
+                variable.assign(value)
+            costs[level] = self._cost(key)
+            return distance()
+
         distance.start_at(problem.variables)
         with measuring.restored(problem.variables):
-            for level, density in enumerate(DENSITIES):
-                keep = max(1, min(
-                    round(density * mask.size), int(mask.sum())
-                ))
-                if scores is None or keep < _RENEWED * scored:
-                    scores, scored = problem.costs(mask), keep
-                mask = self._prunable.select_feasible(
-                    {key: scores}, [keep], {key: mask}, [[key]]
-                )[key]
-                gone[~mask & (gone == _NEVER)] = level
-                if not level:
-                    errors[0], costs[0] = 0.0, self._cost(key)
-                elif measuring.is_due(level, errors):
-                    for variable, value in problem.values(mask):
-                        variable.assign(value)
-                    errors[level], costs[level] = distance(), self._cost(key)
-        self.gone[key] = gone
-        return tuple(
-            measuring.between(list(found), list(found.values()), level + 1)
-            for found in (errors, costs)
+            errors = measuring.curve(len(measuring.DENSITIES), measure)
+        return errors, measuring.between(
+            list(costs), list(costs.values()), len(errors)
         )
 
     def _cost(self, key):

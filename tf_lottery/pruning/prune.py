@@ -3,11 +3,13 @@
 import math
 import warnings
 from collections.abc import Mapping
+from typing import Literal
 
 import keras
 import numpy as np
 
 from tf_lottery import criteria
+from tf_lottery import distributions
 from tf_lottery import holding
 from tf_lottery import masks as masks_lib
 from tf_lottery.patterns import Pattern
@@ -15,6 +17,7 @@ from tf_lottery.patterns.pattern import brief
 from tf_lottery.pruning import allocation
 from tf_lottery.pruning import prunable
 from tf_lottery.pruning import rules
+from tf_lottery.pruning import searching
 from tf_lottery.utils import checks
 from tf_lottery.utils import docs
 from tf_lottery.utils import types
@@ -27,7 +30,7 @@ def prune(
     model: keras.Model,
     sparsity: types.Fraction,
     criterion: criteria.Identifier = "magnitude",
-    scope: types.Scope = "global",
+    scope: types.Scope | Literal["search"] = "global",
     pattern: str | Pattern = "unstructured",
     data: types.Data | None = None,
     loss: types.Loss | None = None,
@@ -38,6 +41,11 @@ def prune(
     include: types.Names = (),
 ) -> dict[str, np.ndarray]:
     """Prunes a model once, before or after training, and holds the masks.
+
+    With `scope="search"` each weight has a sparsity of its own, such that
+    the outputs of the model on `data` change least: each is pruned by itself
+    to several sparsities, and dynamic programming finds those that add up to
+    the least (Frantar and Alistarh 2022, https://arxiv.org/abs/2201.13096).
 
     Args:
         model: A built `keras.Model`.
@@ -78,9 +86,13 @@ def prune(
     criterion = criteria.get(criterion)
     iterations = criterion.iterations if iterations is None else iterations
     checks.whole("iterations", iterations)
-    weights = prunable.Prunable(
-        model, rules.Rule(scope, pattern, collapse, exclude, include)
-    )
+    checks.choice("scope", scope, (*distributions.SCOPES, searching.SCOPE))
+    searched = scope == searching.SCOPE
+    weights = prunable.Prunable(model, rules.Rule(
+        "global" if searched else scope, pattern, collapse, exclude, include
+    ))
+    if searched:
+        searching.check(weights.rule.pattern)
     _warn_of_unknown(model, weights.weights)
     rates = weights.rates(sparsity, "sparsity", allow_zero=True)
     sizes = (math.prod(v.shape) for v in weights.variables.values())
@@ -101,6 +113,10 @@ def prune(
     context = criteria.make_context(data, loss, snapshot, before)
     if not groups:
         return before
+    if searched:
+        groups, keep = searching.allocate(
+            weights, groups, keep, before, criterion, context
+        )
     score = criterion.prepare(model, weights.variables, context)
     masks = before
     for step in range(1, iterations + 1):

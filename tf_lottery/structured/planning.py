@@ -15,6 +15,7 @@ from tf_lottery.structured import choosing
 from tf_lottery.structured import costs as costs_lib
 from tf_lottery.structured import plans
 from tf_lottery.structured import scores as scores_lib
+from tf_lottery.structured import searching
 from tf_lottery.utils import checks
 from tf_lottery.utils import docs
 from tf_lottery.utils import types
@@ -30,7 +31,7 @@ def plan(
     bytes: float | None = None,
     latency_ms: float | None = None,
     criterion: criteria.Identifier = "magnitude",
-    scope: Literal["global", "layer", "isomorphic"] = "layer",
+    scope: Literal["global", "layer", "isomorphic", "search"] = "layer",
     round_to: int = 1,
     exclude: types.Names = (),
     masks: Mapping[str, np.ndarray] | None = None,
@@ -74,7 +75,11 @@ def plan(
             as one. `"isomorphic"` ranks the units of groups together that
             have layers of the same kinds and shapes, such as those of like
             blocks, whose scores can be compared as they are (Fang et al.
-            2024, arXiv:2407.04616). Defaults to `"layer"`.
+            2024, arXiv:2407.04616). `"search"` gives every group a ratio of
+            its own, such that the outputs on `data` change least for the
+            budget: each is narrowed by itself to several ratios, and dynamic
+            programming finds those that add up to the least (Frantar and
+            Alistarh 2022, arXiv:2201.13096). Defaults to `"layer"`.
         round_to: Integer, the number of units that a layer keeps is a
             multiple of it, or all it has. Defaults to 1.
         exclude: Layer names or patterns (`"logits"`, `"block*/conv"`) whose
@@ -118,7 +123,9 @@ def plan(
             "latency_ms": latency_ms,
         }
     )
-    checks.choice("scope", scope, ("global", "layer", "isomorphic"))
+    checks.choice(
+        "scope", scope, ("global", "layer", "isomorphic", searching.SCOPE)
+    )
     _check_ratios(ratio, max_ratio, scope)
     checks.whole("round_to", round_to)
     checks.data("data", data)
@@ -132,9 +139,14 @@ def plan(
         graph, criterion, masks, data, loss, snapshot, norm
     )
     pinned, frozen = pinned_classes(graph, exclude, scores, criterion.name)
-    chooser = choosing.Chooser(
-        graph, scores, scope, round_to, pinned, max_ratio, gone(graph, masks)
+    costs = costs_lib.Costs(graph)
+    searched = scope == searching.SCOPE
+    chooser: choosing.Chooser | searching.Searcher = choosing.Chooser(
+        graph, scores, "layer" if searched else scope, round_to, pinned,
+        max_ratio, gone(graph, masks),
     )
+    if searched:
+        chooser = searching.Searcher(chooser, costs, name, data)
     arguments = {
         "criterion": criterion.name,
         "norm": norm,
@@ -143,7 +155,6 @@ def plan(
         "max_ratio": max_ratio,
         "exclude": [exclude] if isinstance(exclude, str) else list(exclude),
     }
-    costs = costs_lib.Costs(graph)
     return budgets.plan_within(
         name, value, chooser, costs, arguments, frozen, inputs
     )

@@ -1,5 +1,7 @@
 """Backends of Keras: which one runs, and what works under it."""
 
+import functools
+
 import keras
 
 from tf_lottery import internals
@@ -32,6 +34,19 @@ def check_tensorflow(what):
             "KERAS_BACKEND=tensorflow chooses. A ticket or a model that is "
             "saved under one backend is loaded under another."
         )
+
+
+def compiled(function):
+    """Returns a function that TensorFlow traces; torch notes no gradients."""
+    if name() == "torch":
+        import torch
+
+        return torch.no_grad()(function)
+    if not is_tensorflow():
+        return function
+    # TensorFlow counts traces by code and would warn of many models; it sees
+    # no code in a partial.
+    return tf.function(functools.partial(function), reduce_retracing=True)
 
 
 def unbuffered(dataset):

@@ -13,8 +13,8 @@ CRITERIA = (
     "taylor", "wanda", "woodfisher",
 )
 COLLAPSE = ("keep-one", "warn", "error")
-SCOPES = ("global", "layer", "uniform+", "erk", "er")
-UNIT_SCOPES = ("global", "layer")
+SCOPES = ("global", "layer", "uniform+", "erk", "er", "search")
+UNIT_SCOPES = ("global", "layer", "isomorphic", "search")
 NORMS = ("l1", "l2", "joint")
 TARGETS = (
     "auto", "size", "flash", "cpu", "arm", "micro", "ethos-u55", "ethos-u65",

@@ -55,12 +55,13 @@ _SHRINK = {
         "magnitude, l1 otherwise)", names.NORMS,
     ),
     "--scope SCOPE [layer]": (
-        "all units ranked together, or from every layer alike",
+        "all units ranked together, from every layer alike, those of like "
+        "blocks together, or as a search on the data finds best",
         names.UNIT_SCOPES,
     ),
     "--round-to N [1]": "keep multiples of N units",
     **tables.exclude("layers whose units stay, by name or pattern"),
-    "--data DATA": tables.data("for criteria that look at data"),
+    "--data DATA": tables.data("for criteria and scopes that look at data"),
     "--recalibrate DATA": tables.data(
         "to estimate the statistics of batch normalisation anew, in the small "
         "model"

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from tf_lottery.compression import allocation
-from tf_lottery.compression import search
+from tf_lottery.search import allocation
+from tf_lottery.search import secant
 
 
 def best(errors, costs, budget):
@@ -72,7 +72,7 @@ def test_the_search_finds_the_boundary(boundary, rise, most):
         tried.append(number)
         return rise ** (number - boundary - 0.5)
 
-    found = search.last_within(value, 1, 20, 40, 10)
+    found = secant.last_within(value, 1, 20, 40, 10)
     assert found == boundary
     # That of 0 is known.
     assert len(set(tried)) == len(tried) <= most + 1
@@ -82,7 +82,7 @@ def test_the_search_finds_the_boundary(boundary, rise, most):
 def test_the_search_goes_where_a_rising_loss_meets_the_limit():
     # What a ResNet-20 lost; halving took 23, 12, 1, 6, 9, 7 and 8.
     lost = {0: 0.005, 5: 0.006, 7: 0.0099, 8: 0.013, 9: 0.0152, 23: 0.17}
-    assert search.last_within(lost.__getitem__, 0.01, 23, 46, 4) == 7
+    assert secant.last_within(lost.__getitem__, 0.01, 23, 46, 4) == 7
 
 
 @pytest.mark.parametrize("limit, least", [(0, 0), (0, -1), (-1, 0)])
@@ -90,6 +90,6 @@ def test_the_search_takes_values_that_have_no_logarithm(limit, least):
     def value(number):
         return least if number <= 17 else 1.0
 
-    assert search.last_within(value, limit, 20, 40, 9) == (
+    assert secant.last_within(value, limit, 20, 40, 9) == (
         17 if least <= limit else 0
     )

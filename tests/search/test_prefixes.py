@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tf_lottery.compression import prefixes
+from tf_lottery.search import prefixes
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(12, 8, 8, 2)).astype("float32")

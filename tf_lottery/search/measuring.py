@@ -6,9 +6,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_lottery.compression import prefixes
+from tf_lottery.search import prefixes
 from tf_lottery.criteria import batches as batches_lib
 
+# Fractions of a weight that stay, and of a group of channels that go.
+DENSITIES = (
+    1.0, 0.8, 0.63, 0.5, 0.38, 0.28, 0.2, 0.14, 0.1, 0.07, 0.04, 0.02,
+)
+RATIOS = (0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.8125, 0.875, 0.9375)
 # Of the variance of the outputs, what rounding alone may change them by.
 _NOTHING = 1e-6
 
@@ -75,16 +80,21 @@ def _squares(a, b):
     return np.square(np.subtract(a, b, dtype="float64")).sum()
 
 
-def is_due(level, errors):
-    """Returns whether the error at a level is measured, not taken from lines.
+def curve(number, measure):
+    """Returns errors at a number of levels, measured at some of them.
 
-    Every other one is, and those right after a level that changes nothing, as
-    an eighth of four heads: from there no geometric line leads anywhere.
+    Every other one is measured, and those right after a level that changes
+    nothing, as an eighth of four heads: from there no geometric line leads
+    anywhere.
 
     Args:
-        errors: Dict from the levels before that were measured to floats.
+        measure: Function of a level; what is at level 0 changes nothing.
     """
-    return level % 2 == 1 or errors.get(level - 1, 1.0) < _NOTHING
+    found = {0: 0.0}
+    for level in range(1, number):
+        if level % 2 == 1 or found.get(level - 1, 1.0) < _NOTHING:
+            found[level] = measure(level)
+    return between(list(found), list(found.values()), number)
 
 
 def between(levels, found, number):
@@ -98,7 +108,7 @@ def between(levels, found, number):
 
     Example:
 
-    >>> from tf_lottery.compression import measuring
+    >>> from tf_lottery.search import measuring
     >>> measuring.between([0, 1, 3], [0.0, 1.0, 100.0], 4).round(6).tolist()
     [0.0, 1.0, 10.0, 100.0]
     """

@@ -5,9 +5,9 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import internals
-from tf_lottery.analysis import evaluating
-from tf_lottery.compression import steps as steps_lib
 from tf_lottery.graph import functional
+from tf_lottery.search import steps as steps_lib
+from tf_lottery.utils import backends
 
 # A model is cut in as many places, of as many layers each: each takes a trace.
 _PLACES, _LAYERS = 12, 8
@@ -68,7 +68,7 @@ class Prefix:
 
     def _whole(self):
         self._at, self._states = 0, list(self._batches)
-        self._run = evaluating.compiled(
+        self._run = backends.compiled(
             lambda x: self._model(x, training=False)
         )
 
@@ -90,7 +90,7 @@ class Prefix:
 
     def _part(self, start, stop):
         """Returns a function from the state at a place to that at another."""
-        return evaluating.compiled(
+        return backends.compiled(
             lambda state: self._between(start, stop, state)
         )
 

@@ -1,4 +1,4 @@
-"""Search: the last number whose value is within a limit, in few trials."""
+"""Secants: the last number whose value is within a limit, in few trials."""
 
 import math
 from collections.abc import Callable
@@ -29,8 +29,8 @@ def last_within(
 
     Example:
 
-    >>> from tf_lottery.compression import search
-    >>> search.last_within(lambda n: 1.1**n, 1.1**37.5, 10, 60, 10)
+    >>> from tf_lottery.search import secant
+    >>> secant.last_within(lambda n: 1.1**n, 1.1**37.5, 10, 60, 10)
     37
     """
     low, high, number, sides = 0, last + 1, first, []

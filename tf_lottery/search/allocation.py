@@ -35,7 +35,7 @@ def allocate(
 
     Example:
 
-    >>> from tf_lottery.compression import allocation
+    >>> from tf_lottery.search import allocation
     >>> errors = [np.array([0.0, 0.1, 5.0]), np.array([0.0, 1.0, 2.0])]
     >>> costs = [np.array([9.0, 6.0, 1.0]), np.array([9.0, 6.0, 1.0])]
     >>> allocation.allocate(errors, costs, 8)
@@ -92,6 +92,9 @@ class Allocator:
 
         Below what everything costs at its last level, those levels.
         """
+        if budget >= self.whole:
+            # Costs that are rounded up might not fit.
+            return self._states[0]
         number, budget = 0, max(budget, self.least)
         while (goal := self.whole * _STEP ** (number + 1)) > budget:
             if number + 1 == len(self._states):
