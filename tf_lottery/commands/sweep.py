@@ -41,9 +41,7 @@ def main(arguments):
         return
     report = tuner.report()
     console.print(report.render())
-    console.print("Files written:")
-    for path in report.save(directory):
-        console.print(f"  {path}", soft_wrap=True)
+    console_lib.list_written(console, report.save(directory))
 
 
 def _begin(preset, tuner, directory):
