@@ -76,12 +76,7 @@ class Run:
 
 
 def read(directory):
-    """Returns the `Run` in the directory of a preset or of a callback.
-
-    Raises:
-        FileNotFoundError: If it holds no results.
-        ValueError: If its files are damaged.
-    """
+    """Returns the `Run` in the directory of a preset or of a callback."""
     checks.path("directory", directory)
     path = pathlib.Path(directory)
     config = _json(path / CONFIG)
@@ -106,8 +101,7 @@ def trial(directory, number):
 
 
 def rows_of(trials, rules):
-    """Returns a flat dict for each round of trials as `results.json` has them.
-    """
+    """Returns a flat dict for each round of trials, as `results.json` has."""
     found = []
     for each in trials:
         dense = None

@@ -31,8 +31,7 @@ class Interrupt:
         weakref.finalize(self, self._handlers.give_back)
 
     def guard(self, model, name):
-        """Holds signals back during the next `"train_function"` or other step.
-        """
+        """Holds signals back during the next `"train_function"` or other."""
         # Keras looks for layers in all that is set in the usual way, which
         # takes longer than the rest of this.
         attributes = vars(model)

@@ -163,8 +163,7 @@ class Session:
     def save(
         self, clock, record, callbacks, within_epoch=False, last_logs=None
     ):
-        """Saves the state of training; `History` has yet to see the last logs.
-        """
+        """Saves the state of training; `History` is still to see last logs."""
         history = getattr(self._model, "history", None)
         history = {} if history is None else dict(history.history)
         for key, value in (last_logs or {}).items():

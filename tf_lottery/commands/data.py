@@ -31,8 +31,7 @@ class Data:
 
 
 def kind(text):
-    """Returns what a text names: a "file", "directory", "function" or "name".
-    """
+    """Returns what a text names: a "file", "directory", "function", "name"."""
     path = pathlib.Path(text)
     if text in names.DATASETS:
         return "name"

@@ -140,8 +140,7 @@ class GradientRows:
             yield block, self.rows[: self.count, block]
 
     def stacks(self):
-        """Yields slices of the weights, `(blocks, rows, weights)` in float64.
-        """
+        """Yields slices of weights, `(blocks, rows, weights)` in float64."""
         width, size = self.block_size, self.rows.shape[1]
         step = width * max(1, _STACK_NUMBERS // (width * self.limit))
         whole = size - size % width

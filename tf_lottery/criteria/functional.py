@@ -73,8 +73,7 @@ class Functional:
     def values(
         self, masks: types.Masks | None = None
     ) -> dict[str, Any]:
-        """Returns the values of the weights as tensors, zero where masks prune.
-        """
+        """Returns the values of the weights as tensors, 0 where masks prune."""
         values, done = {}, []
         for key, variable in self.variables.items():
             # One after the other, to hold one masked copy at a time.

@@ -86,8 +86,7 @@ class LayerInputs:
     def sums(
         self, masks: types.Masks
     ) -> Iterator[tuple[str, list[np.ndarray]]]:
-        """Yields the key of each weight and its sums, in float64, under masks.
-        """
+        """Yields the key of each weight and its float64 sums, under masks."""
         values = self._functional.values(masks)
         for keys in self._parts:
             # One trace at a time, which takes more than the sums.

@@ -25,8 +25,7 @@ _LEAST_PART = 10
 
 
 def shorten(preset, cost):
-    """Returns the preset that fits into its budget, or the shortest there is.
-    """
+    """Returns the preset that fits into its budget, or the shortest of all."""
     if not preset.budget:
         return preset
     seconds = durations.parse(preset.budget)

@@ -12,8 +12,7 @@ from tf_lottery.experiments import streaming
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Feed:
-    """What one trial trains on, validates on (by `evaluate`) and is tested by.
-    """
+    """What one trial trains on, validates on (`evaluate`) and is tested by."""
 
     batches: keras.callbacks.Callback
     validation: object

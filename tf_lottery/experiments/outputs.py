@@ -215,10 +215,6 @@ def locked(place):
     """Makes a directory that no other process uses at the same time.
 
     If nothing is written to it, it goes again.
-
-    Raises:
-        RuntimeError: If another process is writing to it.
-        OSError: If it cannot be written.
     """
     lock = locks.Lock(place / _LOCK)
     try:

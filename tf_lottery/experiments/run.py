@@ -126,8 +126,7 @@ def _check(preset):
 
 
 def _check_layers(preset, data):
-    """Raises if `rate` or `exclude` names no layer, before files are written.
-    """
+    """Raises if `rate` or `exclude` names no layer, before files are made."""
     build = models.get(preset.model)
     model = build(data.image_shape, data.classes, preset.seed)
     weights_lib.prunable(model, preset.exclude)

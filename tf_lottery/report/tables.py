@@ -25,8 +25,7 @@ class Table:
     marked: tuple[int, ...] = ()
 
     def printed(self, **style: Any) -> "rich.table.Table":
-        """Returns the table for a terminal, in a style of `utils.tables.Table`.
-        """
+        """Returns the table for a terminal, in a style of `utils.tables`."""
         from tf_lottery.utils import tables
 
         found = tables.Table(**style)

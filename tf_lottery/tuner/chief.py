@@ -12,10 +12,6 @@ def serve(oracle, address, worker_timeout, wait):
     It speaks keras-tuner's protocol. A worker that is silent for too long is
     taken as dead, and its trial is given to another one; while there is none,
     the chief waits for one.
-
-    Raises:
-        OSError: If the address cannot be listened on.
-        RuntimeError: If no worker is left and trials are.
     """
     grpc = library.need_grpc()
     from keras_tuner.src import protos

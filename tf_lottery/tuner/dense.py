@@ -43,8 +43,7 @@ class DenseRounds:
         return True
 
     def callbacks(self, key, run, imp):
-        """Returns callbacks that publish a dense round; they come after `imp`.
-        """
+        """Returns callbacks that publish a dense round; they follow `imp`."""
         places = {
             point: run.parent / "points" / name
             for name, point in self._points.items()

@@ -14,11 +14,7 @@ def check(path, description, is_worker=False):
     """Makes the directory of a search, or resumes the one it holds.
 
     The description is all that makes a search this one, as plain values. A
-    worker finds it there.
-
-    Raises:
-        ValueError: If it holds another search; the message names both.
-        DamagedFileError: If it cannot be told which one it holds.
+    worker finds it there. If it is another one, an error names both.
     """
     path = pathlib.Path(path)
     wanted = json.loads(json.dumps(description))

@@ -30,11 +30,7 @@ class Role:
 
 
 def current(environment=os.environ):
-    """Returns the role that keras-tuner's environment variables say.
-
-    Raises:
-        ValueError: If some of the variables are missing.
-    """
+    """Returns the role that keras-tuner's environment variables say."""
     name = environment.get(_ID, "tuner0")
     if _IP not in environment and _PORT not in environment:
         if "chief" in name:

@@ -120,8 +120,7 @@ class Judgement:
 
 
 def measured(row: dict, rules: Rules) -> definitions.Measured:
-    """Returns what a row of results, or of controls, says for the definitions.
-    """
+    """Returns what a row of results, or controls, says for the definitions."""
     return definitions.Measured(
         row["test_accuracy"],
         row.get("steps") or rules.steps or 0,

@@ -31,7 +31,7 @@ class Rules:
 
     @classmethod
     def of(cls, config: dict, **known: Any) -> "Rules":
-        """Makes the rules of a preset's values, or a callback's, and more."""
+        """Makes the rules of a configuration and of what is `known` besides."""
         return cls(
             config.get("iterations"),
             config.get("evaluate_every", 0),

@@ -98,8 +98,7 @@ def p_values(
     margin: float = 0.0,
     images_sd: float | np.ndarray = 0.0,
 ) -> np.ndarray:
-    """Returns the p-values of tests of `(tests, trials)`; 1 of a single trial.
-    """
+    """Returns the p-values of tests of `(tests, trials)`; 1 of single ones."""
     if np.shape(differences)[1] < 2:
         return np.ones(len(differences))
     shifted = np.asarray(differences, "float64") + margin

@@ -31,8 +31,7 @@ class Log:
             _set_aside(directory)
 
     def begin(self, run, step):
-        """Opens a run from a step on; returns whether that is new, and empty.
-        """
+        """Opens a run from a step on; returns whether it is new, and empty."""
         if run in self._runs:
             return False
         found = self._runs[run] = _Run(_join(self.directory, run), step)

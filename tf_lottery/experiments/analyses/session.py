@@ -66,8 +66,7 @@ class Session:
         self._used = []
 
     def items(self, default, least=0):
-        """Returns the pairs of trial and round to measure, chosen or `default`.
-        """
+        """Returns pairs of trial and round to measure, chosen or `default`."""
         rounds = self.options.rounds
         subject = self.subject
         known = [number for number in subject.rounds if number >= least]

@@ -28,13 +28,8 @@ _NO_PROTOCOL = (
 class Subject:
     """Reads the directory of `tf-lottery run`; writes nothing.
 
-    Attributes:
-        results: Dict from trial to its list of `RoundResult`, of the rounds
-            that have been trained.
-
-    Raises:
-        FileNotFoundError: If it is not the directory of a run.
-        ValueError: If files are damaged, or no round has been finished.
+    It must hold a finished round. `results` are the `RoundResult`s of the
+    rounds that have been trained, by trial.
     """
 
     def __init__(self, directory):
