@@ -1,9 +1,10 @@
 """How small does `tfl.compress` make a network, next to what is usual?
 
 Networks are trained, and made smaller until their int8 files lose one point
-of accuracy on validation examples: by `tfl.compress`, and by three recipes
+of accuracy on validation examples: by `tfl.compress`, and by four recipes
 whose one number, the sparsity, is searched in the same way: magnitude at one
-sparsity in every layer, magnitude over all layers, and channels at one ratio.
+sparsity in every layer, magnitude over all layers, channels at one ratio, and
+weights clustered to a number of values.
 All see the same calibration examples and renew the statistics of batch
 normalisation. With `--epochs` every file tried is trained as long after
 pruning, from the learning rate of the network down to zero, and a schedule
@@ -133,7 +134,8 @@ def add(rows, name, seed, arguments, keep):
     subject = functools.cache(lambda: subjects.Subject(name, seed, keep))
     drop = arguments.max_drop or network.max_drop
     for recipe in ("compress", *RECIPES):
-        if recipe == IN_TRAINING and not epochs:
+        # Training would leave the clusters.
+        if recipe == (CLUSTERS if epochs else IN_TRAINING):
             continue
         place = f"{name}-{seed}-{recipe}" + f"-{epochs}-epochs" * bool(epochs)
         place = keep / place.replace(",", "").replace(" ", "-")
@@ -241,11 +243,18 @@ def in_training(model, sparsity, train):
     )])
 
 
-IN_TRAINING = "magnitude in training"
+def clusters(model, share, train):
+    """From 256 values of each weight down to 2, by k-means."""
+    tfl.cluster(model, max(2, round(256 ** (1 - share))))
+    return model
+
+
+IN_TRAINING, CLUSTERS = "magnitude in training", "clusters"
 RECIPES = {
     "uniform magnitude": uniform,
     "global magnitude": over_all,
     "channels at one ratio": channels,
+    CLUSTERS: clusters,
     IN_TRAINING: in_training,
 }
 

@@ -414,7 +414,7 @@ def test_files_that_fail_their_checks_are_left_out(
 
     def odd(model, path, *args, **kwargs):
         made.append(pathlib.Path(path).stem)
-        if len(made) in (2, 4):
+        if len(made) in (2, 3):
             raise tfl.export.VerificationError(
                 "None was written.\n  int8 dense: difference 0.53 > 0.5", []
             )
@@ -424,11 +424,11 @@ def test_files_that_fail_their_checks_are_left_out(
     found = tfl.compress(
         model, TRAIN, VALIDATION, samples=100, candidates=4, **asked
     )
-    assert len(made) >= 4
+    assert len(made) >= 3
     assert [c.number for c in found.candidates] == sorted(
-        int(n) for i, n in enumerate(made) if i not in (1, 3)
+        int(n) for i, n in enumerate(made) if i not in (1, 2)
     )
-    assert sorted(found.failed) == sorted(map(int, (made[1], made[3])))
+    assert sorted(found.failed) == sorted(map(int, made[1:3]))
     (said, _) = [c for c in found.caveats() if "failed its checks" in c]
     assert said.endswith("left out: int8 dense: difference 0.53 > 0.5.")
     assert any("left out" in str(w.message) for w in recwarn)

@@ -124,6 +124,41 @@ def test_biases_keep_the_means_of_outputs(model, space):
     assert 0 <= least < 0.05 * np.square(change + shift).sum() + 1e-3
 
 
+def test_fewer_bits_are_levels_too(model):
+    cost, widths = costs.Cost("size", "int8"), (None, 6, 4, 3)
+    made = space_lib.Space(
+        model, X, channels.Channels(model, ()),
+        weights.Weights(model, {}, cost.nbytes, (), (), widths),
+    )
+    made.use(*made.measure(lambda text: None))
+    step = len(measuring.DENSITIES)
+    part = made.names.index("fc1/kernel")
+    errors, taken = made.errors[part], made.costs["fc1/kernel"]
+    assert len(errors) == len(taken) == 4 * step
+    assert (np.diff(errors[::step]) > 0).all()
+    assert taken[3 * step] < taken[2 * step] < taken[0]
+    levels = [0] * len(made.names)
+    for level, width in ((2 * step, 4), (3 * step + 3, 3)):
+        levels[part] = level
+        assert made.bits(levels) == {"fc1/kernel": width}
+        found = made.model_at(levels)
+        value = found.get_layer("fc1").kernel.numpy()
+        assert (value == 0).mean() >= 1 - measuring.DENSITIES[level % step]
+        for column in value.T:
+            # Both signs of what is left of a sign bit, and zero.
+            assert len(np.unique(column)) <= 2**width - 1
+            multiples = column / np.abs(column[column != 0]).min()
+            assert np.abs(multiples - multiples.round()).max() < 1e-3 or (
+                len(np.unique(column)) > 3
+            )
+    levels[part] = 2 * step
+    expected, now = model.predict(X), made.model_at(levels).predict(X)
+    change = np.square(now - expected).sum()
+    spread = np.square(expected - expected.mean(0)).sum()
+    assert errors[2 * step] == pytest.approx(change / spread, 1e-3)
+    assert made.cost(levels) < made.cost([0] * len(levels))
+
+
 def test_channels_and_weights_at_once(model, space):
     levels = [4, 0, 3, 3, 0]
     small = space.model_at(levels)

@@ -41,6 +41,8 @@ class Candidate:
         file: String, the path.
         removed: Dict from group of channels, or weight key, to the fraction
             of it that is gone.
+        bits: Dict from weight key to what it is rounded to, in bits, on the
+            way to the data type of the file.
     """
 
     number: int
@@ -57,6 +59,7 @@ class Candidate:
     weights: int
     file: str
     removed: dict[str, float]
+    bits: dict[str, int]
 
 
 class Candidates:
@@ -188,6 +191,7 @@ class Candidates:
         }, {
             "number": number, "reference": reference,
             "removed": self._space.removed(levels),
+            "bits": self._space.bits(levels),
             "weights": _nonzero(model), **self._measured(report, reference),
         })
 

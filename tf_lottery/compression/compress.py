@@ -67,9 +67,12 @@ def compress(
     What is removed follows from what counts for the target: channels and
     single weights, in one search, for `"size"` (bytes after `gzip -9`), and
     `"flash"`, `"micro"` and the Ethos-U (bytes in flash, by Vela's estimate
-    there); channels alone for `"macs"` (multiplications) and `"cpu"`, `"arm"`
-    and `"auto"` (milliseconds, measured here; the search counts
-    multiplications).
+    there). For `"size"` and the Ethos-U, whose files are coded, weights are
+    also rounded to 6, 5, 4 or 3 bits if nothing is trained afterwards, the
+    later ones making up for those before (GPTQ, Frantar et al. 2022,
+    https://arxiv.org/abs/2210.17323), and stored as int8. Channels alone go
+    for `"macs"` (multiplications) and `"cpu"`, `"arm"` and `"auto"`
+    (milliseconds, measured here; the search counts multiplications).
 
     Args:
         model: A built `keras.Model`, trained. It is left as it is. Weights
@@ -163,7 +166,9 @@ def compress(
     if epochs:
         arguments.check_teacher(copy, teacher, inputs)
     arguments.check_metric(copy, metrics.Metric(metric), validation)
-    space = _space(copy, before, inputs, cost, exclude, include)
+    # Training would leave the grid.
+    widths = cost.widths[:1] if epochs else cost.widths
+    space = _space(copy, before, inputs, cost, exclude, include, widths)
     place = places.Place(directory, copy, (inputs, validation), {
         "target": str(cost.target.name), "cost": cost.name,
         "quantize": quantize, "metric": arguments.name_of(metric),
@@ -173,7 +178,7 @@ def compress(
             copy, train, teacher
         ) if epochs else None,
         "exclude": arguments.name_of(exclude),
-        "include": arguments.name_of(include),
+        "include": arguments.name_of(include), "widths": list(widths),
     })
     with place.locked(), children.kept():
         made = candidates_lib.Candidates(
@@ -207,13 +212,13 @@ def compress(
     return found
 
 
-def _space(model, before, inputs, cost, exclude, include):
+def _space(model, before, inputs, cost, exclude, include, widths):
     """Returns all that is worth removing."""
     weights = found = None
     skipped = {}
     if cost.zeros_pay:
         weights = weights_lib.Weights(
-            model, before, cost.nbytes, exclude, include
+            model, before, cost.nbytes, exclude, include, widths
         )
     try:
         found = channels.Channels(model, exclude)

@@ -50,6 +50,12 @@ class Cost:
         self.target.check()
 
     @property
+    def widths(self):
+        """List of widths in bits, whose fewer values a code makes use of."""
+        coded = self.name == "size" or self.target.name.startswith("ethos")
+        return (None, 6, 5, 4, 3) if coded else (None,)
+
+    @property
     def is_timed(self):
         """Boolean, whether files are timed."""
         return self.name == "latency_ms"

@@ -62,10 +62,16 @@ class Refit:
         self._problem = problem
         self._bias = bias is not None and ops.convert_to_numpy(bias)
 
-    def values(self, mask):
-        """Yields the variables and what they become under a mask."""
+    def values(self, mask, bits=None):
+        """Yields the variables and what they become under a mask.
+
+        Args:
+            bits: Integer, how many the weight has after it, or `None`.
+        """
         weight, *biases = self.variables
         value = self._problem.refit(mask)
+        if bits:
+            value = self._problem.rounded(value, mask, bits)
         yield weight, value
         for bias in biases:
             shift = self._problem.shift(value).reshape(self._bias.shape)
@@ -95,3 +101,20 @@ class Magnitudes:
     def refit(self, mask):
         """Returns the weights that stay, as they are."""
         return np.where(mask, self._values, 0)
+
+    def rounded(self, value, mask, bits):
+        """Returns the nearest ones of so many bits to each output."""
+        return nearest(value, bits, tuple(range(value.ndim - 1)))
+
+
+def nearest(value, bits, axes):
+    """Returns the nearest numbers of so many bits, signed and even.
+
+    Args:
+        value: Array.
+        bits: Integer.
+        axes: Integer or tuple of them, along which there is one scale.
+    """
+    step = np.abs(value).max(axes, keepdims=True) / (2 ** (bits - 1) - 1)
+    step = np.where(step > 0, step, 1)
+    return np.round(value / step) * step

@@ -101,7 +101,10 @@ class CompressionResult:
     @property
     def whole(self) -> list[str]:
         """List of strings, the parts that nothing is removed of."""
-        return [n for n, share in self.chosen.removed.items() if not share]
+        return [
+            name for name, share in self.chosen.removed.items()
+            if not share and name not in self.chosen.bits
+        ]
 
     def caveats(self) -> list[str]:
         """Returns what to know before it is believed, a sentence each."""
@@ -246,10 +249,13 @@ class CompressionResult:
         )
 
     def _removed(self):
+        bits = self.chosen.bits
         return [
-            [name, f"{share:.1%} of its "
+            [name, ", ".join([f"{share:.1%} of its "
              f"{'weights' if name in self.least else 'channels'} removed"]
-            for name, share in self.chosen.removed.items() if share
+             * bool(share) + [f"{bits.get(name)} bits"] * (name in bits))]
+            for name, share in self.chosen.removed.items()
+            if share or name in bits
         ]
 
     @property

@@ -105,11 +105,19 @@ class Space:
         ]
         return dict(zip(self.names, found))
 
+    def bits(self, levels):
+        """Returns what each weight that is rounded is rounded to, by key."""
+        _, keys = self._split(levels)
+        return {
+            key: bits for key, level in keys.items()
+            if (bits := self._weights.bits(level))
+        }
+
     def model_at(self, levels):
         """Returns a smaller model, with what stays refit."""
         masks = self._masks(levels)
         with measuring.restored(self._model.variables):
-            self._remove(levels, self._values(masks))
+            self._remove(levels, self._values(masks, self.bits(levels)))
             return self._small(levels, masks)
 
     def empty_at(self, levels):
@@ -152,15 +160,18 @@ class Space:
         for variable, value in values:
             variable.assign(value)
 
-    def _values(self, masks):
+    def _values(self, masks, bits):
         return [
             pair for key, mask in masks.items()
-            for pair in self._refit(key).values(mask)
+            for pair in self._refit(key).values(mask, bits.get(key))
         ]
 
     def _small(self, levels, masks):
         groups, keys = self._split(levels)
-        masks = {k: mask for k, mask in masks.items() if k in keys}
+        masks = {
+            k: mask for k, mask in masks.items()
+            if k in keys and not mask.all()
+        }
         if any(groups):
             kept = self._channels.kept(groups)
             cut = self._channels.cut(kept)
@@ -200,7 +211,7 @@ class Space:
 
         def measure(level):
             levels[index] = level
-            values = self._values(self._masks(levels))
+            values = self._values(self._masks(levels), {})
             changing = list({id(v): v for v in (
                 *(variable for variable, _ in values),
                 *self._channels.zeroed(

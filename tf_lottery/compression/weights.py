@@ -4,12 +4,16 @@ import numpy as np
 from keras import ops
 
 from tf_lottery.search import measuring
+from tf_lottery.compression import refits
 from tf_lottery.pruning import prunable
 from tf_lottery.pruning import rules
 
 # Weights are scored anew once this fraction of those that stayed is left.
 _RENEWED = 0.55
 _NEVER = 255
+_LEVELS = len(measuring.DENSITIES)
+# The width, in bits, at which the error of rounding is measured.
+_MEASURED = 4
 
 
 class Weights:
@@ -20,6 +24,8 @@ class Weights:
         before: Dict from weight key to boolean array, masks to begin with.
         nbytes: Function from a weight as a matrix, outputs by inputs, to what
             it takes in a file.
+        widths: List of what weights may be rounded to, in bits, or `None` for
+            not at all, which is the first.
 
     Attributes:
         names: List of strings, the weight keys.
@@ -29,8 +35,10 @@ class Weights:
             weight is gone.
     """
 
-    def __init__(self, model, before, nbytes, exclude, include):
-        self._nbytes = nbytes
+    def __init__(
+        self, model, before, nbytes, exclude, include, widths=(None,)
+    ):
+        self._nbytes, self._widths = nbytes, widths
         self._prunable = prunable.Prunable(model, rules.Rule(
             "layer", "unstructured", "keep-one", exclude, include
         ))
@@ -48,13 +56,20 @@ class Weights:
 
     def mask(self, key, level):
         """Returns what is left of a weight at a level."""
+        level %= _LEVELS
         return self.gone[key] > level if level else self._before[key]
+
+    def bits(self, level):
+        """Returns what a weight is rounded to at a level, or `None`."""
+        return self._widths[level // _LEVELS]
 
     def measure(self, key, problem, distance):
         """Finds what goes at each density, and what that does and costs.
 
         Weights go in the order of optimal brain compression, scored anew on
-        the way, and those that stay are refit.
+        the way, and those that stay are refit. Levels are the densities, and
+        then the same again for each width: rounding adds an error that falls
+        with the square of its step, and with the weights that are left.
 
         Args:
             problem: `refits.Refit`.
@@ -72,24 +87,43 @@ class Weights:
                 {key: scores}, [keep], {key: mask}, [[key]]
             )[key]
             gone[~mask & (gone == _NEVER)] = level
-        self.gone[key], costs = gone, {0: self._cost(key)}
+        self.gone[key], costs = gone, {0: self._costs(key)}
 
-        def measure(level):
-            for variable, value in problem.values(self.mask(key, level)):
+        def measure(level, bits=None):
+            for variable, value in problem.values(
+                self.mask(key, level), bits
+            ):
                 variable.assign(value)
-            costs[level] = self._cost(key)
+            if not bits:
+                costs[level] = self._costs(key)
             return distance()
 
         distance.start_at(problem.variables)
         with measuring.restored(problem.variables):
-            errors = measuring.curve(len(measuring.DENSITIES), measure)
-        return errors, measuring.between(
-            list(costs), list(costs.values()), len(errors)
-        )
+            rounding = measure(0, _MEASURED) if self._widths[1:] else 0.0
+        with measuring.restored(problem.variables):
+            errors = measuring.curve(_LEVELS, measure)
+        return np.concatenate([
+            errors + rounding * np.array(measuring.DENSITIES) * (
+                bits is not None and _noise(bits) / _noise(_MEASURED)
+            )
+            for bits in self._widths
+        ]), np.concatenate([
+            measuring.between(list(costs), found, _LEVELS)
+            for found in zip(*costs.values())
+        ])
 
-    def _cost(self, key):
+    def _costs(self, key):
+        """What a weight takes as it is now, at each width."""
         value = ops.convert_to_numpy(self.variables[key])
         matrix = self._prunable.layouts[key].to_matrix(value)
-        return self._nbytes(
-            np.swapaxes(matrix, -1, -2).reshape(-1, matrix.shape[-2])
-        )
+        matrix = np.swapaxes(matrix, -1, -2).reshape(-1, matrix.shape[-2])
+        return [
+            self._nbytes(refits.nearest(matrix, bits, 1) if bits else matrix)
+            for bits in self._widths
+        ]
+
+
+def _noise(bits):
+    """The variance of what rounding changes, up to a factor."""
+    return (2 ** (bits - 1) - 1) ** -2.0

@@ -93,6 +93,28 @@ def costs(gram, weights, kept):
     return found
 
 
+@_alone
+def rounded(gram, weights, kept, steps, most):
+    """Returns weights on a grid, later rows making up for earlier ones.
+
+    Reference: GPTQ, Frantar et al. 2022, algorithm 1,
+    https://arxiv.org/abs/2210.17323; with masks, SparseGPT, Frantar and
+    Alistarh 2023, section 3.5, https://arxiv.org/abs/2301.00774.
+
+    Args:
+        steps: Array `(outputs,)`, the distances of the grids.
+        most: Integer, the largest multiple of a step.
+    """
+    factor = linalg.cholesky(_inverse(gram), check_finite=False)
+    now, found = weights.copy(), np.zeros(weights.shape)
+    for row, part in enumerate(factor):
+        near = np.clip(np.round(now[row] / steps), -most, most) * steps
+        found[row] = np.where(kept[row], near, 0)
+        change = (now[row] - found[row]) / part[row]
+        now[row + 1:] -= np.outer(part[row + 1:], change)
+    return found
+
+
 def _solution(gram, inverse, weights, rows, gone):
     """Returns rows of weights with others gone: of all columns alike."""
     if inverse is None or len(rows) <= len(gone):

@@ -218,6 +218,21 @@ class Problem:
         """Returns the weight that stays."""
         return self._solved(least_squares.refit, mask)
 
+    def rounded(self, value, mask, bits):
+        """Returns a weight that stays, with so many bits to each output."""
+        most = 2 ** (bits - 1) - 1
+        values = self.linear.to_matrices(value).astype("float64")
+        steps = np.abs(values).max(1, keepdims=True) / most
+        steps = np.broadcast_to(np.where(steps > 0, steps, 1), values.shape)
+        kept, found = self.linear.to_matrices(mask), np.zeros(values.shape)
+        for gram, weights, part, step, into in self._parts(
+            values, kept, steps, found
+        ):
+            into[...] = least_squares.rounded(
+                gram, weights, part, step[0], most
+            )
+        return self.linear.from_matrices(found)
+
     def shift(self, value):
         """Returns what means of outputs fall by with another weight."""
         change = self._weights - self.linear.to_matrices(value)
