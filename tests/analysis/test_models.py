@@ -258,6 +258,28 @@ def test_shared_and_frozen_normalisation():
     assert recalibration.normalizations(model) == [shared]
 
 
+@pytest.mark.parametrize("error, words", [
+    (ValueError, "moving_mean.*not finite"), (KeyboardInterrupt, None),
+])
+def test_recalibration_that_fails_leaves_statistics(error, words, data):
+    model = keras.Sequential(
+        [keras.Input((10,)), keras.layers.BatchNormalization()]
+    )
+
+    class Batches(keras.utils.PyDataset):
+        num_batches = 2
+
+        def __getitem__(self, index):
+            if index and error is KeyboardInterrupt:
+                raise error
+            return data[0] / (0 if index else 1), data[1]
+
+    before = [w.copy() for w in model.get_weights()]
+    with np.errstate(all="ignore"), pytest.raises(error, match=words):
+        analysis.recalibrate(model, Batches())
+    assert all(map(np.array_equal, before, model.get_weights()))
+
+
 def test_recalibration_in_mixed_precision(data):
     keras.config.set_dtype_policy("mixed_float16")
     model = conftest.functional()

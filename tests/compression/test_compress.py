@@ -17,6 +17,7 @@ import pytest
 
 import tests
 import tf_lottery as tfl
+from tf_lottery import files
 from tf_lottery.compression import candidates
 from tf_lottery.search import secant
 
@@ -147,6 +148,11 @@ def test_channels_alone_where_zeros_are_worth_nothing(model):
     assert found.met and found.chosen.cost < found.candidates[0].cost
     assert found.model.count_params() < model.count_params()
     assert not tfl.masks_of(found.model)
+    for made, candidate in ((model, found.candidates[0]),
+                            (found.model, found.chosen)):
+        graph = tfl.graph.trace(made)
+        counted = tfl.structured.Costs(graph).count(graph.kept())
+        assert candidate.cost == candidate.macs == counted["macs"]
     reached = found.model.evaluate(*VALIDATION, verbose=0)[1]
     assert reached == pytest.approx(found.chosen.metric)
 
@@ -258,15 +264,28 @@ def test_one_that_was_killed_resumes_with_the_same_bits(model, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:.*validation examples cannot")
 def test_another_compression_is_refused(model, tmp_path):
-    compress(model, max_drop=0.3, directory=tmp_path, candidates=1)
+    def run(**change):
+        return compress(
+            model, max_drop=0.3, directory=tmp_path, candidates=1, **change
+        )
+
+    file = pathlib.Path(run().file)
     for change in (
         {"epochs": 1}, {"exclude": "fc"}, {"quantize": None},
     ):
         with pytest.raises(ValueError, match="that of another compression"):
-            compress(
-                model, max_drop=0.3, directory=tmp_path, candidates=1,
-                **change,
-            )
+            run(**change)
+    # Files that changed or went meanwhile.
+    content = file.read_bytes()
+    file.write_bytes(content[:-1])
+    with pytest.raises(files.DamagedFileError, match="not the one verified"):
+        run()
+    file.unlink()
+    assert pathlib.Path(run().file).read_bytes() == content
+    dense = (tmp_path / "000.safetensors").read_bytes()
+    file.with_suffix(".safetensors").write_bytes(dense)
+    with pytest.raises(files.DamagedFileError, match="of another compression"):
+        run()
 
     def trained(y=TRAIN[1], **options):
         with pytest.MonkeyPatch.context() as patch:
@@ -375,7 +394,8 @@ def other(outputs):
     ({"validation": (X, Y + 1)}, "from 0 to 2, those here are 1 to 3"),
     ({"train": (X[:0], Y[:0])}, "`train` must hold examples"),
     ({"train": (X[:3].tolist(), Y[:3])}, "make lists of numbers arrays"),
-    ({"train": (X, Y[:3])}, "of equal length"),
+    ({"train": (X, Y[:3])}, r"compress\(train=\).*of equal length"),
+    ({"validation": None}, r"compress\(validation=\).*needs data"),
     ({"epochs": 1, "teacher": other(4)}, r"outputs of.*\(1, 3\).*\(1, 4\)"),
 ])
 def test_data_and_teachers_of_another_model(change, words):
@@ -443,7 +463,7 @@ def test_files_that_fail_their_checks_are_left_out(
     ({"budget": {"size": 100}, "max_drop": 0.1}, "Either"),
     ({"metric": "no_such_metric"}, "metric"),
     ({"epochs": 1}, "not compiled"),
-    ({"teacher": "other"}, "teacher"),
+    ({"teacher": "other"}, "'self', a `keras.Model` or `None`"),
 ])
 def test_arguments_that_do_not_fit(change, words):
     with pytest.raises(ValueError, match=words):

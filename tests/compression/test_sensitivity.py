@@ -189,7 +189,9 @@ def test_a_criterion_that_moves_weights_and_a_pattern_of_one_density():
         ({"sparsities": [1.0]}, "numbers in \\(0, 1\\)"),
         ({"sparsities": 0.5}, "a list of floats"),
         ({"exclude": ["none"]}, "names 'none'"),
-        ({"data": (np.full_like(X, np.nan), Y)}, "finite"),
+        ({"data": (np.full_like(X, np.nan), Y)}, "`data` must hold finite"),
+        ({"data": (X[:, 1:], Y)}, "^Input 0 .*expected shape=.*found shape"),
+        ({"data": (X, Y + 9)}, "cannot be run.* label value of .* outside"),
     ],
 )
 def test_what_is_refused(arguments, words):

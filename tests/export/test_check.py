@@ -54,6 +54,16 @@ def test_outputs_come_call_by_call(content):
     np.testing.assert_allclose(one[0].reshape(2, 3), two[0][0], atol=1e-6)
 
 
+def test_files_go_where_the_parent_is_killed(crashing):
+    crashing("_load = lambda runtime: None")
+    with children.Runtime(NAME) as runtime:
+        runtime.start()
+        # As the end of a process closes it.
+        runtime._child._process.stdin.close()
+        assert runtime._child._process.wait(60) == 0
+        assert not runtime.place.exists()
+
+
 @pytest.mark.slow
 def test_a_crash_is_a_failure_with_the_signal(content, crashing):
     crashing(CRASH)

@@ -305,7 +305,7 @@ def test_open_sizes_are_set_by_input_shapes():
     model = keras.Sequential([keras.Input((None, 3)), keras.layers.LSTM(4)])
     for given in ((5, 3), {model.inputs[0].name: (5, 3)}):
         found = sources.open_model(model, 1, input_shapes=given)
-        assert sources.shape_of(found.specs[0]) == (1, 5, 3)
+        assert tuple(found.specs[0].shape) == (1, 5, 3)
     for wrong in ((5, 4), (3,), {"nowhere": (5, 3)}):
         with pytest.raises(ValueError, match="input_shapes"):
             sources.open_model(model, 1, input_shapes=wrong)

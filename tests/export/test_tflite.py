@@ -23,6 +23,7 @@ from tf_lottery.export import examining
 from tf_lottery.export import runner
 from tf_lottery.export import samples as samples_lib
 from tf_lottery.export import sources
+from tf_lottery.export import traced
 
 _LOGGERS = ("absl", "tensorflow", None)
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
@@ -358,7 +359,7 @@ def test_if_all_crash_there_is_an_error_and_no_file(
 
 
 def test_wrong_numbers_are_an_error_and_no_file(light, monkeypatch, tmp_path):
-    monkeypatch.setattr(sources.Source, "call", lambda *_: [np.ones((1, 10))])
+    monkeypatch.setattr(traced.Source, "call", lambda *_: [np.ones((1, 10))])
     with pytest.raises(export.VerificationError, match="the Keras model"):
         export.tflite(dense_net(64, 64), tmp_path / "m.tflite", seconds=0)
     assert not list(tmp_path.iterdir())
@@ -402,6 +403,17 @@ def test_unsupported_operators_are_named_and_had_on_request(tmp_path):
         assert report.runtimes == ["tensorflow"] and report.shipped.passed
     except export.VerificationError as error:
         assert "Flex delegate" in str(error) and not path.exists()
+
+
+def test_int8_where_a_layer_is_always_zero(child):
+    model = dense_net(12, 4, sparsity=0)
+    dead = model.layers[0].kernel
+    dead.assign(-keras.ops.abs(dead))
+    x = np.random.default_rng(0).random((32, 12), "float32")
+    converter = convert.Converter(sources.open_model(model), [x], child=child)
+    # XNNPACK would fail at scales that differ this much.
+    (found,) = child.run(converter.convert("int8"), [x], 32)
+    np.testing.assert_array_equal(found[0], np.zeros((32, 10)))
 
 
 def test_conversion_is_quiet_and_leaves_no_log_handler(capfd, child):

@@ -12,6 +12,7 @@ from keras import ops
 from tf_lottery import graph as graphs
 from tf_lottery import weights
 from tf_lottery.graph import functional
+from tf_lottery.graph import reassembly
 from tf_lottery.graph import renewing
 
 
@@ -37,7 +38,7 @@ def choose(graph, seed=0, ratio=0.5):
     """Removes classes at random; every producer keeps at least one."""
     rng = np.random.default_rng(seed)
     kept = graph.kept()
-    for id_ in graph.classes:
+    for id_ in graph.ids.tolist():
         kept[id_] = rng.random() >= ratio
     for producer in graph.producers:
         if not kept[producer.ids].any():
@@ -55,7 +56,7 @@ def shrink(graph, kept):
             pairs.append((operation, new))
         return new
 
-    small = renewing.rebuild(graph.view, renewed)
+    small = reassembly.rebuild(graph.view, renewed)
     slices, scales = graph.slices(kept), graph.scales(kept)
     keys = {id(v): k for k, v in weights.variables(graph.model).items()}
     for layer, new in pairs:
@@ -117,7 +118,7 @@ def check_exact(model, bound=2e-5, seed=0, ratio=0.5, move=None):
         a, b = (ops.convert_to_numpy(v).astype("float64") for v in (a, b))
         assert a.shape == b.shape
         assert np.abs(a - b).max() <= bound * max(1e-3, np.abs(a).max())
-    if graph.classes and ratio == 0.5:
+    if graph.units and ratio == 0.5:
         assert not kept.all()
         assert small.count_params() < graph.model.count_params()
     return graph

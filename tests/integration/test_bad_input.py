@@ -72,7 +72,6 @@ RECORDS = {
     "export.OnnxReport",
     "export.Report",
     "graph.Binding",
-    "graph.Class",
     "graph.ConfigEdit",
     "graph.Frozen",
     "graph.Graph",

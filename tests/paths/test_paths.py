@@ -568,7 +568,7 @@ def test_collapsed():
     assert paths.collapsed({}) == []
 
 
-def test_the_first_weight_that_ends_all_paths():
+def test_the_weight_that_ends_all_paths():
     model = sequential(
         *(layers.Dense(4, name=name) for name in "abcd"), shape=(4,)
     )
@@ -586,6 +586,25 @@ def test_the_first_weight_that_ends_all_paths():
     )
     masks["a/kernel"][...] = False
     assert "'a/kernel'" in paths.why_dead(model, masks)
+
+
+def test_a_dead_network_is_followed_twice(monkeypatch):
+    from tf_lottery.paths import reachability
+
+    model = sequential(
+        *(layers.Dense(4, name=f"fc{i}") for i in range(12)), shape=(4,)
+    )
+    masks = random_masks(model, 1)
+    masks["fc9/kernel"][...] = False
+    calls, evaluate = [], reachability.evaluate
+
+    def counting(graph, *args):
+        calls.append(graph)
+        return evaluate(graph, *args)
+
+    monkeypatch.setattr(reachability, "evaluate", counting)
+    assert "'fc9/kernel'" in paths.why_dead(model, masks)
+    assert len(calls) == 2
 
 
 def test_a_dead_branch_is_no_dead_network():

@@ -137,8 +137,31 @@ def test_inputs_of_the_user_are_taken():
     plan = structured.plan(model, ratio=0.5)
     small = structured.shrink(model, plan, inputs=x)
     assert structured.proof_of(small).error < 1e-12
-    with pytest.raises(structured.VerificationError, match="Pass `inputs`"):
+    with pytest.raises(structured.VerificationError, match="does not fit"):
         structured.shrink(model, plan, inputs=np.zeros((2, 3), "float32"))
+
+
+class Unsupported(keras.layers.Layer):
+    """Has no kernel for numbers here, as some of TensorFlow's on a CPU."""
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, x.dtype)
+
+    def call(self, x):
+        raise NotImplementedError("no kernel here")
+
+
+def test_a_model_that_does_not_run_itself_is_named():
+    model = keras.Sequential([
+        keras.Input((4,)), keras.layers.Dense(6), Unsupported(),
+        keras.layers.Dense(2),
+    ])
+    plan = structured.plan(model, ratio=0.0)
+    with pytest.raises(structured.VerificationError) as caught:
+        structured.shrink(model, plan)
+    said = str(caught.value)
+    assert "whole as it is, does not run" in said and "no kernel here" in said
+    assert "open" not in said
 
 
 def test_only_what_was_proved_has_a_proof():

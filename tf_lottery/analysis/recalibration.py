@@ -88,7 +88,8 @@ def recalibrate(
         Integer, of how many layers there are new statistics.
 
     Raises:
-        ValueError: If the model is not built or there are no data.
+        ValueError: If the model is not built, there are no data, or
+            statistics are not finite. The model is then as it was.
 
     Example:
 
@@ -100,8 +101,30 @@ def recalibrate(
     [2.0, 1.0]
     """
     renewal = Recalibration(model, data, batch_size)
-    renewal()
+    moving = [
+        variable for layer in renewal.layers
+        for variable in (layer.moving_mean, layer.moving_variance)
+    ]
+    before = [ops.convert_to_numpy(variable).copy() for variable in moving]
+    try:
+        renewal()
+        _check_finite(moving)
+    # Interrupted, too: on the way they are those of one batch.
+    except BaseException:
+        for variable, value in zip(moving, before):
+            variable.assign(value)
+        raise
     return len(renewal.layers)
+
+
+def _check_finite(variables):
+    for variable in variables:
+        if not np.isfinite(ops.convert_to_numpy(variable)).all():
+            raise ValueError(
+                f"Statistics of batch normalisation ('{variable.path}') are "
+                "not finite. Check the model's weights and the data for NaN "
+                "and infinity."
+            )
 
 
 class _Sums:

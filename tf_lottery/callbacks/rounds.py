@@ -164,7 +164,7 @@ class Rounds(pruner.Pruner):
             self._resume(position)
             return
         self._begin_round(masks)
-        self._take_snapshot()
+        self._record.take_start(self.model, self._clock)
 
     def on_epoch_begin(self, epoch: int, logs: types.Logs = None) -> None:
         if self.is_early(self.on_epoch_begin, epoch):
@@ -190,7 +190,7 @@ class Rounds(pruner.Pruner):
             )
         if clock.round_over:
             masks, start = self.next_round(
-                self._masks, self._rewinding_point()
+                self._masks, self._record.start_after(clock)
             )
             clock.start_round(clock.round + 1)
             self._begin_round(masks, start)
@@ -211,7 +211,7 @@ class Rounds(pruner.Pruner):
     def on_train_batch_end(self, batch: int, logs: types.Logs = None) -> None:
         with self._session.released():
             self._clock.see_batch(batch)
-            self._take_snapshot()
+            self._record.take_start(self.model, self._clock)
             stop = self._call("on_train_batch_end", batch, logs)
             if stop or self._clock.epoch_is_done:
                 self._end.ask(batch + 1 == self.params.get("steps"))
@@ -242,7 +242,7 @@ class Rounds(pruner.Pruner):
         self._end.finish()
         epoch = clock.epoch
         clock.end_epoch()
-        self._take_snapshot()
+        self._record.take_start(self.model, clock)
         density = masks_lib.density(self._masks)
         logs |= {
             "round": clock.round, "density": density, "sparsity": 1 - density,
@@ -317,33 +317,6 @@ class Rounds(pruner.Pruner):
         watchdog.check_masks(
             self._weights.variables, self._masks, self._clock.round
         )
-
-    def _rewinding_point(self):
-        start = self._record.shared_start
-        if start is None:
-            raise ValueError(
-                f"Round 0 was stopped at step {self._clock.now}, before the "
-                f"rewinding point, step {self._clock.plan.rewind_step}. "
-                "Choose an earlier `rewind_to`, or more patient "
-                "`round_callbacks`."
-            )
-        return start
-
-    def _take_snapshot(self):
-        """Captures the rewinding point when training stands there."""
-        clock = self._clock
-        if self._record.shared_start or not clock.plan.is_known:
-            return
-        point = clock.plan.rewind_step
-        if clock.now > point:
-            raise ValueError(
-                f"The rewinding point, step {point}, was passed unseen: step "
-                f"{clock.now} was the first that ended after it. Choose a "
-                "multiple of `steps_per_execution` for `rewind_to`, or the "
-                "end of an epoch."
-            )
-        if clock.now == point:
-            self._record.set_start(holding.capture(self.model, point))
 
     def _resume(self, position):
         """Resumes where a run that was killed was saved last."""

@@ -3,6 +3,7 @@
 import dataclasses
 import time
 
+from tf_lottery import holding
 from tf_lottery import masks as masks_lib
 from tf_lottery.runs import results as results_lib
 from tf_lottery.runs import ticket as ticket_lib
@@ -40,11 +41,33 @@ class RunRecord:
             if start is not None:
                 self.files.save_weights(round, "start", start)
 
-    def set_start(self, snapshot):
-        """Notes the rewinding point."""
-        self.shared_start = snapshot
-        if self.files is not None:
-            self.files.save_snapshot(snapshot)
+    def take_start(self, model, clock):
+        """Captures the rewinding point when training stands there."""
+        if self.shared_start or not clock.plan.is_known:
+            return
+        point = clock.plan.rewind_step
+        if clock.now > point:
+            raise ValueError(
+                f"The rewinding point, step {point}, was passed unseen: step "
+                f"{clock.now} was the first that ended after it. Choose a "
+                "multiple of `steps_per_execution` for `rewind_to`, or the "
+                "end of an epoch."
+            )
+        if clock.now == point:
+            self.shared_start = holding.capture(model, point)
+            if self.files is not None:
+                self.files.save_snapshot(self.shared_start)
+
+    def start_after(self, clock):
+        """Returns the rewinding point; raises if round 0 never reached it."""
+        if self.shared_start is None:
+            raise ValueError(
+                f"Round 0 was stopped at step {clock.now}, before the "
+                f"rewinding point, step {clock.plan.rewind_step}. "
+                "Choose an earlier `rewind_to`, or more patient "
+                "`round_callbacks`."
+            )
+        return self.shared_start
 
     def note_epoch(self, logs, step):
         """Notes the logs of an epoch that ended at a step."""

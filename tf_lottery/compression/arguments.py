@@ -34,8 +34,12 @@ def check(
     checks.names("exclude", exclude)
     checks.names("include", include)
     checks.optional(checks.path, "directory", directory)
-    if teacher is not None and not isinstance(teacher, keras.Model):
-        checks.choice("teacher", teacher, ("self",))
+    if teacher is not None and not isinstance(teacher, keras.Model) and not (
+        isinstance(teacher, str) and teacher == "self"
+    ):
+        checks.refuse(
+            "teacher", teacher, "'self', a `keras.Model` or `None`"
+        )
     checks.optional(checks.takes, "progress", progress, 1, "a callable")
     if epochs and not (model.compiled and model.optimizer is not None):
         raise ValueError(
@@ -103,7 +107,7 @@ def check_metric(model, metric, validation):
 def arrays_of(data):
     """Returns validation data as a pair of arrays, or structures of them."""
     checks.data("validation", data)
-    found = batches_lib.batches_of(data, criterion="compression")
+    found = batches_lib.batches_of(data, criterion="compress(validation=)")
     x, y = map(samples_lib.joined, zip(*((x, y) for x, y, _ in found)))
     return samples_lib.finite("validation", x), y
 

@@ -1,6 +1,7 @@
 """Candidates: models of one size each, as files that were verified."""
 
 import dataclasses
+import hashlib
 import math
 
 import keras
@@ -34,7 +35,8 @@ class Candidate:
         drop: Float, by how much it is worse than the model was.
         nbytes: Integer, bytes of the file.
         compressed: Integer, bytes after `gzip -9`.
-        macs: Integer, multiplications of one call.
+        macs: Integer, multiplications of one call, as the file tells; for
+            target `"macs"`, all of one example.
         latency_ms: Float, measured here, or `None`.
         cycles: Integer, Vela's estimate, or `None`.
         weights: Integer, how many weights of the model are not zero.
@@ -66,10 +68,11 @@ class Candidates:
     """Makes candidates, each once, and keeps them in a directory.
 
     Args:
+        place: `places.Place`.
         space: `space.Space`.
         tables: Function that returns what `space.measure` does, called once
             there is a file of the model as it was.
-        recover: Function that recovers a model in place.
+        recover: `recovery.Recovery`.
         ranges: Array or a structure of arrays, to quantise with.
         validation: Pair of inputs and labels.
 
@@ -81,10 +84,10 @@ class Candidates:
     """
 
     def __init__(
-        self, directory, space, tables, cost, recover, ranges, validation,
+        self, place, space, tables, cost, recover, ranges, validation,
         metric, say,
     ):
-        self._directory, self._space, self._cost = directory, space, cost
+        self._place, self._space, self._cost = place, space, cost
         self._recover, self._ranges, self._say = recover, ranges, say
         self._validation, self._metric = validation, metric
         self.found, self.failed = {}, {}
@@ -121,7 +124,7 @@ class Candidates:
 
     def model(self, number):
         """Returns the model of a candidate that was made."""
-        arrays, _ = files.read_arrays(self._path(number))
+        arrays, _ = self._place.read(self._path(number))
         model = self._space.empty_at(self.levels(number))
         for key, variable in weights_lib.variables(model).items():
             variable.assign(arrays[key])
@@ -149,13 +152,14 @@ class Candidates:
     def __getitem__(self, number):
         if number not in self.found:
             path = self._path(number)
-            if not path.exists():
+            file = path.with_suffix(".tflite")
+            if not (path.exists() and file.exists()):
                 self._make(number, path)
-            _, fields = files.read_arrays(path)
+            _, fields = self._place.read(path)
+            if fields.pop("sha256") != _digest(file):
+                raise files.damaged(file, "it is not the one verified")
             self.reference = fields.pop("reference")
-            self.found[number] = Candidate(
-                file=str(path.with_suffix(".tflite")), **fields
-            )
+            self.found[number] = Candidate(file=str(file), **fields)
         return self.found[number]
 
     @property
@@ -163,7 +167,7 @@ class Candidates:
         return self.rest + self._allocator.whole
 
     def _path(self, number):
-        return self._directory / f"{number:03}.safetensors"
+        return self._place.path / f"{number:03}.safetensors"
 
     def _make(self, number, path):
         """Writes the file, and then what says that it is finished."""
@@ -172,6 +176,8 @@ class Candidates:
         model = self._space.model_at(levels)
         if number:
             self._recover(model)
+            if self._space.round(model, levels):
+                self._recover.recalibrate(model)
         report = export.tflite(
             model, path.with_suffix(".tflite"), self._cost.target,
             self._cost.quantize, self._ranges, self._validation,
@@ -185,15 +191,24 @@ class Candidates:
             progress=lambda text: self._say(f"candidate {number}: {text}"),
         )
         reference = self.reference if number else report.metric
-        files.write_arrays(path, {
+        self._place.write(path, {
             key: ops.convert_to_numpy(variable)
             for key, variable in weights_lib.variables(model).items()
         }, {
             "number": number, "reference": reference,
+            "sha256": _digest(path.with_suffix(".tflite")),
             "removed": self._space.removed(levels),
             "bits": self._space.bits(levels),
             "weights": _nonzero(model), **self._measured(report, reference),
+            **self._counted(report, levels),
         })
+
+    def _counted(self, report, levels):
+        if self._cost.name != "macs":
+            return {"cost": self._cost.of(report), "macs": report.macs}
+        # A file does not tell of all: loops, activations times activations.
+        macs = self._space.cost(levels)
+        return {"cost": macs, "macs": macs}
 
     def _measured(self, report, reference):
         metric, timing = report.shipped.metric, report.shipped.timing
@@ -203,17 +218,19 @@ class Candidates:
                 metric, len(keras.tree.flatten(self._validation)[0])
             )
         return {
-            "cost": self._cost.of(report), "metric": metric, "low": low,
-            "high": high,
+            "metric": metric, "low": low, "high": high,
             # Seven of 350 are 0.02, which the difference is not quite.
             "drop": round(
                 metrics.Metric(self._metric).drop(metric, reference), 12
             ),
             "nbytes": report.nbytes, "compressed": report.compressed,
-            "macs": report.macs,
             "latency_ms": timing and 1e3 * timing.median,
             "cycles": report.npu and report.npu.file.cycles,
         }
+
+
+def _digest(file):
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _nonzero(model):

@@ -101,7 +101,7 @@ class Channels:
         randomising.zero_readers(self._twin, self._graph, kept)
 
     def shrunk(self, kept):
-        """Returns the small model, and its weight keys by the old ones."""
+        """Returns the small model."""
         plan = plans.plan_of(
             self._graph, kept, self._costs.count(self._graph.kept()),
             self._costs.count(kept), {}, self._excluded,
@@ -109,5 +109,8 @@ class Channels:
         with warnings.catch_warnings():
             # Training begins anew, if it does.
             warnings.filterwarnings("ignore", ".*exact trajectory")
-            small = structured.shrink(self._graph.model, plan)
-        return small, shrinking.keys_of(self._graph, kept)
+            return structured.shrink(self._graph.model, plan)
+
+    def keys(self, kept):
+        """Returns what the weights of the small model are called, by key."""
+        return shrinking.keys_of(self._graph, kept)

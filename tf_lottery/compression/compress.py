@@ -68,8 +68,8 @@ def compress(
     single weights, in one search, for `"size"` (bytes after `gzip -9`), and
     `"flash"`, `"micro"` and the Ethos-U (bytes in flash, by Vela's estimate
     there). For `"size"` and the Ethos-U, whose files are coded, weights are
-    also rounded to 6, 5, 4 or 3 bits if nothing is trained afterwards, the
-    later ones making up for those before (GPTQ, Frantar et al. 2022,
+    also rounded to 6, 5, 4 or 3 bits in the end, the later ones making up for
+    those before (GPTQ, Frantar et al. 2022,
     https://arxiv.org/abs/2210.17323), and stored as int8. Channels alone go
     for `"macs"` (multiplications) and `"cpu"`, `"arm"` and `"auto"`
     (milliseconds, measured here; the search counts multiplications).
@@ -156,7 +156,7 @@ def compress(
     )
     max_drop = 0.01 if max_drop is None else max_drop
     say = progress or (lambda text: None)
-    inputs = samples_lib.inputs_of(train, samples, "train", "compression")
+    inputs = samples_lib.inputs_of(train, samples, "train", "compress(train=)")
     validation = arguments.arrays_of(validation)
     number = len(keras.tree.flatten(validation[0])[0])
     if limit is None:
@@ -166,9 +166,7 @@ def compress(
     if epochs:
         arguments.check_teacher(copy, teacher, inputs)
     arguments.check_metric(copy, metrics.Metric(metric), validation)
-    # Training would leave the grid.
-    widths = cost.widths[:1] if epochs else cost.widths
-    space = _space(copy, before, inputs, cost, exclude, include, widths)
+    space = _space(copy, before, inputs, cost, exclude, include)
     place = places.Place(directory, copy, (inputs, validation), {
         "target": str(cost.target.name), "cost": cost.name,
         "quantize": quantize, "metric": arguments.name_of(metric),
@@ -178,11 +176,11 @@ def compress(
             copy, train, teacher
         ) if epochs else None,
         "exclude": arguments.name_of(exclude),
-        "include": arguments.name_of(include), "widths": list(widths),
+        "include": arguments.name_of(include), "widths": list(cost.widths),
     })
     with place.locked(), children.kept():
         made = candidates_lib.Candidates(
-            place.path, space,
+            place, space,
             lambda: place.tables(lambda: space.measure(say)), cost,
             recovery.Recovery(
                 copy, train, inputs, epochs,
@@ -212,13 +210,13 @@ def compress(
     return found
 
 
-def _space(model, before, inputs, cost, exclude, include, widths):
+def _space(model, before, inputs, cost, exclude, include):
     """Returns all that is worth removing."""
     weights = found = None
     skipped = {}
     if cost.zeros_pay:
         weights = weights_lib.Weights(
-            model, before, cost.nbytes, exclude, include, widths
+            model, before, cost.nbytes, exclude, include, cost.widths
         )
     try:
         found = channels.Channels(model, exclude)

@@ -84,8 +84,6 @@ class Cost:
         """Returns what the file of an `export.Report` costs."""
         if self.is_timed:
             return 1e3 * report.shipped.timing.median
-        if self.name == "macs":
-            return report.macs
         if self.name == "size":
             return report.compressed
         if report.npu is not None:

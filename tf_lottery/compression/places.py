@@ -65,9 +65,23 @@ class Place:
         path = self.path / _TABLES
         if not path.exists():
             tables, arrays = measure()
-            files.write_arrays(path, arrays, tables)
-        arrays, tables = files.read_arrays(path)
+            self.write(path, arrays, tables)
+        arrays, tables = self.read(path)
         return tables, arrays
+
+    def write(self, path, arrays, fields):
+        """Writes a file of this compression."""
+        files.write_arrays(path, arrays, fields | {"of": self._name(path)})
+
+    def read(self, path):
+        """Returns the arrays and fields of one, and of no other."""
+        arrays, fields = files.read_arrays(path)
+        if fields.pop("of", None) != self._name(path):
+            raise files.damaged(path, "it is of another compression, or name")
+        return arrays, fields
+
+    def _name(self, path):
+        return f"{identity.digest(self._config)} {path.name}"
 
     def _check(self):
         path = self.path / _CONFIG

@@ -50,7 +50,7 @@ class Recovery:
 
     def __call__(self, small):
         """Recovers a smaller model in place; masks that it holds, hold."""
-        self._recalibrate(small)
+        self.recalibrate(small)
         if not self._epochs:
             return
         steps, batches = self._batches
@@ -70,9 +70,10 @@ class Recovery:
         compiling.compile_like(small, self._model, with_state=False)
         holding.hold(small, masks)
         # Moving averages lag behind a short training.
-        self._recalibrate(small)
+        self.recalibrate(small)
 
-    def _recalibrate(self, small):
+    def recalibrate(self, small):
+        """Estimates the statistics of batch normalisation anew."""
         # A list of inputs alone would be taken for inputs and labels.
         labels = np.zeros(batches_lib.len_of(self._inputs))
         recalibration.recalibrate(small, (self._inputs, labels))
@@ -109,7 +110,11 @@ def identity_of(model, train, teacher):
 def _batches(train, batch_size, seed):
     """Returns the number of batches, and a function that begins to read."""
     if isinstance(train, (tuple, list)):
-        replay = data_lib.Replay(train[0], tuple(train[1:]), batch_size, seed)
+        x, *rest = keras.tree.map_structure(
+            lambda a: None if a is None else ops.convert_to_numpy(a),
+            list(train),
+        )
+        replay = data_lib.Replay(x, tuple(rest), batch_size, seed)
 
         def replayed():
             for step in itertools.count():

@@ -14,6 +14,7 @@ from tf_lottery import weights as weights_lib
 from tf_lottery.analysis import evaluating
 from tf_lottery.search import measuring
 from tf_lottery.search import prefixes
+from tf_lottery.search import samples
 from tf_lottery.compression import readings as readings_lib
 from tf_lottery.graph import tracing
 from tf_lottery.patterns import Pattern
@@ -106,7 +107,9 @@ def sensitivity(
     checks.flag("channels", channels)
     evaluate = evaluating.Evaluator(model, loss, batch_size, "sensitivity")
     batches = list(evaluate.batches(data))
-    prefix = prefixes.Prefix(model, [x for x, _, _ in batches])
+    prefix = prefixes.Prefix(
+        model, [samples.finite("data", x) for x, _, _ in batches]
+    )
     dense = evaluate.of(prefix.outputs(), batches)
     if dense.loss is None or not math.isfinite(dense.loss):
         raise ValueError(

@@ -4,9 +4,11 @@ import math
 
 import keras
 import numpy as np
+from keras import ops
 
 from tf_lottery import copies
 from tf_lottery import holding
+from tf_lottery import weights as weights_lib
 from tf_lottery.search import measuring
 from tf_lottery.compression import refits
 from tf_lottery.criteria import batches as batches_lib
@@ -117,12 +119,39 @@ class Space:
         """Returns a smaller model, with what stays refit."""
         masks = self._masks(levels)
         with measuring.restored(self._model.variables):
-            self._remove(levels, self._values(masks, self.bits(levels)))
+            self._remove(levels, self._values(masks))
             return self._small(levels, masks)
+
+    def round(self, model, levels):
+        """Rounds weights of the model at some levels; returns whether any.
+
+        It may have been trained since: what it reads counts, as it is now.
+        """
+        bits = self.bits(levels)
+        if not bits:
+            return False
+        variables, keys = weights_lib.variables(model), self._keys_at(levels)
+        found = refits.Refits(
+            model, {keys[key]: variables[keys[key]] for key in bits},
+            self._inputs,
+        )
+        for key, width in bits.items():
+            value = ops.convert_to_numpy(variables[keys[key]])
+            for variable, now in found[keys[key]].values(value != 0, width):
+                variable.assign(now)
+        return True
 
     def empty_at(self, levels):
         """Returns a model of the same shapes and masks, to read into."""
         return self._small(levels, self._masks(levels))
+
+    def _keys_at(self, levels):
+        """What the weights are called in the model at some levels, by key."""
+        groups, _ = self._split(levels)
+        renamed = {}
+        if any(groups):
+            renamed = self._channels.keys(self._channels.kept(groups))
+        return {key: renamed.get(key, key) for key in self._keys}
 
     def _split(self, levels):
         number = len(self._groups)
@@ -160,10 +189,10 @@ class Space:
         for variable, value in values:
             variable.assign(value)
 
-    def _values(self, masks, bits):
+    def _values(self, masks):
         return [
             pair for key, mask in masks.items()
-            for pair in self._refit(key).values(mask, bits.get(key))
+            for pair in self._refit(key).values(mask)
         ]
 
     def _small(self, levels, masks):
@@ -175,9 +204,9 @@ class Space:
         if any(groups):
             kept = self._channels.kept(groups)
             cut = self._channels.cut(kept)
-            made, renamed = self._channels.shrunk(kept)
+            made, renamed = self._channels.shrunk(kept), self._keys_at(levels)
             masks = {
-                renamed.get(key, key): cut.array(key, mask)
+                renamed[key]: cut.array(key, mask)
                 for key, mask in masks.items()
             }
         else:
@@ -211,7 +240,7 @@ class Space:
 
         def measure(level):
             levels[index] = level
-            values = self._values(self._masks(levels), {})
+            values = self._values(self._masks(levels))
             changing = list({id(v): v for v in (
                 *(variable for variable, _ in values),
                 *self._channels.zeroed(

@@ -13,6 +13,7 @@ from tf_lottery import weights as weights_lib
 from tf_lottery.copies import alike
 from tf_lottery.copies import state
 from tf_lottery.graph import functional
+from tf_lottery.graph import inlining
 from tf_lottery.graph import renewing
 
 
@@ -183,6 +184,11 @@ class _Copier:
         return new
 
     def _by_layers(self, model):
+        if internals.graphs.is_functional(model):
+            try:
+                inlining.check_reads(model, model)
+            except functional.Unreadable as error:
+                raise NotCopyable(str(error)) from error
         # Keras would compile the clone with a copy of the optimizer that
         # holds the masks of the original.
         compiled, model.compiled = model.compiled, False

@@ -71,8 +71,9 @@ def batches_of(data, batches=None, batch_size=128, criterion="criterion"):
     if batches is None:
         if length == float("inf"):
             raise ValueError(
-                f"The data of criterion '{criterion}' never ends. Say how "
-                "many batches to use. Received: batches=None"
+                f"The data of criterion '{criterion}' never ends. Take some "
+                "(`dataset.take(100)`), or say how many `batches` a criterion "
+                "is to use. Received: batches=None"
             )
         return Batches(function, criterion)
     return Batches(_first(function, batches), criterion)

@@ -13,13 +13,17 @@ from keras import ops
 
 from tf_lottery import internals
 from tf_lottery.utils import backends
+from tf_lottery.utils import messages
 from tf_lottery.utils.backends import jax
 from tf_lottery.utils.backends import tf
 
 
 def compiled(function):
-    """Returns a function that is traced, if at all, once for each signature."""
-    return _engine().compiled(function)
+    """Returns a function that is traced once for each kind of arguments.
+
+    Under torch, where nothing is traced, it is the function itself.
+    """
+    return messages.shortened(_engine().compiled(function))
 
 
 def of(function, values):

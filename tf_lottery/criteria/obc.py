@@ -1,7 +1,6 @@
 """OBC: least squares, layer by layer, for what stays and what goes."""
 
-import pathlib
-import shutil
+import os
 import tempfile
 import weakref
 
@@ -9,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lottery import constraints
 from tf_lottery.criteria import layer_inputs
 from tf_lottery.criteria import least_squares
 from tf_lottery.criteria.criterion import Context
@@ -18,6 +18,9 @@ from tf_lottery.criteria.data_criterion import InputCriterion
 from tf_lottery.utils import checks
 from tf_lottery.utils import docs
 from tf_lottery.utils import types
+
+# What sums in float32 lose of large inputs, which hardly change.
+_ROUNDING = 1e-5
 
 
 @docs.filled
@@ -29,8 +32,9 @@ class OBC(InputCriterion):
     for it: w^2 / [H^-1]_ii, where H is the Gram matrix of what the layer
     reads. `tf_lottery.prune` moves them: for given masks, the weights that
     stay are the solution of least squares, which is exact, while the authors
-    of OBC and of SparseGPT come near it weight by weight. No label, no loss
-    and no training is needed. With `iterations`, weights are scored anew
+    of OBC and of SparseGPT come near it weight by weight. Those that have a
+    constraint are then brought within it. No label, no loss and no training
+    is needed. With `iterations`, weights are scored anew
     under the masks so far; one weight at a time would be OBC's order.
 
     Errors are divided by the squared outputs of the layer, so that those of
@@ -39,7 +43,7 @@ class OBC(InputCriterion):
 
     The Gram matrices take 8 bytes for each input of a layer times the block
     size, and the time grows with the cube of the block size, for each output.
-    They lie in temporary files, and in memory one by one; the data are gone
+    They lie in a temporary file, and in memory one by one; the data are gone
     through several times where all of them take more than the weights do by
     half, and than 16 MiB.
 
@@ -115,8 +119,11 @@ class OBC(InputCriterion):
 class Problems:
     """The least squares of each weight, with what is pruned before at 0.
 
-    Gram matrices lie in files as long as this object is there. Of weights that
-    are centred only the changes of outputs around their means count.
+    Gram matrices lie in a file as long as this object is there.
+
+    Args:
+        centred: Set of weight keys of which only the changes of outputs
+            around their means count. Defaults to none.
     """
 
     def __init__(self, criterion, model, variables, context, centred=()):
@@ -149,9 +156,9 @@ class Problems:
             model, variables, self._linear, criterion.read(context), grams,
             size,
         )
-        self._directory = tempfile.mkdtemp(prefix="tf_lottery-")
-        weakref.finalize(self, shutil.rmtree, self._directory, True)
-        self._files = {}
+        # It has no name, so that nothing is left however the process ends.
+        self._file, self._places = tempfile.TemporaryFile(), {}
+        weakref.finalize(self, self._file.close)
 
     def __iter__(self):
         """Yields pairs of weight key and `Problem`."""
@@ -160,49 +167,64 @@ class Problems:
 
     def __getitem__(self, key):
         """Returns the `Problem` of a weight as it is now."""
-        if not self._files:
+        if not self._places:
             self._measure()
-        with np.load(self._files[key]) as sums:
-            sums = list(sums.values())
-        values = ops.convert_to_numpy(self._variables[key])
+        start, number = self._places[key]
+        self._file.seek(start)
+        sums = [np.load(self._file) for _ in range(number)]
+        variable = self._variables[key]
+        # Without a mask's, which another one is going to replace.
+        keep = constraints.keep_of(variable)
         return Problem(
-            self._linear[key], sums, np.where(self._before[key], values, 0),
+            self._linear[key], sums,
+            np.where(self._before[key], ops.convert_to_numpy(variable), 0),
             self._damp, key in self._centred,
+            variable.constraint if keep is None else keep.constraint,
         )
 
     def _measure(self):
-        for index, (key, sums) in enumerate(self._inputs.sums(self._before)):
-            path = pathlib.Path(self._directory, f"{index}.npz")
+        for key, sums in self._inputs.sums(self._before):
+            start = self._file.seek(0, os.SEEK_END)
             try:
-                np.savez(path, *sums)
+                for each in sums:
+                    np.save(self._file, each)
+                self._file.flush()
             except OSError as error:
                 raise OSError(
                     error.errno, f"Gram matrices cannot be written ({error}). "
                     "They take 8 bytes for each input of a layer times the "
                     "block size. Expected: room in the temporary directory, "
                     "which environment variable TMPDIR names, or a smaller "
-                    "`block_size`", str(path),
+                    "`block_size`", tempfile.gettempdir(),
                 ) from error
-            self._files[key] = path
+            self._places[key] = start, len(sums)
 
 
 class Problem:
     """The least squares of one weight.
 
-    `sums` over rows are their sums `(stack, inputs)`, their number, and Gram
-    matrices `(stack, inputs, inputs)`, one for each block. If it is centred,
-    something else makes up for what the means of outputs change by.
+    Args:
+        sums: List of arrays over rows: their sums `(stack, inputs)`, their
+            number, and Gram matrices `(stack, inputs, inputs)`, one for each
+            block.
+        centred: Boolean, whether something else makes up for what the means
+            of outputs change by. Defaults to `False`.
+        constraint: Function of a tensor, Keras' of the weight, or `None`.
     """
 
-    def __init__(self, linear, sums, values, damp, centred=False):
+    def __init__(
+        self, linear, sums, values, damp, centred=False, constraint=None
+    ):
         self.linear, self._damp = linear, damp
+        self._constraint = constraint
         total, number, *grams = sums
         self._means = total / number
         self._weights = linear.to_matrices(values).astype("float64")
         self._grams = [list(stack) for stack in grams]
         for gram, means in self._parts(self._means):
             if centred:
-                gram -= number * np.outer(means, means)
+                lost = _ROUNDING * np.diag(np.diagonal(gram))
+                gram += lost - number * np.outer(means, means)
             least_squares.damped(gram, damp)
 
     def costs(self, mask):
@@ -215,8 +237,12 @@ class Problem:
         return found / whole if whole > 0 else found
 
     def refit(self, mask):
-        """Returns the weight that stays."""
-        return self._solved(least_squares.refit, mask)
+        """Returns the weight that stays, within its constraint."""
+        found = self._solved(least_squares.refit, mask)
+        if self._constraint is None:
+            return found
+        legal = self._constraint(ops.convert_to_tensor(found, "float32"))
+        return np.where(mask, ops.convert_to_numpy(legal), 0)
 
     def rounded(self, value, mask, bits):
         """Returns a weight that stays, with so many bits to each output."""

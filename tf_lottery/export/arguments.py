@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 
 from tf_lottery.export import children
-from tf_lottery.export import sources
 from tf_lottery.export import vela
 from tf_lottery.utils import checks
 
@@ -17,11 +16,7 @@ VELA = "ethos-u"
 
 
 def check(path, target, quantize, signatures):
-    """Raises unless the arguments of `tflite` fit together.
-
-    Args:
-        quantize: See `tflite`; `None` is what the target has first.
-    """
+    """Raises unless the arguments of `tflite` fit together."""
     quantize = quantize or target.dtypes[0]
     several = signatures is not None
     if several and (not target.has_signatures or quantize == "int8"):
@@ -144,12 +139,11 @@ def split(compare_on):
 def check_shapes(source, target, *given):
     """Raises if an input's shape is open where the target needs it fixed.
 
-    Args:
-        *given: Data that would tell the shape, or `None`s.
+    `given` is data that would tell the shape, or `None`s.
     """
     told = any(data is not None for data in given)
     for spec in source.specs:
-        shape = sources.shape_of(spec)
+        shape = tuple(spec.shape)
         if target.has_fixed_shapes and None in shape:
             way_out = f': target "{target.name}" has fixed shapes only.'
         elif None in shape[1:] and not told:

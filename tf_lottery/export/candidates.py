@@ -16,16 +16,10 @@ class Candidate:
 
 
 def make(dense, quantize, target, encode=True):
-    """Returns the dense candidate of a data type and its sparse ones.
+    """Returns the dense `Candidate` of a data type, and sparse ones after it.
 
-    Args:
-        dense: Bytes of the dense file.
-        encode: Boolean, whether there are others than the dense one.
-            Defaults to `True`.
-
-    Returns:
-        List of `Candidate`, the dense one first. A sparse one is there only
-        if it is smaller, by what the target counts, and different.
+    A sparse one is there only if it is smaller, by what the target counts,
+    and different.
     """
     bound = entropy.bound(dense)
     found = [
@@ -65,9 +59,6 @@ def choose(found, target, metric, reference):
 
     The target chooses. Between data types those that lose too much against
     the Keras model, see `metrics.Metric.loss`, are passed over.
-
-    Args:
-        reference: Float, the Keras model's value, or `None`.
 
     Raises:
         check.VerificationError: If none passed its checks.

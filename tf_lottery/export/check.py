@@ -73,13 +73,7 @@ class Outcome:
 def relative_error(outputs, reference):
     """Returns the largest difference, relative to the largest value.
 
-    Args:
-        outputs: List of arrays.
-        reference: List of arrays of the same shapes.
-
-    Returns:
-        Float, the largest over the arrays; `inf` where anything is not
-        finite that should be, or shapes differ.
+    `inf` where anything is not finite that should be, or shapes differ.
 
     Example:
 
@@ -115,10 +109,6 @@ class Checker:
     Attributes:
         crashed: Boolean, whether a process that had run other files before
             has crashed, for which one of those may be to blame.
-
-    Args:
-        tolerance: Float in place of the limit against the Keras model, or
-            `None`.
     """
 
     def __init__(self, runtimes, samples, tolerance=None):
@@ -131,11 +121,8 @@ class Checker:
     def check(self, content, quantize, dense, exact=False):
         """Returns the `Outcome` of a file in each runtime.
 
-        Args:
-            dense: Boolean, whether it is the dense file, with which the
-                others of this type are compared from then on.
-            exact: Boolean, whether the outputs of the others must equal
-                those of the dense file bit for bit. Defaults to `False`.
+        With `dense` it is what others of its type are compared with from then
+        on; with `exact` outputs must equal those bit for bit.
         """
         return [
             self._check(runtime, content, quantize, dense, exact)

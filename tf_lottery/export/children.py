@@ -116,13 +116,9 @@ class Runtime:
         place: Path of the directory of its files.
 
     Args:
-        name: String, `"ai_edge_litert"`, `"tensorflow"`,
-            `"tflite_micro"` or `"onnxruntime"`.
-        timeout: Number of seconds that one request may take. Defaults to
-            600.
+        timeout: Number of seconds that one request may take.
         memory: Integer, the bytes that the child may take beyond what its
             runtime takes when it is loaded, where the system can limit them.
-            Defaults to 8 GiB.
     """
 
     def __init__(self, name, timeout=_SECONDS, memory=_MEMORY):
@@ -162,10 +158,6 @@ class Runtime:
     def run(self, content, arrays, batch=1):
         """Returns a file's outputs for samples, calls on the first axis.
 
-        Args:
-            arrays: List of arrays, one for each input.
-            batch: Integer that divides the number of samples.
-
         Raises:
             RuntimeFailure: If it cannot be loaded or run.
         """
@@ -194,10 +186,7 @@ class Runtime:
     def call(self, module, function, **arguments):
         """Calls a function of a module that needs nothing of the package.
 
-        Neither time nor memory is limited.
-
-        Args:
-            **arguments: What JSON can say, such as paths below `place`.
+        Neither time nor memory is limited. Arguments are what JSON can say.
         """
         return self._ask(
             "call", module=module.__file__, function=function,
@@ -252,7 +241,7 @@ class _Child:
         environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
         self._log = open(directory / "log", "w+b")
         self._process = subprocess.Popen(
-            [sys.executable, "-c", source, name, *limits],
+            [sys.executable, "-c", source, name, *limits, str(directory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

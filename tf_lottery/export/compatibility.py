@@ -16,12 +16,10 @@ _MOST_MACS = 50_000_000
 
 
 def on_npu(candidate, estimate=None):
-    """Returns the `check.Outcome` of compiling a file for Ethos-U.
+    """Returns the `check.Outcome` of compiling a candidate for Ethos-U.
 
-    Args:
-        candidate: `candidates.Candidate`. One that leaves operators to the
-            CPU fails.
-        estimate: `vela.Estimate`, if it is compiled already, or `None`.
+    One that leaves operators to the CPU fails. `estimate` is Vela's, if the
+    file is compiled already.
     """
     reason = None
     try:
@@ -41,11 +39,6 @@ def on_npu(candidate, estimate=None):
 
 def try_others(job, candidate, macs, npu):
     """Returns outcomes of a file in installed runtimes that did not check it.
-
-    Args:
-        candidate: `candidates.Candidate`, the file to be written.
-        macs: Integer, multiplications of one call.
-        npu: `npu.Comparison` of the file, or `None`.
     """
     tried = {outcome.runtime for outcome in candidate.row.checks}
     found = []

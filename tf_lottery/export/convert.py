@@ -18,7 +18,6 @@ import numpy as np
 from tf_lottery.export import children
 from tf_lottery.export import converting
 from tf_lottery.export import flatbuffer
-from tf_lottery.export import sources
 
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
 SIGNATURE = "serving_default"
@@ -29,6 +28,8 @@ _UNSUPPORTED = (
     re.compile(r"error: '[a-z_]+\.([A-Za-z0-9_]+)' op"),
 )
 _DESCRIPTORS = threading.Lock()
+# What the converter takes for the range of what is always zero.
+_NO_RANGE = 2e-6
 
 
 class ConversionError(ValueError):
@@ -36,22 +37,10 @@ class ConversionError(ValueError):
 
 
 class Converter:
-    """Makes TFLite files of one model.
+    """Makes TFLite files of one model, in a child process of TensorFlow.
 
-    Args:
-        representative_data: List of arrays, one for each input, which share
-            their first axis. Defaults to `None`.
-        select_tf_ops: Boolean, whether operators that TFLite lacks may be
-            TensorFlow's; the runtime then needs its "Flex" delegate.
-            Defaults to `False`.
-        child: `children.Runtime` of TensorFlow, in which the converter runs.
-            Defaults to one for each conversion.
-        dtypes: Pair of strings, of the inputs and outputs of int8 files:
-            `"float32"` or `"int8"`. Defaults to `"float32"` for both.
-        float_layers: Names of layers that int8 files compute in float32.
-            Defaults to none.
-        float_products: Boolean, whether int8 files compute products of two
-            activations in float32. Defaults to `False`.
+    The arguments are those of `tflite`; with `float_products` int8 files
+    compute products of two activations in float32.
     """
 
     def __init__(
@@ -70,10 +59,6 @@ class Converter:
     def convert(self, quantize="float32"):
         """Returns the dense file as bytes.
 
-        Args:
-            quantize: String, one of `QUANTIZATIONS`. `"int8"` quantises
-                weights and activations where the operator can.
-
         Raises:
             ConversionError: If an operator is not supported (it is named),
                 or the converter fails otherwise.
@@ -83,29 +68,39 @@ class Converter:
             with silence():
                 source = self._source_of(quantize)
                 request = self._request(source, child.place)
-            request["output"] = str(child.place / "converted")
             multiplies = self._float_products and self._source.multiplies
-            calibrate_only = quantize == "int8" and bool(
-                self._float_layers or multiplies
-            )
+            steps = [False, True]
+            if quantize != "int8" or self._source.aware is not None:
+                steps = [False]
+            if quantize == "int8" and (self._float_layers or multiplies):
+                steps = [True]
             try:
-                child.call(
-                    converting, "convert", quantize=quantize,
-                    calibrate_only=calibrate_only, **request,
-                )
-                if calibrate_only:
-                    path = child.place / "calibrated"
-                    (child.place / "converted").rename(path)
-                    child.call(
-                        converting, "quantize", calibrated=str(path),
-                        output=request["output"], dtypes=self._dtypes,
-                        nodes=_nodes(path, self._float_layers)
-                        + (_products(path) if multiplies else []),
+                for in_steps in steps:
+                    content = self._converted(
+                        child, quantize, request, in_steps, multiplies
                     )
+                    if not _has_idle(content):
+                        break
             except children.RuntimeFailure as failure:
                 raise ConversionError(self._explain(failure)) from None
-            content = (child.place / "converted").read_bytes()
         return _name_signature(content, source)
+
+    def _converted(self, child, quantize, request, in_steps, multiplies):
+        """Converts at once, or calibrates first and then quantises."""
+        output, calibrated = child.place / "converted", child.place / "ranges"
+        child.call(
+            converting, "convert", quantize=quantize, output=str(output),
+            calibrate_only=in_steps, **request,
+        )
+        if in_steps:
+            calibrated.write_bytes(_widened(output.read_bytes()))
+            child.call(
+                converting, "quantize", calibrated=str(calibrated),
+                output=str(output), dtypes=self._dtypes,
+                nodes=_nodes(calibrated, self._float_layers)
+                + (_products(calibrated) if multiplies else []),
+            )
+        return output.read_bytes()
 
     def _source_of(self, quantize):
         is_int8 = quantize == "int8"
@@ -114,12 +109,10 @@ class Converter:
     def shapes(self, content, inputs):
         """Returns the shapes of a file's tensors in a call of one sample.
 
-        Returns:
-            Dict from tensor number to shape, where inputs are open; else
-            `None`, as the file knows them.
+        A dict by number where inputs are open; else `None`, as the file knows.
         """
         specs = self._source.specs
-        if all(None not in sources.shape_of(spec) for spec in specs) or (
+        if all(None not in tuple(spec.shape) for spec in specs) or (
             self._source.signatures is not None
         ):
             return None
@@ -169,6 +162,35 @@ class Converter:
                 'number of steps, or `quantize` as "dynamic" or "float16"'
             )
         return _explain(source.name, str(failure), self._select_tf_ops)
+
+
+def _has_idle(content):
+    """Whether an int8 activation of a file is always zero."""
+    model = flatbuffer.read(content)
+    return any(
+        flatbuffer.type_name(tensor.type) == "INT8"
+        and flatbuffer.raw(model, tensor) is None
+        and max(tensor.quantization.scale) < _NO_RANGE / 200
+        for graph in model.subgraphs for tensor in graph.tensors
+    )
+
+
+def _widened(content):
+    """Returns a calibrated file in which what is always zero has a range.
+
+    XNNPACK fails where an operator scales by more than 256, as one does that
+    reads what is alive and writes into next to no range.
+    """
+    model = flatbuffer.read(content)
+    ranges = [
+        t.quantization for graph in model.subgraphs for t in graph.tensors
+        if t.quantization is not None and t.quantization.max is not None
+    ]
+    largest = max((np.abs([q.min, q.max]).max() for q in ranges), default=0)
+    for found in ranges:
+        if largest and found.max[0] - found.min[0] < _NO_RANGE:
+            found.min, found.max = [0.0], [float(largest)]
+    return flatbuffer.write(model)
 
 
 def _nodes(path, layers):
@@ -276,9 +298,6 @@ def _name_signature(content, source):
 def as_inputs(data, source, argument):
     """Returns data as a list with one array for each input of a model.
 
-    Args:
-        data: Array, list of arrays or dict by input name.
-
     Raises:
         ValueError: If the number of arrays, or a shape, does not fit.
     """
@@ -304,7 +323,7 @@ def as_inputs(data, source, argument):
 
 def _fit(array, spec, argument):
     array = np.asarray(array)
-    expected = sources.shape_of(spec)
+    expected = tuple(spec.shape)
     fits = array.ndim == len(expected) and all(
         want is None or want == have
         for want, have in zip(expected[1:], array.shape[1:])

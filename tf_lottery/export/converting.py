@@ -15,21 +15,7 @@ def convert(
     graph, output, inputs, outputs, signatures, quantize, dtypes, samples,
     select_tf_ops, calibrate_only,
 ):
-    """Writes the dense file of a frozen graph, or of a SavedModel.
-
-    Args:
-        graph: Path of a `GraphDef` without variables; with `signatures` that
-            of a SavedModel.
-        output: Path of the file to write.
-        inputs: List of strings, the tensors of the graph that are fed.
-        outputs: List of strings, the tensors that are fetched.
-        dtypes: List of two strings, of inputs and outputs: `"float32"` or
-            `"int8"`.
-        samples: Path of an `.npz` file with an array for each input, or
-            `None` for a graph that tells the ranges itself.
-        calibrate_only: Boolean, whether an int8 file only says how large
-            activations get, for `quantize`.
-    """
+    """Writes the dense file of a frozen graph, or of a SavedModel."""
     import tensorflow as tf
 
     if signatures is None:
@@ -62,11 +48,8 @@ def convert(
 def quantize(calibrated, output, dtypes, nodes):
     """Quantises a file that `convert` has calibrated, but for some operators.
 
-    The converter has no public way to do so but for debugging.
-
-    Args:
-        calibrated: Path of the file.
-        nodes: List of strings, outputs of operators that stay float32.
+    The converter has no public way to do so but for debugging. `nodes` are
+    the outputs of operators that stay float32.
     """
     import tensorflow as tf
     from tensorflow.lite.python import convert as steps
@@ -80,12 +63,7 @@ def quantize(calibrated, output, dtypes, nodes):
 
 
 def shapes(model, samples):
-    """Returns the shape that each tensor of a file has in a call.
-
-    Args:
-        model: Path of the file.
-        samples: Path of an `.npz` file with an array for each input.
-    """
+    """Returns the shape that each tensor of a file has in a call."""
     import tensorflow as tf
 
     # A delegate would keep what is in between to itself.

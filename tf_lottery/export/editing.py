@@ -4,12 +4,7 @@ from tf_lottery.export import flatbuffer
 
 
 def add_code(model, name, version, custom=None):
-    """Returns the index of an operator code, which is added if not there.
-
-    Args:
-        name: String, name in `BuiltinOperator`; `"CUSTOM"` for a custom one.
-        custom: String, the name of the custom operator.
-    """
+    """Returns the index of an operator code, which is added if not there."""
     number = getattr(flatbuffer.schema().BuiltinOperator, name)
     for index, code in enumerate(model.operatorCodes):
         found = max(code.builtinCode, code.deprecatedBuiltinCode)
@@ -37,13 +32,10 @@ def sharing(model, buffer):
 
 
 def split_constant(graph, index, suffix):
-    """Moves a constant to a new tensor; the old one waits to be computed.
+    """Moves a constant to a new tensor, whose index is returned.
 
     What reads the old tensor goes on reading it, so that an operator from
     the new one to the old one has to be added.
-
-    Returns:
-        Integer, the index of the new tensor, of the same type and shape.
     """
     given, moved = graph.tensors[index], flatbuffer.schema().TensorT()
     moved.shape, moved.type = given.shape, given.type

@@ -20,13 +20,8 @@ from tf_lottery.utils import companion
 
 @dataclasses.dataclass(eq=False)
 class Model:
-    """A model of another process.
-
-    Attributes:
-        model: `keras.Model` of its configuration.
-        weights: Dict from key to array, see `variables`.
-        call: Function of inputs that returns its outputs there as arrays.
-        notes: List of strings, what was changed.
+    """A model of another process: its configuration, `weights` by key, and a
+    `call` that returns its outputs there as arrays.
     """
 
     model: keras.Model
@@ -58,9 +53,8 @@ def variables(model):
 def ask(function, model, plain, notes, given):
     """Has a file written by the companion; returns what that returns.
 
-    Args:
-        plain: `keras.Model`, the same without masks and in full precision.
-        notes: List of strings, what is different in it.
+    `plain` is the model without masks and in full precision, which `notes`
+    tell of.
     """
     if given.get("signatures") is not None:
         raise ValueError(

@@ -43,7 +43,6 @@ def apply(model, forms):
     """Stores constants sparse.
 
     Args:
-        model: `ModelT`, which is changed; its constants must be dense.
         forms: Dict from (subgraph, tensor index) to one of `FORMS`.
     """
     found = {}
@@ -74,10 +73,8 @@ def _store(model, uses, form):
 
 
 def _split(model, graph, index, suffix, operation, version=1):
-    """Puts an operator between a constant and what reads it.
-
-    Returns:
-        The `TensorT` of the constant, which is a new one.
+    """Puts an operator between a constant and what reads it; returns the new
+    `TensorT` of the constant.
     """
     moved = editing.split_constant(graph, index, suffix)
     operator = editing.add_operator(
@@ -95,13 +92,8 @@ def dequantize(model, weight):
 
     A dynamic-range FULLY_CONNECTED or CONV_2D computes with int8 weights and
     is refused by XNNPACK, or wrong, where they are sparse. With DEQUANTIZE
-    behind the constant the operator is an ordinary float32 one.
-
-    Args:
-        weight: List of the `flatbuffer.Weight`s of one constant.
-
-    Returns:
-        Tuple (subgraph, tensor index): where the constant is now.
+    behind the constant the operator is an ordinary float32 one. Returns where
+    the constant is now.
     """
     graph, tensor = model.subgraphs[weight[0].graph], weight[0].tensor
     moved = _split(

@@ -19,9 +19,6 @@ def binary_entropy(p):
 
     Reference: Shannon 1948, https://doi.org/10.1002/j.1538-7305.1948.tb01338.x
 
-    Args:
-        p: Float from 0 to 1.
-
     Example:
 
     >>> tfl.export.entropy.binary_entropy(0.5)
@@ -38,9 +35,6 @@ def bound(content):
     Of *n* weights of which a share *s* is zero, the positions of the zeros
     take *n* H(*s*) bits, and each nonzero its own bytes; all else stays as
     it is. Quantised values repeat, so that a compressed file may be smaller.
-
-    Args:
-        content: Bytes of a file whose weights are stored densely.
     """
     model = flatbuffer.read(content)
     saved, seen = 0.0, set()

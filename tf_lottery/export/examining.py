@@ -11,7 +11,7 @@ from tf_lottery.export import compatibility
 from tf_lottery.export import latency
 from tf_lottery.export import metrics
 from tf_lottery.export import samples as samples_lib
-from tf_lottery.export import sources
+from tf_lottery.export import traced
 
 _CHECKED_SAMPLES = 8
 _EVALUATED_BATCH = 256
@@ -22,22 +22,16 @@ class Job:
     """What is examined, and on what.
 
     Attributes:
-        source: `sources.Source`.
-        target: `targets.Target`.
         inputs: List of arrays on which outputs are compared.
         batch: Integer, samples in one call.
-        metric: `metrics.Metric`.
         labels: Array or a structure of arrays, or `None`: then the metric
             has no value.
         evaluated: List of arrays that the labels belong to.
         reference: Float, the metric's value for the Keras model, or `None`.
-        seconds: Number, how long latency is measured.
-        threads: Integer.
-        tolerance: Float, or `None`.
         say: Function of a string, told of each step.
     """
 
-    source: sources.Source
+    source: traced.Source
     target: object
     inputs: list
     batch: int
@@ -57,7 +51,7 @@ class Job:
     @property
     def evaluated_batch(self):
         """Integer, samples in one call where the metric is computed."""
-        fixed = sources.shape_of(self.source.specs[0])[0]
+        fixed = tuple(self.source.specs[0].shape)[0]
         return fixed or min(_EVALUATED_BATCH, len(self.evaluated[0]))
 
 
@@ -68,10 +62,9 @@ def job(source, target, data, example, labels, metric, **options):
     before anything is converted.
 
     Raises:
-        ValueError: If there are fewer samples than one batch has, or the
-            metric does not fit the model's outputs.
+        ValueError: If there are too few samples, or the metric does not fit.
     """
-    fixed = sources.shape_of(source.specs[0])[0]
+    fixed = tuple(source.specs[0].shape)[0]
     batch = fixed or 1
     inputs = example if example is not None else data
     if inputs is None:
@@ -100,20 +93,16 @@ def _random(source, batch):
     number = batch * -(-_CHECKED_SAMPLES // batch)
     return [
         latency.random_array(
-            rng, (number, *sources.shape_of(spec)[1:]), spec.dtype.name
+            rng, (number, *tuple(spec.shape)[1:]), spec.dtype.name
         )
         for spec in source.specs
     ]
 
 
 def examine(job, found, runtimes, compiled=False):
-    """Fills in the rows of candidates.
+    """Fills in the rows of candidates, each behind what it is compared with.
 
-    Args:
-        found: List of `candidates.Candidate`; what they are compared with
-            comes before them.
-        compiled: Boolean, whether Vela must take int8 files. Defaults to
-            `False`.
+    With `compiled` Vela must take int8 files.
     """
     if job.source.signatures is None:
         samples = samples_lib.Samples.of(job.source, job.inputs, job.batch)
@@ -172,14 +161,9 @@ def _evaluate(job, passed, runtime):
 
 
 def start(stack, target, select_tf_ops, names=None):
-    """Starts the runtimes that check files, and the one that converts.
+    """Starts the runtimes that check files, and TensorFlow's, which converts.
 
-    Args:
-        names: List of strings, the runtimes asked for, or `None`.
-
-    Returns:
-        Tuple of a list of `children.Runtime`, and the one of TensorFlow,
-        which may be one of them.
+    The latter may be one of the former. `names` are those asked for.
     """
     names = names or target.runtimes()
     if select_tf_ops:

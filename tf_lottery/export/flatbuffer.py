@@ -53,8 +53,7 @@ class Weight:
         graph: Integer, the index of the subgraph.
         operator: The `OperatorT` that computes with the weights.
         kind: String, the operator's name, such as `"CONV_2D"`.
-        tensor: The `TensorT` of the constant.
-        index: Integer, the index of that tensor in its subgraph.
+        tensor: The `TensorT` of the constant, at `index` in its subgraph.
         via: List of the `OperatorT` between the constant and `operator`,
             the nearest to `operator` first.
     """
@@ -83,10 +82,7 @@ class Weight:
 
 
 def read(source):
-    """Returns a TFLite file as a `ModelT` of the generated schema.
-
-    Args:
-        source: Path of the file, or its content as bytes.
+    """Returns a TFLite file, its path or content, as a `ModelT` of the schema.
 
     Raises:
         ValueError: If it is not a TFLite file, or is damaged.

@@ -89,10 +89,6 @@ def compare(model, content):
     Names are lost in the file, and shapes change with the order of axes, so
     that tensors are found by their size; of several of one size those with
     most zeros belong together.
-
-    Args:
-        model: `keras.Model` without masks.
-        content: Bytes of its ONNX file.
     """
     import onnx
 

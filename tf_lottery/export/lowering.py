@@ -15,9 +15,6 @@ def lower(model):
     """Replaces operators of TensorFlow that ONNX has no name for.
 
     GELU has one. Those that are not known here stay, for the checker.
-
-    Args:
-        model: `onnx.ModelProto`, changed in place.
     """
     _lower(model.graph, itertools.count())
 

@@ -5,11 +5,13 @@ TensorFlow is imported. Requests and answers are lines of JSON; arrays go
 through files. Whatever happens to it happens to no one else.
 """
 
+import contextlib
 import functools
 import importlib.util
 import json
 import math
 import os
+import shutil
 import sys
 import time
 import warnings
@@ -27,10 +29,8 @@ _COLD_TURNS = 60
 def main(runtime, memory, seconds):
     """Answers requests from stdin until it is closed.
 
-    Args:
-        memory: Integer, the bytes that requests may take, all in all.
-        seconds: Number, the processor time that one request may take on each
-            processor.
+    All requests together may take so much `memory`, and each so much time on
+    each processor.
     """
     # What C++ prints to stdout must not get between the answers.
     answers = os.fdopen(os.dup(1), "w")
@@ -223,13 +223,7 @@ def _arrays(path):
 def run(open_file, model, inputs, outputs, batch=1, key=None):
     """Runs a model on all samples; writes the outputs of every call.
 
-    Args:
-        model: Path of the file.
-        inputs: Path of an `.npz` file: an array for each input, or all that
-            a signature asks for, by name.
-        outputs: Path of the `.npz` file to write, calls on the first axis.
-        batch: Integer that divides the number of samples.
-        key: String, the name of a signature, which is called once.
+    With a `key` the signature of that name is called, once.
     """
     import numpy as np
 
@@ -311,4 +305,7 @@ def call(open_file, module, function, arguments):
 _REQUESTS = {"run": run, "measure": measure, "arena": arena, "call": call}
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))
+    with contextlib.suppress(BrokenPipeError):
+        main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))
+    # Who asks no more has been killed: it ends this process otherwise.
+    shutil.rmtree(sys.argv[4], ignore_errors=True)

@@ -12,11 +12,8 @@ from tf_lottery.export import latency
 class Samples:
     """What files are run on, and what the Keras model says to it.
 
-    Attributes:
-        inputs: List of arrays, one for each input.
-        batch: Integer, samples in one call.
-        keras: List of arrays, outputs with calls on the first axis.
-        aware: The same of the model that was trained for int8, or `None`.
+    Outputs have calls on the first axis; `aware` are those of the model that
+    was trained for int8, or `None`.
     """
 
     inputs: list
@@ -26,13 +23,9 @@ class Samples:
 
     @classmethod
     def of(cls, source, arrays, batch):
-        """Calls the Keras model of a `sources.Source`, a batch at a time."""
+        """Calls the Keras model of a `traced.Source`, a batch at a time."""
         def outputs(source):
-            calls = [
-                source.call([array[start:start + batch] for array in arrays])
-                for start in range(0, len(arrays[0]), batch)
-            ]
-            return [np.stack(found) for found in zip(*calls)]
+            return list(map(np.stack, _calls(source, arrays, batch)))
 
         return cls(
             arrays, batch, outputs(source),
@@ -52,9 +45,7 @@ class Samples:
 class SignatureSamples:
     """The same for a file of several signatures, each called once.
 
-    Attributes:
-        inputs: Dict from signature to dict of arrays.
-        keras: List of arrays, the outputs of all signatures by name.
+    All are dicts by name; `keras` are the outputs of all in a row.
     """
 
     inputs: dict
@@ -62,7 +53,7 @@ class SignatureSamples:
 
     @classmethod
     def of(cls, source):
-        """Calls the functions of a `sources.Source` with random inputs."""
+        """Calls the functions of a `traced.Source` with random inputs."""
         rng, inputs, outputs = np.random.default_rng(0), {}, []
         for key, function in sorted(source.signatures.items()):
             concrete = function.get_concrete_function()
@@ -106,15 +97,17 @@ def outputs_of(runtime, content, arrays, batch):
 
 
 def keras_outputs(source, arrays, batch):
-    """Returns those of the Keras model of a `sources.Source`."""
-    filled = _filled(arrays, batch)
-    calls = [
-        source.call([array[start:start + batch] for array in filled])
-        for start in range(0, len(filled[0]), batch)
-    ]
-    return [
-        np.concatenate(parts)[:len(arrays[0])] for parts in zip(*calls)
-    ]
+    """Returns those of the Keras model of a `traced.Source`."""
+    calls = _calls(source, _filled(arrays, batch), batch)
+    return [np.concatenate(parts)[:len(arrays[0])] for parts in calls]
+
+
+def _calls(source, arrays, batch):
+    """The parts of each output, a batch at a time."""
+    return zip(*(
+        source.call([array[start:start + batch] for array in arrays])
+        for start in range(0, len(arrays[0]), batch)
+    ))
 
 
 def _filled(arrays, batch):

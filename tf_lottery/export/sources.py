@@ -1,9 +1,7 @@
-"""Sources: Keras models, traced with a fixed or an open batch."""
+"""Sources: Keras models and files of them, opened to be exported."""
 
-import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -14,179 +12,15 @@ from tf_lottery import internals
 from tf_lottery import quantize
 from tf_lottery import weights as weights_lib
 from tf_lottery.export import elsewhere
+from tf_lottery.export import traced
 from tf_lottery.utils import checks
 from tf_lottery.utils.backends import tf
-
-_PRODUCTS = ("BatchMatMulV2", "BatchMatMulV3", "Einsum")
-
-
-@dataclasses.dataclass(eq=False)
-class Source:
-    """A plain Keras model and the shapes it is traced with.
-
-    Attributes:
-        model: `keras.Model` without masks: the zeros are in its weights. Of
-            the class that was given, where that can be made again.
-        specs: List of `tf.TensorSpec`, one for each input.
-        structure: What the model is called with, of indices into `specs`.
-        signatures: Dict from name to `tf.function` with an input signature,
-            or `None`: then the file has the model's own call alone.
-        notes: List of strings, what was changed.
-        aware: `Source` of the model of `tf_lottery.quantize.aware` that
-            this one was made from, for files of int8, or `None`.
-        reference: Function of inputs that returns the outputs of the model
-            under its own backend; `None` where that is TensorFlow.
-        inlined: Boolean, whether functions that Keras compiles on their own,
-            such as grouped convolutions, become part of the frozen one.
-    """
-
-    model: keras.Model
-    specs: list
-    structure: object
-    signatures: dict | None = None
-    notes: list = dataclasses.field(default_factory=list)
-    aware: "Source | None" = None
-    reference: Callable | None = None
-    inlined: bool = False
-    _frozen: object = None
-    _outputs: object = None
-
-    @property
-    def name(self):
-        """String, the model's name."""
-        return self.model.name
-
-    @property
-    def input_names(self):
-        """List of strings, in the order of `specs`."""
-        return [spec.name for spec in self.specs]
-
-    @property
-    def output_names(self):
-        """List of strings: of a dict of outputs its keys, else numbered."""
-        self.freeze()
-        outputs = self._structured
-        if isinstance(outputs, dict):
-            return sorted(outputs)
-        return [f"output_{i}" for i in range(len(self._frozen.outputs))]
-
-    @property
-    def multiplies(self):
-        """Boolean, whether it may multiply activations, as attention does."""
-        return any(
-            operation.type in _PRODUCTS
-            for operation in self.freeze().graph.get_operations()
-        )
-
-    @property
-    def loops(self):
-        """Boolean, whether its graph has a loop, as over time."""
-        return self._frozen is not None and any(
-            "While" in node.op
-            for node in self._frozen.graph.as_graph_def().node
-        )
-
-    def call(self, inputs):
-        """Returns the outputs of the Keras model as a list of arrays."""
-        inputs = self.arranged(inputs)
-        if self.reference is not None:
-            outputs = self.reference(inputs)
-        else:
-            outputs = self.model(inputs, training=False)
-        self._outputs = keras.tree.map_structure(lambda _: None, outputs)
-        flat = keras.tree.flatten(outputs)
-        return [np.asarray(keras.ops.convert_to_numpy(o)) for o in flat]
-
-    def structured(self, outputs):
-        """Returns a list of outputs as the Keras model returned its own."""
-        return keras.tree.pack_sequence_as(self._outputs, outputs)
-
-    def freeze(self):
-        """Returns a `ConcreteFunction` with the weights as constants."""
-        if self._frozen is None:
-            concrete = self._traced()
-            if self.inlined and _has_compiled(concrete):
-                tf.config.run_functions_eagerly(True)
-                try:
-                    concrete = self._traced()
-                finally:
-                    tf.config.run_functions_eagerly(False)
-            self._structured = concrete.structured_outputs
-            self._frozen = _constant(concrete)
-        return self._frozen
-
-    def _traced(self):
-        function = tf.function(
-            lambda *inputs: self.model(self.arranged(inputs), training=False),
-            input_signature=self.specs,
-            autograph=False,
-        )
-        with quantize.frozen(self.model):
-            return function.get_concrete_function()
-
-    def call_frozen(self, inputs):
-        """Returns the outputs of the frozen function, structured."""
-        outputs = self.freeze()(*inputs)
-        return tf.nest.pack_sequence_as(self._structured, outputs)
-
-    def save(self, directory):
-        """Writes a SavedModel with the signatures, weights as constants.
-
-        Variables of Keras 3 would become variables of TFLite, without the
-        values.
-        """
-        functions = {
-            name: _constant_signature(function)
-            for name, function in self.signatures.items()
-        }
-        module = tf.Module()
-        module.functions = list(functions.values())
-        tf.saved_model.save(module, directory, signatures=functions)
-
-    def arranged(self, inputs):
-        """Returns a list, one for each input, as the model is called."""
-        return keras.tree.map_structure(lambda i: inputs[i], self.structure)
-
-
-def _has_compiled(concrete):
-    functions = concrete.graph.as_graph_def().library.function
-    return any("_XlaMustCompile" in function.attr for function in functions)
-
-
-def _constant(concrete):
-    from tensorflow.python.framework import convert_to_constants
-
-    # Loops as such: TFLite has them, but not their lowered form.
-    return convert_to_constants.convert_variables_to_constants_v2(
-        concrete, lower_control_flow=False
-    )
-
-
-def _constant_signature(function):
-    concrete = function.get_concrete_function()
-    frozen, outputs = _constant(concrete), concrete.structured_outputs
-    return tf.function(
-        lambda *inputs: tf.nest.pack_sequence_as(outputs, frozen(*inputs)),
-        input_signature=concrete.structured_input_signature[0],
-        autograph=False,
-    )
 
 
 def open_model(
     model, batch_size=None, signatures=None, example=None, input_shapes=None
 ):
-    """Returns the `Source` of a model.
-
-    Args:
-        model: A built `keras.Model`, with masks or without, or the path of a
-            `.keras` or `.h5` file. Masks are let go of in a copy; a
-            subclassed model is exported as it stands.
-        batch_size: Integer, or `None` for the batch size of the model's
-            inputs, open in general. Defaults to `None`.
-        example: Inputs of a subclassed model, whose shapes it does not
-            tell: an array or a list of arrays.
-        input_shapes: Shapes in place of the model's own, without the batch:
-            a tuple, or a dict from input name to tuple. Defaults to `None`.
+    """Returns the `traced.Source` of a model.
 
     Raises:
         ValueError: If the model is not built, or the file cannot be read, or
@@ -224,8 +58,8 @@ def open_model(
     count = iter(range(len(flat)))
     structure = keras.tree.map_structure(lambda _: next(count), given)
     if aware is not None:
-        aware = Source(aware, specs, structure)
-    return Source(
+        aware = traced.Source(aware, specs, structure)
+    return traced.Source(
         model, specs, structure, signatures, before + notes, aware, reference
     )
 
@@ -250,7 +84,7 @@ def plain(model):
         model = holding.strip(model)
     if not copies.can_clone(model):
         return model, []
-    if _masked(model):
+    if holding.masks_of(model):
         model = holding.strip(model)
     if not any(map(_is_half, internals.layers.flat(model))):
         return model, []
@@ -296,11 +130,6 @@ def _names_half(policy):
     return isinstance(policy, str) and "float16" in policy
 
 
-def shape_of(spec):
-    """Returns the shape of a `tf.TensorSpec` as a tuple, `None` = open."""
-    return tuple(spec.shape)
-
-
 def _load(path):
     if not isinstance(path, (str, bytes)) and not hasattr(path, "__fspath__"):
         raise TypeError(
@@ -322,10 +151,6 @@ def _load(path):
             "its custom layers are not imported. Received: "
             f"{type(error).__name__}: {str(error)[:300]}"
         ) from error
-
-
-def _masked(model):
-    return bool(holding.masks_of(model))
 
 
 def _shapes(model, example):
@@ -372,7 +197,7 @@ def _reshaped(specs, shapes):
         )
     found = []
     for spec in specs:
-        own = shape_of(spec)
+        own = tuple(spec.shape)
         asked = (own[0], *shapes.get(spec.name, own[1:]))
         fits = len(asked) == len(own) and all(
             have in (None, want) for have, want in zip(own, asked)

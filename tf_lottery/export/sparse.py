@@ -17,13 +17,9 @@ from tf_lottery.export import flatbuffer
 class Encoding:
     """A sparse tensor: the last level compressed, or blocks behind it.
 
-    Attributes:
-        values: Array of the values kept, flat.
-        shape: Tuple of integers, the shape of the dense tensor.
-        axis: Integer, the axis whose level is compressed.
-        block: Integer, length of the blocks along `axis`; 1 = none.
-        segments: Integer array, where each row's indices begin and end.
-        indices: Integer array, positions along `axis`, in blocks.
+    The level of `axis` is compressed: `segments` say where the indices of each
+    row begin and end, `indices` where on the axis values are, in blocks of
+    length `block`; 1 is none.
     """
 
     values: np.ndarray
@@ -46,11 +42,6 @@ class Encoding:
 
 def encode(dense, axis=-1, block=1):
     """Returns the `Encoding` of an array with one axis compressed.
-
-    Args:
-        dense: Array of any shape; zeros are what is left out.
-        block: Integer that divides the length of `axis`; where any weight of
-            a block is kept the whole block is. Defaults to 1.
 
     Example:
 
@@ -102,11 +93,7 @@ def parameters(encoding):
 
 
 def decode(values, shape, sparsity):
-    """Returns the dense array of a sparse tensor of any traversal order.
-
-    Args:
-        values: Array of the values stored, flat.
-    """
+    """Returns the dense array of a sparse tensor of any traversal order."""
     rank = len(shape)
     levels = []
     # One entry for each position reached so far, extended level by level.

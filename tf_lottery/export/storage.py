@@ -52,12 +52,8 @@ class Layer:
 def encode(content, quantize, target):
     """Stores the constants of a dense file as it suits a target.
 
-    Args:
-        content: Bytes of the dense file.
-
-    Returns:
-        Tuple of the new content and a list of `Layer`. The content is the
-        one given if nothing is stored sparse.
+    Returns the new content, the one given if nothing is stored sparse, and a
+    list of `Layer`.
     """
     model = flatbuffer.read(content)
     known = target.explain(model)

@@ -116,11 +116,6 @@ def command():
 def compile(content, accelerator, system_config=None, memory_mode=None):
     """Returns an int8 file compiled, as bytes, and its `Estimate`.
 
-    Args:
-        system_config: String, a section of Vela's own configuration file.
-            Defaults to Vela's choice.
-        memory_mode: String, the same.
-
     Raises:
         CompilationError: If Vela refuses it, or does not come to an end.
     """
@@ -196,10 +191,8 @@ def _estimate(summary, operators, compiler, accelerator, nbytes):
 def _operators(rows, weights, sparse_macs, said):
     """Returns the `Operator`s of Vela's table of layers.
 
-    Args:
-        weights: String, the memory that weights are read from.
-        sparse_macs: Boolean, whether the multipliers skip 2:4 zeros.
-        said: String, all that Vela printed.
+    `weights` names the memory that weights are read from; `sparse_macs` says
+    whether multipliers skip 2:4 zeros; `said` is all that Vela printed.
     """
     refused = {
         name: f"on the CPU: {kind}: {' '.join(reason.split())}"

@@ -94,9 +94,8 @@ class _Graph:
 def explain(model):
     """Says of every convolution whether XNNPACK runs it sparsely on ARM.
 
-    Returns:
-        Dict from (subgraph, tensor index of the weights) to a tuple of a
-        boolean and the condition that holds or fails.
+    A dict from (subgraph, tensor index of the weights) to a boolean and the
+    condition that holds or fails.
     """
     found = {}
     for number in range(len(model.subgraphs)):

@@ -6,15 +6,14 @@ is removed. Units that cannot be removed exactly are frozen with the reason.
 """
 
 from tf_lottery.graph import rules
+from tf_lottery.graph.parts import Binding as Binding
+from tf_lottery.graph.parts import ConfigEdit as ConfigEdit
+from tf_lottery.graph.parts import Frozen as Frozen
+from tf_lottery.graph.parts import Group as Group
+from tf_lottery.graph.parts import Producer as Producer
+from tf_lottery.graph.parts import Scale as Scale
 from tf_lottery.graph.registry import register_rule as register_rule
-from tf_lottery.graph.structure import Binding as Binding
-from tf_lottery.graph.structure import Class as Class
-from tf_lottery.graph.structure import ConfigEdit as ConfigEdit
-from tf_lottery.graph.structure import Frozen as Frozen
 from tf_lottery.graph.structure import Graph as Graph
-from tf_lottery.graph.structure import Group as Group
-from tf_lottery.graph.structure import Producer as Producer
-from tf_lottery.graph.structure import Scale as Scale
 from tf_lottery.graph.tracing import channel_readers as channel_readers
 from tf_lottery.graph.tracing import channel_units as channel_units
 from tf_lottery.graph.tracing import trace as trace

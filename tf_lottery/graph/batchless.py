@@ -31,12 +31,16 @@ def is_batchless(value):
 
 
 def applied(call, rule):
-    """Returns the ids of what an operation makes of weights alone.
-
-    Args:
-        call: `Call`; no input has a batch.
-        rule: The function that is registered for the operation, or `None`.
+    """Returns the ids of what is made of weights, `None` to be told by a rule.
     """
+    if all(map(is_batchless, call.inputs)):
+        return _of_weights_alone(call, rule)
+    if _is_product(call):
+        return call.multiplied(*call.inputs)
+    return _looked_up(call) if _is_lookup(call) else None
+
+
+def _of_weights_alone(call, rule):
     call.batch = None
     if type(call.operation).__name__ in _MOVING and not isinstance(
         call.operation, keras.layers.Layer
@@ -59,7 +63,7 @@ def applied(call, rule):
     return [i[None] for i in ids]
 
 
-def is_product(call):
+def _is_product(call):
     """Whether a call multiplies a tensor by a weight that is a matrix."""
     is_like_dense = _PRODUCTS.get(type(call.operation).__name__)
     if is_like_dense is None or len(call.inputs) != 2:
@@ -89,7 +93,7 @@ _PRODUCTS = {
 }
 
 
-def is_lookup(call):
+def _is_lookup(call):
     """Whether rows of a weight are looked up, as an embedding does."""
     x = call.inputs[0]
     return (
@@ -98,8 +102,7 @@ def is_lookup(call):
     )
 
 
-def looked_up(call):
-    """Returns the ids of rows that are looked up."""
+def _looked_up(call):
     x, rows = call.inputs
     call.freeze_mixed(rows)
     call.units.tie(x.ids, 0)

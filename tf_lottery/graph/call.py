@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import tree
 
+from tf_lottery.graph import functional
+
 
 @dataclasses.dataclass(eq=False)
 class Symbol:
@@ -80,10 +82,7 @@ class Call:
     @property
     def name(self):
         """Class and name, for reasons."""
-        kind = type(self.operation).__name__
-        if isinstance(self.operation, keras.layers.Layer):
-            return f"{kind} '{self.operation.name}'"
-        return f"operation {kind}"
+        return functional.name_of(self.operation)
 
     @property
     def channel_axis(self):
@@ -92,11 +91,7 @@ class Call:
         return 1 if data_format == "channels_first" else -1
 
     def given(self, change):
-        """Returns the same call with other symbols, see `batchless`.
-
-        Args:
-            change: Function from `Symbol` to another one.
-        """
+        """Returns the same call with a function applied to its symbols."""
         args, kwargs = tree.map_structure(
             lambda x: change(x) if isinstance(x, Symbol) else x,
             (self.args, self.kwargs),
@@ -107,11 +102,7 @@ class Call:
         )
 
     def own(self, variable):
-        """Returns ids of a tensor that is a weight.
-
-        Args:
-            variable: `keras.Variable`, the one of the layer, whose entry
-                `shape` of the configuration says how large it is.
+        """Returns ids of a tensor that is a weight, of the shape in the config.
         """
         self.batch, self.source = None, self.layer
         if not keras.backend.is_float_dtype(variable.dtype):
@@ -123,11 +114,7 @@ class Call:
         return self._tracer.own(self.layer, variable, self._tie_all_but_last)
 
     def multiplied(self, x, weight):
-        """Returns the ids of a product with a matrix, as of a dense layer.
-
-        Args:
-            x: `Symbol`, whose last axis is summed over.
-            weight: `Symbol` with a `source`.
+        """Returns the ids of `x` times a matrix with a `source`, as in `Dense`.
         """
         read = np.broadcast_to(self.along(x, -1), weight.shape[:1])
         made = self._tracer.as_kernel(weight.source, read)
@@ -140,38 +127,18 @@ class Call:
 
     def fresh(self, count, role="units"):
         """Returns ids of new units that the layer makes, the same every call.
-
-        Args:
-            count: Integer.
-            role: String, what the units are. Defaults to `"units"`.
-
-        Returns:
-            Integer array of length `count`.
         """
         return self._tracer.fresh(self.layer, role, count)
 
     def bind(self, variable, axis, ids, kind):
-        """Binds an axis of a weight to units.
-
-        Args:
-            variable: `keras.Variable`; `None` is left alone.
-            axis: Integer.
-            ids: Integer array, one per slice of the weight.
-            kind: String, see `Binding.kind`.
-        """
+        """Binds an axis of a weight, if there is one; see `Binding.kind`."""
         if variable is not None:
             axis = axis % len(variable.shape)
             ids = np.broadcast_to(ids, (variable.shape[axis],))
             self._tracer.bind(self.layer, variable, axis, ids, kind)
 
     def edit(self, entry, ids, value):
-        """Says what a configuration entry becomes.
-
-        Args:
-            entry: String, or tuple of strings, see `ConfigEdit.entry`.
-            ids: Integer array of the ids it depends on.
-            value: Function from boolean array over ids to the value.
-        """
+        """Says what a configuration entry becomes, see `ConfigEdit`."""
         entry = (entry,) if isinstance(entry, str) else tuple(entry)
         if entry[0] == "call" and self._way:
             self.freeze(ids, f"{self.name} is inside a wrapper")
@@ -184,16 +151,18 @@ class Call:
 
     def part(self, ids):
         """Says that at least one of some units must be kept."""
-        self._tracer.part(ids)
+        self._tracer.parts.append(ids)
 
     def scale(self, variable, ids, factor, shift=0.0):
         """Says that a weight is multiplied by a factor, see `Scale`."""
         if variable is not None:
-            self._tracer.scale(variable, ids, factor, shift)
+            self._tracer.scales.setdefault(
+                id(variable), (variable, ids, factor, shift)
+            )
 
     def clear(self, ids):
         """Says that removal is exact only where nothing makes the units."""
-        self._tracer.clear(ids)
+        self._tracer.cleared.append(np.ravel(ids))
 
     def freeze(self, ids, reason):
         """Freezes ids, or those of a `Symbol`."""
@@ -202,12 +171,8 @@ class Call:
     def freeze_mixed(self, x, axes=None, reason=None):
         """Freezes a tensor if its units vary along axes that get mixed.
 
-        Where they vary along others as well, such as heads, these go whole.
-
-        Args:
-            x: `Symbol`.
-            axes: Axes of the tensor. Defaults to all but the batch.
-            reason: String. Defaults to that channels are mixed.
+        Where they vary along others as well, such as heads, these go whole. The
+        axes are those of the tensor; `None` stands for all but the batch.
         """
         varying = self.units.varying(x.ids)
         mixed = varying
@@ -229,8 +194,8 @@ class Call:
     def opaque(self, reason):
         """Returns ids of outputs whose units must stay."""
         if getattr(self.operation, "weights", None):
-            size = self.outputs[0][-1]
-            self._tracer.opaque(self.layer, size or 0, reason)
+            found = self.layer, self.outputs[0][-1] or 0, reason
+            self._tracer.opaque[id(self.layer)] = found
         return [
             np.full((1,) * (len(shape) - 1), self.units.constant(reason))
             for shape in self.outputs
@@ -240,15 +205,8 @@ class Call:
         """Returns the ids along one axis of a tensor, the only one to vary.
 
         Where ids vary along other axes, too, they are tied over those; where
-        they vary along others only, they are frozen.
-
-        Args:
-            x: `Symbol`.
-            axis: Integer, axis of the tensor with the batch.
-
-        Returns:
-            Integer array, one per slice; of length 1 if they do not vary and
-            the size is unknown.
+        they vary along others only, they are frozen. There is one id per slice,
+        or one alone if they do not vary and the size is unknown.
         """
         axis = x.axis(axis)
         varying = self.units.varying(x.ids)
@@ -274,48 +232,33 @@ class Call:
         """Returns ids of a tensor like `x` with others along one axis."""
         return self.place(ids, axis, len(x.shape))
 
-    def bind_aligned(self, variable, x, kind="pass"):
-        """Binds a weight whose axes are the last axes of a tensor.
-
-        Args:
-            variable: `keras.Variable` or `None`.
-            x: `Symbol`, after broadcasting by the weight.
-            kind: String. Defaults to `"pass"`.
-        """
-        if variable is None:
-            return
+    def bind_aligned(self, variable, x):
+        """Binds a weight, one value per unit, along the last axes of `x`."""
         varying = self.units.varying(x.ids)
-        for axis in varying[:-1]:
-            self.units.tie(x.ids, axis)
+        self._tie_all_but_last(x.ids)
         for axis in varying[-1:]:
             back = axis - x.ids.ndim
             own = len(variable.shape) + back
             if own >= 0 and variable.shape[own] > 1:
                 ids = self.along(x, axis + 1)
-                self.bind(variable, own, ids, kind)
+                self.bind(variable, own, ids, "pass")
 
     def rectangular(self, ids):
         """Ties ids, once all is traced, until they vary along one axis."""
-        self._tracer.later(lambda: self._tie_all_but_last(ids))
+        self._tracer.pending.append(lambda: self._tie_all_but_last(ids))
 
     def _tie_all_but_last(self, ids):
         for axis in self.units.varying(ids)[:-1]:
             self.units.tie(ids, axis)
 
     def inner(self, layer, args, kwargs, way, outputs=None):
-        """Applies the rule of a layer inside this one.
+        """Applies the rule of a layer inside this one; returns what it does.
 
         Args:
-            layer: The `keras.layers.Layer`.
-            args: Sequence of positional arguments it is called with.
-            kwargs: Dict of keyword arguments.
             way: Tuple, the way from the configuration of this layer to that
                 of the inner one.
             outputs: List of shapes of its outputs. Defaults to those of this
                 layer.
-
-        Returns:
-            Array of ids, or list of them.
         """
         outputs = self.outputs if outputs is None else outputs
         outer = self._root, self._way + tuple(way)

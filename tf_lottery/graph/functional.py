@@ -12,17 +12,15 @@ from tf_lottery.graph import inlining
 from tf_lottery.graph.inlining import is_keras as is_keras
 from tf_lottery.graph.inlining import is_leaf as is_leaf
 from tf_lottery.graph.inlining import is_symbolic as is_symbolic
+from tf_lottery.graph.inlining import tensors as tensors
 from tf_lottery.graph.inlining import Unreadable as Unreadable
 
 
 @dataclasses.dataclass(eq=False)
 class View:
-    """The Functional graph behind a model or layer.
+    """The Functional graph behind a model or layer, with the same variables.
 
     Attributes:
-        model: The `keras.Model` or the composite `keras.layers.Layer`.
-        graph: The Functional `keras.Model` that computes the same with the
-            same variables.
         parts: Dict from `id(operation)` to the `View` of every operation,
             at any depth, that is a graph itself. Models below one another
             share the dict.
@@ -85,13 +83,7 @@ def is_made_of_layers(model):
 def part(parent, operation, args, kwargs):
     """Returns the view of an operation that is a graph itself.
 
-    Args:
-        operation: A nested model or a composite layer.
-        args: Positional arguments of the call, `keras.KerasTensor` in the
-            place of tensors.
-
-    Returns:
-        A `View`, the same for every call of the operation.
+    It is the same for every call of the operation.
 
     Raises:
         ValueError: If the operation cannot be read, or was read for a call
@@ -107,8 +99,7 @@ def part(parent, operation, args, kwargs):
     if graph is not None:
         constants = None
         if parent.length is not None:
-            tensors = ordered(graph, args, kwargs, is_symbolic)
-            shapes = [x.shape for x in tensors]
+            shapes = [x.shape for x in ordered(graph, args, kwargs)]
             if shapes != [x.shape for x in graph.inputs]:
                 graph = at_shapes(graph, shapes)
     else:
@@ -118,38 +109,47 @@ def part(parent, operation, args, kwargs):
     return found
 
 
-def at_shapes(graph, shapes):
-    """Returns a graph of the same layers for inputs of other shapes."""
-    inputs = [
+def _same(operation):
+    if isinstance(operation, keras.layers.Layer):
+        return operation
+    return internals.graphs.unlinked(operation)
+
+
+def at_shapes(graph, shapes, replaced=_same, kind=keras.Model, name=None):
+    """Returns a graph of the same calls for inputs of other shapes.
+
+    `replaced` is that of `calling`; layers are shared by default.
+    """
+    inputs = inputs_like(graph, shapes)
+    outputs = run(graph, inputs, calling(replaced))
+    pack = tree.pack_sequence_as
+    return kind(
+        pack(internals.graphs.input_structure(graph), inputs),
+        pack(internals.graphs.output_structure(graph), outputs),
+        name=name or graph.name,
+    )
+
+
+def inputs_like(graph, shapes):
+    """Returns new inputs like those of a graph, of other shapes, as a list."""
+    makers = map(internals.graphs.maker, graph.inputs)
+    return [
         keras.Input(
             batch_shape=shape,
             dtype=x.dtype,
-            name=internals.graphs.maker(x).name,
+            sparse=x.sparse,
+            name=layer.name,
+            optional=getattr(layer, "optional", False),
         )
-        for x, shape in zip(graph.inputs, shapes)
+        for x, shape, layer in zip(graph.inputs, shapes, makers)
     ]
-
-    def same(operation):
-        if isinstance(operation, keras.layers.Layer):
-            return operation
-        return internals.graphs.unlinked(operation)
-
-    outputs = run(graph, inputs, calling(same))
-    pack = tree.pack_sequence_as
-    return keras.Model(
-        pack(internals.graphs.input_structure(graph), inputs),
-        pack(internals.graphs.output_structure(graph), outputs),
-        name=graph.name,
-    )
 
 
 def run(graph, inputs, call):
     """Runs a graph on anything in the place of tensors; returns its outputs.
 
-    Args:
-        call: Function of `(operation, args, kwargs, outputs)`, the arguments
-            with values filled in and `outputs` the list of symbolic tensors;
-            returns a list of values, or any structure of them.
+    `call` takes an operation, its arguments with values filled in and the list
+    of symbolic outputs; it returns any structure of values.
     """
     values = {id(x): value for x, value in zip(graph.inputs, inputs)}
     nodes = list(internals.graphs.nodes(graph))
@@ -179,11 +179,7 @@ def read(graph):
 
 
 def spread(graph, outputs):
-    """Returns outputs of a graph as its layer does, `None` for constants.
-
-    Args:
-        outputs: List of what the graph puts out.
-    """
+    """Returns outputs of a graph as its layer does, `None` for constants."""
     places = getattr(graph, "made_places", range(len(outputs)))
     found = dict(zip(places, outputs))
     return [found.get(place) for place in range(max(found, default=-1) + 1)]
@@ -195,7 +191,14 @@ def symbolic_arguments(graph):
         yield node.operation, node.arguments.args, node.arguments.kwargs
 
 
-def ordered(graph, args, kwargs, is_tensor):
+def inputs_of(view, args, kwargs, is_tensor=is_symbolic):
+    """Returns what a call gives to the inputs of the graph of a nested view."""
+    if view.constants is None:
+        return ordered(view.graph, args, kwargs, is_tensor)
+    return [x for x in tree.flatten((args, kwargs)) if is_tensor(x)]
+
+
+def ordered(graph, args, kwargs, is_tensor=is_symbolic):
     """Returns the tensors of a call of a nested model as its inputs are."""
     inputs = args[0] if args else kwargs["inputs"]
     structure = internals.graphs.input_structure(graph)
@@ -212,18 +215,13 @@ def sublayers(layer):
 
 
 def calling(replaced):
-    """Returns what `run` calls where other operations take places.
-
-    Args:
-        replaced: Function from an operation to the one in its place.
-    """
+    """Returns what `run` calls where other operations take places."""
 
     def call(operation, args, kwargs, _):
         outputs = replaced(operation)(*args, **kwargs)
-        tensors = [x for x in tree.flatten((args, kwargs)) if is_symbolic(x)]
-        if not any(x.sparse for x in tensors):
+        if not any(x.sparse for x in tensors((args, kwargs))):
             # Products with a number are said to be sparse.
-            for x in filter(is_symbolic, tree.flatten(outputs)):
+            for x in tensors(outputs):
                 internals.graphs.make_dense(x)
         return outputs
 
@@ -259,6 +257,14 @@ def _built_inputs(model):
     return tree.map_shape_structure(
         lambda s: keras.Input(tuple(s[1:])), shape
     )
+
+
+def name_of(operation):
+    """Returns the class of an operation, and its name if it is a layer."""
+    kind = type(operation).__name__
+    if isinstance(operation, keras.layers.Layer):
+        return f"{kind} '{operation.name}'"
+    return f"operation {kind}"
 
 
 def _constants(args, kwargs):

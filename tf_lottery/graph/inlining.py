@@ -20,20 +20,19 @@ class Unreadable(ValueError):
 def at_length(layer, args, kwargs, length):
     """Returns the graph of a layer's `call`, for one example if it must be."""
     shapes = tree.map_structure(_as_input, (args, kwargs))
-    inputs = [x for x in tree.flatten(shapes) if is_symbolic(x)]
     try:
-        return _tried(inlined(layer, *shapes, inputs), layer, *shapes)
+        graph = inlined(layer, *shapes, tensors(shapes))
+        return _tried(graph, layer, *shapes)
     except Unreadable as failure:
         if is_leaf(layer) and internals.layers.own_variables(layer):
             raise
         error = failure
     for as_input in (_as_input, _as_single_input)[: 1 + (length is not None)]:
         shapes = tree.map_structure(as_input, (args, kwargs))
-        inputs = [x for x in tree.flatten(shapes) if is_symbolic(x)]
         try:
             # Layers inside may take or return what no symbolic call does.
             with internals.layers.calling_through(_is_composite, _modelled):
-                graph = inlined(layer, *shapes, inputs)
+                graph = inlined(layer, *shapes, tensors(shapes))
             return _tried(graph, layer, *shapes)
         except Unreadable:
             continue
@@ -82,13 +81,12 @@ def _modelled(layer, args, kwargs):
     if not layer.variables:
         return layer.call(*args, **kwargs)
     shapes = tree.map_structure(_as_input, (args, kwargs))
-    inputs = [x for x in tree.flatten(shapes) if is_symbolic(x)]
+    inputs = tensors(shapes)
     with own_weights.Readers(layer).opened(inputs[0]):
         outputs = layer.call(*shapes[0], **shapes[1])
     flat = tree.flatten(outputs)
     graph = _model(inputs, outputs, name=layer.name)
-    tensors = [x for x in tree.flatten((args, kwargs)) if is_symbolic(x)]
-    made = iter(graph(tensors))
+    made = iter(graph(tensors((args, kwargs))))
     flat = [next(made) if is_symbolic(x) else x for x in flat]
     return tree.pack_sequence_as(outputs, flat)
 
@@ -100,7 +98,7 @@ def _model(inputs, outputs, **kwargs):
     outputs = tree.map_structure(
         lambda x: ops.stop_gradient(x) if id(x) in given else x, outputs
     )
-    flat = [x for x in tree.flatten(outputs) if is_symbolic(x)]
+    flat = tensors(outputs)
     whole = len(flat) == len(tree.flatten(outputs)) and not kwargs
     graph = keras.Model(inputs, outputs if whole else flat, **kwargs)
     graph.made_places = tuple(
@@ -169,15 +167,25 @@ def _called(layer, args, kwargs, inputs, readers):
             "its `call` does not take symbolic tensors "
             f"({type(error).__name__}: {message})"
         ) from error
-    read = [v for v in read if v.trainable] + [
-        x for node in internals.graphs.nodes(graph)
-        for x in tree.flatten((node.arguments.args, node.arguments.kwargs))
-        if isinstance(x, keras.Variable)
-    ]
-    # In a graph they would be constants, or those of the big model.
-    if read and not isinstance(layer, keras.Model):
-        raise Unreadable(f"its `call` reads weight '{read[0].path}' itself")
+    check_reads(layer, graph, [v for v in read if not weights.is_seed(v)])
     return graph
+
+
+def check_reads(layer, graph, read=()):
+    """Refuses weights that would be constants, or those of the big model."""
+    given = tree.flatten([
+        (node.arguments.args, node.arguments.kwargs)
+        for node in internals.graphs.nodes(graph)
+    ])
+    read = [*read, *(x for x in given if isinstance(x, keras.Variable))]
+    # Under torch nothing else tells that a constant was made of weights.
+    if read or any(getattr(x, "requires_grad", False) for x in given):
+        name = f"weight '{read[0].path}'" if read else "a weight"
+        raise Unreadable(
+            f"its `call` reads {name} itself, which a copy of '{layer.name}' "
+            "would not share. Call the layer that has the weight instead "
+            "(`keras.layers.ReversibleEmbedding` is its own transpose)"
+        )
 
 
 def _kinds(graph):
@@ -204,6 +212,11 @@ def _as_single_input(value):
     if not is_symbolic(value):
         return value
     return keras.Input(batch_shape=(1, *value.shape[1:]), dtype=value.dtype)
+
+
+def tensors(structure):
+    """Returns the symbolic tensors in a structure, as a list."""
+    return [x for x in tree.flatten(structure) if is_symbolic(x)]
 
 
 def is_symbolic(value):

@@ -12,11 +12,7 @@ LENGTHS = (16, 64, 256)
 
 
 def closed(view):
-    """Yields views of a model with sizes in the place of open axes.
-
-    Yields:
-        `View` of the same model and layers.
-    """
+    """Yields a `View` of a model with sizes in the place of open axes."""
     shapes = [x.shape for x in view.graph.inputs]
     if not any(None in shape[1:] for shape in shapes):
         yield functional.View(view.model, view.graph, {}, length=0)

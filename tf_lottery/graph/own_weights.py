@@ -105,11 +105,7 @@ def _along_batch(call):
 
 
 class Readers:
-    """Layers that have the weights of another one.
-
-    Args:
-        layer: `keras.layers.Layer` with weights of its own.
-    """
+    """Layers that have the weights of another one."""
 
     def __init__(self, layer):
         self.layer = layer
@@ -120,11 +116,7 @@ class Readers:
 
     @contextlib.contextmanager
     def opened(self, tensor):
-        """A scope in which the layer holds symbolic tensors.
-
-        Args:
-            tensor: `keras.KerasTensor`, any in the graph.
-        """
+        """A scope in which the layer holds symbolic tensors, in any's graph."""
         with contextlib.ExitStack() as stack:
             if self._readers:
                 stack.enter_context(internals.graphs.symbolic_calls_replaced(

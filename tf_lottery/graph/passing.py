@@ -94,23 +94,10 @@ def _choices(operation, size):
 class _Trial:
     """A layer next to one for about half of the channels, on random numbers.
 
-    Args:
-        call: `Call`.
-        joined: Dict from id to pair of a `Symbol` and its axis of channels.
-        back: Integer, the axis of channels of outputs, from the end.
-        size: Integer, the number of channels.
-        entries: Tuple of configuration entries that are that number.
-        reads: Boolean, whether the channels end in the layer.
-
-    Attributes:
-        entries: As above.
-        reads: As above.
-        variables: List of `keras.Variable` of the layer.
-        cuts: List of integers: the axis along which each has a value for
-            every channel; `None` where it has no such axis.
-        is_same: Boolean, whether the kept channels are the same.
-        vanishes: Boolean, whether zeros make zeros if the values for
-            channels are.
+    `entries` of the configuration are that number, and with `reads` the
+    channels end in the layer. Variables have a value for every channel along
+    an axis in `cuts`, or `None`. `is_same` says whether the kept channels are
+    the same, `vanishes` whether zeros make zeros if the values are.
     """
 
     def __init__(self, call, joined, back, size, entries, reads):

@@ -3,150 +3,13 @@
 import collections
 import dataclasses
 import functools
-from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
 
 import keras
 import numpy as np
 
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Binding:
-    """One axis of one weight whose slices belong to channel units.
-
-    Attributes:
-        key: String, the weight key as in `tf_lottery.weights.variables`.
-        layer: The `keras.layers.Layer` that owns the weight, never a wrapper
-            around it.
-        index: Integer, position of the weight in `layer.weights`.
-        variable: `keras.Variable`, the weight.
-        axis: Integer, 0 or more, the axis of the weight.
-        ids: Integer array of length `variable.shape[axis]`: the class of
-            every slice, 0 where it is frozen.
-        kind: String. `"in"`: the weight reads the unit. `"out"`: it makes the
-            unit. `"pass"`: one value per unit on its way (normalisation,
-            depthwise). `"zero"`: as `"out"`, and zeroing the slice is the
-            same as removing the unit (key dimensions of a query).
-    """
-
-    key: str
-    layer: keras.layers.Layer
-    index: int
-    variable: keras.Variable
-    axis: int
-    ids: np.ndarray
-    kind: str
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ConfigEdit:
-    """What changes in the configuration of an operation.
-
-    Attributes:
-        operation: The layer or `keras.Operation` in the graph; of a wrapper
-            (`TimeDistributed`, `Masked`) the wrapper.
-        entry: Tuple of strings, the way through the configuration, such as
-            `("filters",)` or `("layer", "config", "units")`. A way that
-            starts with `"call"` names an argument that the operation is
-            called with, by position.
-        ids: Integer array of the ids it depends on.
-        value: Function from boolean array over ids (`True` = kept) to the
-            new value.
-    """
-
-    operation: Any
-    entry: tuple
-    ids: np.ndarray
-    value: Callable
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Scale:
-    """A factor that makes removal exact where a layer divides by a size.
-
-    Attributes:
-        key: String, the weight key.
-        ids: Integer array of the ids it depends on.
-        factor: Function from boolean array over ids to a float.
-        shift: Float that the layer adds to the weight before it uses it.
-    """
-
-    key: str
-    ids: np.ndarray
-    factor: Callable
-    shift: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Producer:
-    """A vector of units that one layer makes.
-
-    At least one unit of every producer must be kept.
-
-    Attributes:
-        path: String, path of the layer in the model.
-        role: String, `"units"`, or `"heads"`, `"key_dim"`, `"value_dim"`; or
-            `"part"`, units of the layer that are cut out further on; or
-            `"copies"` that an operation makes of what has no units.
-        layer: The `keras.layers.Layer`.
-        ids: Integer array, the class of every unit, 0 where it is frozen.
-    """
-
-    path: str
-    role: str
-    layer: keras.layers.Layer
-    ids: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Class:
-    """Slices that can only be removed together: the atom of pruning.
-
-    Attributes:
-        id: Integer, not 0.
-        members: List of `(Binding, positions)`, the positions an integer
-            array.
-    """
-
-    id: int
-    members: list[tuple[Binding, np.ndarray]]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Group:
-    """Classes that are connected through a common producer.
-
-    Attributes:
-        name: String, path of the first producer, with its role unless that
-            is `"units"`.
-        classes: Integer array of class ids, in the order of the units.
-        producers: List of `Producer`.
-    """
-
-    name: str
-    classes: np.ndarray
-    producers: list[Producer]
-
-    def __len__(self) -> int:
-        return len(self.classes)
-
-
-@dataclasses.dataclass(frozen=True)
-class Frozen:
-    """Units of a producer that cannot be removed.
-
-    Attributes:
-        path: String, path of the layer.
-        role: String, see `Producer`.
-        units: Integer, how many.
-        reason: String.
-    """
-
-    path: str
-    role: str
-    units: int
-    reason: str
+from tf_lottery.graph import parts
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -169,11 +32,11 @@ class Graph:
 
     model: keras.Model
     view: object
-    bindings: list[Binding]
-    configs: list[ConfigEdit]
-    corrections: list[Scale]
-    producers: list[Producer]
-    frozen: list[Frozen]
+    bindings: list[parts.Binding]
+    configs: list[parts.ConfigEdit]
+    corrections: list[parts.Scale]
+    producers: list[parts.Producer]
+    frozen: list[parts.Frozen]
     cleared: np.ndarray
     size: int
 
@@ -183,15 +46,6 @@ class Graph:
         made = [producer.ids for producer in self.producers]
         found = np.unique(np.concatenate([np.zeros(1, int), *made]))
         return found[found != 0]
-
-    @functools.cached_property
-    def classes(self):
-        """Dict from class id to `Class`."""
-        members = {id_: [] for id_ in self.ids.tolist()}
-        for binding in self.bindings:
-            for id_, positions in _positions(binding.ids):
-                members[id_].append((binding, positions))
-        return {id_: Class(id_, found) for id_, found in members.items()}
 
     @functools.cached_property
     def groups(self):
@@ -208,9 +62,9 @@ class Graph:
             part["ids"] |= ids
             part["producers"][index] = producer
             owners |= dict.fromkeys(part["ids"], part)
-        parts = list({id(p): p for p in owners.values()}.values())
-        parts.sort(key=lambda part: min(part["producers"]))
-        return [_group(part) for part in parts]
+        found = list({id(p): p for p in owners.values()}.values())
+        found.sort(key=lambda part: min(part["producers"]))
+        return [_group(part) for part in found]
 
     @property
     def units(self) -> int:
@@ -235,7 +89,7 @@ class Graph:
         if len(unknown):
             raise ValueError(
                 "Only classes can be removed. Received ids: "
-                f"{unknown[:5].tolist()}. Expected ids of `graph.classes`."
+                f"{unknown[:5].tolist()}. Expected: those in `graph.ids`."
             )
         kept[removed] = False
         return kept
@@ -319,20 +173,11 @@ class Graph:
         return kept
 
 
-def _positions(ids):
-    """Yields (id, positions) of every id but 0."""
-    order = np.argsort(ids, kind="stable")
-    unique, starts = np.unique(ids[order], return_index=True)
-    for id_, positions in zip(unique, np.split(order, starts[1:])):
-        if id_ != 0:
-            yield int(id_), positions
-
-
 def _group(part):
     producers = [found for _, found in sorted(part["producers"].items())]
     classes = np.array(list(part["ids"]))
     layers = [p for p in producers if p.role != "copies"] or producers
-    return Group(_name(layers[0]), classes, producers)
+    return parts.Group(_name(layers[0]), classes, producers)
 
 
 def _name(producer):

@@ -28,20 +28,10 @@ def commutes(operation, args, kwargs, read, made, change=centred, ones=()):
     """Whether an operation carries the mean over channels through.
 
     That is, whether its outputs are the same without their mean, when it is
-    taken out of some of the inputs and weights instead.
-
-    Args:
-        operation: Layer or `keras.Operation`, not changed.
-        args: Positional arguments of a call, objects with `shape` and `dtype`
-            in the place of tensors, see `read`.
-        read: List of those to take the mean out of.
-        made: List of weights to take it out of.
-        change: Function that takes it out, or does something else along the
-            last axis. Defaults to `centred`.
-        ones: List of inputs and weights that are one. Defaults to none.
-
-    Returns:
-        Boolean, `False` also where it does not run on random numbers.
+    taken out of some of the inputs (`read`) and weights (`made`) instead. In
+    the place of tensors the arguments have what has `shape` and `dtype`.
+    Another `change` along the last axis may take the place of `centred`, and
+    some inputs and weights be `ones`. `False` also where it does not run.
     """
     for size in _SIZES:
         try:
@@ -57,11 +47,9 @@ def commutes(operation, args, kwargs, read, made, change=centred, ones=()):
 
 
 def scales(operation, args, kwargs, x, factors):
-    """Whether an operation multiplies a tensor by a factor for each channel.
+    """Whether an operation multiplies `x` by factors, one for each channel.
 
-    Args:
-        x: The tensor in the arguments, see `commutes`.
-        factors: The factors: a tensor in the arguments, or a weight.
+    The factors are a tensor in the arguments, or a weight.
     """
     width = x.shape[-1] if x.shape else None
     if width in (None, 1) or math.prod(factors.shape) != width:

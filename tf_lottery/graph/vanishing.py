@@ -29,32 +29,16 @@ _MAKERS = (
 )
 # Zero where all that comes in is.
 _ALL = (
-    keras.layers.Add,
-    keras.layers.Average,
-    keras.layers.AveragePooling1D,
-    keras.layers.AveragePooling2D,
-    keras.layers.BatchNormalization,
-    keras.layers.Concatenate,
-    keras.layers.Cropping1D,
-    keras.layers.Cropping2D,
-    keras.layers.Dropout,
-    keras.layers.Flatten,
-    keras.layers.GlobalAveragePooling1D,
-    keras.layers.GlobalAveragePooling2D,
-    keras.layers.Identity,
-    keras.layers.MaxPooling1D,
-    keras.layers.MaxPooling2D,
-    keras.layers.Maximum,
-    keras.layers.Minimum,
-    keras.layers.Permute,
-    keras.layers.ReLU,
-    keras.layers.Reshape,
-    keras.layers.SpatialDropout1D,
-    keras.layers.Subtract,
-    keras.layers.UpSampling1D,
-    keras.layers.UpSampling2D,
-    keras.layers.ZeroPadding1D,
-    keras.layers.ZeroPadding2D,
+    *(
+        getattr(keras.layers, name) for name in (
+            "Add Average AveragePooling1D AveragePooling2D BatchNormalization "
+            "Concatenate Cropping1D Cropping2D Dropout Flatten "
+            "GlobalAveragePooling1D GlobalAveragePooling2D Identity "
+            "MaxPooling1D MaxPooling2D Maximum Minimum Permute ReLU Reshape "
+            "SpatialDropout1D Subtract UpSampling1D UpSampling2D ZeroPadding1D "
+            "ZeroPadding2D"
+        ).split()
+    ),
     *operation_classes(
         *"Absolute Add BroadcastTo Cast Concatenate Elu Expm1 ExpandDims Gelu "
         "Flip GetItem HardSilu LeakyRelu Max Maximum Mean Min Minimum Moveaxis "
@@ -74,10 +58,7 @@ _SHIFTED = tuple(operation_classes("Add", "Maximum", "Minimum", "Subtract"))
 
 
 def vanishes(call):
-    """Whether the outputs of a call are zero if their weights are.
-
-    Args:
-        call: `Call`, after its rule.
+    """Whether the outputs of a call, after its rule, are zero if weights are.
     """
     if call.vanishes is not None:
         return call.vanishes

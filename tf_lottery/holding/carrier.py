@@ -25,6 +25,7 @@ from tf_lottery import masks as masks_lib
 from tf_lottery import optimizers
 from tf_lottery import weights as weights_lib
 from tf_lottery.holding import homes
+from tf_lottery.holding import models
 
 VERSION = 1
 
@@ -80,7 +81,7 @@ class Carrier(internals.models.Saveable):
             if are_lost:
                 internals.models.load_again(model, store, path)
             _share(model, clusters)
-        if _is_compiled(model):
+        if models.is_compiled(model):
             _finish(model)
 
 
@@ -108,9 +109,7 @@ def asked_for():
 
 
 def read(store):
-    """Reads the masks and the clusters of a group of a file, by weight key.
-
-    Clusters are an array of integers and how many each channel has.
+    """Reads the masks, and the clusters with their number, of a file by key.
 
     Raises:
         ValueError: If a newer tf_lottery wrote it, or it is damaged.
@@ -192,7 +191,7 @@ def _share(model, clusters):
     with internals.models.strategy_scope(model):
         for key, (index, each) in clusters.items():
             clusters_lib.attach(variables[key], index, each)
-    if clusters and _is_compiled(model):
+    if clusters and models.is_compiled(model):
         internals.models.forget_trace(model)
 
 
@@ -208,10 +207,6 @@ def _own(model):
         for key, variable in weights_lib.variables(model).items()
         if id(variable) not in inner
     }
-
-
-def _is_compiled(model):
-    return getattr(model, "optimizer", None) is not None and model.compiled
 
 
 def _are_lost(model, masks):
@@ -261,7 +256,7 @@ def _take_over(model, masks):
 
 
 def _warn_of_loading(model):
-    masked = _is_compiled(model) and optimizers.find(model.optimizer)
+    masked = models.is_compiled(model) and optimizers.find(model.optimizer)
     custom = type(model).compile is not keras.Model.compile and (
         type(model).compile_from_config is keras.Model.compile_from_config
     )

@@ -49,7 +49,7 @@ def leave(layer, variable):
 def move(layer):
     """Gives the masks of weights that a layer replaced to their successors.
 
-    Returns the names of those that have none of their shape: masks dropped.
+    Returns the names of weights without one of their shape: theirs is lost.
     """
     home, lost = getattr(layer, _NAME, None), []
     if home is None:

@@ -47,11 +47,6 @@ def hold_known(
     owners: weights_lib.Owners,
 ) -> None:
     """Holds masks that fit a model, as `hold` does, without a walk through it.
-
-    Args:
-        model: A built `keras.Model`.
-        masks: Dict from weight key to boolean array, `True` = kept.
-        owners: Those of the masks' weights, see `tf_lottery.weights.owners`.
     """
     place(model, masks, owners)
     optimizers.project(_optimizer(model), [owners[key][0] for key in masks])
@@ -233,11 +228,9 @@ def strip(model: keras.Model) -> keras.Model:
 
 
 def let_go(model: keras.Model, keys: Iterable[str] | None = None) -> None:
-    """Takes masks off weights; pruned weights are zero, and may be trained.
+    """Takes masks off weights, all unless some keys are given.
 
-    Args:
-        model: A built `keras.Model`.
-        keys: Iterable of weight keys. Defaults to all weights.
+    Pruned weights are zero, and may be trained.
     """
     for key, (variable, layer) in weights_lib.owners(model).items():
         if keys is None or key in keys:
@@ -252,9 +245,6 @@ def aside(model: keras.Model) -> Iterator[None]:
     Weights that are assigned meanwhile go through none, and masks that are
     held meanwhile are gone afterwards. Layers that hold masks of their own
     keep holding some.
-
-    Args:
-        model: A built `keras.Model`.
     """
     owners = weights_lib.owners(model)
     held = [(v, layer, constraints.keep_of(v)) for v, layer in owners.values()]

@@ -49,9 +49,6 @@ def agree(model: keras.Model) -> None:
     Trained weights agree by themselves. Moving statistics may not: each
     replica sees its part of a batch, and what Keras saves is the first's.
     Training has to resume from what was saved, or it cannot be repeated.
-
-    Args:
-        model: A built `keras.Model`.
     """
     strategy = getattr(model, "distribute_strategy", None)
     if strategy is None or strategy.num_replicas_in_sync == 1:

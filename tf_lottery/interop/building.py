@@ -13,10 +13,8 @@ WRAPPER = "PruneLowMagnitude"
 class Node:
     """A layer of the file, and the layer of Keras 3 that stands for it.
 
-    Attributes:
-        layer: `keras.layers.Layer`, never a wrapper of TFMOT.
-        wrapped: Boolean, whether TFMOT's wrapper is around it in the file.
-        parts: List of `Node`, the layers of a model; `None` for a layer.
+    `layer` is never a wrapper of TFMOT, which is `wrapped` around it in the
+    file; `parts` are the layers of a model, `None` for a layer.
     """
 
     name: str

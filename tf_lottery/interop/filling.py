@@ -10,9 +10,11 @@ from tf_lottery.interop import prunable as prunable_lib
 
 
 def fill(node, saved):
-    """Gives a model the weights of the file; raises if they do not fit.
+    """Gives a model the weights of the file; returns (variable, mask) pairs.
 
-    Returns pairs of a `keras.Variable` and the mask that a wrapper holds.
+    Raises:
+        ValueError: If the arrays of the file do not fit the layers; the
+            message names the layer.
     """
     filler = _ByName() if saved.is_h5 else _ByAttribute()
     filler.fill(node, saved.arrays)

@@ -14,9 +14,8 @@ _LAST_KERNEL = {
 def prunable(layer):
     """Returns the variables of a layer that TFMOT has masks for, a list.
 
-    Args:
-        layer: A built `keras.layers.Layer`. One of your own says by a method
-            `get_prunable_weights` what it has, as in TFMOT.
+    One of your own says by a method `get_prunable_weights` what it has, as in
+    TFMOT.
     """
     if hasattr(layer, "get_prunable_weights"):
         return list(layer.get_prunable_weights())

@@ -20,15 +20,10 @@ _SMALL = 4 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Saved:
-    """What is in the file of a model.
+    """What is in the file of a model, as tf_keras describes it.
 
-    Attributes:
-        config: Dict, the model as tf_keras describes it: `class_name`,
-            `config`, in a `.keras` file `build_config` as well.
-        arrays: `h5py.Group` of the weights.
-        is_h5: Boolean, whether `arrays` are as in an `.h5` file, by layer
-            name, else as in a `.keras` file, by attribute and class.
-        numbers: Integer, how many numbers all arrays have.
+    Arrays are by layer name if `is_h5`, else by attribute and class; they have
+    so many `numbers`.
     """
 
     config: dict
@@ -39,7 +34,7 @@ class Saved:
 
 @contextlib.contextmanager
 def opened(path):
-    """Opens a `.keras` or `.h5` file of tf_keras, to read; yields a `Saved`.
+    """Opens a `.keras` or `.h5` file of tf_keras, to read only.
 
     Raises:
         FileNotFoundError: If there is no such file.

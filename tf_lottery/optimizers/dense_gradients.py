@@ -15,14 +15,9 @@ class DenseGradients:
     variable, taken at its masked value, before `Masked` sets that of pruned
     weights to zero. Under gradient accumulation it is the sum over the
     batches of the step; on several devices it is the mean of theirs. If it
-    is not finite the one before stays: loss scaling skips such a step.
-
-    Args:
-        optimizer: The optimizer that counts the steps.
-        variables: Dict from index to trainable variable.
-        frequency: Integer, the number of steps from one to the next. With
-            several steps in an execution this is what tells a step's
-            gradient from those after it.
+    is not finite the one before stays: loss scaling skips such a step. With
+    several steps in an execution the frequency is what tells a step's
+    gradient from those after it.
     """
 
     def __init__(self, optimizer, variables, frequency):
@@ -48,7 +43,7 @@ class DenseGradients:
         return list(self._kept.values())
 
     def record(self, index, gradient):
-        """Keeps a gradient, if its step is one to keep."""
+        """Keeps a gradient, or `None`, if its step is one to keep."""
         kept = self._kept.get(index)
         if kept is None or gradient is None:
             return

@@ -15,12 +15,6 @@ def attach(model: keras.Model) -> Masked:
     The model's optimizer, with all it has learned, becomes the inner one;
     inside a `LossScaleOptimizer`, the one that this scales the loss for.
 
-    Args:
-        model: A compiled `keras.Model`.
-
-    Returns:
-        The model's `Masked` optimizer.
-
     Raises:
         ValueError: If the model is not compiled.
     """
@@ -44,7 +38,7 @@ def _wrapped(optimizer):
 
 
 def record_gradients(model, variables, frequency):
-    """Keeps gradients of pruned weights too, see `Masked.record_gradients`."""
+    """Keeps gradients of pruned weights too; returns the `Masked` optimizer."""
     masked = find(model.optimizer)
     with internals.models.strategy_scope(model):
         masked.record_gradients(variables, frequency)
@@ -56,7 +50,7 @@ def forget_gradients(model):
     """Ends `record_gradients`; does nothing if it has not begun."""
     masked = find(model.optimizer)
     if masked is not None and masked._dense_gradients is not None:
-        masked.forget_gradients()
+        masked._dense_gradients = None
         internals.models.forget_trace(model)
 
 

@@ -8,11 +8,7 @@ _PREFIX = "mask_"
 
 
 def is_legacy(store):
-    """Whether a group of a file has masks of the first release, or nothing.
-
-    Args:
-        store: What Keras gives to `load_own_variables`.
-    """
+    """Whether a group of a file has masks of the first release, or nothing."""
     return all(str(key).startswith(_PREFIX) for key in store.keys())
 
 

@@ -1,6 +1,5 @@
 """The optimizer that enforces masks while a model trains."""
 
-import contextlib
 import weakref
 from collections.abc import Mapping
 from collections.abc import MutableMapping
@@ -14,20 +13,12 @@ from keras import ops
 from tf_lottery import constraints
 from tf_lottery import internals
 from tf_lottery.optimizers import dense_gradients
+from tf_lottery.optimizers import enforcing
 from tf_lottery.optimizers import legacy
 from tf_lottery.optimizers import slots
 from tf_lottery.utils import backends
 from tf_lottery.utils import checks
 
-# A weight of 0 with gradient 0 and slots 0 stays exactly 0 under these: each
-# weight's update follows from its own gradient and slots alone.
-_KEEP_ZERO = frozenset(
-    getattr(keras.optimizers, name)
-    for name in (
-        "SGD", "RMSprop", "Adam", "AdamW", "Adamax", "Nadam", "Adagrad",
-        "Adadelta", "Lion", "Lamb", "Adafactor",
-    )
-)
 # All else that is read or set is the inner optimizer's.
 _OWN = frozenset(
     (
@@ -154,20 +145,12 @@ class Masked(keras.optimizers.Optimizer):
         """Keeps the gradients of pruned weights too, every so many steps.
 
         Functions traced before do not know of it.
-
-        Args:
-            variables: List of variables with a mask.
-            frequency: Integer, the number of steps from one to the next.
         """
         self._dense_gradients = dense_gradients.DenseGradients(
             self.inner_optimizer,
             {self._get_variable_index(v): v for v in variables},
             frequency,
         )
-
-    def forget_gradients(self) -> None:
-        """Ends `record_gradients` and frees its memory."""
-        self._dense_gradients = None
 
     def dense_gradient(self, variable: keras.Variable) -> np.ndarray:
         """Returns the gradient kept last, as an array, pruned or not."""
@@ -240,14 +223,11 @@ class Masked(keras.optimizers.Optimizer):
         variables = list(trainable_variables)
         self._check_variables_are_known(variables)
         self._record(grads, variables)
-        grads = [
-            *map(_masked_gradient, grads, variables), *grads[len(variables):]
-        ]
-        with self._enforcing(variables):
-            self.inner_optimizer.apply(grads, variables)
-        # Optimizers that mix weights move pruned ones before they are
-        # projected, and the average is taken in between.
-        for average, mask in self._averages():
+        masked = list(map(enforcing.masked_gradient, grads, variables))
+        inner = self.inner_optimizer
+        with enforcing.enforcing(inner, self.held(variables)):
+            inner.apply([*masked, *grads[len(variables):]], variables)
+        for average, mask in enforcing.averages(inner):
             average.assign(constraints.masked(mask, average))
 
     def _record(self, grads, variables):
@@ -272,62 +252,19 @@ class Masked(keras.optimizers.Optimizer):
         recorded = map(scope.get_current_value, self._gradients())
         for (_, keep), value in zip(held, values):
             keep.bind(value)
-        grads = list(map(_masked_gradient, grads, self._trainable_variables))
+        grads = list(
+            map(enforcing.masked_gradient, grads, self._trainable_variables)
+        )
         try:
-            with self._enforcing(self._trainable_variables):
+            with enforcing.enforcing(self.inner_optimizer, held):
                 trainable, state = self.inner_optimizer.stateless_apply(
                     inner, grads, trainable_variables
                 )
-            state = self._masked_averages(state)
+            state = enforcing.masked_averages(self.inner_optimizer, state)
             return trainable, [*state, *values, *recorded]
         finally:
             for _, keep in held:
                 keep.bind(None)
-
-    def _masked_averages(self, state):
-        state = list(state)
-        positions = {
-            id(v): i for i, v in enumerate(self.inner_optimizer.variables)
-        }
-        for average, mask in self._averages():
-            position = positions[id(average)]
-            state[position] = constraints.masked(mask, state[position])
-        return state
-
-    @contextlib.contextmanager
-    def _enforcing(self, variables):
-        """Leaves out a projection that would find nothing to do.
-
-        It is half of what holding costs. A constraint of the user's may
-        revive weights, so theirs is followed by ours all the same.
-        """
-        leaves = slots.leaves(self.inner_optimizer)
-        keep_zero = all(
-            internals.optimizers.kind(leaf) in _KEEP_ZERO for leaf in leaves
-        )
-        held = self.held(variables)
-        for variable, keep in held:
-            keep.enforced = True
-            if keep_zero and keep.constraint is None:
-                variable.constraint = None
-        try:
-            yield
-        finally:
-            for variable, keep in held:
-                keep.enforced = False
-                variable.constraint = keep
-
-    def _averages(self):
-        """Pairs of a moving average of a weight and the weight's mask."""
-        return [
-            (average, keep.value)
-            for leaf in slots.leaves(self.inner_optimizer) if leaf.use_ema
-            for variable, average in zip(
-                internals.optimizers.variables(leaf),
-                internals.optimizers.averages(leaf),
-            )
-            if (keep := constraints.keep_of(variable)) and not keep.in_layer
-        ]
 
     def finalize_variable_values(
         self, var_list: Sequence[keras.Variable]
@@ -396,15 +333,6 @@ class Masked(keras.optimizers.Optimizer):
         if internals.models.is_loading():
             _awaiting.add(masked)
         return masked
-
-
-def _masked_gradient(gradient, variable):
-    keep = constraints.keep_of(variable)
-    if gradient is None or keep is None or keep.in_layer:
-        return gradient
-    # In the dtype of the weight, as Keras casts it too.
-    gradient = ops.cast(ops.convert_to_tensor(gradient), variable.dtype)
-    return keep.gradient(gradient)
 
 
 def awaits_masks() -> bool:

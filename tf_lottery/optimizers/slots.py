@@ -81,10 +81,7 @@ def project(
 ) -> None:
     """Sets pruned weights to zero and their slots to the initial value.
 
-    Args:
-        optimizer: An optimizer, or `None` for the weights alone.
-        variables: List of variables with a mask. Those that the optimizer
-            does not train have no slots.
+    Without an optimizer, or where it does not train them, there are no slots.
     """
     for variable in variables:
         constraints.project(variable)

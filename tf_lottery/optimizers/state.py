@@ -38,13 +38,7 @@ def reset(
     variables: Sequence[keras.Variable],
     step: int = 0,
 ) -> None:
-    """Sets an optimizer to the state of a new one that stands at a step.
-
-    Args:
-        optimizer: A built optimizer.
-        variables: List of the trainable variables of its model.
-        step: Integer, the number of training steps done. Defaults to 0.
-    """
+    """Sets an optimizer to the state of a new one that stands at a step."""
     fresh = type(optimizer).from_config(optimizer.get_config())
     fresh.build(variables)
     snapshots.restore(state(optimizer), snapshots.capture(state(fresh)))
@@ -53,12 +47,7 @@ def reset(
 
 
 def rewind_schedule(model: keras.Model, snapshot: snapshots.Snapshot) -> None:
-    """Sets step counter and learning rate back; slots start afresh.
-
-    Args:
-        model: A built and compiled `keras.Model`.
-        snapshot: `Snapshot` of the rewinding point.
-    """
+    """Sets step counter and learning rate back; slots start afresh."""
     reset(model.optimizer, model.trainable_variables, snapshot.step)
     rates = {
         id(internals.optimizers.learning_rate(leaf))

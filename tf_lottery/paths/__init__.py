@@ -159,8 +159,8 @@ def why_dead(
     """Returns why no path leads through a model, or `None` if one does.
 
     A network without a path is a constant function, and training it changes
-    nothing but biases. The weight that is named is the first one, in the
-    order of the model's layers, at which the last path ends.
+    nothing but biases. The weight that is named is the last one, in the
+    order of the model's layers, at which all paths that come so far end.
 
     Args:
         model: See `effective_masks`.
@@ -188,20 +188,12 @@ def why_dead(
     if not backends.is_tensorflow():
         return _asked(why_dead, model, masks, inputs)
     trace = _trace(model, inputs)
-    if trace.any_path(masks):
+    ends = trace.ends(masks)
+    if ends is None:
         return None
-    keys = [key for key in weights_lib.variables(model) if key in masks]
-    # The fewest first keys whose masks alone cut every path.
-    low, high = 0, len(keys)
-    while low < high:
-        middle = (low + high) // 2
-        if trace.any_path({key: masks[key] for key in keys[:middle]}):
-            low = middle + 1
-        else:
-            high = middle
-    if not low:
+    if not ends or trace.ends({}) is not None:
         return "No path leads from an input to an output, whatever the masks."
-    key = keys[low - 1]
+    key = [key for key in weights_lib.variables(model) if key in ends][-1]
     kept, size = int(np.count_nonzero(masks[key])), masks[key].size
     if not kept:
         why = f": none of its {size} weights is kept."

@@ -1,5 +1,7 @@
 """Follows paths through the graph of a model, operation by operation."""
 
+import functools
+
 import tensorflow as tf
 
 from tf_lottery.paths import rules
@@ -12,8 +14,10 @@ class UnknownPathError(ValueError):
     """Where the inputs reach cannot be told for some operation."""
 
 
-def evaluate(graph, arguments):
-    """Returns the `Value` of each output of a function's graph; runs nothing.
+def evaluate(graph, arguments, ends=None):
+    """Returns the `Value` of each output of a function's graph, never run.
+
+    The `Mask`s at which paths end are added to a list of `ends`.
 
     Raises:
         UnknownPathError: If an operation cannot be followed; the message
@@ -27,15 +31,38 @@ def evaluate(graph, arguments):
     for op in graph.get_operations():
         if op not in needed or op.type == "Placeholder":
             continue
+        operands = [known[id(tensor)] for tensor in op.inputs]
         try:
-            outputs = _follow(op, [known[id(tensor)] for tensor in op.inputs])
+            outputs = _follow(op, operands, ends)
         except UnknownPathError:
             raise
         except (ValueError, TypeError, tf.errors.OpError) as error:
             raise UnknownPathError(f"{_where(op)}: {error}") from error
         for tensor, value in zip(op.outputs, outputs, strict=True):
             known[id(tensor)] = value
+        if ends is not None and op.type not in (*_CALLS, *_STRUCTURE) and (
+            any(map(_is_reached, operands))
+            and not any(map(_is_reached, outputs))
+        ):
+            ends += _masks_of(op, known)
     return [known[id(tensor)] for tensor in graph.outputs]
+
+
+def _is_reached(value):
+    return value.depends and bool(tf.reduce_any(value.live > 0))
+
+
+def _masks_of(op, known):
+    """The masks that what an operation does to its inputs is made of."""
+    found, waiting = [], list(op.inputs)
+    while waiting:
+        tensor = waiting.pop()
+        value = known[id(tensor)]
+        if isinstance(value, values_lib.Mask):
+            found.append(value)
+        elif not value.depends:
+            waiting.extend(tensor.op.inputs)
+    return found
 
 
 def _needed(graph):
@@ -49,11 +76,14 @@ def _needed(graph):
     return needed
 
 
-def _follow(op, operands):
+def _follow(op, operands, ends):
     if op.type == "Const":
         return [values_lib.constant(tf.constant(
             tf.get_static_value(op.outputs[0]), op.outputs[0].dtype
         ))]
+    if op.type in _CALLS:
+        follow = functools.partial(evaluate, ends=ends)
+        return _CALLS[op.type](op, operands, follow)
     if op.type in _STRUCTURE:
         return _STRUCTURE[op.type](op, operands)
     is_plain = all(
@@ -96,31 +126,31 @@ def _identity(op, operands):
     return operands
 
 
-def _call(op, operands):
-    return evaluate(_function(op, "f"), operands)
+def _call(op, operands, follow):
+    return follow(_function(op, "f"), operands)
 
 
-def _while(op, operands):
+def _while(op, operands, follow):
     while True:
-        done, = evaluate(_function(op, "cond"), operands)
+        done, = follow(_function(op, "cond"), operands)
         if done.constant is None:
             raise UnknownPathError(
                 f"{_where(op)}: how often the loop runs depends on data."
             )
         if not done.constant.numpy():
             return operands
-        operands = evaluate(_function(op, "body"), operands)
+        operands = follow(_function(op, "body"), operands)
 
 
-def _if(op, operands):
+def _if(op, operands, follow):
     condition, *operands = operands
     if condition.constant is not None:
         taken = bool(condition.constant.numpy())
         branch = "then_branch" if taken else "else_branch"
-        return evaluate(_function(op, branch), operands)
+        return follow(_function(op, branch), operands)
     branches = zip(
-        evaluate(_function(op, "then_branch"), operands),
-        evaluate(_function(op, "else_branch"), operands),
+        follow(_function(op, "then_branch"), operands),
+        follow(_function(op, "else_branch"), operands),
     )
     return [values_lib.either(outputs) for outputs in branches]
 
@@ -163,15 +193,17 @@ _STRUCTURE = {
     "Identity": _identity,
     "IdentityN": _identity,
     "ReadVariableOp": _read_variable,
+    "TensorListReserve": _reserve,
+    "TensorListFromTensor": _unstack,
+    "TensorListGetItem": _get_item,
+    "TensorListSetItem": _set_item,
+    "TensorListStack": _stack,
+}
+_CALLS = {
     "PartitionedCall": _call,
     "StatefulPartitionedCall": _call,
     "While": _while,
     "StatelessWhile": _while,
     "If": _if,
     "StatelessIf": _if,
-    "TensorListReserve": _reserve,
-    "TensorListFromTensor": _unstack,
-    "TensorListGetItem": _get_item,
-    "TensorListSetItem": _set_item,
-    "TensorListStack": _stack,
 }

@@ -5,24 +5,20 @@ of each operand, and returns the `Value` of each output. Every nonlinearity
 lets pass what reaches it; products let pass what reaches either factor.
 """
 
-import functools
-
 import numpy as np
 import tensorflow as tf
 
+from tf_lottery.paths import products
 from tf_lottery.paths import values as values_lib
 from tf_lottery.paths.running import arguments
 from tf_lottery.paths.running import is_data
 from tf_lottery.paths.running import run
-from tf_lottery.paths.values import Mask
 from tf_lottery.paths.values import Value
 from tf_lottery.paths.values import binary
 
 RULES = {}
 # Larger than the inverse of any weight of an interpolation.
 _WHOLE = 1e6
-# The gradients in three dimensions need the default in words.
-_LAST = {4: "NHWC", 5: "NDHWC"}
 
 
 def rule(*types):
@@ -73,17 +69,12 @@ def _product(op, operands):
 
 @rule(
     "Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual",
-    "ApproximateEqual",
+    "ApproximateEqual", "IsNan", "IsInf", "IsFinite", "LogicalNot", "OnesLike",
 )
-def _comparison(op, operands):
+def _decision(op, operands):
     """No path leads through a decision: its gradient is zero."""
     shapes = [value.shape for value in operands]
     return [values_lib.unknown(np.broadcast_shapes(*shapes))]
-
-
-@rule("IsNan", "IsInf", "IsFinite", "LogicalNot", "OnesLike")
-def _no_path(op, operands):
-    return [values_lib.unknown(operands[0].shape)]
 
 
 @rule("ZerosLike")
@@ -119,7 +110,7 @@ def _bias_add(op, operands):
 )
 def _reduction(op, operands):
     value, axis = operands
-    axis = np.reshape(_known(op, axis), -1)
+    axis = np.reshape(values_lib.known(op, axis), -1)
     attributes = {attribute.name for attribute in op.op_def.attr}
     keep = "keep_dims" in attributes and op.get_attr("keep_dims")
     counts = tf.reduce_sum(binary(value.live), axis, keepdims=keep)
@@ -139,51 +130,24 @@ def _cumulative(op, operands):
     value, axis = operands
     counts = tf.cumsum(
         binary(value.live),
-        int(_known(op, axis)),
+        int(values_lib.known(op, axis)),
         exclusive=op.get_attr("exclusive"),
         reverse=op.get_attr("reverse"),
     )
     return [Value(binary(counts), value.depends)]
 
 
-@rule(
+rule(
     "MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum",
     "DepthwiseConv2dNative",
+)(products.contraction)
+rule("Conv2D", "Conv3D")(products.convolution)
+rule("Conv2DBackpropInput", "Conv3DBackpropInputV2")(
+    products.transposed_convolution
 )
-def _contraction(op, operands):
-    return _bilinear(functools.partial(run, op), operands)
-
-
-@rule("Conv2D", "Conv3D")
-def _convolution(op, operands):
-    return _bilinear(functools.partial(_grouped, op), operands)
-
-
-@rule("Conv2DBackpropInput", "Conv3DBackpropInputV2")
-def _transposed_convolution(op, operands):
-    shape, *factors = operands
-    shape = _known(op, shape)
-    return _bilinear(lambda kernel, x: run(op, shape, kernel, x), factors)
-
-
-@rule("MaxPool", "AvgPool", "MaxPool3D", "AvgPool3D", "MaxPoolV2")
-def _pool(op, operands):
-    """Every element of the window counts, not the largest alone."""
-    if op.type == "MaxPoolV2":
-        window = [_known(op, value) for value in operands[1:]]
-    else:
-        window = [op.get_attr("ksize"), op.get_attr("strides")]
-    layout = op.get_attr("data_format").decode()
-    x = _channels_last(binary(operands[0].live), layout)
-    window = [_order_last(list(sizes), layout) for sizes in window]
-    average = tf.nn.avg_pool(
-        x,
-        *(sizes[1:-1] for sizes in window),
-        op.get_attr("padding").decode(),
-        _LAST[x.shape.rank],
-    )
-    counts = _channels_first(average, layout) * float(np.prod(window[0]))
-    return [Value(binary(counts), operands[0].depends)]
+rule("MaxPool", "AvgPool", "MaxPool3D", "AvgPool3D", "MaxPoolV2")(
+    products.pool
+)
 
 
 @rule(
@@ -191,7 +155,7 @@ def _pool(op, operands):
     "ScaleAndTranslate",
 )
 def _resize(op, operands):
-    sizes = [_known(op, value) for value in operands[1:]]
+    sizes = [values_lib.known(op, value) for value in operands[1:]]
     counts = _WHOLE * tf.abs(run(op, binary(operands[0].live), *sizes))
     return [Value(binary(counts), operands[0].depends)]
 
@@ -211,7 +175,7 @@ def _movement(op, operands):
     parts = [value for value, moved in zip(operands, data) if moved]
     moving = iter(values_lib.reached(parts))
     tensors = [
-        next(moving) if moved else _known(op, value)
+        next(moving) if moved else values_lib.known(op, value)
         for value, moved in zip(operands, data)
     ]
     outputs = run(op, *tensors)
@@ -224,7 +188,7 @@ def _movement(op, operands):
 def _gather(op, operands):
     """An index that is no constant may choose any row."""
     table, indices, *rest = operands
-    axis = int(_known(op, rest[0])) if rest else 0
+    axis = int(values_lib.known(op, rest[0])) if rest else 0
     batch = op.get_attr("batch_dims")
     if indices.constant is not None:
         live = tf.gather(
@@ -252,7 +216,7 @@ def _gather(op, operands):
 def _one_hot(op, operands):
     indices, depth, *_ = operands
     axis = op.get_attr("axis")
-    live = tf.stack([indices.live] * int(_known(op, depth)), axis)
+    live = tf.stack([indices.live] * int(values_lib.known(op, depth)), axis)
     return [Value(live, indices.depends)]
 
 
@@ -268,92 +232,11 @@ def _shape(op, operands):
     return [values_lib.constant(shape) for shape in shapes]
 
 
-def _size(op, operands):
-    size = int(np.prod(operands[0].shape))
-    return [values_lib.constant(tf.constant(size, op.outputs[0].dtype))]
-
-
-def _rank(op, operands):
-    return [values_lib.constant(tf.constant(len(operands[0].shape)))]
+def _number(op, operands):
+    shape = operands[0].shape
+    number = len(shape) if op.type == "Rank" else int(np.prod(shape))
+    return [values_lib.constant(tf.constant(number, op.outputs[0].dtype))]
 
 
 # What is constant, whatever the operand is.
-SHAPES = {"Shape": _shape, "ShapeN": _shape, "Size": _size, "Rank": _rank}
-
-
-def _known(op, value):
-    if value.constant is None:
-        raise ValueError(
-            f"the operation {op.type} takes its sizes or indices from data"
-        )
-    return value.constant.numpy()
-
-
-def _bilinear(function, operands):
-    """What reaches either factor goes on; fixed factors let pass or cut."""
-    depends = [value.depends for value in operands]
-    if sum(depends) < 2:
-        counts = _contracted(function, operands)
-        return [Value(binary(counts), any(depends))]
-    first, second = operands
-    counts = function(binary(first.live), tf.ones(second.shape))
-    counts += function(tf.ones(first.shape), binary(second.live))
-    return [Value(binary(counts), True)]
-
-
-def _contracted(function, operands):
-    """A product for whose gradient no mask is kept, but read once more."""
-    are_masks = [isinstance(value, Mask) for value in operands]
-
-    @tf.recompute_grad
-    def contract(*parts):
-        return function(*(
-            value.read(part) if is_mask else part
-            for value, part, is_mask in zip(operands, parts, are_masks)
-        ))
-
-    return contract(*(
-        value.source if is_mask else binary(value.live)
-        for value, is_mask in zip(operands, are_masks)
-    ))
-
-
-def _grouped(op, x, kernel):
-    """A convolution in any layout and number of groups."""
-    layout = op.get_attr("data_format").decode()
-    if op.get_attr("padding") == b"EXPLICIT":
-        sizes = op.get_attr("explicit_paddings")
-        x = tf.pad(x, np.reshape(sizes, (-1, 2)))
-    x = _channels_last(x, layout)
-    padding = op.get_attr("padding").decode().replace("EXPLICIT", "VALID")
-    strides, dilations = (
-        _order_last(op.get_attr(name), layout)[1:-1]
-        for name in ("strides", "dilations")
-    )
-    groups = x.shape[-1] // kernel.shape[-2]
-    parts = [
-        tf.nn.convolution(
-            part, weights, strides, padding, _LAST[x.shape.rank], dilations
-        )
-        for part, weights in zip(
-            tf.split(x, groups, -1), tf.split(kernel, groups, -1)
-        )
-    ]
-    return _channels_first(tf.concat(parts, -1), layout)
-
-
-def _order_last(sizes, layout):
-    return [*sizes[:1], *sizes[2:], sizes[1]] if layout[1] == "C" else sizes
-
-
-def _channels_last(x, layout):
-    if layout[1] != "C":
-        return x
-    return tf.transpose(x, _order_last(list(range(x.shape.rank)), layout))
-
-
-def _channels_first(x, layout):
-    if layout[1] != "C":
-        return x
-    rank = x.shape.rank
-    return tf.transpose(x, [0, rank - 1, *range(1, rank - 1)])
+SHAPES = {"Shape": _shape, "ShapeN": _shape, "Size": _number, "Rank": _number}

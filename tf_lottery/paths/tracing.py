@@ -25,8 +25,7 @@ _TIME_STEPS = 8
 class Trace:
     """A model's graph, to ask which weights lie on a path from its inputs.
 
-    The model is traced once, and never run. Shapes are those of `inputs`, or
-    what the model accepts.
+    It is traced once, and never run.
 
     Raises:
         ValueError: If the shapes of its inputs are not known, or it cannot
@@ -41,34 +40,34 @@ class Trace:
         }
 
     def live(self, masks):
-        """Returns which weights lie on a path from an input to an output.
-
-        All that masks do not name counts as kept.
-        """
+        """Returns which weights lie on a path, of those that have a mask."""
         found = {key: np.zeros(mask.shape, bool) for key, mask in masks.items()}
         source = tf.zeros(())
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(source)
             reached = self._reached({
                 key: values_lib.Mask(
-                    functools.partial(_leaf, mask, found[key]), source
+                    functools.partial(_leaf, mask, found[key]), source, key
                 )
                 for key, mask in masks.items()
             })
         tape.gradient(reached, source)
         return found
 
-    def any_path(self, masks):
-        """Returns whether a path leads from any input to any output."""
+    def ends(self, masks):
+        """Returns the keys at which paths end, `None` if one leads through."""
+        ends = []
         reached = self._reached({
             key: values_lib.Mask(
-                lambda _, mask=mask: _floats(mask), tf.zeros(())
+                lambda _, mask=mask: _floats(mask), tf.zeros(()), key
             )
             for key, mask in masks.items()
-        })
-        return any(bool(live.numpy().any()) for live in reached)
+        }, ends)
+        if any(bool(live.numpy().any()) for live in reached):
+            return None
+        return {mask.key for mask in ends}
 
-    def _reached(self, masks):
+    def _reached(self, masks, ends=None):
         """Follows paths under a dict from weight key to `Mask`."""
         graph = self._function.graph
         captured = {id(inner): outer for outer, inner in graph.captures}
@@ -78,7 +77,7 @@ class Trace:
             else Value(tf.ones(tensor.shape), depends=True)
             for tensor in graph.inputs
         ]
-        outputs = reachability.evaluate(graph, arguments)
+        outputs = reachability.evaluate(graph, arguments, ends)
         return [value.live for value in outputs if value.depends]
 
     def _captured(self, tensor, masks):

@@ -36,16 +36,13 @@ class Mask(Value):
     """A mask as it is read: made into floats where they are used alone.
 
     All of them at once would take the memory of the weights. Nothing lies
-    before it whose counts could overflow.
-
-    Args:
-        read: Function from `source` to `live`.
-        source: Scalar tensor through which gradients find the mask.
+    before it whose counts could overflow. Through the scalar `source`, which
+    `read` makes `live` of, gradients find the mask.
     """
 
-    def __init__(self, read, source):
+    def __init__(self, read, source, key):
         super().__init__()
-        self.read, self.source = read, source
+        self.read, self.source, self.key = read, source, key
 
     @property
     def live(self):
@@ -62,6 +59,15 @@ def constant(tensor):
         return Value(tf.ones(tensor.shape), constant=tensor)
     live = np.asarray(tensor.numpy() != 0, "float32")
     return Value(tf.constant(live), constant=tensor)
+
+
+def known(op, value):
+    """Returns the array of an operand that must be constant."""
+    if value.constant is None:
+        raise ValueError(
+            f"the operation {op.type} takes its sizes or indices from data"
+        )
+    return value.constant.numpy()
 
 
 def unknown(shape):

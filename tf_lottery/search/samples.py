@@ -1,16 +1,12 @@
 """Samples: inputs of any kind of data, as arrays to measure on."""
 
-import re
-
 import keras
 import numpy as np
 from keras import ops
 
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.utils import checks
-
-# What Keras sets its errors in bold with.
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+from tf_lottery.utils import messages
 
 
 def inputs_of(data, number, name="data", what="`scope='search'`"):
@@ -55,11 +51,10 @@ def check(model, **inputs):
         # Whatever a layer runs into says that they do not fit.
         except Exception as error:
             shapes = keras.tree.map_structure(np.shape, given)
-            said = _COLOUR.sub("", str(error))[:300]
             raise ValueError(
                 f"Argument `{name}` does not fit model '{model.name}'. "
                 f"Received: inputs of shape {shapes}, on which the model says "
-                f"{type(error).__name__}: {said}"
+                f"{messages.core(error)}"
             ) from error
 
 

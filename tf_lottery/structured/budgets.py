@@ -46,11 +46,6 @@ def check_ratio(name, value, expected, fits):
 def ratio_for(name, value, chooser, costs):
     """Returns the smallest ratio at which a budget is met.
 
-    Args:
-        name: String, one of `NAMES` but `"latency_ms"` and `"ratio"`.
-        value: Float, a fraction of what the model has if at most 1, else an
-            absolute number.
-
     Raises:
         ValueError: If the budget cannot be met.
     """
@@ -70,19 +65,11 @@ def ratio_for(name, value, chooser, costs):
 
 
 def ratio_for_latency(value, kept, graph, inputs=None):
-    """Returns the smallest ratio at which a measured latency is met.
+    """Returns the ratio that meets a latency, and both models' milliseconds.
 
     Small models with the weights cut but nothing proved are converted to
     TFLite and measured in turns with the whole model; under another backend
     than TensorFlow that is done elsewhere, on a model of the same shapes.
-
-    Args:
-        value: Float, milliseconds for one sample on one thread.
-        kept: Function from a ratio to the classes kept, a boolean array.
-
-    Returns:
-        Tuple of the ratio, the milliseconds of the small model and those of
-        the whole one.
 
     Raises:
         ValueError: If the budget cannot be met.
@@ -121,12 +108,7 @@ def _ratio_elsewhere(value, kept, model, inputs):
 def plan_within(
     name, value, chooser, costs, arguments, frozen, inputs=None
 ):
-    """Returns the `Plan` that meets a budget with the least removed.
-
-    Args:
-        arguments: Dict that the plan remembers.
-        frozen: List of dicts, besides what the graph has frozen.
-    """
+    """Returns the `Plan` that meets a budget with the least removed."""
     graph, reached = chooser.graph, {}
     if name == "ratio":
         ratio = value

@@ -25,11 +25,7 @@ _MIXING = tuple(
 
 
 def weights(twin, model, values):
-    """Gives every variable of a small model its value and trainable flag.
-
-    Args:
-        values: Dict from weight key in `model` to array.
-    """
+    """Gives every variable of a small model its value and trainable flag."""
     source = weights_lib.variables(model)
     for key, variable in twin.variables.items():
         if values[key].shape != tuple(variable.shape):
@@ -49,11 +45,6 @@ def training(twin, model, cut, with_state=True):
     """Compiles the small model as the big one, with its state.
 
     That are the optimizer's, masks, and clusters where none is rescaled.
-
-    Args:
-        twin: `copies.Twin`, the small model, with its weights already.
-        with_state: Boolean, whether the optimizer goes on with the big one's
-            state. Defaults to `True`.
     """
     masks = {
         twin.keys[key]: cut.array(key, mask)
@@ -86,9 +77,8 @@ def training(twin, model, cut, with_state=True):
 def snapshot(taken, model, cut):
     """Returns a snapshot of the big model cut to the small one.
 
-    Returns:
-        `Snapshot`. The optimizer's state is left out, so that a fresh one is
-        made, where the model's optimizer is not the one it came from.
+    The optimizer's state is left out, so that a fresh one is made, where the
+    model's optimizer is not the one it came from.
     """
     small = {
         key: cut.value(key, a).astype(a.dtype)

@@ -28,12 +28,8 @@ from tf_lottery.utils import types
 class _Centring(Cut):
     """Weights without their mean over channels.
 
-    Attributes:
-        centred: Set of weight keys.
-        untied: Dict from weight key of the new model to that of the table
-            that it is the transpose of.
-        factors: Dict from weight key to that of the factors it takes up.
-        behind: See `rebuilding.rebuild`.
+    Keys are `centred`, `untied` tables are transposes of others, `factors` are
+    taken up, and what stands `behind` is that of `rebuilding.rebuild`.
     """
 
     centred: set = dataclasses.field(default_factory=set)

@@ -13,12 +13,9 @@ from tf_lottery.structured import plans
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cell:
-    """Classes of a group that all its producers hold alike.
+    """Classes of a group that all its producers hold alike, best first.
 
-    Attributes:
-        group: Integer, index of the group.
-        ids: Integer array of class ids, best first.
-        counts: Integer array, the numbers of classes that may be kept.
+    `counts` are the numbers of them that may be kept.
     """
 
     group: int
@@ -41,18 +38,8 @@ class Chooser:
     """Keeps the best classes of every group, whatever the ratio.
 
     Every producer keeps at least `round_to` units of its own, or all it has:
-    a group that is ranked as a whole could empty one of them.
-
-    Args:
-        scores: Float array over ids, see `scores.score`.
-        scope: `"global"`, `"layer"` or `"isomorphic"`.
-        round_to: Integer, the kept units of every producer are a multiple of
-            it, or all.
-        pinned: Set of class ids that are kept in any case.
-        max_ratio: Float or dict from pattern to float, the fraction of the
-            classes of a group that may go. Defaults to 1.
-        gone: Boolean array over ids, classes that masks have taken already:
-            they go before all others. Defaults to none.
+    a group that is ranked as a whole could empty one of them. Pinned classes
+    are kept in any case; those that masks have taken already go first.
     """
 
     def __init__(
@@ -90,10 +77,7 @@ class Chooser:
     def per_group(self, values, name, default=0.0):
         """Returns a list of the number that every group is given.
 
-        Args:
-            values: Float, dict from pattern of group names to float, or list
-                of a float for each group.
-            default: Float for groups that no pattern means. Defaults to 0.
+        By a float for all, a dict by pattern of their names, or that list.
         """
         if np.ndim(values) == 1:
             return list(values)
@@ -104,10 +88,8 @@ class Chooser:
     def kept(self, ratio):
         """Returns the boolean array over ids, `True` = kept.
 
-        Args:
-            ratio: Float in [0, 1), the fraction of classes to remove, of each
-                group, of all together or of all that are alike; a dict from
-                pattern to float, or a list, gives it by group.
+        The ratio is the fraction of classes to remove, of each group, of all
+        together or of all that are alike; a dict or list gives it by group.
         """
         wanted = self._wanted(ratio)
         kept = np.ones(self.graph.size, bool)

@@ -33,14 +33,6 @@ def in_class(twin, graph, kept, inputs=None):
     own words. Numbers in it that the big model's weights have as a width, or
     its layers as an epsilon, are replaced by those of the small model; the
     class is kept where that makes the same weights and computes the same.
-
-    Args:
-        twin: `copies.Twin`, the small model, Functional.
-        inputs: Batch in the structure the model takes, to compare on.
-            Defaults to `None`: random values.
-
-    Returns:
-        `twin`, or a `copies.Twin` with the same weights, not compiled.
     """
     model = graph.model
     if type(twin.model) is type(model):

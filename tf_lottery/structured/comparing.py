@@ -25,12 +25,6 @@ class Pair:
     """The big and the small model in one precision, and a batch.
 
     Neither is copied: see `running.Runner`.
-
-    Args:
-        cut: `slices.Cut` that belongs to `kept`.
-        twin: `copies.Twin`, the small model, which has its weights.
-        say: Function of a string, called before each step. Defaults to one
-            that does nothing.
     """
 
     def __init__(self, graph, kept, cut, twin, dtype, say=lambda text: None):
@@ -45,12 +39,7 @@ class Pair:
 
     @contextlib.contextmanager
     def opened(self, inputs=None, masks=None):
-        """A context in which the models can be compared.
-
-        Args:
-            inputs: Batch in the structure the model takes, or `None`: random.
-            masks: See `verifying.prove`.
-        """
+        """A context in which the models can be compared."""
         with self.big.opened(), self.small.opened():
             self._run_own(inputs, masks)
             yield
@@ -161,14 +150,8 @@ class Pair:
 def difference(expected, found):
     """Returns the largest relative difference of two lists of arrays.
 
-    Args:
-        expected: List of arrays.
-        found: List of arrays of the same shapes.
-
-    Returns:
-        Float: the largest absolute difference of a pair, over the largest
-        absolute value expected; infinity where shapes differ or a value is
-        not finite.
+    The largest absolute difference of a pair, over the largest absolute value
+    expected; infinity where shapes differ or a value is not finite.
     """
     worst = 0.0
     for a, b in zip(expected, found, strict=True):

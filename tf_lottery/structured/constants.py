@@ -20,16 +20,9 @@ _ROUNDING = 1e-12
 
 
 def inputs_of_layers(graph, weights, inputs=None):
-    """Runs a model on a batch, noting what its linear layers read.
+    """Returns what linear layers read in a run on a batch, channels last.
 
-    Args:
-        weights: Dict from weight key to array: the weights to run with.
-        inputs: Batch in the structure the model takes. Defaults to `None`:
-            random.
-
-    Returns:
-        Dict from weight key of a kernel to the list of the arrays that its
-        layer was called with, the channels last.
+    A dict from weight key of a kernel to the arrays of all calls.
     """
     variables = weights_lib.variables(graph.model)
     runner = running.Runner(graph.view, variables, "float64")
@@ -55,12 +48,7 @@ def inputs_of_layers(graph, weights, inputs=None):
 
 
 class Constants:
-    """Values of units that do not vary, as the layers that read them see.
-
-    Args:
-        weights: Dict from weight key to array: the weights they have.
-        inputs: See `inputs_of_layers`.
-    """
+    """Values of units that do not vary, as the layers that read them see."""
 
     def __init__(self, graph, weights, inputs=None):
         self.weights = weights
@@ -70,14 +58,10 @@ class Constants:
         }
 
     def of(self, binding):
-        """Returns the constants that a kernel reads.
+        """Returns the constants that a kernel reads, along the binding's axis.
 
-        Args:
-            binding: `Binding` of kind `"in"`.
-
-        Returns:
-            Float array along the axis of the binding, NaN where the value is
-            not the same everywhere; `None` if they cannot be seen.
+        NaN where the value is not the same everywhere; `None` if they cannot be
+        seen.
         """
         layer, found = binding.layer, self._seen.get(binding.key)
         if not found or not isinstance(layer, layer_kinds.LINEAR):
@@ -98,15 +82,7 @@ class Constants:
         return self._keys.get(id(bias)) or _beside(binding.key)
 
     def taken_up(self, binding, removed):
-        """Returns what removed constants add to the bias of a layer.
-
-        Args:
-            binding: `Binding` of kind `"in"` of a kernel.
-            removed: Boolean array along its axis.
-
-        Returns:
-            Float array, one per output.
-        """
+        """Returns what removed constants add to the bias of a layer."""
         values = np.where(removed, self.of(binding), 0.0)
         kernel = self.weights[binding.key].astype("float64")
         shape = [1] * kernel.ndim

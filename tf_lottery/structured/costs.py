@@ -5,7 +5,6 @@ import math
 
 import keras
 import numpy as np
-from keras import tree
 
 from tf_lottery import weights as weights_lib
 from tf_lottery.graph import Graph
@@ -22,9 +21,6 @@ class Costs:
     position it is applied at, two matrix products for attention; what
     elementwise operations and pooling do is not. Axes of unknown size count
     as one position.
-
-    Args:
-        graph: `tf_lottery.graph.Graph`.
 
     Example:
 
@@ -109,10 +105,7 @@ class Costs:
             if part is not None:
                 self._read(part)
             elif isinstance(operation, keras.layers.Layer):
-                inputs = [
-                    x for x in tree.flatten((args, kwargs))
-                    if isinstance(x, keras.KerasTensor)
-                ]
+                inputs = functional.tensors((args, kwargs))
                 self._count_call(operation, inputs, outputs)
             return outputs
 

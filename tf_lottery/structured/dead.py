@@ -14,13 +14,7 @@ from tf_lottery.weights import reasons
 
 
 class Dead:
-    """What is dead in a model under masks.
-
-    Args:
-        masks: Dict from weight key to boolean array, or `None`, see
-            `structured.compact`.
-        inputs: Batch in the structure the model takes, to see constants on.
-            Defaults to `None`: random.
+    """What is dead in a model under masks, see `structured.compact`.
 
     Attributes:
         graph: `tf_lottery.graph.Graph` of the model.

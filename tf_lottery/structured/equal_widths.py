@@ -28,9 +28,7 @@ def pairs(graph):
 def equalise(graph, kept, ordered):
     """Keeps as many units of keys and values as are kept of the other.
 
-    Args:
-        kept: Boolean array over ids, which is changed.
-        ordered: Function that sorts ids, those first that are kept longest.
+    `ordered` sorts ids, those first that are kept longest.
     """
     for _, *both in pairs(graph):
         count = max(kept[ids].sum() for ids in both)

@@ -24,15 +24,12 @@ _SIZED = {
 
 
 def smaller(view):
-    """Returns shapes of smaller images that a model may run on.
+    """Returns shapes of smaller images that a model may run on, with batch.
 
     What a removed channel does is the same at every size of an image, and a
     small one takes a fraction of the time. The smallest maps of the model
-    have two pixels along an axis then.
-
-    Returns:
-        List of shapes with batch, one per input; `None` where a layer is made
-        for one size, or nothing is gained.
+    have two pixels along an axis then. `None` where a layer is made for one
+    size, or nothing is gained.
     """
     graphs = [view.graph, *(part.graph for part in view.parts.values())]
     calls = [
@@ -40,7 +37,7 @@ def smaller(view):
         for call in functional.symbolic_arguments(graph)
     ]
     sides = {_side(x) for x in view.graph.inputs if len(x.shape) == 4}
-    maps = [_side(x) for call in calls for x in _tensors(*call[1:])]
+    maps = [_side(x) for call in calls for x in functional.tensors(call[1:])]
     if len(sides) != 1 or 0 in sides or any(_is_sized(*call) for call in calls):
         return None
     side = sides.pop()
@@ -61,17 +58,11 @@ def _side(tensor):
     return next((a for a, b in zip(shape[1:], shape[2:]) if a and a == b), 0)
 
 
-def _tensors(args, kwargs):
-    return [
-        x for x in tree.flatten((args, kwargs))
-        if isinstance(x, keras.KerasTensor)
-    ]
-
-
 def _is_sized(operation, args, kwargs):
     """Whether an operation is made for maps of one size."""
     return type(operation).__name__ in _SIZED and any(
-        sum(n != 1 for n in x.shape[1:]) > 1 for x in _tensors(args, kwargs)
+        sum(n != 1 for n in x.shape[1:]) > 1
+        for x in functional.tensors((args, kwargs))
     )
 
 
@@ -80,15 +71,8 @@ def random_inputs(view, size=SIZES[0], seed=0, shapes=None, macs=0):
 
     Images are a random colour for each, times uniform noise, in the range
     that built-in preprocessing expects; indices are below the size of every
-    table; other values are normally distributed.
-
-    Args:
-        size: Integer, in place of sizes the model leaves open. Defaults to
-            16.
-        shapes: List of shapes with batch, one per input. Defaults to those
-            of the model.
-        macs: Integer, how many multiplications a sample of the model's own
-            shapes takes, axes it leaves open counted as one. Defaults to 0.
+    table; other values are normally distributed. `size` stands for what the
+    model leaves open, and `macs` is what one sample of its own shapes takes.
 
     Raises:
         ValueError: If an input holds strings.
@@ -120,11 +104,7 @@ def random_inputs(view, size=SIZES[0], seed=0, shapes=None, macs=0):
 def fitting(view, run, macs=0):
     """Returns random inputs of the first shapes that a model runs on.
 
-    Args:
-        run: Function of a list of arrays, one per input.
-
-    Returns:
-        That list, and what `run` returned.
+    They come with what `run` returned for the list of them.
 
     Raises:
         ValueError: If it runs on none.
@@ -141,11 +121,19 @@ def fitting(view, run, macs=0):
                 failure = error
             if not _is_open(view):
                 break
+    name, wanted = f"Model '{view.model.name}'", ""
+    if _is_open(view):
+        wanted = f", of {', '.join(map(str, SIZES))} along axes it leaves open"
+    else:
+        try:
+            view.model(packed(view, arrays), training=False)
+        # Nothing that is done here is to blame.
+        except Exception as error:
+            name, failure = f"{name}, whole as it is,", error
     raise ValueError(
-        f"Model '{view.model.name}' does not run on random inputs, of "
-        f"{', '.join(map(str, SIZES))} along axes that it leaves open. "
-        f"Received: {type(failure).__name__}: {failure}. Expected: `inputs`, "
-        "a batch that it takes."
+        f"{name} does not run on random inputs{wanted}. Received: "
+        f"{type(failure).__name__}: {str(failure)[:400]}. Expected: a model "
+        "that runs, or `inputs`, a batch that it takes."
     ) from failure
 
 
@@ -215,7 +203,7 @@ def _table_sizes(view):
     """Smallest table that each input is an index into, by id of the input."""
     found = {}
     for operation, args, kwargs in functional.symbolic_arguments(view.graph):
-        tensors = _tensors(args, kwargs)
+        tensors = functional.tensors((args, kwargs))
         part = view.parts.get(id(operation))
         if part is not None:
             inner = _table_sizes(part)

@@ -24,14 +24,7 @@ def interpreter_of(graph, kept, inputs=None):
     """Returns a TFLite interpreter of the model that keeps some classes.
 
     It takes one sample, of size 64 along axes that the model leaves open
-    unless `inputs` are given.
-
-    Args:
-        inputs: Batch in the structure the model takes, of which the shapes
-            are read. Defaults to `None`.
-
-    Returns:
-        `tf.lite.Interpreter` with one thread and random inputs set.
+    unless `inputs` are given, has one thread, and random inputs set.
     """
     from tensorflow.python.framework import convert_to_constants
 
@@ -92,11 +85,8 @@ def compare(interpreters, runs=_RUNS, seconds=_SECONDS):
     """Measures interpreters in turns; returns the least milliseconds of each.
 
     The CPU time of the calling thread, so that other processes disturb
-    little; the minimum, so that they do not in the end.
-
-    Args:
-        seconds: Float, stop earlier after this time, but not before three
-            runs. Defaults to 2.
+    little; the minimum, so that they do not in the end. After `seconds` it
+    stops earlier, but not before three runs.
     """
     least = [float("inf")] * len(interpreters)
     start = time.perf_counter()

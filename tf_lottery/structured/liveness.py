@@ -13,12 +13,7 @@ from tf_lottery.criteria import units
 
 
 class Liveness:
-    """The kept weights of a model as ways between its classes.
-
-    Args:
-        masks: Dict from weight key to boolean array, `True` = kept; weights
-            without one are kept.
-    """
+    """The kept weights of a model as ways between its classes."""
 
     def __init__(self, graph, masks):
         self.graph = graph
@@ -28,11 +23,7 @@ class Liveness:
             self._axes[binding.key].append(binding)
 
     def read(self, removed):
-        """Returns which classes are read, as a boolean array over ids.
-
-        Args:
-            removed: Boolean array over ids: classes that read nothing.
-        """
+        """Returns which classes are read, where those removed read nothing."""
         readers = [b for b in self.graph.bindings if _reads(b)]
         # A mean square reads without a weight.
         found = self.graph.cleared.copy()
@@ -62,12 +53,7 @@ class Liveness:
     def weights_of(self, binding, ids):
         """Returns whether a weight that is kept reads each of some ids.
 
-        Args:
-            ids: Boolean array over ids: the units that count on the other
-                side.
-
-        Returns:
-            Boolean array along the axis of the binding.
+        `ids` are the units that count on the other side.
         """
         return self._reaching(binding, ids, _makes)
 

@@ -228,9 +228,7 @@ class Plan:
 def plan_of(graph, kept, before, after, arguments, frozen=()):
     """Returns the `Plan` that keeps some classes of a graph.
 
-    Args:
-        arguments: Dict, how the plan was made.
-        frozen: List of dicts, besides what the graph has frozen.
+    Arguments say how it was made; what is frozen adds to what the graph froze.
     """
     groups = []
     for group in graph.groups:
@@ -262,11 +260,7 @@ def _of(graph, group):
 
 
 def variables_of(graph):
-    """Returns the variables of units that can go, and that take a mask.
-
-    Returns:
-        Dict from weight key to `keras.Variable`.
-    """
+    """Returns the variables, by key, of units that can go and take a mask."""
     found, owners = {}, weights_lib.owners(graph.model)
     for binding in graph.bindings:
         variable, layer = owners[binding.key]

@@ -19,10 +19,6 @@ def make(layer):
     none for channels first. Attention scales by a number rounded to float32;
     normalisations of KerasHub are computed in it.
     In the models that a proof runs these are put together from what does run.
-
-    Args:
-        layer: Any layer; attention, and convolutions in groups or with
-            channels first, are changed.
     """
     for name in _SCALES:
         if isinstance(getattr(layer, name, None), float):

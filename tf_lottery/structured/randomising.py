@@ -12,18 +12,12 @@ from tf_lottery import weights as weights_lib
 
 
 def weights(graph, kept, seed):
-    """Returns random weights under which signals do not die out.
+    """Returns random weights under which signals do not die out, by key.
 
     Kernels have variance 2 / fan-in (He et al. 2015,
     https://arxiv.org/abs/1502.01852), counting only what is kept of the
     inputs; scales lie around one, for a layer scale of 1e-6 would hide the
     branch behind it.
-
-    Args:
-        kept: Boolean array over its ids.
-
-    Returns:
-        Dict from weight key to array, of all that can be trained.
     """
     generator = np.random.default_rng(seed)
     fans = _fans(graph, kept)
@@ -38,10 +32,8 @@ def weights(graph, kept, seed):
 def calibrating(layers, keys, values):
     """A context in which a call gives batch normalisation its statistics.
 
-    They are those of what each layer is called with first.
-
-    Args:
-        values: Dict from weight key to array, which they are added to.
+    They are those of what each layer is called with first, and are added to
+    `values`.
     """
     with contextlib.ExitStack() as stack:
         for layer in layers:
@@ -118,11 +110,8 @@ def left(graph, kept):
     """Returns which weights are not zero in a model of removed units.
 
     Zero are the slices that read them, and where a mean square counts the
-    units, those that make them as well.
-
-    Returns:
-        Dict from weight key to boolean array that broadcasts to the weight;
-        weights that stay whole are absent.
+    units, those that make them as well. The arrays broadcast to the weights;
+    those that stay whole are absent.
     """
     found = {}
     for binding in graph.bindings:

@@ -5,24 +5,20 @@ import keras
 from tf_lottery import internals
 from tf_lottery import weights as weights_lib
 from tf_lottery.copies import Twin
+from tf_lottery.graph import reassembly
 from tf_lottery.graph import renewing
 
 
 def rebuild(graph, kept=None, others=None, behind=None):
-    """Builds the model of a graph anew, with fresh weights.
+    """Builds the model of a graph anew, with fresh weights: a `copies.Twin`.
 
     Layers of `tf_lottery.layers.Masked` are left out around what they wrap.
 
     Args:
-        kept: Boolean array over its ids. Defaults to all.
         others: Dict from layer to the function of its renewed self that
             makes what takes its place, with the same variables or more.
-            Defaults to `None`: none.
         behind: Dict from operation to a layer that is called on what it puts
-            out. Defaults to `None`: none.
-
-    Returns:
-        A `copies.Twin`, not compiled.
+            out.
     """
     edits = graph.edits(graph.kept() if kept is None else kept)
     pairs, others, behind = [], others or {}, behind or {}
@@ -39,7 +35,7 @@ def rebuild(graph, kept=None, others=None, behind=None):
         pairs.append((operation, new))
         return _in_turn(new, behind.get(operation))
 
-    model = renewing.rebuild(graph.view, renewed)
+    model = reassembly.rebuild(graph.view, renewed)
     return _matched(graph.model, model, pairs, others, behind.values())
 
 

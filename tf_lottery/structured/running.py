@@ -67,11 +67,8 @@ class Runner:
     def outputs(self, inputs, values, note=None):
         """Returns what the model puts out, a list of arrays.
 
-        Args:
-            values: Function from weight key to array, or to `None`: the value
-                it has.
-            note: Function of `(operation, args, kwargs)`, called before each
-                layer or operation is. Defaults to `None`.
+        `values` returns the array of a weight key, or `None`: the value it has;
+        `note` is called before each layer or operation, with it and arguments.
         """
         return self._outputs(inputs, values, note)
 
@@ -85,10 +82,6 @@ class Runner:
 
         What does not depend on it is taken from the last call of
         `remembered`, with the same inputs.
-
-        Args:
-            inputs: The list that `remembered` was called with.
-            values: As there, with another value of one weight.
         """
         return self._outputs(inputs, values, changed=key)
 
@@ -139,9 +132,8 @@ class Runner:
 
     def _inner(self, operation, graph, args, kwargs):
         part = self.view.parts.get(id(operation))
-        if part is None or part.constants is None:
-            return functional.ordered(graph, args, kwargs, ops.is_tensor)
-        return [x for x in tree.flatten((args, kwargs)) if ops.is_tensor(x)]
+        part = part or functional.View(operation, graph, {})
+        return functional.inputs_of(part, args, kwargs, ops.is_tensor)
 
     def _operations(self):
         """Layers and operations of the graph, as a list."""
@@ -177,11 +169,7 @@ def _is_floating(variable):
 
 
 class _Weights(keras.StatelessScope):
-    """Gives variables values one layer after the other.
-
-    Args:
-        values: Function from weight key to array or `None`.
-    """
+    """Gives variables values one layer after the other."""
 
     def __init__(self, keys, values):
         super().__init__(initialize_variables=False)

@@ -168,14 +168,8 @@ def cut_ticket(ticket, model, cut, keys):
 def carry_out(graph, kept, say, masks=None, changed=None, inputs=None):
     """Builds, fills and proves the small model of a graph.
 
-    Args:
-        masks: Dict from weight key to boolean array that make up the
-            reference of the proof, see `verifying.prove`, and are baked in.
-        changed: Dict from weight key to what is added to it (a bias that
-            takes up constants). Defaults to none.
-
-    Returns:
-        `keras.Model`.
+    `masks` make up the reference of the proof and are baked in; `changed` is
+    what is added to weights, such as a bias that takes up constants.
     """
     equal_widths.check(graph, kept)
     cut = Cut.of(graph, kept)

@@ -7,17 +7,14 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cut:
-    """What is cut out of every weight of a model.
+    """What is cut out of every weight of a model, by weight key.
 
     Attributes:
-        slices: Dict from weight key to list of `(axis, mask)`, the mask a
-            boolean array along the axis, `True` = kept.
-        scales: Dict from weight key to the float it is multiplied by.
-        shifts: Dict from weight key to what is added to it before, and taken
-            away after.
-        weights: Dict from weight key to boolean array of its shape: what is
-            left of it is a vector. Defaults to none.
-        others: See `rebuilding.rebuild`. Defaults to none.
+        slices: Lists of `(axis, mask)`, the mask `True` = kept.
+        scales: Floats that weights are multiplied by, with `shifts` added to
+            them before, and taken away after.
+        weights: Boolean arrays: what is left of such weights is a vector.
+        others: See `rebuilding.rebuild`.
     """
 
     slices: dict
@@ -44,12 +41,7 @@ class Cut:
         return key in self.slices or key in self.weights
 
     def put(self, key, whole, part):
-        """Writes what `array` returned back to where it was taken from.
-
-        Args:
-            whole: Array shaped like the weight, which is changed.
-            part: Array shaped like what is left of it, or one value.
-        """
+        """Writes what `array` returned back to where it was taken from."""
         if key in self.weights:
             whole[self.weights[key]] = part
             return
@@ -74,12 +66,7 @@ class Cut:
         return {key: self.value(key, a) for key, a in arrays.items()}
 
     def without_axis(self, key, array, lost, rank):
-        """Returns what is left of an array that lacks one axis of a weight.
-
-        Args:
-            array: Array with the weight's shape except one axis.
-            lost: Integer, the axis it lacks.
-        """
+        """Returns what is left of an array that lacks one axis of a weight."""
         axes = [axis for axis in range(rank) if axis != lost]
         for axis, mask in self.slices.get(key, ()):
             if axis != lost:
@@ -88,11 +75,7 @@ class Cut:
 
 
 def optimizer_arrays(arrays, names, cut):
-    """Cuts the variables of an optimizer as the weights they belong to.
-
-    Args:
-        names: List that `copies.labels` returned, as long.
-    """
+    """Cuts the variables of an optimizer as the weights `labels` tell."""
     found = []
     for array, label in zip(arrays, names, strict=True):
         if label is None:

@@ -29,14 +29,8 @@ class StandIn:
     optimizer are slices of the whole ones. Weights that are kept in what was
     cut out have no gradient, yet momentum and penalties move them: they
     train along as one vector, so that the next masks see the values they
-    would have. Statistics of idle units stay what they were.
-
-    Args:
-        model: A compiled `keras.Model` with a built optimizer, see `reason`.
-
-    Attributes:
-        model: `keras.Model`, compiled. It counts in the metrics of the whole
-            one.
+    would have. Statistics of idle units stay what they were. The `model`
+    counts in the metrics of the whole one.
     """
 
     def __init__(self, model, masks, vacancies):
@@ -127,11 +121,7 @@ class StandIn:
 
 
 class _Sparse(keras.layers.Layer):
-    """A dense layer that has the weights alone which a mask keeps.
-
-    Args:
-        layer: `keras.layers.Dense`, not built.
-    """
+    """A dense layer that has the weights alone which a mask keeps."""
 
     def __init__(self, layer, mask):
         super().__init__(name=layer.name, dtype=layer.dtype_policy)
@@ -162,10 +152,7 @@ class _Sparse(keras.layers.Layer):
 
 
 def reason(model, cut=None):
-    """Returns why no smaller model trains as a model does, or `None`.
-
-    Args:
-        cut: `slices.Cut` of the smaller one. Defaults to `None`: any.
+    """Returns why no smaller model, or none by a cut, trains as a model does.
     """
     for key, variable in weights_lib.variables(model).items():
         if weights_lib.is_seed(variable):
@@ -213,12 +200,7 @@ def _left(model, masks, cut):
 def _by_name(model, variables):
     """Sorts the weights and slots of a model by name, then by weight key.
 
-    Args:
-        model: A compiled `keras.Model` with a built optimizer.
-
-    Returns:
-        Dict from the name of a slot to dict from weight key to variable, and
-        the list of the optimizer's variables that belong to no weight.
+    Returns them, and the optimizer's variables that belong to no weight.
     """
     found, own = {_WEIGHTS: dict(variables)}, []
     labels = copies.labels(model, variables)

@@ -18,15 +18,9 @@ _UPDATE = 30
 class Vacancies:
     """Units that nothing reads, and pruned weights that need no slots.
 
-    A unit that no live input reaches still trains its bias: it is read.
-
-    Attributes:
-        graph: `tf_lottery.graph.Graph` of the model.
-        kept: Boolean array over its ids, `False` = idle. Every layer keeps at
-            least one unit.
-        sparse: Dict from dense layer to the mask of what its units that are
-            kept read of the units that are kept, where that is little.
-        cut: `slices.Cut`: what of each weight is left.
+    A unit that no live input reaches still trains its bias: it is read. Of
+    each layer one unit at least is `kept`; a dense layer is `sparse` where its
+    units that are kept read little.
 
     Raises:
         ValueError: If the model is no graph.

@@ -91,16 +91,8 @@ def prove(graph, kept, cut, twin, exact, say, masks=None, inputs=None):
     """Proves that a small model computes the same as the masked big one.
 
     Both run in float64 themselves, not copies of them. A model that cannot
-    run in it is proved in float32.
-
-    Args:
-        twin: `copies.Twin`, the small model, which has its weights.
-        exact: Dict from weight key to the small model's value.
-        masks: Dict from weight key to boolean array: the reference is the
-            big model with these weights zero. Defaults to `None`: with the
-            slices zero that read removed units.
-        inputs: Batch in the structure the model takes. Defaults to `None`:
-            random.
+    run in it is proved in float32. The reference is the big model with the
+    weights zero that `masks` prune, or else that read removed units.
 
     Raises:
         VerificationError: If the models differ, or if no fault put in on
@@ -117,11 +109,10 @@ def prove(graph, kept, cut, twin, exact, say, masks=None, inputs=None):
             # for.
             except Exception as failure:
                 if last:
+                    given = "" if inputs is None else "On `inputs`: "
                     raise VerificationError(
-                        f"Model '{graph.model.name}' cannot be proved equal: "
-                        "it does not run on the inputs, which are random "
-                        f"unless given ({failure}). Pass `inputs`, a batch "
-                        "that it takes."
+                        f"A small '{graph.model.name}' cannot be proved equal. "
+                        f"{given}{failure}"
                     ) from failure
                 continue
             error = pair.weights_error(exact)

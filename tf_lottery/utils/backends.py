@@ -5,6 +5,7 @@ import functools
 import keras
 
 from tf_lottery import internals
+from tf_lottery.utils import messages
 
 # They are imported when they are used first.
 jax = internals.layers.module("jax")
@@ -41,12 +42,14 @@ def compiled(function):
     if name() == "torch":
         import torch
 
-        return torch.no_grad()(function)
-    if not is_tensorflow():
-        return function
-    # TensorFlow counts traces by code and would warn of many models; it sees
-    # no code in a partial.
-    return tf.function(functools.partial(function), reduce_retracing=True)
+        function = torch.no_grad()(function)
+    elif is_tensorflow():
+        # TensorFlow counts traces by code and would warn of many models; it
+        # sees no code in a partial. Keras converts no code either.
+        function = tf.function(
+            functools.partial(function), autograph=False, reduce_retracing=True
+        )
+    return messages.shortened(function)
 
 
 def unbuffered(dataset):

@@ -93,13 +93,7 @@ def encode(content):
     """Stores weights as bitmap and values where that is smaller.
 
     The flash shrinks; RAM grows, by about the largest weights, because they
-    are decoded at every call.
-
-    Args:
-        content: Bytes of a dense file, float32 or int8.
-
-    Returns:
-        Tuple of the new content and a list of `storage.Layer`.
+    are decoded at every call. Returns content and a list of `storage.Layer`.
     """
     model = flatbuffer.read(content)
     layers, changed = [], False
@@ -175,16 +169,6 @@ def _fill(model, tensor, data):
 
 def source_pair(content, name):
     """Returns a C header and a C source that hold a file as an array.
-
-    Args:
-        content: Bytes of the file.
-        name: String, the name of the array, a C identifier.
-
-    Returns:
-        Tuple of two strings: the text of `NAME.h` and that of `NAME.c`.
-
-    Raises:
-        ValueError: If the name is no identifier.
 
     Example:
 

@@ -32,18 +32,13 @@ _BINARY = (
 
 
 @register_rule(
-    keras.layers.ActivityRegularization,
-    keras.layers.AlphaDropout,
-    keras.layers.Dropout,
-    keras.layers.ELU,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-    keras.layers.Identity,
-    keras.layers.LeakyReLU,
-    keras.layers.ReLU,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
+    *(
+        getattr(keras.layers, name) for name in (
+            "ActivityRegularization AlphaDropout Dropout ELU GaussianDropout "
+            "GaussianNoise Identity LeakyReLU ReLU SpatialDropout1D "
+            "SpatialDropout2D SpatialDropout3D"
+        ).split()
+    ),
     *operation_classes(*_UNARY),
 )
 def unary(call):

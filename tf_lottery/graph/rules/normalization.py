@@ -56,8 +56,7 @@ def rms_normalization(call):
 def over_axes(call, axis, scale):
     """Passes units through a mean square, if it is over the last axis alone.
 
-    Args:
-        scale: `keras.Variable`; `None` lets no unit pass.
+    A scale of `None` lets no unit pass.
     """
     x, axes = call.inputs[0], _axes(axis)
     call.freeze_mixed(x, [a for a in axes if x.axis(a) != x.axis(-1)])
@@ -67,15 +66,10 @@ def over_axes(call, axis, scale):
 
 
 def mean_square(call, scale, shift=0.0):
-    """Passes units through `x / sqrt(mean(x**2) + epsilon) * scale`.
+    """Passes units through `x / sqrt(mean(x**2) + epsilon) * (scale + shift)`.
 
     Of C channels some vanish and C' are left: the mean is C / C' times what
     it was, so epsilon and the square of the scale must be as well.
-
-    Args:
-        call: `Call` of a layer with an attribute `epsilon`.
-        scale: `keras.Variable`, along the last axis.
-        shift: Float that the layer adds to the scale. Defaults to 0.
     """
     x, layer = call.inputs[0], call.layer
     call.vanishes = x.vanishes

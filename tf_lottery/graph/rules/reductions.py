@@ -13,22 +13,8 @@ _IDEMPOTENT = tuple(
 
 @register_rule(
     *operation_classes(
-        "All",
-        "Amax",
-        "Amin",
-        "Any",
-        "Argmax",
-        "Argmin",
-        "CountNonzero",
-        "Logsumexp",
-        "Max",
-        "Mean",
-        "Median",
-        "Min",
-        "Prod",
-        "Std",
-        "Sum",
-        "Var",
+        *"All Amax Amin Any Argmax Argmin CountNonzero Logsumexp Max Mean "
+        "Median Min Prod Std Sum Var".split()
     )
 )
 def reduction(call):

@@ -26,11 +26,8 @@ def _layers(pattern, ranks=(1, 2, 3)):
     keras.layers.CenterCrop,
     keras.layers.Resizing,
     *operation_classes(
-        "MaxPool",
-        "AveragePool",
-        "AdaptiveMaxPool",
-        "AdaptiveAveragePool",
-        "Resize",
+        *"MaxPool AveragePool AdaptiveMaxPool AdaptiveAveragePool Resize"
+        .split()
     ),
 )
 def spatial(call):
