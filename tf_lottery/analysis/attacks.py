@@ -12,18 +12,11 @@ NORMS = ("linf", "l2")
 
 
 class Gradients:
-    """The gradient of a model's loss by its inputs.
+    """The gradient of a model's loss by its inputs, a list of tensors.
 
-    The loss is taken on logits where the model ends in a softmax or sigmoid,
-    in inference mode, and is summed over examples, so that small gradients
-    do not underflow.
-
-    Args:
-        model: A built `keras.Model`.
-        loss: Loss function or its name. Defaults to the compiled one.
-
-    Raises:
-        ValueError: If there is no loss.
+    The loss is taken on logits where the model ends in a softmax or sigmoid, in
+    inference mode, and is summed over examples, so that small gradients do not
+    underflow.
     """
 
     def __init__(self, model, loss=None):
@@ -81,20 +74,12 @@ def pgd(
     2015, equation in section 4, https://arxiv.org/abs/1412.6572.
 
     Args:
-        gradients: `Gradients` of the model.
-        x: Batch of inputs; those that are not floating stay as they are.
-        y: Batch of labels.
         epsilon: Float, the radius of the ball in units of `x`.
-        steps: Integer, the number of steps.
         step_size: Float, the length of a step in units of `x`.
-        norm: `"linf"` or `"l2"`. Defaults to `"linf"`.
         clip: Pair of the least and the greatest value of inputs, each a
             number or an array. Defaults to `None`: any.
         rng: `numpy.random.Generator` for a random start inside the ball.
             Defaults to `None`: it starts at `x`.
-
-    Returns:
-        Batch of inputs.
     """
     inputs = [ops.convert_to_tensor(i) for i in keras.tree.flatten(x)]
     places = [i for i, value in enumerate(inputs) if is_floating(value)]
@@ -128,8 +113,7 @@ def _direction(gradient, norm):
 def _into(centre, point, epsilon, norm, clip):
     """The nearest point in the ball, and in the range of the data."""
     if norm == "linf":
-        point = ops.minimum(ops.maximum(point, centre - epsilon),
-                            centre + epsilon)
+        point = ops.clip(point, centre - epsilon, centre + epsilon)
     else:
         moved = point - centre
         length = _lengths(moved)
@@ -140,15 +124,13 @@ def _into(centre, point, epsilon, norm, clip):
         )
     if clip is None:
         return point
-    low, high = (ops.cast(edge, point.dtype) for edge in clip)
-    return ops.minimum(ops.maximum(point, low), high)
+    return ops.clip(point, *(ops.cast(edge, point.dtype) for edge in clip))
 
 
 def _lengths(value):
     """The L2 norm of each example, in a shape to divide by.
 
-    The greatest entry is taken out first: squares of small gradients would
-    be zero.
+    The greatest entry is taken out first: its square might be zero.
     """
     axes = tuple(range(1, len(value.shape)))
     top = ops.max(ops.abs(value), axis=axes, keepdims=True)

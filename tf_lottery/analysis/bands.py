@@ -11,14 +11,7 @@ _DASH = "–"
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """One value of each row, as people read it.
-
-    Attributes:
-        name: String, the head of a table's column or a line's name.
-        key: String, where rows have the value.
-        scale: Float, by what it is multiplied. Defaults to 1.
-        form: String, how a number is written. Defaults to two digits.
-    """
+    """One value of each row, as people read it: its head, key and form."""
 
     name: str
     key: str
@@ -54,16 +47,7 @@ def by_round(rows):
 
 
 def records(rows, column):
-    """Returns a column as the records of a line against density.
-
-    Example:
-
-    >>> rows = [{"trial": 0, "round": 1, "density": 0.5, "l2": 3.0},
-    ...         {"trial": 1, "round": 1, "density": 0.5, "l2": 5.0}]
-    >>> [(r["trial"], r["x"], r["y"])
-    ...  for r in records(rows, Column("tickets", "l2"))]
-    [('0.0', 50.0, 3.0), ('1.0', 50.0, 5.0)]
-    """
+    """Returns a column as the records of a line against density."""
     found = []
     for same in by_round(rows).values():
         # Means of equal densities may differ in the last digit.
@@ -87,16 +71,8 @@ def records(rows, column):
 def with_intervals(records):
     """Returns records whose places have a 90 % interval over trials.
 
-    Several trainings of one trial, such as samples of a control, count as
-    their mean. Of two trials it is their range, and of one there is none.
-
-    Example:
-
-    >>> found = with_intervals([
-    ...     {"series": "tickets", "trial": f"{i}.0", "x": 50.0, "y": float(i)}
-    ...     for i in range(3)])
-    >>> round(found[0]["low"], 3), round(found[0]["high"], 3), "low" in found[1]
-    (-0.686, 2.686, False)
+    Several trainings of one trial, such as samples of a control, count as their
+    mean. Of two trials it is their range, and of one there is none.
     """
     places = collections.defaultdict(list)
     for record in records:

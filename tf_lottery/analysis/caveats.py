@@ -23,10 +23,7 @@ def of_run(run):
 def of_protocol(config, ends, published):
     """Returns the caveats of how much was run, whatever is measured on it.
 
-    Args:
-        config: Dict, what was run.
-        ends: Dict from trial to the last round that it has finished.
-        published: Dict, the entry of `published.PUBLISHED`, or `{}`.
+    `ends` has the last round that each trial has finished.
     """
     return [
         *_trials(len(ends)),

@@ -119,9 +119,6 @@ def linear_connectivity(
         loss: Loss function or its name. Defaults to the compiled one, if the
             model is compiled.
 
-    Returns:
-        `Connectivity`.
-
     Raises:
         ValueError: If weights do not fit the model, `points` is below 2, or
             the model has batch normalisation and there is nothing to

@@ -116,11 +116,7 @@ def of_runs(runs):
 
 
 def chart(runs, metric):
-    """Returns all series of a metric as a Vega-Lite specification.
-
-    Raises:
-        ValueError: If no series has the metric.
-    """
+    """Returns all series of a metric as a Vega-Lite specification."""
     found = of_runs(runs)
     known = sorted({name for series in found.values() for name in series})
     if metric not in known:
@@ -165,13 +161,9 @@ def scale_of(metric):
 
 
 def column(metric, name, series=TICKETS):
-    """Returns the `bands.Column` of a metric.
+    """Returns the `bands.Column` of a metric of tickets, or of a control.
 
-    Args:
-        metric: String.
-        name: String, the head of the column.
-        series: String, the name of a control, for rows of `by_control`.
-            Defaults to the tickets, for rows as they are.
+    Those of controls are for rows of `by_control`.
     """
     scale = scale_of(metric)
     form = "{:,.0f}" if scale == 1 else "{:.2f}"
@@ -194,8 +186,7 @@ def by_control(rows):
 def measured(rows):
     """Returns rows without the early stop of rounds that may lack one.
 
-    Where it was not measured in one training, the mean of the others would
-    be too early.
+    Where one training lacks it, the mean of the others would be too early.
     """
     unknown = {
         (row.get("control"), row["round"]) for row in rows

@@ -39,14 +39,9 @@ class Evaluation:
 class Evaluator:
     """Evaluates a model in inference mode.
 
-    Neither metrics nor compiled functions of the model are used, so that
-    they stay as they are. Values assigned to its weights count at once.
-
-    Args:
-        model: A built `keras.Model`.
-        loss: See `tf_lottery.prune`. Defaults to the compiled one.
-        batch_size: Integer, for data that are arrays. Defaults to 512.
-        name: String, what is being done, for error messages.
+    Neither metrics nor compiled functions of the model are used, so that they
+    stay as they are. Values assigned to its weights count at once. `name` says
+    in errors what is being done.
     """
 
     def __init__(self, model, loss=None, batch_size=512, name="evaluation"):
@@ -68,11 +63,7 @@ class Evaluator:
     def __call__(self, data, change=None):
         """Returns the `Evaluation` on data.
 
-        Args:
-            data: Arrays `(x, y)`, a batched `tf.data.Dataset` or a
-                `keras.utils.PyDataset`.
-            change: Function of a batch of inputs, its labels and its number
-                that returns other inputs. Defaults to `None`.
+        `change` returns other inputs for a batch, its labels and its number.
         """
         def outcomes():
             for index, (x, y, weight) in enumerate(self.batches(data)):
@@ -82,12 +73,7 @@ class Evaluator:
         return self._evaluation(outcomes())
 
     def of(self, outputs, batches):
-        """Returns the `Evaluation` of what a model made of batches.
-
-        Args:
-            outputs: Iterable of outputs, one for each batch.
-            batches: List of tuples `(x, y, sample_weight)`.
-        """
+        """Returns the `Evaluation` of outputs for batches `(x, y, weight)`."""
         return self._evaluation(
             (batches_lib.len_of(x), y, found, self._judge(y, found, weight))
             for found, (x, y, weight) in zip(outputs, batches, strict=True)
@@ -131,22 +117,10 @@ def threshold_of(loss):
 
 
 def hits_of(y, outputs, threshold=0.5):
-    """Returns for which labels the model is right.
+    """Returns for which labels the model is right; `None` if they are no class.
 
-    Args:
-        y: Array of classes, or of one row of probabilities for each example.
-        outputs: Array, what the model returned: logits or probabilities.
-        threshold: Float, from where on a single output means class 1.
-            Defaults to 0.5.
-
-    Returns:
-        Boolean array; `None` where `y` are no classes.
-
-    Example:
-
-    >>> import numpy as np
-    >>> hits_of(np.array([1, 0]), np.array([[0.1, 0.9], [0.3, 0.7]])).tolist()
-    [True, False]
+    Labels are classes, or a row of probabilities for each example, outputs
+    logits or probabilities; a single one means class 1 from a threshold on.
     """
     if isinstance(y, (dict, list, tuple)) or not hasattr(outputs, "shape"):
         return None

@@ -58,11 +58,7 @@ class Finding:
 
 
 def read(directory):
-    """Reads the findings in a directory, a list in the order of `KINDS`.
-
-    Raises:
-        DamagedFileError: If a file is damaged.
-    """
+    """Reads the findings in a directory, a list in the order of `KINDS`."""
     paths = [pathlib.Path(directory) / f"{kind}.json" for kind in KINDS]
     return [_read(path) for path in paths if path.exists()]
 

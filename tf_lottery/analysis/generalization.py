@@ -59,9 +59,6 @@ def generalization_gap(
             model that is not compiled has no loss then.
         batch_size: Integer, for data that are arrays. Defaults to 512.
 
-    Returns:
-        `Gap`.
-
     Raises:
         ValueError: If the model is not built or the labels are no classes.
 

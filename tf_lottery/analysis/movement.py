@@ -84,9 +84,6 @@ def weight_movement(
         quantiles: Iterable of fractions in [0, 1]. Defaults to
             `(0.05, 0.25, 0.5, 0.75, 0.95)`.
 
-    Returns:
-        `Movement`.
-
     Raises:
         ValueError: If keys or shapes do not fit together, or a quantile is
             outside [0, 1].

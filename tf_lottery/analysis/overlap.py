@@ -58,9 +58,6 @@ def mask_overlap(
         tickets: List of tickets, or dict from name to ticket, where each may
             be a dict of masks, or a model that holds masks.
 
-    Returns:
-        `Overlap`.
-
     Raises:
         ValueError: If there are none, or keys or shapes differ.
         TypeError: If an argument is of another type.

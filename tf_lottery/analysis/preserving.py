@@ -31,9 +31,6 @@ def trainable(model):
     """Compiles a model with a fresh optimizer; undoes all of it in the end.
 
     The model's own optimizer, metrics and masks are put aside meanwhile.
-
-    Raises:
-        ValueError: If the model is not built or not compiled.
     """
     optimizers.check_compiled(model)
     with preserved(model), contextlib.ExitStack() as undone:

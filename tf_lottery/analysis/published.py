@@ -109,12 +109,7 @@ PUBLISHED = {
 
 
 def of(config: dict) -> dict:
-    """Returns what the paper of a preset reports, or `{}`.
-
-    Args:
-        config: Dict, the values of a preset, with `"changed"` where they
-            make it another experiment.
-    """
+    """Returns what a preset's paper reports; `{}` of another experiment."""
     return {} if config.get("changed") else PUBLISHED.get(
         config.get("name"), {}
     )

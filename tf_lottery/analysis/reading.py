@@ -10,12 +10,7 @@ _SHOWN = 5
 
 @contextlib.contextmanager
 def of(path):
-    """Explains what goes wrong while a file of a run is read.
-
-    Raises:
-        FileNotFoundError: If it is not there.
-        DamagedFileError: If it is not what a run has written.
-    """
+    """Explains what goes wrong while a file of a run is read."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError) as error:

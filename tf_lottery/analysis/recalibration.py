@@ -28,18 +28,10 @@ class Recalibration:
     """Estimates a model's statistics of batch normalisation again and again.
 
     Every batch is normalised by its own mean and variance, as in training;
-    everything else, dropout included, runs as in inference. The statistics
-    of the batches are pooled: the mean is that of all examples, the variance
-    that within batches and between them. Frozen layers keep theirs.
-
-    Args:
-        model: A built `keras.Model`.
-        data: Array of inputs, or data as in `evaluating.Evaluator`, whose
-            labels are ignored.
-        batch_size: Integer, for data that are arrays. Defaults to 512.
-
-    Attributes:
-        layers: List of the layers whose statistics are estimated.
+    everything else, dropout included, runs as in inference. The statistics of
+    the batches are pooled: the mean is that of all examples, the variance that
+    within batches and between them. Frozen layers keep theirs, and labels are
+    ignored.
     """
 
     def __init__(self, model, data, batch_size=512):

@@ -95,9 +95,6 @@ def robustness(
         loss: Loss function or its name. Defaults to the compiled one.
         batch_size: Integer, for data that are arrays. Defaults to 512.
 
-    Returns:
-        `Robustness`.
-
     Raises:
         ValueError: If an argument is invalid, there is no loss, the labels
             are no classes, or no input is floating.

@@ -20,14 +20,11 @@ class Run:
     """The content of a run's directory.
 
     Attributes:
-        path: `pathlib.Path`.
         config: Dict, what was run.
         rows: List of dicts, one for each round of each trial, with at least
             `"trial"`, `"round"` and `"density"`.
-        controls: List of dicts, one for each training of a control, with
-            `"control"` besides.
+        controls: The same of controls, with `"control"` besides.
         known: Dict, `"images"` and `"classes"` of the test set, or `{}`.
-        versions: Dict of strings.
         results: Dict from trial to its list of `RoundResult`, of trials with
             a finished round.
         identities: Dict from trial to what its copies have as well, for
@@ -79,16 +76,7 @@ class Run:
 
 
 def read(directory):
-    """Returns the `Run` in the directory of a preset or of a callback.
-
-    Args:
-        directory: Path, as given to `tf-lottery run --output-dir` or to
-            `IterativeMagnitudePruning(directory=...)`.
-
-    Raises:
-        FileNotFoundError: If it holds no results.
-        ValueError: If its files are damaged.
-    """
+    """Returns the `Run` in the directory of a preset or of a callback."""
     checks.path("directory", directory)
     path = pathlib.Path(directory)
     config = _json(path / CONFIG)
@@ -113,12 +101,7 @@ def trial(directory, number):
 
 
 def rows_of(trials, rules):
-    """Returns a flat dict for each round of trials.
-
-    Args:
-        trials: List of dicts, `"trials"` in `results.json`.
-        rules: `verdicts.rules.Rules`.
-    """
+    """Returns a flat dict for each round of trials, as `results.json` has."""
     found = []
     for each in trials:
         dense = None

@@ -33,15 +33,9 @@ _MASKS = (
 
 
 def weights(source, name="weights"):
-    """Returns weights as a dict from weight key to array.
+    """Returns weights, of a ticket those it starts from, by weight key.
 
-    Args:
-        source: Dict from weight key to array, `keras.Model`, `Snapshot` or
-            `Ticket`; of a ticket it is the weights that training starts from.
-        name: String, the argument's name for the error message.
-
-    Raises:
-        TypeError: If it is none of these.
+    `name` is the argument's in errors.
     """
     if isinstance(source, ticket_lib.Ticket):
         source = source.snapshot
@@ -63,21 +57,11 @@ def weights(source, name="weights"):
 
 
 def masks(source, name="masks"):
-    """Returns masks as a dict from weight key to boolean array.
-
-    Args:
-        source: Dict from weight key to boolean array, `Ticket`, or
-            `keras.Model` that holds masks.
-        name: String, the argument's name for the error message.
-
-    Raises:
-        TypeError: If it is none of these.
-        ValueError: If a mask is not boolean.
-    """
+    """Returns masks as a dict from weight key to boolean array."""
     found = masks_of(source)
-    if not found and isinstance(source, Mapping):
+    if isinstance(source, Mapping):
         found = {key: np.asarray(mask) for key, mask in source.items()}
-    if found is None or (not found and not isinstance(source, Mapping)):
+    elif not found:
         raise TypeError(
             f"Argument `{name}` must be {_MASKS}. "
             f"Received: {name} of type {type(source)}"
@@ -101,17 +85,7 @@ def masks_of(source):
 
 
 def under(masks, source, name):
-    """Returns the weights that masks are of, as a dict like the masks.
-
-    Args:
-        masks: Dict from weight key to boolean array.
-        source: See `weights`.
-        name: String, the argument's name for the error message.
-
-    Raises:
-        TypeError: If the source is of another type.
-        ValueError: If weights are missing, or of another shape.
-    """
+    """Returns the weights that masks are of, as a dict like the masks."""
     arrays = weights(source, name)
     missing = sorted(masks.keys() - arrays.keys())
     if missing:
@@ -125,22 +99,11 @@ def under(masks, source, name):
 
 
 def named(tickets, name="tickets"):
-    """Returns masks by name, of a dict or a sequence of their sources.
-
-    Args:
-        tickets: Dict from name to what `masks` takes, or a sequence, whose
-            names are then `"0"`, `"1"` and so on.
-        name: String, the argument's name for the error message.
-
-    Raises:
-        TypeError: If it is neither.
-        ValueError: If it is empty.
-    """
-    if isinstance(tickets, Mapping):
-        found = {str(key): masks(value, name) for key, value in tickets.items()}
-    elif isinstance(tickets, (list, tuple)):
-        found = {str(i): masks(value, name) for i, value in enumerate(tickets)}
-    else:
+    """Returns masks by name; those of a sequence are `"0"`, `"1"` and so on."""
+    found = tickets
+    if isinstance(tickets, (list, tuple)):
+        found = dict(enumerate(tickets))
+    elif not isinstance(tickets, Mapping):
         raise TypeError(
             f"Argument `{name}` must be a list of tickets, or a dict from "
             f"name to ticket. Received: {name} of type {type(tickets)}"
@@ -149,7 +112,7 @@ def named(tickets, name="tickets"):
         raise ValueError(
             f"Argument `{name}` must not be empty. Received: {name}={tickets!r}"
         )
-    return found
+    return {str(key): masks(value, name) for key, value in found.items()}
 
 
 def check_alike(first, second, names):

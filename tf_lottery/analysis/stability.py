@@ -85,9 +85,6 @@ def stability(
         baseline: Two trainings of random subnetworks as `(a, b)` or
             `(a, b, masks)`, or their `Stability`. Defaults to `None`.
 
-    Returns:
-        `Stability`.
-
     Raises:
         ValueError: If keys or shapes do not fit together, or nothing is left
             to compare.

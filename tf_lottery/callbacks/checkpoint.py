@@ -28,11 +28,7 @@ class Checkpoint:
     def save(self, position, callbacks=(), within_epoch=False):
         """Writes the state; the one before it is kept until it is whole.
 
-        Args:
-            position: Dict of plain values: where the run stands.
-            callbacks: List of callbacks whose state belongs to it.
-            within_epoch: Boolean, whether metrics have counted batches that
-                belong to it. Defaults to `False`.
+        Within an epoch, metrics have counted batches that belong to it.
         """
         holding.synchronise(self.model)
         holding.agree(self.model)
@@ -59,8 +55,7 @@ class Checkpoint:
         )
 
     def load(self):
-        """Reads the last whole state as given to `save`, `None` without one.
-        """
+        """Reads the last whole state as given to `save`, `None` without one."""
         found = self.files.load_state()
         if found is None:
             return None
@@ -82,9 +77,7 @@ class Checkpoint:
     def restore_metrics(self, batch):
         """Gives metrics what they had counted within the epoch.
 
-        Args:
-            batch: Batch of data. A new model makes the variables of its
-                metrics from the first batch it sees.
+        A new model makes their variables from the first batch it sees.
         """
         values = codec.numbered(self._arrays, "metric")
         if values:

@@ -21,6 +21,7 @@ from tf_lottery.optimizers import holding as recording
 from tf_lottery.pruning import allocation
 from tf_lottery.pruning import rules
 from tf_lottery.utils import checks
+from tf_lottery.utils import configurations
 from tf_lottery.utils import docs
 from tf_lottery.utils import types
 
@@ -131,15 +132,7 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
         self.seed = seed
 
     def protocol(self) -> dict[str, Any]:
-        return {
-            "sparsity": self.sparsity,
-            "method": self.method,
-            **self.rule.to_dict(),
-            "frequency": self.frequency,
-            "drop_fraction": self.drop_fraction,
-            "end": self.end,
-            "seed": self.seed,
-        }
+        return configurations.of_arguments(self) | self.rule.to_dict()
 
     def begin(self) -> None:
         super().begin()

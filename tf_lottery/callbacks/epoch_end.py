@@ -15,11 +15,7 @@ class EpochEnd:
         self._filters = None
 
     def ask(self, is_last):
-        """Asks for the epoch to end after this batch.
-
-        Args:
-            is_last: Boolean, whether its data end here, too.
-        """
+        """Asks for the epoch to end after this batch, the last data or not."""
         self._due = True
         # Under torch Keras meets no end of the data. It stops training
         # instead, until `finish`.

@@ -8,7 +8,6 @@ functions and classes the names are compared.
 
 import copy
 import hashlib
-import json
 import re
 import warnings
 
@@ -16,12 +15,15 @@ import keras
 import numpy as np
 
 from tf_lottery import internals
+from tf_lottery.utils import configurations
 
 # How a model is computed, or what follows from the weights' shapes.
 _WITHOUT_EFFECT = ("module", "build_config", "compile_config")
 _COMPILED = ("loss", "loss_weights", "metrics", "weighted_metrics")
 _BATCHES = 3
 _MOST_CLASSES = 1000
+
+digest = configurations.digest
 
 
 def of_model(model):
@@ -30,8 +32,7 @@ def of_model(model):
 
 
 def of_training(model):
-    """Returns the losses and metrics that a model is compiled with, as a dict.
-    """
+    """Returns the losses and metrics that a model is compiled with."""
     config = internals.models.compile_config(model)
     return {
         name: _plain(_serialized(lambda: config.get(name)))
@@ -40,14 +41,7 @@ def of_training(model):
 
 
 def of_optimizer(optimizer):
-    """Returns the class and configuration of an optimizer.
-
-    Args:
-        optimizer: `keras.optimizers.Optimizer`.
-
-    Returns:
-        Dict of plain values.
-    """
+    """Returns the class and configuration of an optimizer, as a dict."""
     return _plain(_serialized(lambda: optimizer))
 
 
@@ -72,12 +66,6 @@ def of_data(data):
             [hashlib.sha256(_bytes(array)).hexdigest() for array in arrays]
         ),
     }
-
-
-def digest(values):
-    """Returns a short digest of plain values."""
-    text = json.dumps(values, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _describe(layer):

@@ -16,17 +16,11 @@ class Interrupt:
 
     Keras tells a callback nothing when `fit` ends by an exception of another
     one. So a signal is held back within a step, or a context, alone; at all
-    other moments its handler passes it on to the one before, and is gone.
+    other moments its handler passes it on to the one before, and is gone. A
+    second signal does what it always does, too. Outside the main thread, where
+    Python allows no handlers, nothing changes.
 
-    A second signal does what it always does, too. Outside the main thread,
-    where Python allows no handlers, nothing changes.
-
-    Args:
-        release: Method without arguments that is called when a step, or a
-            signal, ends `fit`.
-
-    Attributes:
-        signal: Integer, the signal that was held back, or `None`.
+    The method `release` is called when a step, or a signal, ends `fit`.
     """
 
     def __init__(self, release):
@@ -37,13 +31,7 @@ class Interrupt:
         weakref.finalize(self, self._handlers.give_back)
 
     def guard(self, model, name):
-        """Holds signals back during the next step of a model.
-
-        Args:
-            model: `keras.Model`.
-            name: String, the attribute of the function that Keras calls:
-                `"train_function"` or `"test_function"`.
-        """
+        """Holds signals back during the next `"train_function"` or other."""
         # Keras looks for layers in all that is set in the usual way, which
         # takes longer than the rest of this.
         attributes = vars(model)
@@ -63,8 +51,7 @@ class Interrupt:
     def act(self):
         """Does what the signal asked for; without one, does nothing.
 
-        If it was not asked to end, as a handler of the user's may decide,
-        training goes on.
+        If a handler of the user's does not end the process, training goes on.
         """
         number, self.signal = self.signal, None
         if number is None:
@@ -113,9 +100,7 @@ class Interrupt:
 class _Handlers:
     """Handlers that stand in for others until the first signal comes.
 
-    Args:
-        note: `weakref.WeakMethod` that is told the number of a signal and
-            returns whether it is held back.
+    `note` is told its number and returns whether it is held back.
     """
 
     def __init__(self, note):

@@ -25,12 +25,7 @@ class MaskUpdater(pruner.Pruner):
         self.rule = rule
 
     def update(self, steps: Sequence[int]) -> None:
-        """Changes masks if it is time.
-
-        Args:
-            steps: The steps done since the last call: one, or with
-                `steps_per_execution` several.
-        """
+        """Changes masks if it is time, after one step or more."""
         raise NotImplementedError(
             f"{type(self).__name__} must implement `update`."
         )

@@ -27,18 +27,8 @@ class Planned:
     """The weights that plans prune, as `pruning.prunable.Prunable` has them.
 
     The first plan is made at once, so that what is wrong with it shows before
-    training.
-
-    Args:
-        model: A built `keras.Model`.
-        planner: Callable `f(model, ratio)` that returns a `Plan`.
-        rate: Float, the fraction of the units left that each round removes,
-            or a dict of them by group.
-
-    Attributes:
-        variables: Dict from weight key to `keras.Variable`: all that belong
-            to units that can go, biases and normalisation as well.
-        how: Dict of plain values, how plans are made.
+    training. `variables` are all that belong to units that can go, biases and
+    normalisation as well; `how` says in plain values how plans are made.
     """
 
     def __init__(
@@ -70,11 +60,8 @@ class Planned:
     ) -> dict[str, np.ndarray]:
         """Returns masks without what is to be gone in a round, too.
 
-        Args:
-            first: The masks of round 0.
-
-        Warns:
-            UserWarning: If the masks stay as they are.
+        `first` are those of round 0. Masks that stay as they are bring a
+        warning.
         """
         fewer = self._plan(round, first).masks(self.model)
         found = {
@@ -123,11 +110,7 @@ def name_of(planner):
 
 
 def _ratio(rate, round, gone):
-    """The part of the units that is gone after so many rounds.
-
-    Args:
-        gone: Function of the groups' pattern, the part that was at first.
-    """
+    """The part of the units, by pattern, that is gone after so many rounds."""
     if not isinstance(rate, Mapping):
         return 1 - (1 - gone("*")) * (1 - rate) ** round
     return {

@@ -78,8 +78,7 @@ class Pruner(keras.callbacks.Callback):
         return self._early is None
 
     def is_early(self, hook: Callable[..., Any], *args: Any) -> bool:
-        """Whether the model is not built yet: the hook is called again then.
-        """
+        """Whether the hook is called again later, when the model is built."""
         if self.is_begun:
             return False
         self._early.append((hook, args))

@@ -11,9 +11,7 @@ from tf_lottery import optimizers
 def rewind_weights(model, start, masks):
     """Sets everything back to the rewinding point, under new masks.
 
-    Returns:
-        The `Snapshot` that the next round alone starts from, or `None` where
-        that is the rewinding point.
+    Returns the `Snapshot` that the next round alone starts from, or `None`.
     """
     holding.rewind(model, start, masks)
     return None

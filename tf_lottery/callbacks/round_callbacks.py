@@ -13,14 +13,10 @@ _REFUSED = {
 
 
 class RoundCallbacks:
-    """A fresh list of callbacks for each round.
+    """A fresh list of callbacks for each round, which a function makes.
 
     Epochs are counted from 0 in every round. A callback that stops training
     stops the round, and the next one begins.
-
-    Args:
-        make: Callable without arguments that returns a list of
-            `keras.callbacks.Callback`, or `None` for no callbacks.
     """
 
     def __init__(self, make):

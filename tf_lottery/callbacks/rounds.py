@@ -77,15 +77,11 @@ class Rounds(pruner.Pruner):
     def next_round(
         self, masks: Mapping[str, np.ndarray], start: snapshots.Snapshot
     ) -> tuple[dict[str, np.ndarray], snapshots.Snapshot | None]:
-        """Does what lies between two rounds.
+        """Does what lies between two rounds, given the masks of the last.
 
-        Args:
-            masks: Dict from weight key to boolean array, those of the round.
-            start: `Snapshot`, the rewinding point.
-
-        Returns:
-            Tuple of the masks of the next round and the `Snapshot` that it
-            alone starts from, or `None` where it starts from `start`.
+        Returns the masks of the next round and the `Snapshot` that it alone
+        starts from, or `None` where it starts from the rewinding point,
+        `start`.
         """
         raise NotImplementedError(
             f"{type(self).__name__} must implement `next_round`."

@@ -14,12 +14,7 @@ from tf_lottery.verdicts import definitions
 class RunRecord:
     """Results, masks and starting points of the rounds of a run.
 
-    Args:
-        monitor: `tf_lottery.runs.results.Monitor`, by which rounds are
-            compared.
-        provenance: Dict that tickets carry. Defaults to an empty one.
-        files: `tf_lottery.runs.run_directory.RunDirectory` that everything is
-            written to, or `None`.
+    Tickets carry the provenance; without files, all is in memory alone.
     """
 
     def __init__(self, monitor, provenance=None, files=None):
@@ -34,13 +29,7 @@ class RunRecord:
         self._began = time.perf_counter()
 
     def begin_round(self, masks, start=None):
-        """Notes the masks of the next round.
-
-        Args:
-            masks: Dict from weight key to boolean array.
-            start: `Snapshot` that this round alone starts from. Defaults to
-                `None`: it starts from the rewinding point.
-        """
+        """Notes the masks of the next round, and where it alone starts from."""
         round = len(self._masks)
         self._masks.append(_packed(masks))
         if start is not None:

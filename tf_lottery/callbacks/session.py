@@ -45,11 +45,8 @@ class NoSession:
 class Session:
     """One process at work on the run of a directory.
 
-    Args:
-        directory: Path of the directory.
-        save_freq: `"epoch"`, `"round"`, or an integer number of steps.
-        data: `tf_lottery.data.Replay` that is trained on, or `None` where
-            training cannot resume exactly in the middle of an epoch.
+    Without data, a `Replay`, training cannot resume exactly in the middle of an
+    epoch.
     """
 
     def __init__(self, directory, save_freq, data):
@@ -93,16 +90,7 @@ class Session:
         return {"run": self.files.run}
 
     def check_versions(self, finished, allowed):
-        """Raises, or warns, if other versions have begun the run.
-
-        Args:
-            finished: Boolean, whether nothing is left to be trained.
-            allowed: Boolean, whether the user wants to resume it all the
-                same.
-
-        Raises:
-            ValueError: If versions differ and that is not allowed.
-        """
+        """Raises if other versions have begun the run, or warns if allowed."""
         if finished or not self.files.other_versions:
             return
         message = (
@@ -175,15 +163,7 @@ class Session:
     def save(
         self, clock, record, callbacks, within_epoch=False, last_logs=None
     ):
-        """Saves the state of training.
-
-        Args:
-            clock: `tf_lottery.runs.rounds.Clock`.
-            record: `RunRecord`.
-            callbacks: List of the callbacks of the round.
-            within_epoch: Boolean, whether an epoch is under way.
-            last_logs: Dict, logs that `History` has yet to see, or `None`.
-        """
+        """Saves the state of training; `History` is still to see last logs."""
         history = getattr(self._model, "history", None)
         history = {} if history is None else dict(history.history)
         for key, value in (last_logs or {}).items():
@@ -217,11 +197,7 @@ class Session:
         self._position = position
 
     def restore_history(self, batch):
-        """Restores what Keras has reset when training began.
-
-        Args:
-            batch: The first batch of data, or `None` if it is not known.
-        """
+        """Restores what Keras has reset when training began."""
         history = getattr(self._model, "history", None)
         if history is not None:
             history.history = self._position["history"]

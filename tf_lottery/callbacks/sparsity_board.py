@@ -192,11 +192,7 @@ class SparsityBoard(keras.callbacks.Callback):
         return {} if self._pruner is None else self._pruner.protocol()
 
     def _open(self, epoch):
-        """Finds out where the curves go on.
-
-        Args:
-            epoch: Integer, the first epoch of `fit`; `None` if there is none.
-        """
+        """Finds out where the curves go on; `None` is no epoch at all."""
         # Rounds are numbered by their own callback, whatever was trained
         # before them.
         goes_on = epoch != 0 or (self._was_trained and not self._has_rounds)

@@ -10,11 +10,7 @@ from tf_lottery import holding
 
 
 def check_masks(variables, masks, round):
-    """Raises if a mask does not hold, naming the weight.
-
-    Raises:
-        RuntimeError: If a pruned weight is not zero or a mask was replaced.
-    """
+    """Raises a `RuntimeError` if a mask does not hold, naming the weight."""
     for key, mask in masks.items():
         held = constraints.mask_of(variables[key])
         lost = held is None or not np.array_equal(held, mask)
@@ -41,11 +37,7 @@ def is_finite(model, logs):
 
 
 def keep_last_good_round(model, record, bad):
-    """Sets a model back to the last round that did not diverge.
-
-    Warns:
-        UserWarning: What the model holds now.
-    """
+    """Sets a model back to the last round that did not diverge; warns of it."""
     good = bad - 1
     record.forget_round()
     kept = "No round was good."

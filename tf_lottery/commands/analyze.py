@@ -24,9 +24,8 @@ def main(arguments):
             arguments.png, arguments.jobs, arguments.scheduler, **options,
         )
     show(console, finding)
-    console.print("\nFiles written:")
-    for path in paths:
-        console.print(f"  {path}", soft_wrap=True)
+    console.print()
+    console_lib.list_written(console, paths)
 
 
 def show(console, finding):
@@ -54,7 +53,7 @@ class _Shown(console_lib.Bar, session.Progress):
 
     def __init__(self, console):
         super().__init__(console)
-        self._task, self._slow = None, False
+        self._slow = False
 
     def plan(self, plan):
         self._slow = plan.seconds > 1
@@ -79,16 +78,6 @@ class _Shown(console_lib.Bar, session.Progress):
 
     def training_begin(self, training):
         self._console.print(f"training: {training}")
-
-    def epoch_end(self):
-        if self._task is not None:
-            self._bar.advance(self._task)
-
-    def workers(self, pulses):
-        if self._task is not None:
-            self._bar.update(
-                self._task, description=console_lib.workers(pulses)
-            )
 
     def measured(self, item):
         if self._slow:

@@ -25,6 +25,13 @@ def say_written(*paths):
         stdout().print(f"written: {path}", soft_wrap=True)
 
 
+def list_written(console, paths):
+    """Prints the files that a run has written, below its results."""
+    console.print("Files written:")
+    for path in paths:
+        console.print(f"  {path}", soft_wrap=True)
+
+
 def say_page_written(page, png):
     """Prints which page was written, and which PNG files next to it."""
     pictures = sorted(page.parent.glob(f"{page.stem}-*.png")) if png else []
@@ -35,7 +42,7 @@ class Bar:
     """A progress bar with the time left, in a context; none on a file."""
 
     def __init__(self, console):
-        self._console = console
+        self._console, self._task = console, None
         self._bar = rich.progress.Progress(
             rich.progress.TextColumn("{task.description}"),
             rich.progress.BarColumn(),
@@ -54,24 +61,27 @@ class Bar:
     def __exit__(self, *exception):
         self._bar.stop()
 
+    def epoch_end(self):
+        if self._task is not None:
+            self._bar.advance(self._task)
 
-def workers(pulses):
-    """Returns a line about what other processes do."""
-    hosts = len({pulse["host"] for pulse in pulses})
-    where = f" on {hosts} hosts" if hosts > 1 else ""
-    most = max(pulse["memory"] for pulse in pulses) / 2**30
-    keys = ", ".join(pulse["key"] for pulse in pulses[:_NAMED])
-    more = ", ..." if len(pulses) > _NAMED else ""
-    return f"{len(pulses)} workers{where}, {most:.1f} GiB each: {keys}{more}"
+    def workers(self, pulses):
+        hosts = len({pulse["host"] for pulse in pulses})
+        where = f" on {hosts} hosts" if hosts > 1 else ""
+        most = max(pulse["memory"] for pulse in pulses) / 2**30
+        keys = ", ".join(pulse["key"] for pulse in pulses[:_NAMED])
+        more = ", ..." if len(pulses) > _NAMED else ""
+        self._describe(
+            f"{len(pulses)} workers{where}, {most:.1f} GiB each: {keys}{more}"
+        )
+
+    def _describe(self, text):
+        if self._task is not None:
+            self._bar.update(self._task, description=text)
 
 
 def make_repeatable(threads=None):
-    """Makes a run repeatable on a GPU; on a CPU it is without this.
-
-    Args:
-        threads: Integer, the threads that compute an operation. Defaults to
-            `None`, one for each core.
-    """
+    """Makes a run repeatable on a GPU; on a CPU it is without this."""
     import tensorflow as tf
 
     if threads is not None:

@@ -20,10 +20,9 @@ _INSTEAD = {"train": ("test", "val"), "val": ("test", "train"),
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """A data set in three parts, each a pair of inputs and labels.
+    """Three pairs of inputs and labels; one not given is another one.
 
-    Inputs and labels are arrays, or nested structures of arrays, that share
-    their first axis. A part that was not given is another one.
+    Each is an array, or a nested structure of arrays.
     """
 
     train: tuple
@@ -32,14 +31,7 @@ class Data:
 
 
 def kind(text):
-    """Returns what a text names, without reading it.
-
-    Returns:
-        `"file"`, `"directory"`, `"function"` or `"name"`.
-
-    Raises:
-        ValueError: If it names no data.
-    """
+    """Returns what a text names: a "file", "directory", "function", "name"."""
     path = pathlib.Path(text)
     if text in names.DATASETS:
         return "name"
@@ -58,19 +50,13 @@ def kind(text):
 def load(text, model):
     """Returns a `Data` for a model.
 
-    Args:
-        text: String: the name of a data set of `tf_lottery.experiments`; a
-            `.npz` file with `x` and `y`, or with `x_train`, `y_train`,
-            `x_test` and `y_test` (and `x_val`, `y_val`); a directory that
-            `tf.data.Dataset.save` wrote, or of images in one directory for
-            each class, itself or its parts below it (`train`, `val` and
-            `test`); or `module:function`, which is imported and called, and
-            returns `(x, y)`, `((x, y), (x_test, y_test))`, three such pairs,
-            or a dataset of batches.
-        model: The `keras.Model`, whose inputs say how large images are.
-
-    Raises:
-        ValueError: If it is something else, or does not fit the model.
+    The text is the name of a data set of `tf_lottery.experiments`; a `.npz`
+    file with `x` and `y`, or with `x_train`, `y_train`, `x_test` and `y_test`
+    (and `x_val`, `y_val`); a directory that `tf.data.Dataset.save` wrote, or of
+    images in one directory for each class, itself or its parts below it
+    (`train`, `val` and `test`); or `module:function`, which is imported and
+    called, and returns `(x, y)`, `((x, y), (x_test, y_test))`, three such
+    pairs, or a dataset of batches.
     """
     parts = _READERS[kind(text)](text, model)
     for name, part in parts.items():

@@ -39,7 +39,7 @@ def _convert(path, arguments, console):
             input_shapes=arguments.input_shapes,
             input_dtype=arguments.input_dtype,
             output_dtype=arguments.output_dtype,
-            float_layers=arguments.float_layers,
+            float_layers=arguments.float_layers or (),
             encoding=arguments.encoding,
             runtimes=arguments.runtimes,
             metric=arguments.metric,

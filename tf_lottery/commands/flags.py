@@ -7,15 +7,7 @@ _OTHERS = {"representative_data": "--data"}
 
 
 def rename(message, flags):
-    """Returns a message with flags where it names arguments.
-
-    Example:
-
-    >>> from tf_lottery.commands import flags
-    >>> flags.rename("Argument `rewind_to` is bad. Received: rewind_to='x'",
-    ...              {"rewind_to": "--rewind-to"})
-    "Argument --rewind-to is bad. Received: --rewind-to='x'"
-    """
+    """Returns a message with flags where it names arguments."""
     known = _OTHERS | flags
 
     def flag(match):

@@ -10,12 +10,7 @@ import tf_lottery
 
 
 def load(path):
-    """Loads a `.keras` or `.h5` model.
-
-    Raises:
-        OSError: If there is no such file.
-        ValueError: If it is not a model that Keras can read.
-    """
+    """Loads a `.keras` or `.h5` model."""
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no model file '{path}'.")
@@ -38,9 +33,7 @@ def load(path):
 def can_hold(model):
     """Returns a model that can hold masks: itself, or one wrapped in layers.
 
-    Args:
-        model: A `keras.Model`; where it is not compiled, no optimizer can
-            hold masks, so that its layers have to.
+    Where it is not compiled, no optimizer can hold masks.
     """
     if model.compiled and getattr(model, "optimizer", None) is not None:
         return model
@@ -48,11 +41,7 @@ def can_hold(model):
 
 
 def output_path(source, given, suffix):
-    """Returns where to write: `given`, or `source` with a suffix.
-
-    Raises:
-        ValueError: If the name does not end in `.keras`.
-    """
+    """Returns where to write: `given`, or `source` with a suffix."""
     source = pathlib.Path(source)
     path = pathlib.Path(given or source.with_name(f"{source.stem}{suffix}"))
     if path.suffix != ".keras":

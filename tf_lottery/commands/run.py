@@ -39,9 +39,8 @@ def main(arguments):
     # What the page of the run says against its numbers.
     for caveat in caveats.of_run(run) if run.rows else ():
         console.print(f"- {caveat}")
-    console.print(f"\n{time.perf_counter() - began:.0f} s. Files written:")
-    for path in found.files:
-        console.print(f"  {path}", soft_wrap=True)
+    console.print(f"\n{time.perf_counter() - began:.0f} s. ", end="")
+    console_lib.list_written(console, found.files)
 
 
 def _show_plan(console, preset):
@@ -97,9 +96,6 @@ class _Shown(console_lib.Bar, progress.Progress):
         self._variant = f"{comparisons.label(name)}, "
         self._describe(comparisons.label(name))
 
-    def epoch_end(self):
-        self._bar.advance(self._task)
-
     def round_end(self, trial, result):
         metrics = result.metrics
         self._console.print(
@@ -123,12 +119,6 @@ class _Shown(console_lib.Bar, progress.Progress):
         self._console.print(
             f"{self._name(trial, round_.round)}: {found}", soft_wrap=True
         )
-
-    def workers(self, pulses):
-        self._describe(console_lib.workers(pulses))
-
-    def _describe(self, text):
-        self._bar.update(self._task, description=text)
 
     def _name(self, trial, round_):
         prefix = f"trial {trial}, " if self._preset.trials > 1 else ""

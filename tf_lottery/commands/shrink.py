@@ -8,7 +8,7 @@ from tf_lottery import structured
 from tf_lottery.commands import console as console_lib
 from tf_lottery.commands import data as data_lib
 from tf_lottery.commands import models
-from tf_lottery.commands.parsers import shrink as parser
+from tf_lottery.commands.parsers import of_models as parser
 
 _SAMPLES = 1000
 

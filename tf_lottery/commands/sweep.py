@@ -5,7 +5,7 @@ import pathlib
 from tf_lottery import experiments
 from tf_lottery.commands import console as console_lib
 from tf_lottery.commands.parsers import preset as flags
-from tf_lottery.commands.parsers import sweep as parser
+from tf_lottery.commands.parsers import of_runs as parser
 from tf_lottery.tuner import reports
 from tf_lottery.tuner import sweeps
 
@@ -41,9 +41,7 @@ def main(arguments):
         return
     report = tuner.report()
     console.print(report.render())
-    console.print("Files written:")
-    for path in report.save(directory):
-        console.print(f"  {path}", soft_wrap=True)
+    console_lib.list_written(console, report.save(directory))
 
 
 def _begin(preset, tuner, directory):

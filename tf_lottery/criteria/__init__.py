@@ -65,9 +65,6 @@ def get(identifier: Identifier) -> Criterion:
             `f(model, variables)` that takes a dict from weight key to
             variable and returns a dict from weight key to an array of scores.
 
-    Returns:
-        A `Criterion`.
-
     Raises:
         ValueError: If the name is unknown; the message lists the valid ones.
     """
@@ -128,7 +125,7 @@ def make_context(
     data: types.Data | None = None,
     loss: types.Loss | None = None,
     snapshot: snapshots.Snapshot | Mapping[str, np.ndarray] | None = None,
-    masks: Mapping[str, np.ndarray] | None = None,
+    masks: types.Masks | None = None,
 ) -> Context:
     """Returns a `Context`; a `Snapshot` gives its weights."""
     if isinstance(snapshot, snapshots.Snapshot):

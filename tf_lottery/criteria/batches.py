@@ -24,9 +24,7 @@ _KINDS = (
 class Batches:
     """Batches that can be gone through more than once.
 
-    Args:
-        function: Callable that returns an iterator of batches as the data
-            has them.
+    The function returns an iterator of batches as the data has them.
     """
 
     def __init__(
@@ -50,35 +48,21 @@ class Batches:
 
 
 def batches_of(data, batches=None, batch_size=128, criterion="criterion"):
-    """Returns the batches of any kind of data.
+    """Returns the `Batches` of any kind of data, `(x, y, sample_weight)`.
+
+    All are read as often as needed; the weight may be `None`. A
+    `tf_lottery.data.Replay` is read from its first step and stays at the step
+    it is at.
 
     Args:
         data: Arrays `(x, y)` or `(x, y, sample_weight)`, where each may be a
             dict or a list of arrays; a batched `tf.data.Dataset`; a
-            `keras.utils.PyDataset`; a `torch.utils.data.DataLoader`; a
-            `tf_lottery.data.Replay`, which is read from its first step and
-            stays at the step it is at.
+            `keras.utils.PyDataset`; a `torch.utils.data.DataLoader`; or a
+            `Replay`.
         batches: Integer, the number of batches to use. Defaults to `None`:
             all batches.
-        batch_size: Integer, for arrays. The others come in batches already.
-            Defaults to 128.
+        batch_size: Integer, for arrays. Defaults to 128.
         criterion: String, the criterion's name for error messages.
-
-    Returns:
-        `Batches`: an iterable, as often as needed, of tuples
-        `(x, y, sample_weight)`, the last of which may be `None`.
-
-    Raises:
-        ValueError: If there is no data, or none with labels; if arrays differ
-            in length; if a dataset never ends and `batches` is not given, or
-            it ends before.
-        TypeError: If `data` is none of these.
-
-    Example:
-
-    >>> data = np.zeros((5, 2)), np.zeros(5)
-    >>> [len(x) for x, y, weight in batches_of(data, batch_size=2)]
-    [2, 2, 1]
     """
     checks.whole("batch_size", batch_size)
     checks.optional(checks.whole, "batches", batches)

@@ -83,13 +83,9 @@ class _Channels(Units):
 class Linear:
     """A weight between channels.
 
-    Attributes:
-        variable: `keras.Variable`.
-        into: Integer array, the ids of the channels that it reads.
-        out: Integer array, the ids of those that it makes.
-        rows: Integer array that broadcasts against the weight: which of
-            `into` each weight reads.
-        columns: Likewise, which of `out` it makes.
+    `into` are the ids of the channels that it reads, `out` of those that it
+    makes. `rows` and `columns` broadcast against it: which of them each weight
+    reads and makes.
     """
 
     variable: keras.Variable
@@ -103,11 +99,7 @@ class Linear:
 class Link:
     """Channels that become others: of a normalisation, or terms of a sum.
 
-    Attributes:
-        into: Integer array of ids.
-        out: Integer array of ids.
-        factor: Array, the square of what normalisation multiplies by, `None`
-            of a sum.
+    The factor is the square of what normalisation multiplies by.
     """
 
     into: np.ndarray
@@ -118,18 +110,13 @@ class Link:
 class Flow(tracer.Tracer):
     """The weights, sums and normalisations of a model in their order.
 
-    Args:
-        epsilon: Float added to variances, or `None` for the layers' own.
+    `epsilon` is added to variances, `None` for the layers' own.
 
     Attributes:
         steps: List of `Linear` and `Link`.
         outputs: List of integer arrays, the ids of each output.
         is_identity: Boolean array, which channels skip weights: from a fork
             on, none is in between.
-
-    Raises:
-        ValueError: If the model is no graph, or has an operation between
-            weights whose channels cannot be followed; says why.
     """
 
     def __init__(self, model, epsilon):

@@ -42,7 +42,15 @@ class Context:
     data: types.Data | None = None
     loss: types.Loss | None = None
     snapshot: Mapping[str, np.ndarray] | None = None
-    masks: Mapping[str, np.ndarray] | None = None
+    masks: types.Masks | None = None
+
+
+def masks_so_far(variables, context):
+    """Returns the masks of a context, or those that keep all."""
+    return context.masks or {
+        key: np.ones(tuple(variable.shape), bool)
+        for key, variable in variables.items()
+    }
 
 
 class Criterion:
@@ -72,7 +80,7 @@ class Criterion:
         """
 
     def score_units(
-        self, graph: graph_lib.Graph, masks: Mapping[str, np.ndarray]
+        self, graph: graph_lib.Graph, masks: types.Masks
     ) -> np.ndarray | None:
         """Returns the scores of whole channels and units, higher = keep.
 
@@ -88,10 +96,7 @@ class Criterion:
         return None
 
     def prepare(
-        self,
-        model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        context: Context,
+        self, model: keras.Model, variables: types.Variables, context: Context
     ) -> Scorer:
         """Returns a function that scores weights under given masks.
 
@@ -115,7 +120,7 @@ class Criterion:
     def __call__(
         self,
         model: keras.Model,
-        variables: Mapping[str, keras.Variable],
+        variables: types.Variables,
         context: Context = Context(),
     ) -> dict[str, np.ndarray]:
         """Returns the scores of weights, higher = keep.
@@ -129,17 +134,14 @@ class Criterion:
         Returns:
             Dict from weight key to an array of the variable's shape.
         """
-        masks = context.masks or {
-            key: np.ones(tuple(variable.shape), bool)
-            for key, variable in variables.items()
-        }
+        masks = masks_so_far(variables, context)
         return self.prepare(model, variables, context)(masks)
 
     def update(
         self,
         model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        masks: Mapping[str, np.ndarray],
+        variables: types.Variables,
+        masks: types.Masks,
         context: Context = Context(),
     ) -> dict[str, np.ndarray]:
         """Returns new values for the weights that stay, once others are gone.
@@ -180,18 +182,12 @@ class WeightCriterion(Criterion):
         )
 
     def prepare(
-        self,
-        model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        context: Context,
+        self, model: keras.Model, variables: types.Variables, context: Context
     ) -> Scorer:
-        def scores(masks):
-            return {
-                key: self.score_weight(key, _values(variable))
-                for key, variable in variables.items()
-            }
-
-        return scores
+        return lambda masks: {
+            key: self.score_weight(key, _values(variable))
+            for key, variable in variables.items()
+        }
 
 
 class FunctionCriterion(Criterion):
@@ -213,10 +209,7 @@ class FunctionCriterion(Criterion):
         )
 
     def prepare(
-        self,
-        model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        context: Context,
+        self, model: keras.Model, variables: types.Variables, context: Context
     ) -> Scorer:
         def scores(masks):
             before = {k: _values(v) for k, v in variables.items()}

@@ -1,6 +1,5 @@
 """The base classes of criteria that look at data, and follow a loss."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -12,22 +11,18 @@ from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Criterion
 from tf_lottery.criteria.functional import Functional
 from tf_lottery.utils import checks
-from tf_lottery.utils import docs
 from tf_lottery.utils import types
 
 
-@docs.filled
 class InputCriterion(Criterion):
     """A criterion that looks at inputs, whatever their labels.
 
-    What `tf_lottery.prune` or `tf_lottery.criteria.score` is given comes
-    before what the constructor is given.
-
-    Args:
-        {{calibration}}
+    What `tf_lottery.prune` or `tf_lottery.criteria.score` is given comes before
+    what the constructor is given.
     """
 
     needs_data = True
+    needs_labels = False
 
     def __init__(
         self,
@@ -50,9 +45,10 @@ class InputCriterion(Criterion):
     def read(self, context: Context) -> batches_lib.Batches:
         """Returns the `Batches` to use."""
         data = self.data if context.data is None else context.data
+        if not self.needs_labels:
+            data = batches_lib.labelled(data)
         return batches_lib.batches_of(
-            batches_lib.labelled(data), self.batches, self.batch_size,
-            self.name,
+            data, self.batches, self.batch_size, self.name
         )
 
     def check_finite(
@@ -69,16 +65,10 @@ class InputCriterion(Criterion):
         return scores
 
 
-@docs.filled
 class DataCriterion(InputCriterion):
-    """A criterion that looks at data and a loss.
+    """A criterion that looks at data and a loss; see `InputCriterion`."""
 
-    What `tf_lottery.prune` or `tf_lottery.criteria.score` is given comes
-    before what the constructor is given.
-
-    Args:
-        {{gradients}}
-    """
+    needs_labels = True
 
     def __init__(
         self,
@@ -91,17 +81,10 @@ class DataCriterion(InputCriterion):
         checks.loss("loss", loss)
         self.loss = loss
 
-    def read(self, context: Context) -> batches_lib.Batches:
-        """Returns the `Batches` to use."""
-        data = self.data if context.data is None else context.data
-        return batches_lib.batches_of(
-            data, self.batches, self.batch_size, self.name
-        )
-
     def trace(
         self,
         model: keras.Model,
-        variables: Mapping[str, keras.Variable],
+        variables: types.Variables,
         context: Context,
         dtype: str | None = None,
     ) -> tuple[Functional, Any]:

@@ -6,8 +6,6 @@ https://arxiv.org/abs/1905.01067, section 2 and figure 3. The paper ranks each
 layer by itself (`scope="layer"`).
 """
 
-from collections.abc import Mapping
-
 import keras
 import numpy as np
 from keras import ops
@@ -15,6 +13,7 @@ from keras import ops
 from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Criterion
 from tf_lottery.criteria.criterion import Scorer
+from tf_lottery.utils import types
 
 
 class _InitialAndFinal(Criterion):
@@ -32,22 +31,16 @@ class _InitialAndFinal(Criterion):
         )
 
     def prepare(
-        self,
-        model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        context: Context,
+        self, model: keras.Model, variables: types.Variables, context: Context
     ) -> Scorer:
         snapshot = {}
         if self.needs_snapshot:
             snapshot = _checked(context.snapshot, variables, self.name)
 
-        def scores(masks):
-            return {
-                key: self._score(snapshot.get(key), variable, masks[key])
-                for key, variable in variables.items()
-            }
-
-        return scores
+        return lambda masks: {
+            key: self._score(snapshot.get(key), variable, masks[key])
+            for key, variable in variables.items()
+        }
 
     def _score(self, initial, variable, mask):
         final = _float64(variable)[mask]

@@ -13,14 +13,10 @@ _STACK_NUMBERS = 2**22
 class InverseFisher:
     """F^-1 of a block, applied to vectors.
 
-    By the Woodbury identity where gradients are fewer than weights, so that
-    no matrix of weights by weights is made; directly where they are more.
-
-    Args:
-        rows: Array `(rows, weights)` with rows^T rows = G^T G. A stack of
-            such, `(blocks, rows, weights)`, has a stack of diagonals.
-        number: Integer N, of gradients.
-        damp: Float, what is added to the diagonal.
+    By the Woodbury identity where gradients are fewer than weights, so that no
+    matrix of weights by weights is made; directly where they are more. `rows`
+    has rows^T rows = G^T G of `number` gradients; a stack of such, `(blocks,
+    rows, weights)`, has a stack of diagonals.
     """
 
     def __init__(self, rows, number, damp):
@@ -83,8 +79,8 @@ def separate_update(inverse, weights, pruned):
 def joint_update(inverse, weights, pruned):
     """What is best for the rest when all pruned weights go together.
 
-    -F^-1 E (E^T F^-1 E)^-1 w_pruned with E the columns of the identity at
-    the pruned. Arguments and result as in `separate_update`.
+    -F^-1 E (E^T F^-1 E)^-1 w_pruned with E the columns of the identity at the
+    pruned.
     """
     shares = np.zeros_like(weights)
     shares[pruned] = np.linalg.solve(inverse.part(pruned), weights[pruned])
@@ -144,10 +140,7 @@ class GradientRows:
             yield block, self.rows[: self.count, block]
 
     def stacks(self):
-        """Yields (slice of the weights, rows of several blocks in it).
-
-        The rows come in float64 as `(blocks, rows, weights)`.
-        """
+        """Yields slices of weights, `(blocks, rows, weights)` in float64."""
         width, size = self.block_size, self.rows.shape[1]
         step = width * max(1, _STACK_NUMBERS // (width * self.limit))
         whole = size - size % width

@@ -20,20 +20,16 @@ from tf_lottery import weights as weights_lib
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria import heads
+from tf_lottery.utils import types
 
 
 class Functional:
     """Evaluates a model at given values of its prunable weights.
 
-    BatchNormalization uses its moving statistics, dropout is off.
-
-    Args:
-        dtype: String, the precision to compute in. Defaults to `None`: that
-            of the model, but no less than float32.
-        replace: List of tuples `(owner, name, value)`: attributes of layers
-            that are other ones while the model is traced. Defaults to none.
-
-    Example:
+    BatchNormalization uses its moving statistics, dropout is off. The precision
+    is that of the model, but no less than float32. `replace` are attributes of
+    layers, `(owner, name, value)`, that are other ones while the model is
+    traced.
 
     >>> model = keras.Sequential([
     ...     keras.Input((2,)),
@@ -49,7 +45,7 @@ class Functional:
     def __init__(
         self,
         model: keras.Model,
-        variables: Mapping[str, keras.Variable],
+        variables: types.Variables,
         dtype: str | None = None,
         replace: Any = (),
     ) -> None:
@@ -63,8 +59,7 @@ class Functional:
     def function(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Returns a function that may call `outputs` and `gradients`.
 
-        It is traced once for each signature of its arguments, where the
-        backend traces functions.
+        Where the backend traces, it is traced once for each signature.
         """
         traced = gradients_lib.compiled(function)
 
@@ -76,14 +71,9 @@ class Functional:
         return call
 
     def values(
-        self, masks: Mapping[str, np.ndarray] | None = None
+        self, masks: types.Masks | None = None
     ) -> dict[str, Any]:
-        """Returns the values of the weights as tensors.
-
-        Args:
-            masks: Dict from weight key to boolean array; what it prunes is
-                zero. Defaults to `None`: the values as they are.
-        """
+        """Returns the values of the weights as tensors, 0 where masks prune."""
         values, done = {}, []
         for key, variable in self.variables.items():
             # One after the other, to hold one masked copy at a time.
@@ -101,10 +91,8 @@ class Functional:
     ) -> Any:
         """Returns what the model makes of `x`.
 
-        Args:
-            values: Dict from weight key to tensor of `dtype`.
-            change: Function of a variable and its value, applied to all the
-                model's other floating point variables. Defaults to `None`.
+        `change`, a function of a variable and its value, is applied to all its
+        other floating point variables.
         """
         def value_of(variable):
             value = ops.cast(gradients_lib.constant(variable), self.dtype)
@@ -125,15 +113,7 @@ class Functional:
         sample_weight: Any,
         loss: Callable[..., Any],
     ) -> dict[str, Any]:
-        """Returns the gradients of the mean loss of a batch.
-
-        Args:
-            values: Dict from weight key to tensor of `dtype`.
-            loss: See `tf_lottery.criteria.losses.resolve`.
-
-        Raises:
-            ValueError: If a weight has no gradient; all such are listed.
-        """
+        """Returns the gradients of the mean loss of a batch; none may miss."""
         def mean_loss(values):
             return loss(y, self.outputs(values, x), sample_weight)
 
@@ -199,12 +179,7 @@ def _kept(value, masks, key):
 
 
 def mean_gradients(gradients, values, batches):
-    """Returns the gradients of the mean loss over all examples.
-
-    Args:
-        gradients: Function of `(values, x, y, sample_weight)`, the gradients
-            of the mean loss of a batch.
-    """
+    """Returns the gradients of the mean loss over all examples."""
     total, examples = None, 0
     for x, y, sample_weight in batches:
         number = batches_lib.len_of(x)

@@ -27,15 +27,9 @@ def compiled(function):
 
 
 def of(function, values):
-    """Returns the gradients of a function of a dict of tensors.
+    """Returns the gradients of a scalar function of a dict of tensors.
 
-    Args:
-        function: Function of a dict from key to tensor; gives a scalar.
-        values: Dict from key to tensor. Calls can be nested, for second
-            derivatives.
-
-    Returns:
-        Dict from key to tensor, or to `None` where no gradient comes back.
+    They are `None` where none comes back. Calls can be nested.
     """
     return _engine().of(function, values)
 
@@ -43,9 +37,7 @@ def of(function, values):
 def for_each(function, batch):
     """Returns what a function makes of each example, one after the other.
 
-    Args:
-        function: Function of a structure like `batch`, without its first
-            axis; gives a dict of tensors.
+    It takes a structure like the batch, without its first axis.
     """
     return _engine().for_each(function, batch)
 

@@ -1,7 +1,5 @@
 """GraSP: what each weight does to the flow of gradients."""
 
-from collections.abc import Mapping
-
 import keras
 from keras import ops
 
@@ -71,10 +69,7 @@ class GraSP(DataCriterion):
         self.temperature = temperature
 
     def prepare(
-        self,
-        model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        context: Context,
+        self, model: keras.Model, variables: types.Variables, context: Context
     ) -> Scorer:
         batches = self.read(context)
         functional, loss = self.trace(model, variables, context)

@@ -25,11 +25,8 @@ _MOVED = ("Transpose", "Reshape", "Squeeze", "ExpandDims")
 class Head:
     """One output of a model while it is traced.
 
-    Attributes:
-        output: Tensor, what the model returns.
-        logits: Tensor, what goes into the softmax or the sigmoid at its end;
-            `None` if it ends in neither.
-        activation: `"softmax"`, `"sigmoid"` or `None`.
+    The logits go into the activation at its end, `"softmax"` or `"sigmoid"`;
+    both are `None` if it ends in neither.
     """
 
     output: object
@@ -69,11 +66,7 @@ def _noted(output):
 def split(output):
     """Returns the `Head` of an output.
 
-    Args:
-        output: Tensor that a model returned inside a `tf.function`, or while
-            heads are `recorded`.
-
-    Example:
+    It was returned inside a `tf.function`, or while heads are `recorded`.
 
     >>> import tensorflow as tf
     >>> @tf.function

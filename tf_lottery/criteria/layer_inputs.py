@@ -3,7 +3,6 @@
 import contextlib
 import math
 from collections.abc import Iterator
-from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -13,6 +12,7 @@ from tf_lottery import weights as weights_lib
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria import linear_maps
 from tf_lottery.criteria.functional import Functional
+from tf_lottery.utils import types
 
 # As many bytes of sums are made in one pass over the data, or as many times
 # those of the weights in float32.
@@ -23,13 +23,9 @@ _RECURRENT = keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN
 
 
 def linear_maps_of(
-    model: keras.Model, variables: Mapping[str, keras.Variable], criterion: str
+    model: keras.Model, variables: types.Variables, criterion: str
 ) -> dict[str, linear_maps.LinearMap]:
-    """Returns the `LinearMap`s that weights are the kernels of, by weight key.
-
-    Raises:
-        ValueError: If some are of other layers; all such are listed.
-    """
+    """Returns the `LinearMap`s that weights are the kernels of, or raises."""
     found = known_maps(model, variables)
     unknown = [key for key in variables if key not in found]
     if unknown:
@@ -72,10 +68,8 @@ def known_maps(model, variables):
 class LayerInputs:
     """Sums over the rows that layers read, in as few passes as fit in memory.
 
-    Args:
-        reduce: Function from rows, a tensor `(stack, rows, inputs)`, to a
-            list of tensors that are summed over batches.
-        size: Function from a `LinearMap` to how many numbers these have.
+    `reduce` makes of rows, `(stack, rows, inputs)`, a list of tensors that are
+    summed over batches, `size` of a `LinearMap` how many numbers these have.
     """
 
     def __init__(self, model, variables, linear, batches, reduce, size):
@@ -90,17 +84,9 @@ class LayerInputs:
         self._parts = list(_passes(sizes, most))
 
     def sums(
-        self, masks: Mapping[str, np.ndarray]
+        self, masks: types.Masks
     ) -> Iterator[tuple[str, list[np.ndarray]]]:
-        """Yields the key of each weight and its sums, in float64.
-
-        Args:
-            masks: Dict from weight key to boolean array; what it prunes is
-                zero while the model runs.
-
-        Raises:
-            ValueError: If the model does not call a layer.
-        """
+        """Yields the key of each weight and its float64 sums, under masks."""
         values = self._functional.values(masks)
         for keys in self._parts:
             # One trace at a time, which takes more than the sums.

@@ -37,9 +37,7 @@ def _libraries():
 def damped(gram, damp):
     """Returns a Gram matrix that can be inverted, in place.
 
-    Args:
-        gram: Array `(inputs, inputs)`.
-        damp: Float, what is added to its diagonal, in means of that diagonal.
+    To its diagonal `damp` means of that diagonal are added.
     """
     diagonal = np.einsum("ii->i", gram)
     mean = diagonal.mean()
@@ -48,26 +46,15 @@ def damped(gram, damp):
 
 
 def error(gram, change):
-    """Returns the squared error that a change of the weights makes.
-
-    Args:
-        gram: Array `(inputs, inputs)`.
-        change: Array `(inputs, outputs)`.
-    """
+    """Returns the squared error that a change `(inputs, outputs)` makes."""
     return float(np.vdot(change, gram @ change))
 
 
 @_alone
 def refit(gram, weights, kept):
-    """Returns the weights that stay, as near to all as they come.
+    """Returns the weights that stay, as near to all as they come, or 0.
 
-    Args:
-        gram: Array `(inputs, inputs)`, positive definite.
-        weights: Array `(inputs, outputs)`.
-        kept: Boolean array of that shape.
-
-    Returns:
-        Array, zero where nothing is kept.
+    Weights and what is kept of them are `(inputs, outputs)`.
     """
     found = np.where(kept, weights, 0)
     inverse = _worth_inverting(gram, kept)
@@ -83,11 +70,8 @@ def refit(gram, weights, kept):
 def costs(gram, weights, kept):
     """Returns the squared error that removing one weight more would add.
 
-    The optimal brain surgeon's w^2 / [H^-1]_ii, with the inverse of the part
-    of the Gram matrix whose weights are kept, and w as `refit` gives it.
-
-    Returns:
-        Array, zero where nothing is kept.
+    The optimal brain surgeon's w^2 / [H^-1]_ii, with the inverse of the part of
+    the Gram matrix whose weights are kept, and w as `refit` gives it.
     """
     found = np.zeros(weights.shape)
     whole = _worth_inverting(gram, kept)
@@ -178,8 +162,7 @@ def _inverse(matrix):
 
 
 def _alike(kept):
-    """Yields rows that columns keep, others, and the columns that keep them.
-    """
+    """Yields rows that columns keep, others, and the columns that do."""
     packed = np.packbits(kept, axis=0)
     _, groups = np.unique(packed, axis=1, return_inverse=True)
     groups = groups.ravel()

@@ -27,17 +27,9 @@ from tf_lottery.utils import layer_kinds
 class LinearMap:
     """The kernel of a layer as a stack of matrices, its inputs as rows.
 
-    Attributes:
-        layer: The `keras.layers.Layer`.
-        shape: Tuple of integers, of the kernel.
-        split: Tuple of integers, the shape with the groups of a convolution
-            as an axis of their own.
-        layout: `tf_lottery.patterns.layouts.Layout` of that shape; its
-            positions are the stack.
-        rows: Function from what is multiplied to a tensor
-            `(stack, rows, inputs)`.
-        reads: Function from the arguments of the layer's `call` to what is
-            multiplied. Defaults to the first of them.
+    In `split` the groups of a convolution are an axis of their own; of its
+    layout the positions are the stack. `rows` makes `(stack, rows, inputs)` of
+    what is multiplied, which `reads` finds among the arguments of `call`.
     """
 
     layer: keras.layers.Layer
@@ -63,8 +55,7 @@ class LinearMap:
 
 
 def linear_map(layer, variable):
-    """Returns the `LinearMap` of a layer, or `None` where it is no such layer.
-    """
+    """Returns the `LinearMap` of a layer, or `None`: it is no such layer."""
     shape = tuple(variable.shape)
     if isinstance(layer, keras.layers.Dense):
         return LinearMap(
@@ -125,8 +116,7 @@ def _of_transposed(layer, shape):
 def of_recurrent(layer, variable):
     """Returns the `LinearMap` of a kernel of an LSTM, GRU or SimpleRNN layer.
 
-    `None` for the recurrent kernel of a GRU that resets states before it
-    multiplies them.
+    `None` where a GRU resets states before it multiplies them.
     """
     shape = tuple(variable.shape)
 

@@ -1,7 +1,5 @@
 """Lookahead: magnitudes seen together with those before and behind."""
 
-from collections.abc import Mapping
-
 import keras
 import numpy as np
 
@@ -12,6 +10,7 @@ from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Criterion
 from tf_lottery.criteria.criterion import Scorer
 from tf_lottery.utils import checks
+from tf_lottery.utils import types
 
 
 class Lookahead(Criterion):
@@ -63,10 +62,7 @@ class Lookahead(Criterion):
         self.epsilon = epsilon
 
     def prepare(
-        self,
-        model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        context: Context,
+        self, model: keras.Model, variables: types.Variables, context: Context
     ) -> Scorer:
         flow = Flow(model, self.epsilon)
         keys = {id(variable): key for key, variable in variables.items()}
@@ -79,10 +75,7 @@ class Lookahead(Criterion):
                 "their layers out (`exclude=`) or use another criterion."
             )
 
-        def scores(masks):
-            return _scores(flow, steps, keys, masks)
-
-        return scores
+        return lambda masks: _scores(flow, steps, keys, masks)
 
 
 def _scores(flow, steps, keys, masks):

@@ -6,6 +6,7 @@ of regularizers are left out.
 
 import functools
 import inspect
+import types
 
 import keras
 from keras import ops
@@ -21,23 +22,11 @@ def resolve(model, loss=None, criterion="criterion", dtype="float32"):
     """Returns the mean loss of a batch as a function.
 
     Where a model ends in a softmax or a sigmoid, a loss that can is computed
-    from what goes into it, the logits, which is the same but exact.
-
-    Args:
-        loss: Loss function, its name or class, or a list or dict of these
-            for a model of several outputs. Defaults to the one the model was
-            compiled with, and its `loss_weights`.
-        dtype: String, the precision to compute in. Defaults to `"float32"`.
-
-    Returns:
-        Function of `(y, outputs, sample_weight)`, to be called inside a
-        `tf.function` with what the model returned; gives a scalar tensor. It
-        takes `temperature=`, by which logits are divided.
-
-    Raises:
-        ValueError: If there is no loss, or it does not fit the outputs.
-
-    Example:
+    from what goes into it, the logits, which is the same but exact. It is a
+    function of `(y, outputs, sample_weight)`, to be called inside a
+    `tf.function` with what the model returned; gives a scalar tensor. It takes
+    `temperature=`, by which logits are divided. The loss defaults to that of
+    `compile`, with its `loss_weights`.
 
     >>> import tensorflow as tf
     >>> model = keras.Sequential([
@@ -58,22 +47,11 @@ def resolve(model, loss=None, criterion="criterion", dtype="float32"):
                 f"'{model.name}' is not compiled with one. Pass `loss`. "
                 "Received: loss=None"
             )
-    return functools.partial(
-        _total, _Losses(loss, weights, criterion, dtype), _names(model)
+    losses = types.SimpleNamespace(
+        loss=loss, weights=weights, criterion=criterion, dtype=dtype
     )
-
-
-class _Losses:
-    """The user's losses and their weights, before outputs are known."""
-
-    def __init__(self, loss, weights, criterion, dtype):
-        self.loss, self.weights = loss, weights
-        self.criterion, self.dtype = criterion, dtype
-
-
-def _names(model):
     names = getattr(model, "output_names", None)
-    return list(names) if names else None
+    return functools.partial(_total, losses, list(names) if names else None)
 
 
 def _total(losses, names, y, outputs, sample_weight, temperature=1.0):

@@ -1,6 +1,5 @@
 """Magnitude: large weights are kept, in each layer or over all."""
 
-from collections.abc import Mapping
 from typing import Literal
 
 import keras
@@ -12,6 +11,7 @@ from tf_lottery.criteria.criterion import Criterion
 from tf_lottery.criteria.criterion import Scorer
 from tf_lottery.criteria.criterion import WeightCriterion
 from tf_lottery.utils import checks
+from tf_lottery.utils import types
 
 
 class Magnitude(WeightCriterion):
@@ -70,18 +70,12 @@ class LAMP(Criterion):
     name = "lamp"
 
     def prepare(
-        self,
-        model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        context: Context,
+        self, model: keras.Model, variables: types.Variables, context: Context
     ) -> Scorer:
-        def scores(masks):
-            return {
-                key: _layer_scores(variable, masks[key])
-                for key, variable in variables.items()
-            }
-
-        return scores
+        return lambda masks: {
+            key: _layer_scores(variable, masks[key])
+            for key, variable in variables.items()
+        }
 
 
 def _layer_scores(variable, mask):

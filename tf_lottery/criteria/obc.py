@@ -3,7 +3,6 @@
 import os
 import tempfile
 import weakref
-from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -14,6 +13,7 @@ from tf_lottery.criteria import layer_inputs
 from tf_lottery.criteria import least_squares
 from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Scorer
+from tf_lottery.criteria.criterion import masks_so_far
 from tf_lottery.criteria.data_criterion import InputCriterion
 from tf_lottery.utils import checks
 from tf_lottery.utils import docs
@@ -96,25 +96,18 @@ class OBC(InputCriterion):
         super().__init__(data, batches, batch_size)
 
     def prepare(
-        self,
-        model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        context: Context,
+        self, model: keras.Model, variables: types.Variables, context: Context
     ) -> Scorer:
         problems = Problems(self, model, variables, context)
-
-        def scores(masks):
-            return self.check_finite({
-                key: problem.costs(masks[key]) for key, problem in problems
-            })
-
-        return scores
+        return lambda masks: self.check_finite({
+            key: problem.costs(masks[key]) for key, problem in problems
+        })
 
     def update(
         self,
         model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        masks: Mapping[str, np.ndarray],
+        variables: types.Variables,
+        masks: types.Masks,
         context: Context = Context(),
     ) -> dict[str, np.ndarray]:
         problems = Problems(self, model, variables, context)
@@ -136,10 +129,7 @@ class Problems:
     def __init__(self, criterion, model, variables, context, centred=()):
         self._damp, self._variables = criterion.damp, variables
         self._centred = centred
-        self._before = context.masks or {
-            key: np.ones(tuple(variable.shape), bool)
-            for key, variable in variables.items()
-        }
+        self._before = masks_so_far(variables, context)
         self._linear = layer_inputs.linear_maps_of(
             model, variables, criterion.name
         )

@@ -1,7 +1,5 @@
 """OBD: the loss that removing a weight is expected to cost."""
 
-from collections.abc import Mapping
-
 import keras
 import numpy as np
 from keras import ops
@@ -11,6 +9,7 @@ from tf_lottery.criteria.criterion import Scorer
 from tf_lottery.criteria.data_criterion import DataCriterion
 from tf_lottery.criteria.samples import SampleGradients
 from tf_lottery.utils import docs
+from tf_lottery.utils import types
 
 
 @docs.filled
@@ -44,10 +43,7 @@ class OBD(DataCriterion):
     name = "obd"
 
     def prepare(
-        self,
-        model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        context: Context,
+        self, model: keras.Model, variables: types.Variables, context: Context
     ) -> Scorer:
         batches = self.read(context)
         functional, loss = self.trace(model, variables, context)

@@ -1,13 +1,13 @@
 """Random scores: the baseline that every criterion has to beat."""
 
 import zlib
-from collections.abc import Mapping
 
 import numpy as np
 
 from tf_lottery import graph as graph_lib
 from tf_lottery.criteria.criterion import WeightCriterion
 from tf_lottery.utils import checks
+from tf_lottery.utils import types
 
 
 class Random(WeightCriterion):
@@ -29,7 +29,7 @@ class Random(WeightCriterion):
         return self._generator(key).random(values.shape, "float32")
 
     def score_units(
-        self, graph: graph_lib.Graph, masks: Mapping[str, np.ndarray]
+        self, graph: graph_lib.Graph, masks: types.Masks
     ) -> np.ndarray:
         scores = np.full(graph.size, np.nan)
         for group in graph.groups:

@@ -17,15 +17,9 @@ _CHUNK_NUMBERS = 2**24
 class SampleGradients:
     """The gradients of a model's loss, one for each group of examples.
 
-    Groups are differentiated in chunks, as many at a time as fit into a
-    fixed amount of memory.
-
-    Args:
-        reduce: Function of a dict from weight key to tensor of gradients
-            `(groups, *shape)`, called in the graph. Defaults to returning
-            them as they are.
-        group_size: Integer, the number of examples whose mean loss gives one
-            gradient. Defaults to 1.
+    Groups are differentiated in chunks, as many at a time as fit into a fixed
+    amount of memory. In the graph, `reduce` is given a dict from weight key to
+    gradients `(groups, *shape)`.
     """
 
     def __init__(self, functional, loss, reduce=None, group_size=1):

@@ -2,7 +2,6 @@
 
 import re
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -20,6 +19,7 @@ from tf_lottery.criteria.criterion import Scorer
 from tf_lottery.criteria.functional import Functional
 from tf_lottery.utils import backends
 from tf_lottery.utils import checks
+from tf_lottery.utils import types
 from tf_lottery.utils.backends import tf
 
 _UNKNOWN_SIZE = 32
@@ -103,10 +103,7 @@ class SynFlow(Criterion):
         self.input_shape = input_shape
 
     def prepare(
-        self,
-        model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        context: Context,
+        self, model: keras.Model, variables: types.Variables, context: Context
     ) -> Scorer:
         parts = list(dict.fromkeys(internals.layers.flat(model)))
         embeddings = _embeddings(parts)
@@ -127,13 +124,17 @@ class SynFlow(Criterion):
                 for key, value in functional.values(masks).items()
             }
 
+            ones = keras.tree.map_structure(
+                lambda spec: ops.ones(spec.shape, spec.dtype), specs
+            )
+
             def total(values):
                 passed = {
                     key: _mean_row(value)
                     if id(variables[key]) in embeddings else value
                     for key, value in values.items()
                 }
-                outputs = functional.outputs(passed, _ones(specs), absolute)
+                outputs = functional.outputs(passed, ones, absolute)
                 split = [heads.split(o) for o in keras.tree.flatten(outputs)]
                 bent.update(_bent_operations(split))
                 return sum(map(_sum_of, split))
@@ -233,13 +234,6 @@ def _warn(model, bent):
         "prune whole layers, unlike in networks of linear layers, ReLU and "
         "pooling.",
         stacklevel=4,
-    )
-
-
-def _ones(specs):
-    """Returns the input of ones."""
-    return keras.tree.map_structure(
-        lambda spec: ops.ones(spec.shape, spec.dtype), specs
     )
 
 

@@ -1,6 +1,5 @@
 """First-order scores: what the loss would change by."""
 
-from collections.abc import Mapping
 from typing import Literal
 
 import keras
@@ -73,10 +72,7 @@ class Taylor(DataCriterion):
         self.order = order
 
     def prepare(
-        self,
-        model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        context: Context,
+        self, model: keras.Model, variables: types.Variables, context: Context
     ) -> Scorer:
         batches = self.read(context)
         functional, loss = self.trace(model, variables, context)

@@ -1,7 +1,5 @@
 """Criteria of whole channels and units, which look at their groups."""
 
-from collections.abc import Mapping
-
 import keras
 import numpy as np
 from keras import ops
@@ -10,6 +8,7 @@ from tf_lottery import graph as graph_lib
 from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Criterion
 from tf_lottery.criteria.criterion import Scorer
+from tf_lottery.utils import types
 
 
 class UnitCriterion(Criterion):
@@ -23,7 +22,7 @@ class UnitCriterion(Criterion):
     """
 
     def score_slices(
-        self, binding: graph_lib.Binding, masks: Mapping[str, np.ndarray]
+        self, binding: graph_lib.Binding, masks: types.Masks
     ) -> np.ndarray | None:
         """Returns what one axis of one weight says of its units.
 
@@ -39,17 +38,14 @@ class UnitCriterion(Criterion):
         )
 
     def score_units(
-        self, graph: graph_lib.Graph, masks: Mapping[str, np.ndarray]
+        self, graph: graph_lib.Graph, masks: types.Masks
     ) -> np.ndarray:
         return mean(
             graph, [(b, self.score_slices(b, masks)) for b in graph.bindings]
         )
 
     def prepare(
-        self,
-        model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        context: Context,
+        self, model: keras.Model, variables: types.Variables, context: Context
     ) -> Scorer:
         traced = graph_lib.trace(model)
         makers = {
@@ -101,7 +97,7 @@ class FPGM(UnitCriterion):
     name = "fpgm"
 
     def score_slices(
-        self, binding: graph_lib.Binding, masks: Mapping[str, np.ndarray]
+        self, binding: graph_lib.Binding, masks: types.Masks
     ) -> np.ndarray | None:
         if binding.kind not in ("out", "zero") or is_bias(binding):
             return None
@@ -126,7 +122,7 @@ class BatchNormScale(UnitCriterion):
     name = "bn_scale"
 
     def score_slices(
-        self, binding: graph_lib.Binding, masks: Mapping[str, np.ndarray]
+        self, binding: graph_lib.Binding, masks: types.Masks
     ) -> np.ndarray | None:
         layer = binding.layer
         if (
@@ -137,7 +133,7 @@ class BatchNormScale(UnitCriterion):
         return None
 
     def score_units(
-        self, graph: graph_lib.Graph, masks: Mapping[str, np.ndarray]
+        self, graph: graph_lib.Graph, masks: types.Masks
     ) -> np.ndarray:
         scores = super().score_units(graph, masks)
         if np.isnan(scores[1:]).all():
@@ -157,13 +153,8 @@ def is_bias(binding):
 def mean(graph, members):
     """Returns the mean over the members of each class of their scores.
 
-    Args:
-        members: List of pairs `(binding, scores)`, an array along the axis of
-            the binding, or `None`.
-
-    Returns:
-        Float array over the ids of the graph, NaN where there is no score
-        and infinity where one is not finite.
+    Members are pairs of a binding and scores along its axis, or `None`; means
+    are NaN where there is no score and infinite where one is not finite.
     """
     total, count = np.zeros(graph.size), np.zeros(graph.size)
     for binding, scores in members:

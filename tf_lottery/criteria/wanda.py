@@ -1,7 +1,5 @@
 """Wanda: magnitudes, times the norm of what each weight reads."""
 
-from collections.abc import Mapping
-
 import keras
 import numpy as np
 from keras import ops
@@ -11,6 +9,7 @@ from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Scorer
 from tf_lottery.criteria.data_criterion import InputCriterion
 from tf_lottery.utils import docs
+from tf_lottery.utils import types
 
 
 @docs.filled
@@ -45,10 +44,7 @@ class Wanda(InputCriterion):
     name = "wanda"
 
     def prepare(
-        self,
-        model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        context: Context,
+        self, model: keras.Model, variables: types.Variables, context: Context
     ) -> Scorer:
         linear = layer_inputs.linear_maps_of(model, variables, self.name)
         inputs = layer_inputs.LayerInputs(

@@ -1,6 +1,5 @@
 """WoodFisher: the loss that removing a weight costs once others make up."""
 
-from collections.abc import Mapping
 from typing import Literal
 
 import keras
@@ -11,6 +10,7 @@ from tf_lottery.criteria import fisher_blocks
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Scorer
+from tf_lottery.criteria.criterion import masks_so_far
 from tf_lottery.criteria.data_criterion import DataCriterion
 from tf_lottery.criteria.samples import SampleGradients
 from tf_lottery.utils import checks
@@ -102,10 +102,7 @@ class WoodFisher(DataCriterion):
         super().__init__(data, loss, batches, batch_size)
 
     def prepare(
-        self,
-        model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        context: Context,
+        self, model: keras.Model, variables: types.Variables, context: Context
     ) -> Scorer:
         rows_at = self._prepare_rows(model, variables, context)
 
@@ -127,14 +124,12 @@ class WoodFisher(DataCriterion):
     def update(
         self,
         model: keras.Model,
-        variables: Mapping[str, keras.Variable],
-        masks: Mapping[str, np.ndarray],
+        variables: types.Variables,
+        masks: types.Masks,
         context: Context = Context(),
     ) -> dict[str, np.ndarray]:
         rule = _UPDATES[self.update_rule]
-        before = context.masks or {
-            key: np.ones(mask.shape, bool) for key, mask in masks.items()
-        }
+        before = masks_so_far(variables, context)
         if rule is None or all(
             np.array_equal(masks[key], before[key]) for key in masks
         ):

@@ -4,26 +4,11 @@
 def crop_and_flip(images, seed, padding=4):
     """Shifts each image by up to `padding` pixels and mirrors half of them.
 
-    It is the augmentation for CIFAR: four zeros are padded on each side, a
-    crop of the original size is taken at random, and flipped horizontally
-    with probability 1/2. Images are standardised already, so that 0 is the
-    mean colour. Reference: He et al. 2016, section 4.2,
-    https://arxiv.org/abs/1512.03385.
-
-    Args:
-        images: Tensor of shape `(batch, height, width, channels)`.
-        seed: Tensor of two integers, from which everything random follows.
-        padding: Integer. Defaults to 4.
-
-    Returns:
-        Tensor of the same shape.
-
-    Example:
-
-    >>> from tf_lottery.experiments import augmentation
-    >>> images = np.ones((2, 8, 8, 3), "float32")
-    >>> augmentation.crop_and_flip(images, (0, 1)).shape
-    TensorShape([2, 8, 8, 3])
+    It is the augmentation for CIFAR: four zeros are padded on each side, a crop
+    of the original size is taken at random, and flipped horizontally with
+    probability 1/2. Images are standardised already, so that 0 is the mean
+    colour. All follows from `seed`, two integers. Reference: He et al. 2016,
+    section 4.2, https://arxiv.org/abs/1512.03385.
     """
     import tensorflow as tf
 

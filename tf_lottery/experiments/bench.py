@@ -18,19 +18,8 @@ _PURPOSES = ("weights", "order", "controls")
 class Bench:
     """Trains and measures. One compiled model serves a whole trial.
 
-    So its train step is traced once for all rounds and comparisons.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        data: What `feeds.load` returned.
-        number: Integer, number of the trial. Defaults to 0.
-        progress: `progress.Progress`. Defaults to silence.
-        change: Callable from the preset's model to the one that trains.
-            Defaults to `None`: the same one.
-
-    Attributes:
-        model: `keras.Model`, compiled.
-        feed: `feeds.Feed`.
+    So its train step is traced once for all rounds and comparisons. `change` is
+    a function from the preset's model to the one that trains.
     """
 
     def __init__(self, preset, data, number=0, progress=None, change=None):
@@ -42,24 +31,14 @@ class Bench:
         self.feed = feeds.feed(preset, data, self.seed("order"))
 
     def seed(self, purpose, *numbers):
-        """Returns the seed for a purpose in this trial.
-
-        Args:
-            purpose: `"weights"`, `"order"` or `"controls"`.
-            *numbers: Integers that tell seeds of one purpose apart.
-        """
+        """Returns the seed for one of `_PURPOSES`, told apart by numbers."""
         return seed(self.preset, self.number, purpose, *numbers)
 
     def fit(self, epochs, imp=None, callbacks=(), shared=0, measured=True):
         """Trains; returns the logs of each epoch.
 
-        Args:
-            epochs: Integer.
-            imp: `IterativeMagnitudePruning`, or `None` for one training.
-            callbacks: Others, which see what `imp` adds to the logs.
-            shared: Integer, epochs of the logs that another fit has trained.
-            measured: Boolean, whether each epoch is evaluated. Defaults to
-                `True`.
+        Other callbacks see what `imp` adds to the logs, `shared` epochs of
+        which another fit has trained; what is not measured is not evaluated.
         """
         watch = progress_lib.Watch(self.progress, self.number, imp, shared)
         compact = compacting.Compacting(self.preset, self.feed.test, imp)
@@ -89,10 +68,7 @@ class Bench:
     def train(self, ticket, measured=True):
         """Trains a ticket to the end of a round; returns the logs.
 
-        Args:
-            ticket: `tf_lottery.Ticket`.
-            measured: Boolean, whether each epoch is evaluated, which changes
-                nothing of the training. Defaults to `True`.
+        Measuring, after each epoch, changes nothing of the training.
         """
         ticket.apply(self.model)
         steps = self.preset.iterations - ticket.snapshot.step
@@ -100,12 +76,10 @@ class Bench:
         return self.fit(epochs, measured=measured)
 
     def retrain(self, ticket, order=0):
-        """Trains a ticket to the end of a round; returns its test accuracy.
+        """Trains a ticket, in an order of the data; returns its test accuracy.
 
-        Args:
-            ticket: `tf_lottery.Ticket`; the model is left as it was trained.
-            order: Integer, order of the data, see `reorder`. Afterwards it
-                is that of this trial again. Defaults to 0.
+        The model is left as it was trained, the order is that of the trial
+        again.
         """
         self.reorder(order)
         self.train(ticket, measured=False)

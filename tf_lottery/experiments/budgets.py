@@ -25,11 +25,7 @@ _LEAST_PART = 10
 
 
 def shorten(preset, cost):
-    """Returns a preset that fits into its budget, shortened where it must.
-
-    Returns:
-        `Preset`; the shortest there is if none fits.
-    """
+    """Returns the preset that fits into its budget, or the shortest of all."""
     if not preset.budget:
         return preset
     seconds = durations.parse(preset.budget)
@@ -90,8 +86,7 @@ def _candidates(preset):
 def with_epochs(preset, epochs):
     """Returns a preset of shorter rounds, all points moved with their end.
 
-    Returns:
-        `Preset`, or `None` if rounds would end before the rewinding point.
+    `None` if rounds would end before the rewinding point.
     """
     every = preset.evaluate_every
     part = epochs / preset.epochs_per_round

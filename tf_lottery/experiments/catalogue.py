@@ -213,9 +213,6 @@ def preset(
             quarter of the steps. Defaults to `"full"`.
         **changes: Values of `Preset` to replace; `None` leaves one as it is.
 
-    Returns:
-        `Preset`.
-
     Raises:
         ValueError: If there is no such preset, or a value is invalid.
 

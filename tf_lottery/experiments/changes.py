@@ -53,8 +53,5 @@ def config(preset: presets.Preset) -> dict[str, Any]:
 
 
 def published(preset: presets.Preset) -> dict[str, Any]:
-    """Returns what the paper reports; see `analysis.published`.
-
-    A preset that is changed in more than its length has nothing.
-    """
+    """Returns what the paper reports of what is changed in its length alone."""
     return published_lib.of(config(preset))

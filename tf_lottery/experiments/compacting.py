@@ -16,11 +16,7 @@ _STEPS = ("train_function", "test_function")
 
 
 def warn_if_left_alone(preset, model):
-    """Warns if rounds always train the whole network; compiles the model.
-
-    Warns:
-        UserWarning: If there is a reason.
-    """
+    """Warns if rounds always train the whole network; compiles the model."""
     model.compile(optimizers.of(preset))
     try:
         vacancies.Vacancies(model, {})
@@ -40,15 +36,9 @@ class Compacting(keras.callbacks.Callback):
 
     Everything else goes on as it was: the model has its own weights, slots,
     masks and metrics back before any callback hears of the end of a batch.
-    Whether it pays follows from masks and numbers of steps, so that a run
-    that was interrupted ends as it would have. Place it after `imp` in the
-    list of callbacks.
-
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        test: `pipeline.TestAccuracy`, which measures the smaller model.
-        imp: The `IterativeMagnitudePruning` of the fit, or `None`. Defaults
-            to `None`.
+    Whether it pays follows from masks and numbers of steps, so that a run that
+    was interrupted ends as it would have. Place it after `imp` in the list of
+    callbacks.
     """
 
     def __init__(self, preset, test, imp=None):

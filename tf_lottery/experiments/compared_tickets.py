@@ -31,13 +31,7 @@ def names(preset):
 def make(bench, name, number, ticket, dense):
     """Returns a control of a ticket, the `Ticket` to train.
 
-    Args:
-        bench: `tf_lottery.experiments.bench.Bench`.
-        name: String, the name of the control.
-        number: Integer, its number.
-        ticket: `tf_lottery.Ticket` of a round.
-        dense: Callable that returns the weights that the dense round
-            trained to.
+    `dense` is called for the weights that the dense round trained to.
     """
     seed = bench.seed("controls", ticket.round, number)
     return MAKERS[name](bench, ticket, dense, seed)
@@ -46,20 +40,12 @@ def make(bench, name, number, ticket, dense):
 def one_shot(ticket, model, dense, preset, invert=False):
     """Returns the ticket that one pruning of the dense network gives.
 
-    As many weights are kept as in the ticket, of each layer, or of all that
-    are ranked together: those of the largest magnitude after the dense
-    round. They start from where the ticket starts. References: Frankle and
-    Carbin 2019, section 2, https://arxiv.org/abs/1803.03635; inverted,
-    Frankle et al. 2021, section 4, https://arxiv.org/abs/2009.08576.
-
-    Args:
-        ticket: `tf_lottery.Ticket` of a round.
-        model: The `keras.Model` it is for.
-        dense: Dict from weight key to the trained weights of round 0.
-        preset: `tf_lottery.experiments.Preset`.
-        invert: Boolean, whether those of the smallest magnitude are kept
-            instead, as a check: they must do worse than random masks.
-            Defaults to `False`.
+    As many weights are kept as in the ticket, of each layer, or of all that are
+    ranked together: those of the largest magnitude after the dense round;
+    inverted, of the smallest, as a check: they must do worse than random masks.
+    They start from where the ticket starts. References: Frankle and Carbin
+    2019, section 2, https://arxiv.org/abs/1803.03635; inverted, Frankle et al.
+    2021, section 4, https://arxiv.org/abs/2009.08576.
     """
     sign = -1 if invert else 1
     scores = {key: sign * np.abs(dense[key]) for key in ticket.masks}
@@ -77,16 +63,11 @@ def one_shot(ticket, model, dense, preset, invert=False):
 
 
 def before_training(ticket, bench, criterion):
-    """Returns a ticket of equal density that a criterion chooses untrained.
+    """Returns a ticket of equal density that SNIP or SynFlow chooses untrained.
 
-    All weights are ranked together, where the ticket starts. SNIP looks at
-    the first 1,000 training images. Reference: Frankle et al. 2021,
+    All weights are ranked together, where the ticket starts. SNIP looks at the
+    first 1,000 training images. Reference: Frankle et al. 2021,
     https://arxiv.org/abs/2009.08576.
-
-    Args:
-        ticket: `tf_lottery.Ticket` of a round.
-        bench: `tf_lottery.experiments.bench.Bench`; its model changes.
-        criterion: String, `"snip"` or `"synflow"`.
     """
     data = bench.data
     ones = {key: np.ones_like(mask) for key, mask in ticket.masks.items()}

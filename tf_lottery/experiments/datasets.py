@@ -99,11 +99,7 @@ def load(name: str, split_seed: int = 0) -> Data:
 
 
 def import_tfds(name):
-    """Imports and returns `tensorflow_datasets`.
-
-    Raises:
-        ImportError: If it is missing; the message says what to do.
-    """
+    """Imports and returns `tensorflow_datasets`, or says what to do."""
     try:
         import tensorflow_datasets
     except ImportError as error:

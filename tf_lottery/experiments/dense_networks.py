@@ -49,12 +49,9 @@ def equal_compute(bench, ticket):
 
 
 def narrowed(model, kept, exclude=()):
-    """Returns a copy of a model with narrower hidden layers, not trained.
+    """Returns an untrained copy of a model with narrower hidden layers.
 
-    Args:
-        model: A built `keras.Model` whose layers take any width.
-        kept: Integer, the most prunable weights that it may have.
-        exclude: See `tf_lottery.prune`. Defaults to none.
+    It has at most `kept` prunable weights.
     """
     low, high = 0.0, 1.0
     for _ in range(_HALVINGS):

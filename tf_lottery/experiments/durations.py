@@ -8,16 +8,7 @@ _UNITS = {"h": 3600, "m": 60, "s": 1}
 
 
 def parse(text, name="duration"):
-    """Returns the seconds of a duration.
-
-    Args:
-        text: String such as `"90s"`, `"10m"` or `"1h30m"`.
-        name: String, the argument's name in the error.
-
-    Raises:
-        ValueError: If it is anything else, or no time at all.
-
-    Example:
+    """Returns the seconds of a duration; `name` is the argument's, in errors.
 
     >>> from tf_lottery.experiments import durations
     >>> durations.parse("1h30m")

@@ -12,11 +12,7 @@ from tf_lottery.experiments import streaming
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Feed:
-    """What one trial trains on, validates on and is tested by.
-
-    Batches are `pipeline.Batches` or `streaming.StreamedBatches`, the
-    validation part is a `tf.data.Dataset` for `evaluate`.
-    """
+    """What one trial trains on, validates on (`evaluate`) and is tested by."""
 
     batches: keras.callbacks.Callback
     validation: object
@@ -24,11 +20,7 @@ class Feed:
 
 
 def load(preset):
-    """Returns the data of a preset: a `Data`, or a `Streamed`.
-
-    Raises:
-        DatasetUnavailableError: If the data cannot be had.
-    """
+    """Returns the data of a preset: a `Data`, or a `Streamed`."""
     if preset.dataset in streaming.STREAMS:
         return streaming.Streamed(preset.dataset, preset.image_size)
     return datasets.load(preset.dataset)

@@ -8,13 +8,10 @@ from tf_lottery.verdicts import comparisons
 
 
 def of_run(run):
-    """Yields the trainings of a run that kept their logs.
+    """Yields the trainings of a run that kept their logs; callbacks keep none.
 
-    Those of a pruning callback alone keep none.
-
-    Yields:
-        Pair of the training's row, one of `run.rows` or `run.controls`, and
-        a list of pairs of a step and the dict of what was logged there.
+    Each is a row, of `run.rows` or `run.controls`, and pairs of a step and the
+    dict of what was logged there.
     """
     if "dataset" not in run.config:
         return

@@ -80,12 +80,7 @@ def read(*directories: types.Path, learning_curves: bool = False) -> Any:
 
 
 def load(directories):
-    """Reads runs, each trial once; returns them by name.
-
-    Raises:
-        FileNotFoundError: If a directory holds no results.
-        ValueError: If files are damaged, or there is no directory.
-    """
+    """Reads runs, each trial once; returns them by name."""
     if not directories:
         raise ValueError(
             "Argument `directories` must be one path or more. Received: none"

@@ -17,14 +17,6 @@ class L2SGD(keras.optimizers.SGD):
     with `weight_decay` of PyTorch's SGD and an L2 regularisation loss. Keras'
     own `weight_decay` is decoupled: with momentum 0.9 it is ten times weaker.
     See Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101.
-
-    Args:
-        learning_rate: Float or schedule. Defaults to 0.01.
-        momentum: Float. Defaults to 0.0.
-        nesterov: Boolean. Defaults to `False`.
-        penalty: Float, the factor of the penalty. Defaults to 0.0.
-        name: String. Defaults to `"L2SGD"`.
-        **kwargs: Other arguments of `keras.optimizers.SGD`.
     """
 
     def __init__(
@@ -75,26 +67,10 @@ class WarmUpAndDecay(keras.optimizers.schedules.LearningRateSchedule):
     """A linear warm-up, then a constant rate with drops, or a decay to 0.
 
     During the warm-up step `t` (from 0) has `(t + 1) / warmup` of the rate.
-    A drop at step `d` holds from step `d` on. Reference for the warm-up in
-    lottery tickets: Frankle and Carbin 2019, section 4,
+    From each step of `drops` on it is multiplied by `drop_by`; decays
+    `"linear"` and `"cosine"` reach 0 after `steps`. Reference for the warm-up
+    in lottery tickets: Frankle and Carbin 2019, section 4,
     https://arxiv.org/abs/1803.03635.
-
-    Args:
-        learning_rate: Float, the highest rate. Defaults to 0.1.
-        steps: Integer, the steps of a round, at the end of which `"linear"`
-            and `"cosine"` reach 0. Defaults to 1.
-        decay: `"steps"`, `"linear"` or `"cosine"`. Defaults to `"steps"`.
-        drops: Sequence of integers, the steps at which the rate is
-            multiplied by `drop_by`. Defaults to none.
-        drop_by: Float. Defaults to 0.1.
-        warmup: Integer, steps of warm-up. Defaults to 0.
-
-    Example:
-
-    >>> from tf_lottery.experiments import optimizers
-    >>> rate = optimizers.WarmUpAndDecay(1.0, drops=[4], warmup=2)
-    >>> [round(float(rate(step)), 3) for step in (0, 1, 3, 4)]
-    [0.5, 1.0, 1.0, 0.1]
     """
 
     def __init__(

@@ -51,9 +51,7 @@ class OutputDirectory:
     def check(self, preset):
         """Raises a `ValueError` if it holds a run that cannot resume.
 
-        Args:
-            preset: `Preset`; an earlier run of it may be there, with fewer
-                rounds, and with other trials and comparisons.
+        An earlier run may have fewer rounds, other trials and comparisons.
         """
         self.check_name(preset)
         found = self._read_config()
@@ -61,11 +59,9 @@ class OutputDirectory:
             self._check_equal(found, preset)
 
     def earlier(self, preset):
-        """Returns the preset of an earlier run of the same one.
+        """Returns the preset of an earlier run of the same one, or `None`.
 
-        Returns:
-            `Preset`, shortened to its budget as it was then, or `None` if
-            there is none.
+        It is shortened to its budget as it was then.
         """
         found = self._read_config()
         if found.get("name") != preset.name:
@@ -81,19 +77,9 @@ class OutputDirectory:
 
     @contextlib.contextmanager
     def create(self, preset, overwrite=False):
-        """Makes the directory, or resumes the run it holds.
+        """Makes the directory, or resumes or replaces the run it holds.
 
         In the context that this opens no other process can do the same.
-
-        Args:
-            preset: `Preset`.
-            overwrite: Boolean, whether an earlier run of it is removed
-                first. Defaults to `False`.
-
-        Raises:
-            ValueError: If the directory holds anything else.
-            OSError: If it cannot be written.
-            RuntimeError: If another process is writing to it.
         """
         if overwrite:
             self.check_name(preset)
@@ -228,12 +214,7 @@ class TrialDirectory:
 def locked(place):
     """Makes a directory that no other process uses at the same time.
 
-    Args:
-        place: `pathlib.Path`. If nothing is written to it, it goes again.
-
-    Raises:
-        RuntimeError: If another process is writing to it.
-        OSError: If it cannot be written.
+    If nothing is written to it, it goes again.
     """
     lock = locks.Lock(place / _LOCK)
     try:

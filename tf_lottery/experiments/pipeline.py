@@ -19,28 +19,11 @@ _SMALL = 28 * 28
 
 
 def order(seed, step, steps, batch_size, examples):
-    """Returns which examples some training steps use.
+    """Returns which examples some steps use, an array `(steps, batch_size)`.
 
     The stream of examples is an endless chain of permutations, a new one for
     each pass over the data; a batch may straddle two of them, so that all
     batches are full and no example is left out.
-
-    Args:
-        seed: Integer.
-        step: Integer, the first step.
-        steps: Integer, number of steps.
-        batch_size: Integer.
-        examples: Integer, number of training examples.
-
-    Returns:
-        Array of integers of shape `(steps, batch_size)`.
-
-    Example:
-
-    >>> from tf_lottery.experiments import pipeline
-    >>> later = pipeline.order(0, 2, 1, batch_size=4, examples=10)
-    >>> bool((later == pipeline.order(0, 0, 3, 4, 10)[2:]).all())
-    True
     """
     start, count = step * batch_size, steps * batch_size
     first, last = start // examples, (start + count - 1) // examples
@@ -60,12 +43,8 @@ class Batches(keras.callbacks.Callback):
     `IterativeMagnitudePruning` in the list of callbacks.
 
     Args:
-        x: Array, the training inputs.
-        y: Array, the labels.
-        batch_size: Integer.
         steps: Integer, the steps of one epoch of `fit`; an epoch ends where
             the model is evaluated, it need not be a pass over the data.
-        seed: Integer, seed of the order. Defaults to 0.
         augment: Callable `f(x, seed)` that returns a changed batch of
             inputs; `seed` is a tensor of two integers, other ones for every
             step. Defaults to `None`.
@@ -73,16 +52,6 @@ class Batches(keras.callbacks.Callback):
     Attributes:
         dataset: The `tf.data.Dataset`. It is endless, so that one iterator
             serves the whole of `fit`: pass `steps_per_epoch=steps` with it.
-
-    Example:
-
-    >>> from tf_lottery.experiments import pipeline
-    >>> batches = pipeline.Batches(
-    ...     np.ones((8, 4)), np.ones((8, 1)), batch_size=2, steps=3)
-    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-    >>> model.compile("sgd", "mse")
-    >>> _ = model.fit(batches.dataset, steps_per_epoch=batches.steps,
-    ...               epochs=2, callbacks=[batches], verbose=0)
     """
 
     def __init__(self, x, y, batch_size, steps, seed=0, augment=None):

@@ -25,52 +25,37 @@ def plan(preset):
 
     The dense round is trained once for each trial, whatever it is compared
     with. Which rounds have controls is told from the largest of the rates.
-
-    Example:
-
-    >>> from tf_lottery.experiments import plans
-    >>> found = plans.plan(
-    ...     tfl.experiments.preset("lenet-digits", trials=1, rounds=2))
-    >>> [(line.what, line.count, line.epochs) for line in found]
-    [('dense', 1, 60), ('tickets', 2, 60), ('random-reinit', 2, 60),
-    ('random-mask', 2, 60)]
     """
     whole, skipped = preset.epochs_per_round, (
         preset.rewind_step // preset.evaluate_every
     )
     later, lengths = whole - skipped, preset.round_lengths[1:]
     short = [length for length in lengths if length < whole]
+    again = [n for n in _chosen(preset) if lengths[n - 1] < whole]
     lines = [
-        Trainings("dense", preset.trials, whole),
-        Trainings(
-            "tickets", preset.trials * (len(lengths) - len(short)), later
-        ),
-        Trainings(
-            "short rounds", preset.trials * len(short),
-            min(lengths) - skipped,
-        ),
-        Trainings(
-            "tickets of short rounds", preset.trials * len(
-                [n for n in _chosen(preset) if lengths[n - 1] < whole]
-            ), later,
-        ),
+        Trainings(what, preset.trials * count, epochs)
+        for what, count, epochs in (
+            ("dense", 1, whole),
+            ("tickets", len(lengths) - len(short), later),
+            ("short rounds", len(short), min(lengths) - skipped),
+            ("tickets of short rounds", len(again), later),
+        )
     ]
-    for comparison in comparisons.of_flags(preset.compare):
-        lines.append(
-            Trainings(
-                comparison.flag,
-                preset.trials * _count(preset, comparison),
-                _epochs(preset, comparison, later),
-            )
+    lines += [
+        Trainings(
+            comparison.flag, preset.trials * _count(preset, comparison),
+            _epochs(preset, comparison, later),
         )
-    for step in preset.other_rewind_steps:
-        lines.append(
-            Trainings(
-                comparisons.label(comparisons.of_point(step)),
-                preset.trials * preset.rounds,
-                whole - step // preset.evaluate_every,
-            )
+        for comparison in comparisons.of_flags(preset.compare)
+    ]
+    lines += [
+        Trainings(
+            comparisons.label(comparisons.of_point(step)),
+            preset.trials * preset.rounds,
+            whole - step // preset.evaluate_every,
         )
+        for step in preset.other_rewind_steps
+    ]
     return [line for line in lines if line.count]
 
 

@@ -50,13 +50,8 @@ class Progress:
 class Watch(keras.callbacks.Callback):
     """Tells a `Progress` about the epochs and rounds of a `fit`.
 
-    Args:
-        progress: `Progress`.
-        trial: Integer, number of the trial.
-        imp: The `IterativeMagnitudePruning` of the fit, which must come
-            earlier in the list of callbacks, or `None`.
-        shared: Integer, epochs that another fit has trained for this one.
-            Defaults to 0.
+    `imp` must come earlier in the list of callbacks; `shared` epochs were
+    trained by another fit for this one.
     """
 
     def __init__(self, progress, trial, imp=None, shared=0):

@@ -41,13 +41,7 @@ class Outcome:
         last_step: int,
         steps_per_epoch: int,
     ) -> "Outcome":
-        """Reads the logs of a training's epochs.
-
-        Args:
-            logs: List of dicts, one for each epoch.
-            last_step: Integer, the training step after the last one.
-            steps_per_epoch: Integer.
-        """
+        """Reads the logs of the epochs of a training that ended at a step."""
         losses = [entry["val_loss"] for entry in logs]
         best = losses.index(min(losses))
         after = len(logs) - 1 - best
@@ -88,11 +82,8 @@ class Round:
 class Trial:
     """All rounds of one repetition.
 
-    Attributes:
-        number: Integer, from 0.
-        rounds: List of `Round`.
-        candidate: Integer, the sparsest round whose validation accuracy is
-            not below that of the dense round, or `None`.
+    `candidate` is the sparsest round whose validation accuracy is not below
+    that of the dense round, or `None`.
     """
 
     number: int
@@ -107,12 +98,7 @@ def mean_and_spread(values):
 
 
 def percent(outcomes, name="test_accuracy"):
-    """Returns the mean of a metric over outcomes in %, with its spread.
-
-    Args:
-        outcomes: List of `Outcome`.
-        name: String, the attribute. Defaults to `"test_accuracy"`.
-    """
+    """Returns the mean of a metric over outcomes in %, with its spread."""
     values = [100 * getattr(outcome, name) for outcome in outcomes]
     mean, spread = mean_and_spread(values)
     return f"{mean:.1f}" + (f" ± {spread:.1f}" if len(values) > 1 else "")

@@ -69,9 +69,6 @@ def run(
             share the directory, such as `"tcp://host:8786"`. Defaults to
             `None`, this machine.
 
-    Returns:
-        A `report.Report`.
-
     Raises:
         ValueError: If the directory holds anything else, or under another
             backend than TensorFlow.
@@ -129,10 +126,7 @@ def _check(preset):
 
 
 def _check_layers(preset, data):
-    """Raises a `ValueError` if `rate` or `exclude` names no layer.
-
-    The pruning would say the same, but after files were written.
-    """
+    """Raises if `rate` or `exclude` names no layer, before files are made."""
     build = models.get(preset.model)
     model = build(data.image_shape, data.classes, preset.seed)
     weights_lib.prunable(model, preset.exclude)

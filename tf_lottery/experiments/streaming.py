@@ -22,19 +22,11 @@ class Streamed:
     """A data set of JPEG images that `tensorflow_datasets` has prepared.
 
     The first hundredth of the training images is held out to validate; the
-    official validation images are the test set. Training images are cropped
-    at random (8 to 100 % of the area, aspect ratio 3/4 to 4/3), resized and
+    official validation images are the test set. Training images are cropped at
+    random (8 to 100 % of the area, aspect ratio 3/4 to 4/3), resized and
     mirrored half of the time; the others are cut to the middle 224/256.
-    Reference: Szegedy et al. 2015, https://arxiv.org/abs/1409.4842, as in He
-    et al. 2016, section 3.4, https://arxiv.org/abs/1512.03385.
-
-    Args:
-        name: String, its name for `tensorflow_datasets`: `"imagenet2012"`.
-        image_size: Integer, height and width of the images for the model.
-
-    Raises:
-        DatasetUnavailableError: If it is not there; ImageNet must be
-            downloaded by hand.
+    Reference: Szegedy et al. 2015, https://arxiv.org/abs/1409.4842, as in He et
+    al. 2016, section 3.4, https://arxiv.org/abs/1512.03385.
     """
 
     def __init__(self, name, image_size):
@@ -56,14 +48,7 @@ class Streamed:
         return dataset.batch(_EVALUATED).prefetch(2)
 
     def one_pass(self, seed, number, batch_size, first):
-        """Returns a pass over the training images from a batch on.
-
-        Args:
-            seed: Integer.
-            number: Integer, number of the pass; each has its own order.
-            batch_size: Integer.
-            first: Integer, the first batch.
-        """
+        """Returns a pass, in an order of its own, from batch `first` on."""
         own = int(np.random.default_rng((seed, number)).integers(2**31))
         dataset = self._read(_SPLITS["train"], shuffle=own)
         dataset = dataset.shuffle(
@@ -128,17 +113,8 @@ class StreamedBatches(keras.callbacks.Callback):
     """A data set for `fit` that follows the optimizer's step.
 
     As `pipeline.Batches`, but a pass over the data ends with its last full
-    batch. When the optimizer's step is not the one that comes next, because
-    the model was rewound or a run goes on, reading starts again from there.
-
-    Args:
-        images: `Streamed`.
-        batch_size: Integer.
-        steps: Integer, the steps of one epoch of `fit`.
-        seed: Integer, seed of order and augmentation. Defaults to 0.
-
-    Attributes:
-        dataset: The `tf.data.Dataset`, endless.
+    batch. When the optimizer's step is not the one that comes next, because the
+    model was rewound or a run goes on, reading starts again from there.
     """
 
     def __init__(self, images, batch_size, steps, seed=0):

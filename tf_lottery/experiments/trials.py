@@ -127,11 +127,7 @@ class TrialRun:
 
 
 def pruning(preset, **changes):
-    """Returns the `IterativeMagnitudePruning` of a preset, with changes.
-
-    Raises:
-        ValueError: If an argument is invalid.
-    """
+    """Returns the `IterativeMagnitudePruning` of a preset, with changes."""
     arguments = {
         name: getattr(preset, name) for name in (
             "rounds", "epochs_per_round", "middle_rounds", "rate", "rewind",
@@ -179,8 +175,8 @@ class KeepCandidate(keras.callbacks.Callback):
     def finish(self, model):
         """Writes the last round's ticket if it is one and not there yet.
 
-        A later candidate is a sparser one, so that only the last round can
-        be one that is not written.
+        A later candidate is a sparser one: only the last round's may be
+        missing.
         """
         found = self._imp.results
         sparsest = results.candidate(found, self._imp.monitor)

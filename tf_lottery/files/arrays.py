@@ -109,12 +109,7 @@ def _chunks(header, arrays):
 
 
 def read_arrays(path):
-    """Reads the arrays and metadata of `write_arrays`; checks every byte.
-
-    Raises:
-        DamagedFileError: If the file is truncated, altered or of another
-            kind; the message names it and says what was found.
-    """
+    """Reads the arrays and metadata of `write_arrays`; checks every byte."""
     data = pathlib.Path(path).read_bytes()
     header, start = _header(path, data)
     try:

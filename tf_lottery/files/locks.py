@@ -42,8 +42,7 @@ class Lock:
         """Takes the lock.
 
         Raises:
-            InUseError: If another process or thread has it; the message says
-                which, where that is known.
+            InUseError: If another process or thread has it; says which.
             OSError: If the file cannot be written, or its file system has no
                 locks.
         """

@@ -35,14 +35,10 @@ def damaged(path, error):
 
 
 def write_atomic(path, chunks):
-    """Writes a file under a temporary name, syncs it and renames it.
+    """Writes a file, in chunks, under another name, syncs it and renames it.
 
-    Args:
-        chunks: Iterable of bytes-like objects.
-
-    Raises:
-        OSError: If the file cannot be written. No half-written file is left
-            and a file that was there before is untouched.
+    Where that fails no half-written file is left and one that was there before
+    is untouched.
     """
     path = pathlib.Path(path)
     # Nobody can know the name beforehand, and what is there is not opened.
@@ -65,9 +61,6 @@ def replacing(path):
 
     For writers that take a path. It has the name of the file and lies in a
     directory next to it that only this user can open.
-
-    Raises:
-        OSError: If the file cannot be written, as for `write_atomic`.
     """
     path = pathlib.Path(path)
     with _named(path), tempfile.TemporaryDirectory(
@@ -103,14 +96,7 @@ def write_text(path, text):
 
 
 def save_model(model, path):
-    """Saves a `keras.Model` so that a file is whole or not there.
-
-    Args:
-        path: Path that ends in `.keras`. Missing directories are made.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
+    """Saves a `keras.Model` so that a `.keras` file is whole or not there."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:

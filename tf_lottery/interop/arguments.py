@@ -36,14 +36,10 @@ _WHY_NOT = {
 
 
 def make_layer(entry, custom_objects):
-    """Returns the Keras 3 layer for a layer of tf_keras.
+    """Returns the Keras 3 layer for a layer of tf_keras, or says why not.
 
-    Configurations come from files of others: they are read in the safe mode
-    of Keras, whatever the mode of the process.
-
-    Raises:
-        ValueError: If Keras 3 cannot express the layer; the message names it
-            and says why.
+    Configurations come from files of others: they are read in the safe mode of
+    Keras, whatever the mode of the process.
     """
     class_name, config = entry["class_name"], entry["config"]
     cls = _find(entry, custom_objects)

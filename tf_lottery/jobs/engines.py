@@ -37,18 +37,9 @@ def check(jobs, scheduler):
 def opened(jobs, scheduler, place, progress, report):
     """Opens the engine for a number of jobs; closes it in the end.
 
-    Args:
-        jobs: Integer, the number of workers, or at most that many of a
-            scheduler's; `None` for one, or all of a scheduler's.
-        scheduler: String, address of a Dask scheduler, or `None`.
-        place: `pathlib.Path` of a directory for what workers say. It is made
-            for them, and removed.
-        progress: What tasks in this process report to.
-        report: See `worker.Settings`.
-
-    Raises:
-        ConnectionError: If the scheduler does not answer.
-        ImportError: If an extra is missing.
+    Jobs are the number of workers, or at most that many of a scheduler's;
+    `None` means one, or all of a scheduler's. What workers say lies in a
+    directory, which is made for them, and removed.
     """
     count = 1 if scheduler else resources.workers(jobs or 1)
     if scheduler is None and count == 1:
@@ -146,17 +137,7 @@ class Local(_Workers):
 
 
 class Cluster(_Workers):
-    """The workers of a Dask scheduler, on any number of machines.
-
-    Args:
-        address: String, that of the scheduler.
-        most: Integer, the number of workers to use at most, or `None`.
-        settings: `worker.Settings`.
-
-    Raises:
-        ConnectionError: If the scheduler does not answer.
-        ImportError: If `distributed` is not installed.
-    """
+    """The workers of a Dask scheduler, on any number of machines, or some."""
 
     def __init__(self, address, most, settings):
         super().__init__(settings)
@@ -165,12 +146,7 @@ class Cluster(_Workers):
         self._unfit, self._seen = {}, time.monotonic()
 
     def slots(self):
-        """Returns the addresses of the workers, a list.
-
-        Raises:
-            ConnectionError: If the scheduler, or all workers, have gone.
-            UnfitWorkerError: If no worker is fit.
-        """
+        """Returns the addresses of the workers; raises without a fit one."""
         there = None
         with contextlib.suppress(OSError):
             there = self._client.scheduler_info(n_workers=-1).get("workers")

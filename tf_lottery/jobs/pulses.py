@@ -26,17 +26,9 @@ class Pulse:
         self._last = 0.0
 
     def beat(self, values, now=False):
-        """Writes the file, at most once a second.
+        """Writes the file, at most once a second unless it is to be now.
 
-        A task whose directory has gone, with the run, ends by this error.
-
-        Args:
-            values: Dict of plain values.
-            now: Boolean, whether it is written in any case. Defaults to
-                `False`.
-
-        Raises:
-            OSError: If the file cannot be written.
+        A task whose directory has gone, with the run, ends by an `OSError`.
         """
         if not now and time.monotonic() - self._last < _SECONDS:
             return

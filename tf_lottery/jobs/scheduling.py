@@ -16,9 +16,6 @@ def run(tasks, engine, listener):
 
     A task whose worker died, or that failed, is done again. One that fails
     three times is named at the end, after all others.
-
-    Raises:
-        TasksFailedError: If a task failed three times.
     """
     _Schedule(tasks, engine, listener).run()
 

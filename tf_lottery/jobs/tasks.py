@@ -8,14 +8,13 @@ from collections.abc import Callable
 class Task:
     """Work that any process can do, here or on another machine.
 
-    It shares nothing with others but a directory, where it leaves what it
-    has made; done again, it makes the same.
+    It shares nothing with others but a directory, where it leaves what it has
+    made; done again, it makes the same.
 
     Attributes:
         key: String, its name; no other task has it.
-        function: Callable that can be imported. It takes the arguments and a
-            `tf_lottery.experiments.progress.Progress`.
-        arguments: Tuple of values that can be pickled.
+        function: Callable that can be imported. It takes the arguments, which
+            can be pickled, and a `tf_lottery.experiments.progress.Progress`.
         after: Tuple of the keys of tasks that must be done before.
         group: String; a worker prefers the group of its last one.
         cost: Number; those that cost most begin first.
@@ -45,11 +44,7 @@ class Listener:
 
 
 class TasksFailedError(RuntimeError):
-    """Some tasks failed again and again; all others are done.
-
-    Args:
-        reasons: Dict from the key of a task to what happened.
-    """
+    """Some tasks failed again and again, for reasons; all others are done."""
 
     def __init__(self, reasons):
         self.reasons = reasons

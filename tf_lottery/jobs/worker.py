@@ -23,15 +23,9 @@ from tf_lottery.utils import backends
 class Settings:
     """What must be the same in all processes, for the same results.
 
-    Attributes:
-        place: String, the directory that workers share.
-        report: Callable that makes the progress of a task from its
-            `pulses.Pulse`; it has a method `end`.
-        versions: Dict from name to version.
-        threads: Integer, the threads that compute an operation: sums are
-            rounded in another way with another number.
-        policy: String, Keras' dtype policy.
-        deterministic: Boolean, whether all operations are.
+    `report` makes the progress of a task from its `pulses.Pulse`; it has a
+    method `end`. Sums are rounded in another way with another number of
+    threads.
     """
 
     place: str
@@ -68,11 +62,7 @@ def threads():
 
 
 def work(settings, task):
-    """Does a task in a worker; returns what its function returns.
-
-    Raises:
-        UnfitWorkerError: If the worker differs from that process.
-    """
+    """Does a task in a worker, unless it is unfit; returns its result."""
     _prepare(settings)
     report = settings.report(pulses.Pulse(settings.place, task.key))
     try:

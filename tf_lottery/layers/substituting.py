@@ -12,12 +12,8 @@ from tf_lottery import internals
 class Substituting(keras.layers.Wrapper):
     """The base class of wrappers that change the weights a layer sees.
 
-    The wrapper is called and built as the layer is, and leaves the precision
-    to it; weight keys say nothing of it. Subclasses implement `value_of`.
-
-    Args:
-        layer: The `keras.layers.Layer` inside.
-        name: String, defaults to the name of `layer`.
+    The wrapper is called and built as the layer is, and leaves the precision to
+    it; weight keys say nothing of it. Subclasses implement `value_of`.
     """
 
     transparent = True

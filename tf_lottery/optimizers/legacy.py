@@ -15,15 +15,8 @@ def is_legacy(store):
 def read(store, variables):
     """Reads the masks of an optimizer by the positions of its variables.
 
-    Args:
-        store: What Keras gives to `load_own_variables`.
-        variables: List of the trainable variables of the model.
-
-    Returns:
-        List of pairs of a variable and a boolean array.
-
-    Raises:
-        ValueError: If a position or a size does not fit.
+    Returns pairs of a variable and a boolean array, or raises a `ValueError`: a
+    position or a size does not fit.
     """
     masks = []
     for key in store.keys():

@@ -155,12 +155,7 @@ class Unstructured(Pattern):
 
 
 def check_room(keep, least, keys, what):
-    """Raises if `keep` is less than it takes to leave something of each key.
-
-    Args:
-        least: Integer, number of weights that takes.
-        what: String, what stays of each, such as `"weight"`.
-    """
+    """Raises if `keep` is less than it takes to leave something of each key."""
     if keep < least:
         raise selection.SelectionError(
             f"Argument `keep` must be at least {least}, one {what} for each "

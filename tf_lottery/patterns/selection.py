@@ -24,12 +24,8 @@ class SelectionError(ValueError):
 def keep_best(scores, masks, keep, out=None):
     """Returns masks of exactly the `keep` best survivors of all arrays.
 
-    Args:
-        scores: Dict of key to finite real array, higher = keep. Equal scores
-            are kept in the order of the keys, then of the flat index.
-        keep: Integer in [0, number of survivors].
-        out: Dict of C-contiguous boolean arrays to write to; may be `masks`.
-            Defaults to `None`: new arrays.
+    Equal scores are kept in the order of the keys, then of the flat index. They
+    are written to `out`, C-contiguous boolean arrays, maybe `masks`.
     """
     out = out or {key: np.empty(np.shape(masks[key]), bool) for key in scores}
     threshold, ties, spare = _threshold(scores, masks, keep)

@@ -14,13 +14,9 @@ _LEAST = 1e-20
 def rounded_weight(weight: Any, axes: tuple[int, ...]) -> Any:
     """Returns a weight as symmetric int8 has it; its gradient passes through.
 
-    The largest magnitude becomes 127, as in TFLite, so that zeros stay zero
-    and a converter that quantises the result finds the same integers.
-
-    Args:
-        weight: Tensor or `keras.Variable`.
-        axes: Tuple of integers, the axes that are summed over. Each slice
-            along the other ones has a scale of its own.
+    The largest magnitude becomes 127, as in TFLite, so that zeros stay zero and
+    a converter that quantises the result finds the same integers. Each slice
+    along axes that are not summed over has a scale of its own.
     """
     weight = ops.convert_to_tensor(weight)
     value = ops.stop_gradient(ops.cast(weight, "float32"))

@@ -11,16 +11,10 @@ _STEPS = 100
 def centroids(values: np.ndarray, number: int) -> np.ndarray:
     """Returns the numbers that stand for values with least squared error.
 
-    On a line clusters are intervals, so that dynamic programming finds the
-    best ones (Wang and Song 2011, The R Journal 3/2). It puts intervals of
-    values together; Lloyd's steps then move the borders between all of them.
-
-    Args:
-        values: Array of finite numbers of any shape, not empty.
-        number: Integer, how many numbers at most.
-
-    Returns:
-        Sorted array of `float64`.
+    They are sorted. On a line clusters are intervals, so that dynamic
+    programming finds the best ones (Wang and Song 2011, The R Journal 3/2). It
+    puts intervals of values together; Lloyd's steps then move the borders
+    between all of them.
     """
     values = np.sort(np.asarray(values, "float64"), axis=None)
     found = np.unique(values)

@@ -17,15 +17,12 @@ def lines(
 ):
     """Describes lines in Vega-Lite: a mean for each series and place.
 
-    Where there are several records of a place, such as trials, the band
-    reaches from the least to the greatest value, or from `"low"` to `"high"`
-    where records have these, and every trial is a thin line. On a page a
-    click on a name in the legend singles its line out.
+    Where there are several records of a place, such as trials, the band reaches
+    from the least to the greatest value, or from `"low"` to `"high"` where
+    records have these, and every trial is a thin line. On a page a click on a
+    name in the legend singles its line out.
 
     Args:
-        title: String.
-        x: String, the title of the x axis.
-        y: String, the title of the y axis.
         records: List of dicts with `"series"` (string), `"x"` and `"y"`
             (floats), and `"trial"` (string) where a place has several. Series
             are drawn in the order in which they come.
@@ -39,8 +36,6 @@ def lines(
             name of a menu, what there is to choose, and what is chosen at
             first. A record with a `"choice"` shows if that is chosen.
             Defaults to `None`, no menu.
-
-    Example:
 
     >>> chart = lines("Error", "step", "error (%)", [
     ...     {"series": "tickets", "trial": "0", "x": 1, "y": 3.0},
@@ -86,13 +81,7 @@ def lines(
 
 
 def matrix(title, names, values):
-    """Describes a table of numbers between 0 and 1 as shades, in Vega-Lite.
-
-    Args:
-        title: String.
-        names: List of strings, of rows and columns.
-        values: List of lists of floats.
-    """
+    """Describes a table of numbers between 0 and 1 as shades, in Vega-Lite."""
     axis = {"type": "nominal", "sort": None, "title": None}
     shade = {
         "field": "value", "type": "quantitative", "legend": None,
@@ -124,11 +113,7 @@ def matrix(title, names, values):
 def bars(title, records):
     """Describes a bar for each record, its value at its end, in Vega-Lite.
 
-    Args:
-        title: String.
-        records: List of dicts with `"name"` and `"text"` (strings),
-            `"value"` (float) and `"marked"` (boolean): whether the bar
-            stands out.
+    A record has `"name"`, `"text"`, `"value"`, and `"marked"`: it stands out.
     """
     longest = max((record["value"] for record in records), default=1)
     color = {

@@ -130,11 +130,7 @@ def check_available():
 
 
 def available(what):
-    """Returns whether charts and pages can be made; warns if they cannot.
-
-    Args:
-        what: String, what is left out then.
-    """
+    """Returns whether charts and pages can be made; warns what is left out."""
     try:
         check_available()
     except ImportError as error:

@@ -23,11 +23,7 @@ def shown(opacity):
 def menu(name, options, first):
     """Returns the part of a chart that shows the records of one choice.
 
-    Args:
-        name: String, what stands before the menu.
-        options: List of strings. Records have one as `"choice"`, those
-            without are always shown.
-        first: String, the option that is chosen at first.
+    Those without a `"choice"` are always shown.
     """
     bind = {"input": "select", "options": options, "name": name}
     chosen = "!isValid(datum.choice) || datum.choice === chosen"
@@ -40,11 +36,7 @@ def menu(name, options, first):
 def tip(x, y, several, interval):
     """Returns the encoding of what is said of the point of a mean.
 
-    Args:
-        x: String, the title of the x axis.
-        y: String, that of the y axis.
-        several: Boolean, whether there are several values at a place.
-        interval: Boolean, whether records have `"low"` and `"high"`.
+    There may be several values at a place, or an interval of them.
     """
     shown = [("mean", "y", y)]
     if several:

@@ -9,13 +9,6 @@ _MOST = 40
 def show(title, table, text=""):
     """Returns a table under a title as HTML, and a text below it.
 
-    Args:
-        title: String.
-        table: `tables.Table` of strings.
-        text: String of one line or more. Defaults to none.
-
-    Example:
-
     >>> from tf_lottery.report import tables
     >>> show("a < b", tables.Table(["n"], []))
     '<b>a &lt; b</b><table><tr><th>n</th></tr></table><p></p>'

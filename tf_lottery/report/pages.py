@@ -10,15 +10,9 @@ from tf_lottery.report import drawing
 
 
 def render(template, **values):
-    """Returns a page as text.
+    """Returns a page as text: a file in `templates` with values.
 
-    Args:
-        template: String, the name of a file in `templates`.
-        **values: What the template shows. Charts are Vega-Lite
-            specifications, tables are `tables.Table`.
-
-    Raises:
-        ImportError: If the extra `plot` is not installed.
+    Charts are Vega-Lite specifications, tables are `tables.Table`.
     """
     drawing.check_available()
     return _templates().get_template(template).render(

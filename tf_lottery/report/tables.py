@@ -10,14 +10,11 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """One table.
+    """One table, of strings or of `Link`.
 
     Attributes:
-        heads: List of strings.
-        rows: List of lists of strings, or of `Link`.
         words: Numbers of the columns that hold words; others hold numbers
             and are aligned to the right. Defaults to the first.
-        caption: String. Defaults to none.
         marked: Numbers of the rows that stand out. Defaults to none.
     """
 
@@ -28,11 +25,7 @@ class Table:
     marked: tuple[int, ...] = ()
 
     def printed(self, **style: Any) -> "rich.table.Table":
-        """Returns the table for a terminal.
-
-        Args:
-            **style: Arguments of `tf_lottery.utils.tables.Table`.
-        """
+        """Returns the table for a terminal, in a style of `utils.tables`."""
         from tf_lottery.utils import tables
 
         found = tables.Table(**style)
@@ -57,13 +50,6 @@ class Link:
 def of_records(records, words=(), names=None):
     """Returns values as they are, a row for each record.
 
-    Args:
-        records: List of dicts of plain values.
-        words: Numbers of the columns that hold words. Defaults to none.
-        names: Columns, in order. Defaults to the keys as they come.
-
-    Example:
-
     >>> of_records([{"early_stop": 7, "loss": 0.123456}]).rows
     [['7', '0.1235']]
     """
@@ -77,13 +63,7 @@ def of_records(records, words=(), names=None):
 
 
 def claims(compared):
-    """Returns a paper's numbers next to ours.
-
-    Args:
-        compared: Iterable of dicts with `"what"`, `"density"`, `"paper"`,
-            `"ours"` and `"source"`, the address of the paper; and
-            `"recollected"` where the paper's number comes from quotations.
-    """
+    """Returns a paper's numbers next to ours, see `analysis.claims.compare`."""
     compared = list(compared)
     recollected = any(each.get("recollected") for each in compared)
     return Table(

@@ -37,15 +37,9 @@ class KeepDense(keras.callbacks.Callback):
 class KeepPoints(keras.callbacks.Callback):
     """Keeps other rewinding points that the dense round comes by.
 
-    Place it after `imp` in the list of callbacks.
-
-    Args:
-        imp: `IterativeMagnitudePruning`.
-        paths: Dict from `tf_lottery.schedules.Point` to the directory for
-            the rounds that are to be rewound to it. A point that `fit` does
-            not stop at is not kept.
-        epochs: Integer, epochs of a round. Defaults to `None`, for points
-            that are steps.
+    Place it after `imp` in the list of callbacks. `paths` leads from each point
+    to the directory for the rounds that are to be rewound to it. One that `fit`
+    does not stop at is not kept. Points that are no steps need `epochs`.
     """
 
     def __init__(self, imp, paths, epochs=None):
@@ -83,16 +77,9 @@ class KeepPoints(keras.callbacks.Callback):
 def publish(source, target, extra=()):
     """Copies a run at the end of its dense round for others to resume from.
 
-    The copy is whole or not there, also where several processes, on several
-    machines, publish the same one: the first wins.
-
-    Args:
-        source: Path of the directory of the run. Its last saved state must be
-            that of the end of the dense round; if it is not, nothing is
-            copied.
-        target: Path of the directory to make.
-        extra: Iterable of paths of further files and directories that shall
-            lie in it. Defaults to none.
+    The copy, with extra files, is whole or not there, also where several
+    processes, on several machines, publish the same one: the first wins. If the
+    last saved state is another, nothing is copied.
     """
     target = pathlib.Path(target)
     found = run_directory.RunDirectory(source).load_state()
@@ -121,13 +108,9 @@ def is_kept(path):
 
 
 def branch(source, target):
-    """Copies a run as it stood at the end of its dense round.
+    """Copies a run as it stood at the end of its dense round, saved last.
 
-    Args:
-        source: Path of the directory of a run whose last saved state is that
-            of the end of the dense round.
-        target: Path of the directory to make. A rewinding point that is in
-            it stays.
+    A rewinding point that is in the target stays.
     """
     found = run_directory.RunDirectory(source)
     arrays, position = found.load_state()

@@ -14,9 +14,8 @@ from tf_lottery.weights import snapshots
 def join(**parts):
     """Returns the arrays of several parts in one dict, by name.
 
-    Args:
-        **parts: Dict from key to array, or to a callable that returns it, for
-            each part; a list is numbered.
+    A part is a dict of arrays, or of callables that return them; a list is
+    numbered.
     """
     return {
         f"{part}/{key}": array
@@ -30,12 +29,7 @@ def _items(arrays):
 
 
 def part(arrays, name):
-    """Returns the arrays of one part as a dict by key.
-
-    Args:
-        arrays: Dict that `join` returned.
-        name: String, such as `"weight"`; it may have slashes.
-    """
+    """Returns what `join` was given for one part; names may have slashes."""
     prefix = f"{name}/"
     return {
         key.removeprefix(prefix): array
@@ -44,11 +38,7 @@ def part(arrays, name):
 
 
 def numbered(arrays, name):
-    """Returns the arrays of one part as the list that `join` numbered.
-
-    Raises:
-        ValueError: If they are not numbered from 0 on.
-    """
+    """Returns the arrays of one part as the list that `join` numbered."""
     found = part(arrays, name)
     if found.keys() != {str(i) for i in range(len(found))}:
         raise ValueError(
@@ -71,10 +61,6 @@ def encode_masks(masks):
 
 def decode_masks(arrays, header):
     """Returns the masks of `encode_masks`.
-
-    Args:
-        arrays: Dict of arrays; those of other parts are left alone.
-        header: Dict of plain values.
 
     Raises:
         ValueError: If bits and shapes do not fit together. No memory is
@@ -115,15 +101,7 @@ def encode_snapshot(snapshot):
 
 
 def decode_snapshot(arrays, header):
-    """Returns the `Snapshot` of `encode_snapshot`.
-
-    Args:
-        arrays: Dict of arrays; those of other parts are left alone.
-        header: Dict of plain values.
-
-    Raises:
-        ValueError: If arrays or plain values are not those of a snapshot.
-    """
+    """Returns the `Snapshot` of `encode_snapshot`, or raises a `ValueError`."""
     return snapshots.Snapshot(
         field(header, "step", int),
         part(arrays, "weight"),
@@ -144,16 +122,9 @@ def check_finite(snapshot):
 
 
 def field(header, name, kind):
-    """Returns a plain value by its name.
+    """Returns a plain value by its name, or raises a `ValueError`.
 
-    Args:
-        header: Dict of plain values.
-        name: String.
-        kind: Type that the value must have: `str`, `dict`, `list`, or `int`
-            for an integer of at least 0.
-
-    Raises:
-        ValueError: If the value is absent or of another type.
+    It must be a `str`, `dict`, `list`, or an `int` of at least 0.
     """
     value = header.get(name)
     if not (_is_count(value) if kind is int else isinstance(value, kind)):

@@ -49,12 +49,7 @@ class RoundResult:
         return 1.0 - self.density
 
     def describe(self, monitor: "Monitor", dense: "RoundResult") -> str:
-        """Returns the record as a line to read.
-
-        Args:
-            monitor: `Monitor`, by which rounds are compared.
-            dense: `RoundResult` of round 0.
-        """
+        """Returns the record as a line to read, next to the dense round."""
         name = monitor.name
         early = effective = ""
         if self.effective_density is not None:
@@ -128,16 +123,7 @@ class Monitor:
     ) -> None:
         """Tells at the first epoch, not after the dense round, of a typo.
 
-        Args:
-            logs: Dict, the logs of the first epoch.
-            validation_may_come: Boolean, whether later epochs may have a
-                validation that the first had not.
-
-        Raises:
-            ValueError: See `check`.
-
-        Warns:
-            UserWarning: If only a validation can bring the name.
+        It warns where only a validation of later epochs can bring the name.
         """
         bare = self.name.removeprefix("val_")
         waits = self.name.startswith("val_") and bare in logs
@@ -252,12 +238,7 @@ def to_csv(results):
 
 
 def rows_to_csv(rows, names=None):
-    """Returns dicts as the text of a CSV table.
-
-    Args:
-        rows: Sequence of dicts.
-        names: Columns, in order. Defaults to the keys as they come.
-    """
+    """Returns dicts as the text of a CSV table; `names` are its columns."""
     text = io.StringIO()
     if names is None:
         names = dict.fromkeys(name for row in rows for name in row)

@@ -14,17 +14,8 @@ def lengths(
 ) -> tuple[int, ...]:
     """Returns the epochs of each round, counted from initialisation.
 
-    Args:
-        rounds: Integer, the number of prunings; round 0 comes before them.
-        epochs_per_round: Integer, or one integer for each round.
-        middle_rounds: Float in (0, 1], the part of an integer
-            `epochs_per_round` that rounds but the first and the last take.
-            Defaults to 1.
-
-    Raises:
-        ValueError: If an argument is none of these.
-
-    Example:
+    `middle_rounds` is the part of an integer `epochs_per_round` that rounds but
+    the first and the last take.
 
     >>> lengths(3, 10, 0.2), lengths(1, [10, 4])
     ((10, 2, 2, 10), (10, 4))
@@ -122,12 +113,7 @@ class RoundPlan:
         return self.lengths[0] if equal else list(self.lengths)
 
     def check(self, epochs: int | None, steps_per_execution: int) -> None:
-        """Raises a `ValueError` if `fit` cannot follow the plan.
-
-        Args:
-            epochs: Integer, the epochs that `fit` was given, or `None`.
-            steps_per_execution: Integer, how the model was compiled.
-        """
+        """Raises a `ValueError` if `fit` cannot follow the plan."""
         if self.steps_per_epoch is None and self.rewind_to.fraction:
             raise ValueError(
                 "Argument `rewind_to` is a fraction of a round, but the "

@@ -22,11 +22,7 @@ class RunConfig:
         self._model = path / "model.json"
 
     def read(self):
-        """Returns the configuration of the run as a dict.
-
-        Raises:
-            DamagedFileError: If it cannot be read.
-        """
+        """Returns the configuration of the run as a dict."""
         return files.read_json(self.path)
 
     def write(self, config, model):

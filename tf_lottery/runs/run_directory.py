@@ -63,16 +63,11 @@ class RunDirectory:
     def open(self, config, model=None):
         """Makes the directory, or resumes the run it holds.
 
-        Until `close`, or the end of the process, no other process can open
-        the directory.
-
-        Args:
-            config: Dict of plain values. All but `rounds` and `versions`
-                must be those of the run that the directory holds. Where
-                `versions` differ, `other_versions` lists how.
-            model: Dict of plain values that describes the model, which is
-                too long for `config.json`; that has its digest, under
-                `model`. Defaults to `None`.
+        Until `close`, or the end of the process, no other process can open the
+        directory. All of the configuration but `rounds` and `versions` must be
+        that of the run it holds. Where `versions` differ, `other_versions`
+        lists how. The model is described by plain values too long for
+        `config.json`, which has its digest, under `model`.
 
         Raises:
             ValueError: If the directory holds another run; the message shows
@@ -116,11 +111,7 @@ class RunDirectory:
         )
 
     def load_state(self):
-        """Reads the newest state that is whole.
-
-        Returns:
-            Tuple of the dict of arrays and the position; `None` if no state
-            was ever saved.
+        """Returns arrays and position of the newest whole state, or `None`.
 
         Raises:
             DamagedFileError: If states were saved and none is whole.
@@ -162,11 +153,8 @@ class RunDirectory:
     def save_weights(self, round, name, snapshot):
         """Writes weights of a round.
 
-        Args:
-            round: Integer.
-            name: `"start"`, the starting point of a round that has one of its
-                own, or `"trained"`, what a round has trained to.
-            snapshot: `Snapshot`.
+        They are the `"start"` of one that has its own, or what it has
+        `"trained"` to.
         """
         self._write_arrays(
             self._of_round(round, name), *codec.encode_snapshot(snapshot)

@@ -7,20 +7,11 @@ from tf_lottery.tuner import library
 
 
 def serve(oracle, address, worker_timeout, wait):
-    """Serves an oracle until the search has ended.
+    """Serves an oracle at an address until the search has ended.
 
     It speaks keras-tuner's protocol. A worker that is silent for too long is
-    taken as dead, and its trial is given to another one.
-
-    Args:
-        oracle: One of `tf_lottery.tuner.oracles`.
-        address: String, host and port to listen on.
-        worker_timeout: Number of seconds.
-        wait: Number of seconds to wait for a worker while there is none.
-
-    Raises:
-        OSError: If the address cannot be listened on.
-        RuntimeError: If no worker is left and trials are.
+    taken as dead, and its trial is given to another one; while there is none,
+    the chief waits for one.
     """
     grpc = library.need_grpc()
     from keras_tuner.src import protos

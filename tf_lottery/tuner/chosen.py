@@ -11,12 +11,8 @@ from tf_lottery.weights import snapshots
 class KeepChosen(keras.callbacks.Callback):
     """Keeps what the round that the objective chooses has trained to.
 
-    Place it after `imp` in the list of callbacks.
-
-    Args:
-        imp: `IterativeMagnitudePruning`.
-        objective: `tf_lottery.tuner.objectives.TicketObjective`.
-        path: Path of the file to write, or `None` to keep them in memory.
+    Place it after `imp` in the list of callbacks. Without a path it is kept in
+    memory.
     """
 
     def __init__(self, imp, objective, path=None):
@@ -48,12 +44,9 @@ class KeepChosen(keras.callbacks.Callback):
         )
 
     def save_weights(self, model, path):
-        """Writes the weights of a model so that a new one can load them.
+        """Writes the restored weights of a model so that a new one loads them.
 
-        Args:
-            model: The `keras.Model` that `restore` was called with. One that
-                is subclassed loses its masks and what it was compiled with.
-            path: Path that ends in `.weights.h5`.
+        A subclassed model loses its masks and what it was compiled with.
         """
         plain = holding.strip(model)
         if plain.optimizer is not None:

@@ -14,12 +14,9 @@ from tf_lottery.runs import branches
 
 
 class DenseRounds:
-    """The dense rounds of a search, in a directory.
+    """The dense rounds of a search, in a directory that need not exist.
 
-    Args:
-        path: Path of the directory; it need not exist.
-        points: List of the rewinding points of the search.
-        epochs: Integer, epochs of a round.
+    Points are all its rewinding points, epochs those of a round.
     """
 
     def __init__(self, path, points, epochs):
@@ -33,10 +30,7 @@ class DenseRounds:
     def begin(self, key, run, point):
         """Gives a run without a state the shared one; returns whether it did.
 
-        Args:
-            key: String, what the dense round depends on.
-            run: `pathlib.Path` of the directory of the run.
-            point: The rewinding point of the run.
+        The key says what the dense round depends on.
         """
         shared = self.path / key
         point = schedules.Point.parse(point)
@@ -49,13 +43,7 @@ class DenseRounds:
         return True
 
     def callbacks(self, key, run, imp):
-        """Returns the callbacks that publish a dense round.
-
-        Args:
-            key: String, what the dense round depends on.
-            run: `pathlib.Path` of the directory of the run.
-            imp: `IterativeMagnitudePruning`; the callbacks belong after it.
-        """
+        """Returns callbacks that publish a dense round; they follow `imp`."""
         places = {
             point: run.parent / "points" / name
             for name, point in self._points.items()

@@ -19,6 +19,15 @@ from tf_lottery.utils import checks
 from tf_lottery.utils import types
 
 BUDGETS = ("rounds", "epochs")
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "rate": lambda value: schedules.validate_rate(value, "rate"),
+    "rewind_to": lambda value: schedules.Point.parse(value, "rewind_to"),
+    "criterion": criteria.get,
+    "pattern": masks_lib.get_pattern,
+    "rounds": lambda value: checks.whole("rounds", value),
+    "seed": lambda value: checks.seed("seed", value),
+    "learning_rate": lambda value: checks.positive("learning_rate", value),
+}
 
 
 class TicketHyperModel(keras_tuner.HyperModel):
@@ -128,16 +137,14 @@ class TicketHyperModel(keras_tuner.HyperModel):
     ) -> None:
         self.hypermodel = _hypermodel(hypermodel)
         self.objective = objectives.get(objective, monitor, mode)
+        given = {
+            "rate": rate, "rounds": rounds, "rewind_to": rewind_to,
+            "criterion": criterion, "pattern": pattern,
+            "learning_rate": learning_rate, "seed": seed,
+        }
         self.spaces = {
-            "rate": spaces.Space("rate", rate),
-            "rounds": spaces.Space("rounds", rounds),
-            "rewind_to": spaces.Space("rewind_to", rewind_to),
-            "criterion": spaces.Space("criterion", criterion),
-            "pattern": spaces.Space("pattern", pattern),
-            "learning_rate": spaces.Space(
-                "learning_rate", learning_rate, log=True
-            ),
-            "seed": spaces.Space("seed", seed),
+            name: spaces.Space(name, values, log=name == "learning_rate")
+            for name, values in given.items()
         }
         self.relative_rates = relative_rates
         self.epochs_per_round = epochs_per_round
@@ -218,24 +225,13 @@ class TicketHyperModel(keras_tuner.HyperModel):
         }
 
     def _check(self):
-        for rate in self.spaces["rate"].values:
-            schedules.validate_rate(rate, "rate")
-        for point in self.spaces["rewind_to"].values:
-            schedules.Point.parse(point, "rewind_to")
-        for criterion in self.spaces["criterion"].values:
-            criteria.get(criterion)
-        for pattern in self.spaces["pattern"].values:
-            masks_lib.get_pattern(pattern)
-        for name, check in (
-            ("rounds", checks.whole), ("seed", checks.seed),
-            ("learning_rate", checks.positive),
-        ):
-            space = self.spaces[name]
+        for name, space in self.spaces.items():
             for value in space.values:
+                # A learning rate alone may be left to the model.
                 if value is not None or name != "learning_rate" or (
                     not space.is_fixed
                 ):
-                    check(name, value)
+                    _CHECKS[name](value)
         if self.relative_rates is not None:
             checks.mapping(
                 "relative_rates", self.relative_rates, "layer name to number"

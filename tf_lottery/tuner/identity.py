@@ -13,16 +13,8 @@ _NAME = "search.json"
 def check(path, description, is_worker=False):
     """Makes the directory of a search, or resumes the one it holds.
 
-    Args:
-        path: Path of the directory.
-        description: Dict of plain values, all that makes a search this one.
-        is_worker: Boolean, whether the chief has made it already. Defaults
-            to `False`.
-
-    Raises:
-        ValueError: If it holds another search; the message names both.
-        DamagedFileError: If it cannot be told which one it holds.
-        OSError: If it cannot be written.
+    The description is all that makes a search this one, as plain values. A
+    worker finds it there. If it is another one, an error names both.
     """
     path = pathlib.Path(path)
     wanted = json.loads(json.dumps(description))
@@ -48,12 +40,7 @@ def check(path, description, is_worker=False):
 
 
 def clear(path, lock):
-    """Removes the search in a directory, which is locked first.
-
-    Raises:
-        ValueError: If it holds something that is not a search.
-        InUseError: If another process searches there.
-    """
+    """Removes the search in a directory, which is locked first."""
     path = pathlib.Path(path)
     if (path / _NAME).exists():
         lock.acquire()

@@ -5,12 +5,7 @@ _INSTALL = "Install it: pip install --upgrade 'tf_lottery[tuner]'"
 
 
 def load():
-    """Imports and returns keras-tuner.
-
-    Raises:
-        ImportError: If it is missing or too old; the message says what to
-            do.
-    """
+    """Imports and returns keras-tuner, or says what to do."""
     try:
         import keras_tuner
     except ImportError as error:

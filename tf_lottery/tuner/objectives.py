@@ -128,9 +128,6 @@ def get(
         mode: `"auto"`, `"min"` or `"max"`, what is better. Defaults to
             `"auto"`.
 
-    Returns:
-        `TicketObjective`.
-
     Raises:
         ValueError: If there is no such objective.
 
@@ -165,17 +162,10 @@ def _unknown(identifier):
 
 
 def measure(model, kind, arguments=None):
-    """Exports a model; returns what its file takes.
+    """Exports a model; returns what its file takes, `bytes` and `compressed`.
 
-    Args:
-        model: `keras.Model`.
-        kind: `"bytes"` or `"latency"`.
-        arguments: Dict of arguments of `tf_lottery.export.tflite`. Defaults
-            to the target that suits `kind`.
-
-    Returns:
-        Dict of floats: `bytes`, `compressed`, and `latency` in milliseconds
-        if it is asked for.
+    The `latency`, in milliseconds, is measured if it is asked for. `arguments`
+    of `tf_lottery.export.tflite` default to the target that suits the kind.
     """
     arguments = {
         "target": _TARGETS[kind],

@@ -25,12 +25,8 @@ class _WrittenWhole(stateful.Stateful):
 class _Oracle:
     """What all oracles here do; comes before one of keras-tuner's.
 
-    On a chief it also knows when each worker was heard of last. Everything
-    it is asked there comes from one thread.
-
-    Args:
-        is_chief: Boolean, whether workers ask it. Defaults to `False`.
-        **kwargs: Arguments of the oracle.
+    On a chief, which workers ask, it also knows when each was heard of last.
+    Everything it is asked there comes from one thread.
     """
 
     def __init__(self, is_chief=False, **kwargs):
@@ -70,12 +66,9 @@ class _Oracle:
         self.heard[tuner_id] = time.monotonic()
 
     def give_up(self, seconds):
-        """Takes the trials of workers that have died from them.
+        """Takes the trials of workers that were silent for so long from them.
 
         Such a trial is given to another worker; the second time it fails.
-
-        Args:
-            seconds: Number, how long a worker that lives may be silent.
         """
         now = time.monotonic()
         for tuner_id in [*self.tuner_ids]:

@@ -19,13 +19,11 @@ class Outcome:
     """The record of one trial.
 
     Attributes:
-        values: Dict of the hyperparameters.
         rounds: List of dicts, `round`, `density`, `steps` and `metrics` of
             each.
         chosen: Integer, the round that the objective is about, or `None`.
         score: Float, the objective, or `None` if the trial failed.
         exported: Dict of `bytes`, `compressed` and `latency`, or `None`.
-        failure: String, why the trial failed, or `None`.
         shared: Boolean, whether the dense round was another trial's.
         seconds: Float, all that the trial took in this process.
         trained: Float, the seconds of that in `fit`.
@@ -48,11 +46,7 @@ class Outcome:
 
 
 def load(directory):
-    """Reads the outcome of a trial; `None` if there is none yet.
-
-    Raises:
-        DamagedFileError: If it cannot be read.
-    """
+    """Reads the outcome of a trial; `None` if there is none yet."""
     path = pathlib.Path(directory) / _NAME
     if not path.exists():
         return None
@@ -70,19 +64,13 @@ def of_rounds(results):
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """The directory of a trial.
+    """The directory of a trial, in that of the search.
 
     `run/` is the directory of its `IterativeMagnitudePruning`,
     `chosen.safetensors` holds the weights that the chosen round trained to,
-    `outcome.json` says what the trial came to.
-
-    Args:
-        path: `pathlib.Path`.
-        project: `pathlib.Path` of the directory of the search.
-        checkpoint: Path of the weights that the tuner loads its best models
-            from, or `None` if it has none.
-        is_pretrained: Boolean, whether the tuner gives models that it has
-            promoted the weights they were trained to. Defaults to `False`.
+    `outcome.json` says what the trial came to. The tuner loads its best models
+    from the checkpoint; it may give models that it has promoted the weights
+    they were trained to.
     """
 
     path: pathlib.Path
@@ -117,13 +105,10 @@ class Place:
 
 
 def find(callbacks):
-    """Returns the place of a trial, and the callbacks it shall train with.
+    """Returns the `Place` of a trial, or `None`, and its other callbacks.
 
-    The one that saves the weights of the best epoch is not among them: over
-    a sequence of rounds that would be an epoch of the dense one.
-
-    Returns:
-        Tuple of `Place`, or `None` outside of a search, and list.
+    The one that saves the weights of the best epoch is not among them: over a
+    sequence of rounds that would be an epoch of the dense one.
     """
     tuner = trial = checkpoint = None
     others = []

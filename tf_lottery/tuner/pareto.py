@@ -6,25 +6,9 @@ from tf_lottery.report import tables
 
 
 def front(points, cost, monitor):
-    """Returns the points than which none is cheaper and no worse.
+    """Returns the points, dicts, than which none is cheaper and no worse.
 
-    Args:
-        points: List of dicts.
-        cost: String, the key of what should be small.
-        monitor: `tf_lottery.runs.results.Monitor`, the metric that should be
-            good.
-
-    Returns:
-        List of dicts, the cheapest first, each better than those before.
-
-    Example:
-
-    >>> from tf_lottery.runs import results
-    >>> from tf_lottery.tuner import pareto
-    >>> points = [{"bytes": 3, "accuracy": 0.9}, {"bytes": 2, "accuracy": 0.9},
-    ...           {"bytes": 1, "accuracy": 0.8}]
-    >>> pareto.front(points, "bytes", results.Monitor("accuracy"))
-    [{'bytes': 1, 'accuracy': 0.8}, {'bytes': 2, 'accuracy': 0.9}]
+    The cheapest comes first, each is better than those before.
     """
     sign = 1 if monitor.smaller else -1
     found = []
@@ -38,11 +22,7 @@ def front(points, cost, monitor):
 
 
 def page(report):
-    """Returns a page that needs nothing from elsewhere.
-
-    Raises:
-        ImportError: If the extra `plot` is not installed.
-    """
+    """Returns a page that needs nothing from elsewhere."""
     cost = report.search["objective"].partition("@")[0]
     fronts = [
         ("density", report.pareto()), (cost, report.pareto_of_files()),

@@ -23,14 +23,9 @@ _WORDS = {"COMPLETED": "done", "FAILED": "failed"}
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One trial of a search.
+    """One trial of a search: `"done"`, `"failed"` or `"unfinished"`.
 
-    Attributes:
-        name: String, its id.
-        status: `"done"`, `"failed"` or `"unfinished"`.
-        values: Dict from the name of a hyperparameter to its value.
-        outcome: `outcomes.Outcome`, or `None`.
-        failure: String, why it failed, or `None`.
+    A failed one has the reason, one that is not finished no outcome.
     """
 
     name: str
@@ -124,16 +119,13 @@ class Report:
             for trial in self.trials if trial.status == "failed"
         ]
         name = self.monitor.name
-        if self.pareto():
-            parts += [
-                f"\nbest compromises of density and {name}:",
-                _table(self.pareto()),
-            ]
-        if self.pareto_of_files():
-            parts += [
-                f"\nbest compromises of files and {name}:",
-                _table(self.pareto_of_files()),
-            ]
+        for what, best in (
+            ("density", self.pareto()), ("files", self.pareto_of_files())
+        ):
+            if best:
+                parts += [
+                    f"\nbest compromises of {what} and {name}:", _table(best)
+                ]
         return rich.console.Group(*parts)
 
     def to_dict(self) -> dict[str, Any]:
@@ -190,9 +182,6 @@ def read(path: types.Path) -> Report:
 
     Args:
         path: Path of the directory of the search.
-
-    Returns:
-        `Report`.
 
     Raises:
         ValueError: If there is no search.

@@ -10,12 +10,9 @@ _ID, _IP, _PORT = (
 
 @dataclasses.dataclass(frozen=True)
 class Role:
-    """The part of this process.
+    """The part of this process, and where the chief listens.
 
-    Attributes:
-        name: String, the id of the process.
-        address: String, where the chief listens, or `None` where there is
-            none and the process searches by itself.
+    Without an address there is none: the process searches by itself.
     """
 
     name: str = "tuner0"
@@ -33,21 +30,7 @@ class Role:
 
 
 def current(environment=os.environ):
-    """Returns the role that keras-tuner's environment variables say.
-
-    Raises:
-        ValueError: If some of the variables are missing.
-
-    Example:
-
-    >>> from tf_lottery.tuner import roles
-    >>> role = roles.current({
-    ...     "KERASTUNER_TUNER_ID": "tuner1",
-    ...     "KERASTUNER_ORACLE_IP": "10.0.0.5",
-    ...     "KERASTUNER_ORACLE_PORT": "8000"})
-    >>> role.is_worker, role.address
-    (True, '10.0.0.5:8000')
-    """
+    """Returns the role that keras-tuner's environment variables say."""
     name = environment.get(_ID, "tuner0")
     if _IP not in environment and _PORT not in environment:
         if "chief" in name:

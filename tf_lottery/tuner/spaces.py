@@ -1,12 +1,11 @@
 """Spaces of a hyperparameter: one value, a range, or a choice."""
 
-import hashlib
-import json
 import numbers
 
 import numpy as np
 
 from tf_lottery.utils import checks
+from tf_lottery.utils import configurations
 
 # Before the name of each hyperparameter of a ticket, so that those of the
 # user's own model may have any name.
@@ -21,16 +20,9 @@ AFTER_DENSE = tuple(
 class Space:
     """The values that one hyperparameter may take.
 
-    Args:
-        name: String.
-        values: A list is a choice; a dict a choice of names with the values
-            they stand for; a tuple of two numbers a range; everything else
-            one value.
-        log: Boolean, whether a range is sampled on a logarithmic scale.
-            Defaults to `False`.
-
-    Raises:
-        ValueError: If a choice is empty or a range no range.
+    A list is a choice; a dict a choice of names with the values they stand for;
+    a tuple of two numbers a range, on a logarithmic scale if asked for;
+    everything else one value.
     """
 
     def __init__(self, name, values, log=False):
@@ -55,8 +47,7 @@ class Space:
         return self._range is None and self._names is None
 
     def get(self, hp):
-        """Returns the value of a trial; `hp` gets to know the space.
-        """
+        """Returns the value of a trial; `hp` gets to know the space."""
         name = PREFIX + self.name
         if self.is_fixed:
             return self.values[0]
@@ -82,12 +73,8 @@ class Space:
 def plain(value):
     """Returns a value as the search on several machines hands it on.
 
-    Its messages carry floats of 32 bits; the shortest decimal number that
-    means the same one is the same on both sides.
-
-    >>> from tf_lottery.tuner import spaces
-    >>> spaces.plain(0.1), spaces.plain(float(np.float32(0.1)))
-    (0.1, 0.1)
+    Its messages carry floats of 32 bits; the shortest decimal number that means
+    the same one is the same on both sides.
     """
     return float(str(np.float32(value))) if isinstance(value, float) else value
 
@@ -100,15 +87,9 @@ def dense_values(hp):
     }
 
 
-def digest(values):
-    """Returns a short name that follows from plain values alone."""
-    text = json.dumps(values, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def seed(values):
     """Returns the seed that follows from plain values; below 2 ** 31."""
-    return int(digest(values), 16) % 2**31
+    return int(configurations.digest(values), 16) % 2**31
 
 
 def _checked_range(name, values):

@@ -28,9 +28,7 @@ _HOPELESS = 0.05
 class PresetHyperModel(keras_tuner.HyperModel):
     """The network of a preset, trained with its own pipeline.
 
-    Args:
-        preset: `tf_lottery.experiments.Preset`.
-        learning_rate: What may be tuned, see `TicketHyperModel`.
+    The learning rate is what may be tuned, see `TicketHyperModel`.
     """
 
     def __init__(self, preset, learning_rate):
@@ -136,17 +134,9 @@ def search(
 def default_space(preset):
     """Returns what is tuned unless something else is asked for.
 
-    Returns:
-        Dict from name to what `TicketHyperModel` takes: the rate; the
-        rewinding point, the preset's or a tenth of a round; the learning
-        rate, the preset's, half and double of it.
-
-    Example:
-
-    >>> from tf_lottery.tuner import sweeps
-    >>> preset = tfl.experiments.preset("lenet-digits")
-    >>> sweeps.default_space(preset)["rewind_to"]
-    [0, '120it']
+    Dict from name to what `TicketHyperModel` takes: the rate; the rewinding
+    point, the preset's or a tenth of a round; the learning rate, the preset's,
+    half and double of it.
     """
     epochs, every = preset.epochs_per_round, preset.evaluate_every
     later = f"{max(1, round(epochs / 10)) * every}it"

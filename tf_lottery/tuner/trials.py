@@ -16,6 +16,7 @@ from tf_lottery.tuner import objectives
 from tf_lottery.tuner import outcomes
 from tf_lottery.tuner import spaces
 from tf_lottery.tuner.library import keras_tuner
+from tf_lottery.utils import configurations
 
 FailedTrialError = keras_tuner.errors.FailedTrialError
 FatalValueError = keras_tuner.errors.FatalValueError
@@ -92,7 +93,7 @@ class TicketTrial:
             self._hypermodel.spaces["rewind_to"].values,
             self._epochs,
         )
-        key = spaces.digest({
+        key = configurations.digest({
             "seed": self._values["seed"],
             "epochs": self._epochs,
             **spaces.dense_values(self._hp),
@@ -156,21 +157,16 @@ class TicketTrial:
             }
         x = args[0] if args else kwargs.get("x")
         monitor = self._objective.monitor
-        arguments = {
+        own = ("rewind_to", "criterion", "pattern", "seed")
+        return callbacks_lib.IterativeMagnitudePruning(**{
+            **{name: values[name] for name in own},
             "target_density": self._objective.density,
             "data": x if isinstance(x, data_lib.Replay) else None,
             "save_freq": "round",
             "verbose": 0,
-        }
-        return callbacks_lib.IterativeMagnitudePruning(**{
-            **arguments,
             "rounds": self._rounds,
             "epochs_per_round": self._epochs,
             "rate": rate,
-            "rewind_to": values["rewind_to"],
-            "criterion": values["criterion"],
-            "pattern": values["pattern"],
-            "seed": values["seed"],
             "monitor": monitor.name,
             "mode": monitor.mode,
             "directory": self._place and self._place.run,

@@ -15,11 +15,7 @@ class ChiefUnreachableError(OSError):
 
 
 def wait_for_chief(address, seconds):
-    """Returns when the chief answers, within some seconds.
-
-    Raises:
-        ChiefUnreachableError: If it does not answer.
-    """
+    """Returns when the chief answers, within some seconds, or raises."""
     grpc = library.need_grpc()
     with grpc.insecure_channel(address) as channel:
         try:

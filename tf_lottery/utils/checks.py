@@ -53,12 +53,7 @@ def is_number(value: Any) -> TypeGuard[float]:
 
 
 def number(name, value, expected="a number", fits=lambda value: True):
-    """Refuses anything but a finite number.
-
-    Args:
-        fits: Callable that says of a number whether it will do. Defaults to
-            every number.
-    """
+    """Refuses anything but a finite number that fits."""
     if not is_number(value) or not fits(value):
         refuse(name, value, expected)
 

@@ -1,20 +1,23 @@
 """Configurations: the arguments of an object, and in what two differ."""
 
+import hashlib
 import inspect
+import json
 
 
 def of_arguments(instance):
     """Returns the arguments of an object's constructor, from its attributes.
 
-    Args:
-        instance: Object that keeps an argument in an attribute of its name;
-            what it does not keep is left out.
-
-    Returns:
-        Dict, in the order of the signature.
+    One that is in no attribute of its name is left out.
     """
     names = inspect.signature(type(instance)).parameters
     return {n: getattr(instance, n) for n in names if hasattr(instance, n)}
+
+
+def digest(values):
+    """Returns a short name that follows from plain values alone."""
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def differences(found, wanted, but=()):

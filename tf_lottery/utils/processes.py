@@ -41,9 +41,7 @@ def gather(number):
 def in_turn(function):
     """Calls a function in process 0, then in the others; returns its result.
 
-    Raises:
-        RuntimeError: Where another process failed; that one raises what the
-            function raised, so that all of them end.
+    Where one fails, the others raise a `RuntimeError`, so that all of them end.
     """
     result = _unless_failed(function if is_first() else None)
     others = _unless_failed(None if is_first() else function)

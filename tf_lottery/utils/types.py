@@ -9,6 +9,7 @@ from typing import Literal
 from typing import TypeAlias
 
 import keras
+import numpy as np
 
 Path: TypeAlias = str | os.PathLike[str]
 
@@ -34,6 +35,10 @@ Fraction: TypeAlias = float | Mapping[str, float]
 
 # A function that makes callbacks anew.
 Callbacks: TypeAlias = Callable[[], list[keras.callbacks.Callback]]
+
+# By weight key; `True` of a mask is kept.
+Variables: TypeAlias = Mapping[str, keras.Variable]
+Masks: TypeAlias = Mapping[str, np.ndarray]
 
 # What Keras passes to callbacks.
 Logs: TypeAlias = dict[str, Any] | None

@@ -18,9 +18,9 @@ class Comparison:
         flag: String, its name on the command line and in presets.
         label: String, its name in text and legends.
         sampled: Boolean, whether it is trained with several seeds, so that
-            there is a spread to judge by. Defaults to `False`.
+            there is a spread to judge by.
         from_start: Boolean, whether it trains a whole round, not from the
-            rewinding point on. Defaults to `False`.
+            rewinding point on.
         rewind: String, the argument of `IterativeMagnitudePruning` whose
             sequence of rounds it is, or `None`: each ticket has its own.
     """
@@ -83,13 +83,7 @@ def of_point(step):
 
 
 def label(key):
-    """Returns the name of a comparison in text and legends.
-
-    Args:
-        key: String, the name in files; that of a series which is no
-            comparison comes back with spaces.
-
-    Example:
+    """Returns the name of a comparison, or a series, in text and legends.
 
     >>> label("random_reinitialize"), label("rewind_to_500")
     ('random re-init', 'rewound to step 500')

@@ -37,18 +37,7 @@ class Measured:
 
 
 def final(dense: Measured, ticket: Measured, margin: float = 0.0) -> bool:
-    """Whether a ticket's metric at the end is no lower than dense's.
-
-    Args:
-        dense: `Measured`, the dense network.
-        ticket: `Measured`, the ticket.
-        margin: Float, by how much it may be lower. Defaults to 0.
-
-    Example:
-
-    >>> final(Measured(0.98, 600), Measured(0.98, 600))
-    True
-    """
+    """Whether a ticket's metric ends no lower than dense's, within a margin."""
     return bool(
         ticket.accuracy >= dense.accuracy - margin
         and ticket.steps <= dense.steps
@@ -63,23 +52,11 @@ def early_stop(
 ) -> bool | None:
     """Whether a ticket wins as the lottery ticket paper defines it.
 
-    Its early stop is no later than the dense network's, and its metric there
-    no lower. A ticket whose early stop was not measured does not win; against
-    a dense network whose early stop was not measured, nothing is known.
-    Reference: Frankle and Carbin 2019, sections 1 and 2,
-    https://arxiv.org/abs/1803.03635.
-
-    Args:
-        dense: `Measured`, the dense network.
-        ticket: `Measured`, the ticket.
-        margin: Float, by how much the metric may be lower. Defaults to 0.
-        interval: Integer, by how many steps the early stop may be later.
-            Defaults to 0.
-
-    Returns:
-        Boolean, or `None` where it is not known.
-
-    Example:
+    Its early stop is no later than the dense network's, and its metric there no
+    lower, but for an interval of steps and a margin. A ticket whose early stop
+    was not measured does not win; against a dense network whose early stop was
+    not measured, nothing is known: `None`. Reference: Frankle and Carbin 2019,
+    sections 1 and 2, https://arxiv.org/abs/1803.03635.
 
     >>> early_stop(
     ...     Measured(0.98, 600, 0.97, 540), Measured(0.98, 600, 0.98, 560))

@@ -100,14 +100,9 @@ class Judgement:
     def power(self, trials: int) -> float | None:
         """Returns how likely trials show a ticket equal to the dense network.
 
-        It takes the spreads at the first density, and accuracy and early
-        stop as independent of each other.
-
-        Args:
-            trials: Integer, at least 2.
-
-        Returns:
-            Float, or `None` where the spreads or the images are not known.
+        It takes the spreads at the first density, and accuracy and early stop
+        as independent of each other; `None` where spreads or images are not
+        known.
         """
         first = next(iter(self.tested), None)
         if first is None or self.refused:
@@ -125,12 +120,7 @@ class Judgement:
 
 
 def measured(row: dict, rules: Rules) -> definitions.Measured:
-    """Returns what a row of results says for the definitions.
-
-    Args:
-        row: Dict, a row of `results.csv` or `controls.csv`.
-        rules: `Rules`.
-    """
+    """Returns what a row of results, or controls, says for the definitions."""
     return definitions.Measured(
         row["test_accuracy"],
         row.get("steps") or rules.steps or 0,
@@ -153,17 +143,12 @@ def matches(
 
 
 def judge(rows: list[dict], controls: list[dict], rules: Rules) -> Judgement:
-    """Returns the verdict on a run.
+    """Returns the verdict on a run, of its rows of results and of controls.
 
     Trials are the unit. The tickets nearest to the densities of the rules are
-    tested from dense to sparse, each at 5 %, and no further than the first
-    that is not shown, so that the whole sequence errs in at most 5 % of runs.
+    tested from dense to sparse, each at 5 %, and no further than the first that
+    is not shown, so that the whole sequence errs in at most 5 % of runs.
     Against a control they are tested from sparse to dense in the same way.
-
-    Args:
-        rows: List of dicts, see `results.csv`.
-        controls: List of dicts, see `controls.csv`.
-        rules: `Rules`.
     """
     by_trial = collections.defaultdict(dict)
     for row in rows:

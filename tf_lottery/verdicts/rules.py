@@ -31,12 +31,7 @@ class Rules:
 
     @classmethod
     def of(cls, config: dict, **known: Any) -> "Rules":
-        """Makes the rules of a preset's values, or of a callback's.
-
-        Args:
-            config: Dict, see `Preset.to_dict`.
-            **known: `images` and `classes`.
-        """
+        """Makes the rules of a configuration and of what is `known` besides."""
         return cls(
             config.get("iterations"),
             config.get("evaluate_every", 0),
@@ -49,13 +44,7 @@ class Rules:
 def tested_rounds(
     densities: Mapping[int, float], wanted: Sequence[float]
 ) -> list[int]:
-    """Returns the rounds nearest to densities, each once.
-
-    Args:
-        densities: Dict from round to density, without round 0.
-        wanted: Sequence of floats.
-
-    Example:
+    """Returns the rounds nearest to wanted densities, each once.
 
     >>> tested_rounds({1: 0.8, 2: 0.64, 3: 0.51}, (0.513, 0.211))
     [3]
@@ -69,14 +58,7 @@ def tested_rounds(
 def controlled_rounds(
     densities: Mapping[int, float], wanted: Sequence[float], every: int
 ) -> list[int]:
-    """Returns the rounds whose tickets have controls.
-
-    Args:
-        densities: Dict from round to density, without round 0.
-        wanted: Sequence of floats, the densities that are tested.
-        every: Integer, every n-th round besides; 0 for none.
-
-    Example:
+    """Returns the tested rounds, and every n-th besides (0 for none).
 
     >>> controlled_rounds({1: 0.8, 2: 0.64, 3: 0.51, 4: 0.41}, (0.513,), 2)
     [2, 3, 4]

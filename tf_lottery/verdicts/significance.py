@@ -57,20 +57,14 @@ def test(
 ) -> Test:
     """Returns the `Test` whether paired differences lie above minus a margin.
 
-    With margin 0 it is a test of superiority, otherwise of non-inferiority.
-    Below five trials it is a t-test, which takes the differences as normally
-    distributed; from five on the signs are flipped, exactly up to 14 trials,
-    which takes them as symmetric. In either case the mean and the margin
-    must exceed the root of the summed squares of two critical values, that
-    of the t-test and 1.645 times the sampling error of the images: the mean
-    has both errors, and of the latter the trials show nothing.
-
-    Args:
-        differences: Sequence of floats, one for each trial.
-        margin: Float; `None` describes and tests nothing. Defaults to 0.
-        images_sd: Float, see `images_sd`. Defaults to 0, no sampling.
-
-    Example:
+    With margin 0 it is a test of superiority, otherwise of non-inferiority;
+    `None` describes and tests nothing. Below five trials it is a t-test, which
+    takes the differences as normally distributed; from five on the signs are
+    flipped, exactly up to 14 trials, which takes them as symmetric. In either
+    case the mean and the margin must exceed the root of the summed squares of
+    two critical values, that of the t-test and 1.645 times the sampling error
+    of the images: the mean has both errors, and of the latter the trials show
+    nothing.
 
     >>> found = test([0.001, -0.001, 0.003, 0.002, 0.0], margin=0.005)
     >>> found.p, found.method
@@ -104,16 +98,7 @@ def p_values(
     margin: float = 0.0,
     images_sd: float | np.ndarray = 0.0,
 ) -> np.ndarray:
-    """Returns the p-values of many tests at once.
-
-    Args:
-        differences: Array of shape `(tests, trials)`.
-        margin: Float. Defaults to 0.
-        images_sd: Float or array of shape `(tests,)`. Defaults to 0.
-
-    Returns:
-        Array of shape `(tests,)`; of 1 where there is one trial.
-    """
+    """Returns the p-values of tests of `(tests, trials)`; 1 of single ones."""
     if np.shape(differences)[1] < 2:
         return np.ones(len(differences))
     shifted = np.asarray(differences, "float64") + margin
@@ -136,15 +121,8 @@ def images_sd(
     """Returns a bound of the sampling error of a difference of accuracies.
 
     All trials may share the test images, so that this error does not shrink
-    with their number. That both are measured on the same images makes the
-    true error smaller, by how much is not known here.
-
-    Args:
-        dense: Float or array, an accuracy.
-        ticket: Float or array, the other one.
-        images: Integer, the number of test images.
-
-    Example:
+    with their number. That both are measured on the same images makes the true
+    error smaller, by how much is not known here.
 
     >>> float(round(100 * images_sd(0.98, 0.98, 10_000), 2))
     0.2
@@ -153,13 +131,7 @@ def images_sd(
 
 
 def chance(difference: float, margin: float, images_sd: float) -> float:
-    """Returns the p-value of one difference by the test images alone.
-
-    Args:
-        difference: Float.
-        margin: Float.
-        images_sd: Float, see `images_sd`.
-    """
+    """Returns the p-value of one difference by the test images alone."""
     return float(scipy.stats.norm.sf((difference + margin) / images_sd))
 
 
@@ -168,16 +140,9 @@ def power(
 ) -> float:
     """Returns how likely a test passes where the true difference is 0.
 
-    Both parts of the test have to pass: the differences over trials, at the
-    level that flips of signs attain, and both critical values together.
-
-    Args:
-        trials: Integer, at least 2.
-        spread: Float, the standard deviation of the differences.
-        margin: Float.
-        images_sd: Float, see `images_sd`. Defaults to 0.
-
-    Example:
+    Both parts of the test have to pass: the differences over trials, of which
+    `spread` is the standard deviation, at the level that flips of signs attain,
+    and both critical values together.
 
     >>> round(power(3, 0.002 * 2 ** 0.5, 0.005), 1)
     0.6
@@ -196,11 +161,7 @@ def power(
 def trials_needed(likely: Callable[[int], float]) -> int | None:
     """Returns the number of trials that show an equal ticket in 4 of 5 cases.
 
-    Args:
-        likely: Callable from a number of trials to the power.
-
-    Returns:
-        Integer, at least 5; `None` if 200 trials would not do.
+    At least 5, given the power of a number; `None` if 200 would not do.
     """
     return next(
         (n for n in range(PILOT, _MOST + 1) if likely(n) >= POWER), None

@@ -16,15 +16,12 @@ _HEADER, _CHECKSUM = struct.Struct("<Q"), 4
 
 
 class Log:
-    """The runs that one `fit` writes below a directory.
+    """The runs that one `fit` writes below a directory of such logs alone.
 
-    Args:
-        directory: String, the directory; all event files in it are of such
-            logs.
-        goes_on: Boolean. If true, each run resumes from the step that is
-            written first, and what its files hold from there on is replaced.
-            If not, the files that are there are of an older training: they
-            get names that TensorBoard does not read.
+    If it goes on, each run resumes from the step that is written first, and
+    what its files hold from there on is replaced. If not, the files that are
+    there are of an older training: they get names that TensorBoard does not
+    read.
     """
 
     def __init__(self, directory, goes_on):
@@ -34,15 +31,7 @@ class Log:
             _set_aside(directory)
 
     def begin(self, run, step):
-        """Opens a run, if it is not open.
-
-        Args:
-            run: String, the name of the run.
-            step: Integer, the first step that will be written.
-
-        Returns:
-            Boolean, whether the run was not open yet, and is empty.
-        """
+        """Opens a run from a step on; returns whether it is new, and empty."""
         if run in self._runs:
             return False
         found = self._runs[run] = _Run(_join(self.directory, run), step)

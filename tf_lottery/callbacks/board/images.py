@@ -17,12 +17,10 @@ _ANCHORS = (
 
 
 def pictures(mask, layout):
-    """Returns what there is to see of a mask.
+    """Returns what there is to see of a mask, as arrays that `png` draws.
 
-    Returns:
-        Dict from `"masks"`, `"channels"` or both to an array that `png`
-        draws: the single weights, where they are not too many, and for
-        convolutions the density of each pair of channels.
+    These are `"masks"`, the single weights, where they are not too many, and
+    `"channels"`, for convolutions the density of each pair of channels.
     """
     if layout.sizes(mask.shape)[0] == 1:
         return {"masks": channels(mask, layout)}
@@ -32,11 +30,9 @@ def pictures(mask, layout):
 
 
 def channels(mask, layout):
-    """Returns the density of each pair of channels.
+    """Returns the density of each pair of channels, `(outputs, inputs)`.
 
-    Returns:
-        Array (outputs, inputs) of densities, of blocks of channels where
-        there are very many.
+    Where there are very many, it is that of blocks of channels.
     """
     matrix = layout.to_matrix(np.asarray(mask, "float32"))
     return _shrunk(matrix.mean(axis=0).T)
@@ -45,10 +41,9 @@ def channels(mask, layout):
 def kernels(mask, layout):
     """Returns the kernel of each pair of channels, next to one another.
 
-    Returns:
-        Array of 0.0 and 1.0, and of NaN between two kernels: a row of kernels
-        for each output, a column for each input. `None` where kernels are
-        single weights, have more than two dimensions, or are too many.
+    An array of 0.0 and 1.0, and of NaN between two: a row for each output, a
+    column for each input. `None` where kernels are single weights, have more
+    than two dimensions, or are too many.
     """
     order = layout.order(mask.ndim)
     positions, inputs, outputs = layout.sizes(mask.shape)
@@ -69,8 +64,7 @@ def kernels(mask, layout):
 def png(densities):
     """Draws densities, dark to bright; returns (width, height) and the bytes.
 
-    Args:
-        densities: Array of two dimensions, in [0, 1]; NaN is drawn white.
+    NaN is drawn white.
     """
     gaps = np.isnan(densities)
     levels = np.round(np.where(gaps, 0, densities) * (_GAP - 1))

@@ -17,13 +17,9 @@ from tf_lottery.patterns import layouts
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """The masked weights of a model at one moment.
+    """The masked weights of a model at one moment, by weight key.
 
-    Attributes:
-        masks: Dict from weight key to boolean array.
-        weights: Dict from weight key to array.
-        live: Dict from weight key to boolean array, what of the masks lies
-            on a path from input to output; `None` where it is not known.
+    What of the masks lies on a path is live, `None` where it is not known.
     """
 
     masks: dict

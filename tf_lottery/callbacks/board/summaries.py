@@ -41,12 +41,7 @@ def scalars(values):
 
 
 def histogram(tag, values):
-    """Returns a summary value: how numbers are distributed.
-
-    Args:
-        tag: String.
-        values: Array; what is not finite is left out.
-    """
+    """Returns a summary value: how numbers, if finite, are distributed."""
     buckets = np.zeros((_BUCKETS, 3))
     values = np.asarray(values, "float64").ravel()
     values = values[np.isfinite(values)]
@@ -62,13 +57,7 @@ def histogram(tag, values):
 
 
 def image(tag, size, png):
-    """Returns a summary value: a picture.
-
-    Args:
-        tag: String.
-        size: Tuple of integers, width and height.
-        png: Bytes, the picture as a PNG file.
-    """
+    """Returns a summary value: a PNG picture of a width and a height."""
     width, height = (str(length).encode() for length in size)
     return _value(tag, np.array([width, height, png], dtype=object), "image")
 

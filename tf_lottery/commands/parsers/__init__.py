@@ -1,26 +1,17 @@
 """Parsers of the commands: no TensorFlow is imported to read arguments.
 
-Each module has a function `add_parser(commands)`. The module of the same name
-in `tf_lottery.commands` runs what was read.
+`COMMANDS` of a module has, by the name of a command, its line in the list of
+commands, what it does, and the table of its arguments. The module of that
+name in `tf_lottery.commands` runs what was read.
 """
 
 import tf_lottery
 from tf_lottery.commands.parsers import analyze
-from tf_lottery.commands.parsers import compare
-from tf_lottery.commands.parsers import compress
-from tf_lottery.commands.parsers import export
-from tf_lottery.commands.parsers import list as list_lib
+from tf_lottery.commands.parsers import of_models
+from tf_lottery.commands.parsers import of_runs
 from tf_lottery.commands.parsers import parser as parser_lib
-from tf_lottery.commands.parsers import prune
-from tf_lottery.commands.parsers import report
-from tf_lottery.commands.parsers import run
-from tf_lottery.commands.parsers import shrink
-from tf_lottery.commands.parsers import sweep
-
-_ALL = (
-    run, sweep, list_lib, report, compare, analyze, prune, shrink, compress,
-    export,
-)
+from tf_lottery.commands.parsers import preset
+from tf_lottery.commands.parsers import tables
 
 
 def make():
@@ -39,6 +30,17 @@ def make():
     commands = parser.add_subparsers(
         metavar="COMMAND", required=True, dest="command"
     )
-    for module in _ALL:
-        module.add_parser(commands)
+    found = of_runs.COMMANDS | of_models.COMMANDS
+    for name, (help, description, table) in found.items():
+        if name in of_runs.OF_PRESETS:
+            command = preset.add_parser(
+                commands, name, help, description, of_runs.OF_PRESETS[name]
+            )
+        else:
+            command = commands.add_parser(
+                name, help=help, description=description
+            )
+        if name == "analyze":
+            analyze.add_kinds(command)
+        tables.add(command, table)
     return parser

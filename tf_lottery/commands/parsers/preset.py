@@ -4,23 +4,22 @@ import argparse
 import dataclasses
 
 from tf_lottery.commands.parsers import readers
-from tf_lottery.commands.parsers import shared
+from tf_lottery.commands.parsers import tables
 from tf_lottery.experiments import catalogue
 from tf_lottery.experiments import presets
 
-NOTE = (
+_NOTE = (
     " Flags that are not given keep the preset's values, which "
     "`tf-lottery {} PRESET --help` shows."
 )
 
 
-def add_preset(parser, but=()):
-    """Adds PRESET, a flag for each of its values, and `--help`.
-
-    Args:
-        parser: `Parser` without a `--help` of its own.
-        but: Names of the values that get no flag. Defaults to none.
-    """
+def add_parser(commands, name, help, description, but=()):
+    """Returns a new parser of PRESET, and a flag for each value but some."""
+    parser = commands.add_parser(
+        name, help=help, add_help=False,
+        description=description + _NOTE.format(name),
+    )
     parser.add_argument(
         "preset", metavar="PRESET",
         type=readers.one_of("preset", tuple(catalogue.PRESETS)),
@@ -31,13 +30,14 @@ def add_preset(parser, but=()):
         default=argparse.SUPPRESS,
         help="show this, with the values of PRESET if it is given",
     )
-    shared.add_exclude(parser)
+    tables.add(parser, tables.exclude())
     for field in _fields({"exclude", *but}):
         parser.add_argument(
             f"--{field.name.replace('_', '-')}",
             **_kind(field),
             help=field.metadata["help"],
         )
+    return parser
 
 
 def changes(arguments, but=()):

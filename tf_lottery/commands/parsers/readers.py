@@ -6,16 +6,12 @@ import fractions
 import pathlib
 
 from tf_lottery.commands import data as data_lib
+from tf_lottery.commands.parsers import names as known
 from tf_lottery.experiments import durations
 
 
 def one_of(what, names):
-    """Returns a function that reads one of some names.
-
-    Args:
-        what: String, what they are names of.
-        names: Sequence of strings.
-    """
+    """Returns a function that reads one of some names, of `what`."""
 
     def read(text):
         if text not in names:
@@ -104,6 +100,22 @@ def budget(text):
         return {name: float(size)}
     except ValueError:
         return {name: size}
+
+
+def tunable(text):
+    """Reads `rate=0.1:0.5` or `criterion=magnitude,lamp`."""
+    name, equals, values = text.partition("=")
+    name = name.strip().replace("-", "_")
+    if name not in known.TUNABLE or not equals or not values:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is none of {', '.join(known.TUNABLE)} with values, "
+            "such as rate=0.1:0.5 or criterion=magnitude,lamp"
+        )
+    if name == "pattern" or ":" not in values:
+        read = {"criterion": str, "pattern": str, "rewind_to": point}
+        read_one = read.get(name, number)
+        return name, [read_one(part) for part in values.split(",")]
+    return name, tuple(number(part) for part in values.split(":"))
 
 
 def duration(text):

@@ -16,21 +16,16 @@ LAYERS = 7
 class Kind:
     """One kind of analysis of one run.
 
-    The module of a kind has its name and its subclass, `Analysis`, which
-    says what it measures of a ticket, and what it shows of all of them.
+    The module of a kind has its name and its subclass, `Analysis`, which says
+    what it measures of a ticket, and what it shows of all of them.
 
     Attributes:
-        name: String, one of `findings.KINDS`.
-        title: String.
-        summary: String, what is measured and how.
         least: Integer, the first round that can be measured.
         uses: Tuple of the options that the measurements depend on.
         samples: Integer, the examples of each part of the data, if none are
             chosen.
         few: Boolean, whether it takes long, so that only some rounds are
             measured if none are chosen.
-        columns: List of `bands.Column` of the table.
-        compared: List of dicts, see `findings.Finding`.
     """
 
     name = title = summary = ""
@@ -118,15 +113,7 @@ class Kind:
         return []
 
     def chart(self, title, *columns, rows=None, label=None, reference=None):
-        """Returns columns against density, a line each, as a chart.
-
-        Args:
-            title: String.
-            *columns: `bands.Column`.
-            rows: List of dicts. Defaults to the rows shown.
-            label: String, of the y axis. Defaults to the title.
-            reference: See `charts.lines`. Defaults to `None`.
-        """
+        """Returns columns of `rows`, or of those shown, against density."""
         rows = self.shown if rows is None else rows
         return charts.lines(
             title, "density (%)", label or title,

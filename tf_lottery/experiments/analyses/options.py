@@ -18,20 +18,15 @@ class Options:
             the kind takes.
         epsilons: Tuple of floats, radii of an attack in units of the range
             of the pixels; `None` for those usual for the data.
-        points: Integer, points on the line between two networks. Defaults
-            to 30.
-        epochs: Integer, epochs of the training on random labels. Defaults
-            to 20.
+        points: Integer, points on the line between two networks.
+        epochs: Integer, epochs of the training on random labels.
         orders: Integer, orders of the data that a ticket is trained in, each
-            compared with each. Defaults to 2.
-        masks: Integer, random masks next to a ticket. Defaults to 1.
-        seed: Integer, seed of random masks, other data orders, attacks and
-            random labels. Defaults to 0.
-        budget: String such as `"10m"`; rounds that do not fit are left out.
-            Defaults to `""`, any time.
-
-    Raises:
-        ValueError: If a value is invalid.
+            compared with each.
+        masks: Integer, random masks next to a ticket.
+        seed: Integer, of random masks, other data orders, attacks and random
+            labels.
+        budget: String such as `"10m"`, or `""`; rounds that do not fit are
+            left out.
     """
 
     rounds: tuple | None = None

@@ -28,8 +28,7 @@ class Plan:
     """What an analysis has to do yet.
 
     Attributes:
-        trainings: List of `trainings.Training` that are missing.
-        epochs: Integer, the epochs of `fit` of all of them.
+        epochs: Integer, the epochs of `fit` of all trainings.
         steps: Integer, their training steps.
         seconds: Float, the time by the pace of the run, which evaluated
             after every epoch: an upper bound on the same machine.
@@ -52,9 +51,8 @@ class Plan:
 class Session:
     """Measures tickets one by one and keeps what is finished.
 
-    Attributes:
-        do: Function of a kind, a `Plan` and a callable for items and their
-            rows, which trains and measures what is planned.
+    `do` trains and measures what a `Plan` of a kind says, and calls back with
+    items and their rows.
     """
 
     def __init__(self, subject, options, place, progress):
@@ -68,15 +66,7 @@ class Session:
         self._used = []
 
     def items(self, default, least=0):
-        """Returns the pairs of trial and round to measure.
-
-        Args:
-            default: List of rounds, where the user has chosen none.
-            least: Integer, the first round that can be measured.
-
-        Raises:
-            ValueError: If a chosen round is not there.
-        """
+        """Returns pairs of trial and round to measure, chosen or `default`."""
         rounds = self.options.rounds
         subject = self.subject
         known = [number for number in subject.rounds if number >= least]
@@ -90,11 +80,7 @@ class Session:
         ]
 
     def measure(self, kind):
-        """Measures items that were not measured so; returns the rows of all.
-
-        Each is written as soon as it is finished, so that a session that is
-        killed loses no more than the one it was at.
-        """
+        """Measures items that were not measured so; returns the rows of all."""
         store = _Measured(
             self.place / "measured" / f"{kind.name}.json", kind.settings
         )

@@ -28,19 +28,8 @@ _NO_PROTOCOL = (
 class Subject:
     """Reads the directory of `tf-lottery run`; writes nothing.
 
-    Args:
-        directory: Path. The run may be unfinished.
-
-    Attributes:
-        path: `pathlib.Path`.
-        run: `run_files.Run`.
-        preset: `tf_lottery.experiments.Preset`.
-        results: Dict from trial to its list of `RoundResult`, of the rounds
-            that have been trained.
-
-    Raises:
-        FileNotFoundError: If it is not the directory of a run.
-        ValueError: If files are damaged, or no round has been finished.
+    It must hold a finished round. `results` are the `RoundResult`s of the
+    rounds that have been trained, by trial.
     """
 
     def __init__(self, directory):
@@ -118,14 +107,10 @@ class Subject:
         return self._files(trial).load_masks(round)
 
     def ticket(self, trial, round, step=None):
-        """Returns the `Ticket` that a round trained.
+        """Returns the `Ticket` that a round trained, rewound to a step.
 
-        Args:
-            trial: Integer.
-            round: Integer.
-            step: Integer, the rewinding point: one of
-                `preset.other_rewind_steps`, whose rounds have masks of their
-                own, or `preset.rewind_step`. Defaults to the latter.
+        Rounds of one of `preset.other_rewind_steps` have masks of their own.
+        Defaults to `preset.rewind_step`.
         """
         place = self._files(trial, step)
         return ticket_lib.Ticket(
@@ -141,23 +126,11 @@ class Subject:
         return branches.dense_weights(self._place(trial).dense)
 
     def trained_last(self, trial, step=None):
-        """Returns what the last round of a trial trained to, by key.
-
-        Args:
-            trial: Integer.
-            step: Integer, the rewinding point, see `ticket`. Defaults to
-                that of the preset.
-        """
+        """Returns what the last round trained to, by key; see `ticket`."""
         return branches.dense_weights(self._files(trial, step).path)
 
     def bench(self, trial, iterations=None):
-        """Returns the `Bench` of a trial; that of another one is dropped.
-
-        Args:
-            trial: Integer.
-            iterations: Integer, steps of a round, if it shall train for
-                more or fewer than the run did. Defaults to the run's.
-        """
+        """Returns the `Bench` of a trial; that of another one is dropped."""
         preset = dataclasses.replace(
             self.preset, iterations=iterations or self.preset.iterations
         )

@@ -8,19 +8,13 @@ from tf_lottery import files
 from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.weights import snapshots
 
-MASKS = ("ticket", "random")
-
 
 @dataclasses.dataclass(frozen=True)
 class Training:
     """One training of a subnetwork to the end of a round.
 
-    Attributes:
-        trial: Integer.
-        round: Integer; 0 is the dense network.
-        masks: `"ticket"`, or `"random"` for masks of equal densities.
-        order: Integer, order of the data; 0 is that of the run.
-        seed: Integer, seed of the random masks.
+    `masks` are those of the `"ticket"`, or `"random"` ones of equal densities
+    and a seed; round 0 is the dense network, order 0 that of the run's data.
     """
 
     trial: int
@@ -47,12 +41,9 @@ class Training:
 class Trainings:
     """Weights at the end of trainings, each trained once and then kept.
 
-    They start from the run's rewinding point and follow its protocol, batch
-    by batch, so that on the same machine a ticket comes to the weights that
-    it had in the run.
-
-    Attributes:
-        progress: `session.Progress`, of the task that trains.
+    They start from the run's rewinding point and follow its protocol, batch by
+    batch, so that on the same machine a ticket comes to the weights that it had
+    in the run.
     """
 
     def __init__(self, subject, path, progress):
@@ -97,12 +88,7 @@ class Trainings:
         return self._ticket(training).masks
 
     def note(self, trainings):
-        """Returns how trainings compare with those of the run, or `None`.
-
-        Args:
-            trainings: Iterable of `Training`. Looked at are those of the
-                run's own tickets and data order whose weights are kept.
-        """
+        """Returns how trainings compare with those of the run, or `None`."""
         largest = max((
             abs(self.accuracy(t) - self._subject.accuracy(t.trial, t.round))
             for t in dict.fromkeys(trainings)

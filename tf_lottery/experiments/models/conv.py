@@ -57,18 +57,9 @@ def _conv(depth, input_shape, classes, seed):
     layers = [keras.Input(input_shape)]
     for block in range(depth // 2):
         for number in (2 * block + 1, 2 * block + 2):
-            layers.append(
-                keras.layers.Conv2D(
-                    64 << block, 3, padding="same", activation="relu",
-                    kernel_initializer=parts.glorot_normal(seeds),
-                    name=f"conv{number}",
-                )
-            )
+            layers.append(parts.convolution(
+                64 << block, 3, f"conv{number}", seeds, "same"
+            ))
         layers.append(keras.layers.MaxPooling2D(name=f"pool{block + 1}"))
-    layers += [
-        keras.layers.Flatten(name="flatten"),
-        parts.dense(256, "fc1", seeds),
-        parts.dense(256, "fc2", seeds),
-        parts.dense(classes, "logits", seeds, None),
-    ]
+    layers += parts.head((256, 256), classes, seeds)
     return keras.Sequential(layers, name=f"conv_{depth}")

@@ -26,13 +26,7 @@ def lenet_300_100(
     """
     seeds = parts.Seeds(seed)
     return keras.Sequential(
-        [
-            keras.Input(input_shape),
-            keras.layers.Flatten(name="flatten"),
-            parts.dense(300, "fc1", seeds),
-            parts.dense(100, "fc2", seeds),
-            parts.dense(classes, "logits", seeds, None),
-        ],
+        [keras.Input(input_shape), *parts.head((300, 100), classes, seeds)],
         name="lenet_300_100",
     )
 
@@ -58,16 +52,8 @@ def lenet_5(
     layers = [keras.Input(input_shape)]
     for number, filters in enumerate((20, 50), start=1):
         layers += [
-            keras.layers.Conv2D(
-                filters, 5, activation="relu",
-                kernel_initializer=parts.glorot_normal(seeds),
-                name=f"conv{number}",
-            ),
+            parts.convolution(filters, 5, f"conv{number}", seeds),
             keras.layers.MaxPooling2D(name=f"pool{number}"),
         ]
-    layers += [
-        keras.layers.Flatten(name="flatten"),
-        parts.dense(500, "fc1", seeds),
-        parts.dense(classes, "logits", seeds, None),
-    ]
+    layers += parts.head((500,), classes, seeds)
     return keras.Sequential(layers, name="lenet_5")

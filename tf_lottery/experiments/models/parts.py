@@ -34,6 +34,23 @@ def he_normal(seeds):
     )
 
 
+def convolution(filters, size, name, seeds, padding="valid"):
+    """Returns a convolution with ReLU and a seeded Glorot initializer."""
+    return keras.layers.Conv2D(
+        filters, size, padding=padding, activation="relu",
+        kernel_initializer=glorot_normal(seeds), name=name,
+    )
+
+
+def head(units, classes, seeds):
+    """Returns the dense layers at the end: `fc1` and so on, and `logits`."""
+    return [
+        keras.layers.Flatten(name="flatten"),
+        *(dense(n, f"fc{i}", seeds) for i, n in enumerate(units, start=1)),
+        dense(classes, "logits", seeds, None),
+    ]
+
+
 def dense(units, name, seeds, activation="relu"):
     """Returns a dense layer with a seeded Glorot initializer."""
     return keras.layers.Dense(
@@ -47,10 +64,7 @@ def dense(units, name, seeds, activation="relu"):
 def reseed(model, seed):
     """Draws the kernels of a model anew, from its own initializers; returns it.
 
-    Args:
-        model: A built `keras.Model`, such as one of `keras.applications`,
-            whose builders take no seed.
-        seed: Integer.
+    The builders of `keras.applications` take no seed.
     """
     seeds = Seeds(seed)
     for layer in model.layers:
