@@ -653,7 +653,7 @@ LEGITIMATE = {
     ),
     "none": (
         "compress.budget compression.compress.budget "
-        "compress.metric compression.compress.metric "
+        "minimize compress.metric compression.compress.metric "
         "compress.teacher compression.compress.teacher "
         "accelerator export.tflite.metric export.tflite.runtimes "
         "input_dtype input_shapes output_dtype "

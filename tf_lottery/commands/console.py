@@ -66,18 +66,21 @@ class Bar:
             self._bar.advance(self._task)
 
     def workers(self, pulses):
-        hosts = len({pulse["host"] for pulse in pulses})
-        where = f" on {hosts} hosts" if hosts > 1 else ""
-        most = max(pulse["memory"] for pulse in pulses) / 2**30
-        keys = ", ".join(pulse["key"] for pulse in pulses[:_NAMED])
-        more = ", ..." if len(pulses) > _NAMED else ""
-        self._describe(
-            f"{len(pulses)} workers{where}, {most:.1f} GiB each: {keys}{more}"
-        )
+        self._describe(workers(pulses))
 
     def _describe(self, text):
         if self._task is not None:
             self._bar.update(self._task, description=text)
+
+
+def workers(pulses):
+    """Returns a line about what other processes do."""
+    hosts = len({pulse["host"] for pulse in pulses})
+    where = f" on {hosts} hosts" if hosts > 1 else ""
+    most = max(pulse["memory"] for pulse in pulses) / 2**30
+    keys = ", ".join(pulse["key"] for pulse in pulses[:_NAMED])
+    more = ", ..." if len(pulses) > _NAMED else ""
+    return f"{len(pulses)} workers{where}, {most:.1f} GiB each: {keys}{more}"
 
 
 def make_repeatable(threads=None):
