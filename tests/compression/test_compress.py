@@ -463,8 +463,10 @@ def test_files_that_fail_their_checks_are_left_out(
     ({"budget": {"size": "many"}}, "budget"),
     ({"budget": {"size": 100}, "max_drop": 0.1}, "Either"),
     ({"minimize": "cycles"}, "minimize"),
-    ({"target": "ethos-u55", "minimize": "cycles", "budget": {"flash": 1}},
-     "budget.*'cycles'"),
+    pytest.param(
+        {"target": "ethos-u55", "minimize": "cycles", "budget": {"flash": 1}},
+        "budget.*'cycles'", marks=needs_vela,
+    ),
     ({"metric": "no_such_metric"}, "metric"),
     ({"epochs": 1}, "not compiled"),
     ({"teacher": "other"}, "'self', a `keras.Model` or `None`"),

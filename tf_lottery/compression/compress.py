@@ -213,7 +213,8 @@ def compress(
             failed=made.failed, skipped=space.skipped | cost.left_alone(
                 made.rest / made[0].cost
             ), rest=made.rest, place=place,
-            least=space.least, groups=tuple(space.groups),
+            least=space.least if cost.is_priced or not cost.is_timed else {},
+            groups=tuple(space.groups),
         )
         for note in found.caveats():
             warnings.warn(note, stacklevel=2)

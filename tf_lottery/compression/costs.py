@@ -14,8 +14,6 @@ from tf_lottery.utils import checks
 TARGETS = ("macs", *targets.TARGETS, *vela.ACCELERATORS)
 _UNITS = {"B": 1, "kB": 1000, "KiB": 1024, "MB": 10**6, "MiB": 2**20}
 _BYTES = re.compile(rf"(\d+(?:\.\d+)?) ?({'|'.join(_UNITS)})")
-# What the search takes from the operators of a file.
-_PRICED = ("cycles", "latency_ms")
 # An operator and a tensor more, in bytes.
 _OVERHEAD = 100
 
@@ -69,6 +67,11 @@ class Cost:
         return (None, 6, 5, 4, 3) if coded else (None,)
 
     @property
+    def is_priced(self):
+        """Boolean, whether the search counts Vela's cycles by operator."""
+        return self._on_npu and self.name in ("cycles", "latency_ms")
+
+    @property
     def is_timed(self):
         """Boolean, whether files are timed."""
         return self.name == "latency_ms"
@@ -95,7 +98,7 @@ class Cost:
 
     def shares(self, candidate):
         """Returns what `Space.measure` takes, of a file's operators."""
-        if self.name not in _PRICED:
+        if not self.is_priced:
             return ()
         content = latency.read_bytes(candidate.file)
         return shares.of(content, self.target), candidate.cost
@@ -138,7 +141,7 @@ class Cost:
         return {"the rest of the file": (
             f"{share:.0%} of its {self.name} falls with no layer's "
             "multiplications"
-        )} if self.name in _PRICED else {}
+        )} if self.is_priced else {}
 
     def text(self, value):
         """Returns a cost in words."""
