@@ -73,11 +73,10 @@ def compress(
     those before (GPTQ, Frantar et al. 2022,
     https://arxiv.org/abs/2210.17323), and stored as int8. Channels alone go
     for `"macs"` (multiplications) and `"cpu"`, `"arm"` and `"auto"`
-    (milliseconds, measured here). On an Ethos-U Vela's cycles or milliseconds
-    can count instead; then single weights go where a layer waits for them.
-    Times are counted as what each operator of the file of the whole model
-    takes, in proportion to the multiplications, and bytes waited for, that
-    are left of its layer.
+    (milliseconds, measured here; the search counts multiplications). On an
+    Ethos-U Vela's cycles or milliseconds can count instead: the search adds
+    up what each operator of the file of the whole model takes, in proportion
+    to what is left of its multiplications, and of the bytes it waits for.
 
     Args:
         model: A built `keras.Model`, trained. It is left as it is. Weights
