@@ -39,8 +39,8 @@ from laboratory import subjects
 
 import tf_lottery as tfl
 from tf_lottery.compression import costs
-from tf_lottery.search import secant
 from tf_lottery.export import children
+from tf_lottery.search import secant
 
 NETWORKS = subjects.NETWORKS
 BATCH = 128

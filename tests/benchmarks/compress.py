@@ -18,11 +18,11 @@ import numpy as np
 import tf_lottery as tfl
 from tests.benchmarks import harness
 from tf_lottery import copies
-from tf_lottery.search import allocation
 from tf_lottery.compression import channels
 from tf_lottery.compression import costs
 from tf_lottery.compression import space as space_lib
 from tf_lottery.compression import weights
+from tf_lottery.search import allocation
 
 _MINUTES, _GRAM = 60, 8 * 1280**2
 

@@ -8,9 +8,9 @@ import tf_lottery as tfl
 from tf_lottery.compression import channels
 from tf_lottery.compression import costs
 from tf_lottery.compression import refits
-from tf_lottery.search import measuring
 from tf_lottery.compression import space as space_lib
 from tf_lottery.compression import weights
+from tf_lottery.search import measuring
 
 RNG = np.random.default_rng(0)
 MIX = RNG.normal(size=(4, 12))

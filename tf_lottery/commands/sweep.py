@@ -4,8 +4,8 @@ import pathlib
 
 from tf_lottery import experiments
 from tf_lottery.commands import console as console_lib
-from tf_lottery.commands.parsers import preset as flags
 from tf_lottery.commands.parsers import of_runs as parser
+from tf_lottery.commands.parsers import preset as flags
 from tf_lottery.tuner import reports
 from tf_lottery.tuner import sweeps
 

@@ -13,8 +13,8 @@ from tf_lottery import export
 from tf_lottery import files
 from tf_lottery import internals
 from tf_lottery import weights as weights_lib
-from tf_lottery.search import allocation
 from tf_lottery.export import metrics
+from tf_lottery.search import allocation
 
 # What a candidate costs of what the one before it does.
 STEP = 0.95

@@ -18,13 +18,13 @@ from tf_lottery.compression import costs
 from tf_lottery.compression import places
 from tf_lottery.compression import recovery
 from tf_lottery.compression import result as result_lib
-from tf_lottery.search import secant
 from tf_lottery.compression import space as space_lib
 from tf_lottery.compression import weights as weights_lib
 from tf_lottery.export import children
 from tf_lottery.export import metrics
 from tf_lottery.export import targets
 from tf_lottery.search import samples as samples_lib
+from tf_lottery.search import secant
 from tf_lottery.utils import types
 
 # Examples that int8 ranges are taken of.

@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from tf_lottery.search import allocation
 from tf_lottery.report import charts
+from tf_lottery.search import allocation
 from tf_lottery.utils import checks
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import criteria
-from tf_lottery.search import prefixes
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import layer_inputs
 from tf_lottery.criteria import obc
+from tf_lottery.search import prefixes
 
 
 class Refits:

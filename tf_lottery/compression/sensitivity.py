@@ -12,15 +12,15 @@ from tf_lottery import criteria
 from tf_lottery import structured
 from tf_lottery import weights as weights_lib
 from tf_lottery.analysis import evaluating
-from tf_lottery.search import measuring
-from tf_lottery.search import prefixes
-from tf_lottery.search import samples
 from tf_lottery.compression import readings as readings_lib
 from tf_lottery.graph import tracing
 from tf_lottery.patterns import Pattern
 from tf_lottery.pruning import allocation
 from tf_lottery.pruning import prunable
 from tf_lottery.pruning import rules
+from tf_lottery.search import measuring
+from tf_lottery.search import prefixes
+from tf_lottery.search import samples
 from tf_lottery.structured import randomising
 from tf_lottery.utils import checks
 from tf_lottery.utils import docs

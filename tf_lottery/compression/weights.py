@@ -3,10 +3,10 @@
 import numpy as np
 from keras import ops
 
-from tf_lottery.search import measuring
 from tf_lottery.compression import refits
 from tf_lottery.pruning import prunable
 from tf_lottery.pruning import rules
+from tf_lottery.search import measuring
 
 # Weights are scored anew once this fraction of those that stayed is left.
 _RENEWED = 0.55

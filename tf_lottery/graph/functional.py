@@ -9,11 +9,11 @@ from keras import tree
 
 from tf_lottery import internals
 from tf_lottery.graph import inlining
+from tf_lottery.graph.inlining import Unreadable as Unreadable
 from tf_lottery.graph.inlining import is_keras as is_keras
 from tf_lottery.graph.inlining import is_leaf as is_leaf
 from tf_lottery.graph.inlining import is_symbolic as is_symbolic
 from tf_lottery.graph.inlining import tensors as tensors
-from tf_lottery.graph.inlining import Unreadable as Unreadable
 
 
 @dataclasses.dataclass(eq=False)

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_lottery.search import prefixes
 from tf_lottery.criteria import batches as batches_lib
+from tf_lottery.search import prefixes
 
 # Fractions of a weight that stay, and of a group of channels that go.
 DENSITIES = (
