@@ -60,7 +60,7 @@ def _search(model, x):
     copy, cost = copies.strip(model), costs.Cost("size", "int8")
     space = space_lib.Space(
         copy, x, channels.Channels(copy, ()),
-        weights.Weights(copy, {}, cost.nbytes, (), ()),
+        weights.Weights(copy, {}, cost.nbytes, (), (), cost.widths),
     )
     space.use(*space.measure(lambda text: None))
     allocator = allocation.Allocator(space.errors, space.cost)

@@ -448,3 +448,19 @@ def test_rounding_makes_up_for_itself():
             inverse[:, 0] / inverse[0, 0], value[row] - goal
         )
     np.testing.assert_allclose(found, value, atol=1e-8)
+
+
+def test_rounding_stays_within_a_constraint():
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(
+        3, name="fc", kernel_constraint=lambda w: keras.ops.minimum(w, 0.3)
+    )])
+    rng = np.random.default_rng(0)
+    kernel = model.layers[0].kernel
+    kernel.assign(rng.uniform(-1, 0.3, (6, 3)))
+    problem = obc.Problems(
+        tfl.criteria.OBC(), model, {"fc/kernel": kernel},
+        tfl.criteria.Context(data=(rng.normal(size=(40, 6)), np.zeros(40))),
+    )["fc/kernel"]
+    assert problem.rounded(array(kernel), 3).max() <= 0.3
+    problem._constraint = None
+    assert problem.rounded(array(kernel), 3).max() > 0.3

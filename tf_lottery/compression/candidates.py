@@ -128,15 +128,17 @@ class Candidates:
         return model
 
     def drop(self, number):
-        """Returns what a candidate loses; all, if its file computes something
-        else: a network that is ruined may be far off in int8."""
+        """Returns what a candidate loses; all, if its file fails its checks.
+
+        In int8 a network that is ruined may be far off.
+        """
         return self[number].drop if self._passes(number) else math.inf
 
     def cost(self, number):
         """Returns what a candidate takes, or was to take."""
         if self._passes(number):
             return self[number].cost
-        return self._whole * STEP**number
+        return self[0].cost * STEP**number
 
     def _passes(self, number):
         if number not in self.failed:

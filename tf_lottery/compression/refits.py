@@ -62,16 +62,17 @@ class Refit:
         self._problem = problem
         self._bias = bias is not None and ops.convert_to_numpy(bias)
 
-    def values(self, mask, bits=None):
-        """Yields the variables and what they become under a mask.
+    def values(self, mask):
+        """Yields the variables and what they become under a mask."""
+        return self._with_bias(self._problem.refit(mask))
 
-        Args:
-            bits: Integer, how many the weight has after it, or `None`.
-        """
+    def rounded(self, bits):
+        """Yields the variables and what they become with so many bits."""
+        value = ops.convert_to_numpy(self.variables[0])
+        return self._with_bias(self._problem.rounded(value, bits))
+
+    def _with_bias(self, value):
         weight, *biases = self.variables
-        value = self._problem.refit(mask)
-        if bits:
-            value = self._problem.rounded(value, mask, bits)
         yield weight, value
         for bias in biases:
             shift = self._problem.shift(value).reshape(self._bias.shape)
@@ -102,7 +103,7 @@ class Magnitudes:
         """Returns the weights that stay, as they are."""
         return np.where(mask, self._values, 0)
 
-    def rounded(self, value, mask, bits):
+    def rounded(self, value, bits):
         """Returns the nearest ones of so many bits to each output."""
         return nearest(value, bits, tuple(range(value.ndim - 1)))
 

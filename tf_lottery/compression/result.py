@@ -28,7 +28,8 @@ class CompressionResult:
 
     Attributes:
         model: The `keras.Model` of the file chosen, before it was quantised;
-            the masks of pruned weights are held if it is compiled.
+            the masks of pruned weights are held if it is compiled, while
+            those that were rounded leave their few values if it is trained.
         name: String, the name of the model compressed.
         cost: What counts for the target, with `name` and `text(value)`.
         metric_name: String.

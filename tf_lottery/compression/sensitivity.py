@@ -13,6 +13,7 @@ from tf_lottery import structured
 from tf_lottery import weights as weights_lib
 from tf_lottery.analysis import evaluating
 from tf_lottery.compression import readings as readings_lib
+from tf_lottery.compression import refits
 from tf_lottery.graph import tracing
 from tf_lottery.patterns import Pattern
 from tf_lottery.pruning import allocation
@@ -181,10 +182,8 @@ def _bits(weights, widths):
         value, layout = ops.convert_to_numpy(variable), weights.layouts[key]
         matrix = layout.to_matrix(value).astype("float32")
         for bits in widths:
-            step = np.abs(matrix).max((0, 1)) / (2**(bits - 1) - 1)
-            step[step == 0] = 1
             rounded = layout.from_matrix(
-                np.round(matrix / step) * step, value.shape
+                refits.nearest(matrix, bits, (0, 1)), value.shape
             )
             removed = 1 - bits / (8 * value.itemsize)
             yield readings_lib.Reading(

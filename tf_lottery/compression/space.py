@@ -5,7 +5,6 @@ import math
 
 import keras
 import numpy as np
-from keras import ops
 
 from tf_lottery import copies
 from tf_lottery import holding
@@ -166,8 +165,7 @@ class Space:
             self._inputs,
         )
         for key, width in bits.items():
-            value = ops.convert_to_numpy(variables[keys[key]])
-            for variable, now in found[keys[key]].values(value != 0, width):
+            for variable, now in found[keys[key]].rounded(width):
                 variable.assign(now)
         return True
 

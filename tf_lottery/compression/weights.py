@@ -89,18 +89,17 @@ class Weights:
             gone[~mask & (gone == _NEVER)] = level
         self.gone[key], costs = gone, {0: self.costs(key)}
 
-        def measure(level, bits=None):
-            for variable, value in problem.values(
-                self.mask(key, level), bits
-            ):
+        def measure(level):
+            for variable, value in problem.values(self.mask(key, level)):
                 variable.assign(value)
-            if not bits:
-                costs[level] = self.costs(key)
+            costs[level] = self.costs(key)
             return distance()
 
         distance.start_at(problem.variables)
-        with measuring.restored(problem.variables):
-            rounding = measure(0, _MEASURED) if self._widths[1:] else 0.0
+        rounding = 0.0
+        if self._widths[1:]:
+            with measuring.restored(*zip(*problem.rounded(_MEASURED))):
+                rounding = distance()
         with measuring.restored(problem.variables):
             errors = measuring.curve(_LEVELS, measure)
         return np.concatenate([

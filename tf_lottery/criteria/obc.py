@@ -238,26 +238,27 @@ class Problem:
 
     def refit(self, mask):
         """Returns the weight that stays, within its constraint."""
-        found = self._solved(least_squares.refit, mask)
-        if self._constraint is None:
-            return found
-        legal = self._constraint(ops.convert_to_tensor(found, "float32"))
-        return np.where(mask, ops.convert_to_numpy(legal), 0)
+        return self._legal(self._solved(least_squares.refit, mask), mask)
 
-    def rounded(self, value, mask, bits):
-        """Returns a weight that stays, with so many bits to each output."""
+    def rounded(self, value, bits):
+        """Returns a weight with so many bits to each output, zeros as zeros."""
         most = 2 ** (bits - 1) - 1
         values = self.linear.to_matrices(value).astype("float64")
         steps = np.abs(values).max(1, keepdims=True) / most
         steps = np.broadcast_to(np.where(steps > 0, steps, 1), values.shape)
-        kept, found = self.linear.to_matrices(mask), np.zeros(values.shape)
-        for gram, weights, part, step, into in self._parts(
-            values, kept, steps, found
-        ):
+        found = np.zeros(values.shape)
+        for gram, weights, step, into in self._parts(values, steps, found):
             into[...] = least_squares.rounded(
-                gram, weights, part, step[0], most
+                gram, weights, weights != 0, step[0], most
             )
-        return self.linear.from_matrices(found)
+        return self._legal(self.linear.from_matrices(found), value != 0)
+
+    def _legal(self, value, mask):
+        """What is within the constraint of the weight."""
+        if self._constraint is None:
+            return value
+        legal = self._constraint(ops.convert_to_tensor(value, "float32"))
+        return np.where(mask, ops.convert_to_numpy(legal), 0)
 
     def shift(self, value):
         """Returns what means of outputs fall by with another weight."""

@@ -120,8 +120,6 @@ class _Lite:
             if tuple(detail["shape"]) != array.shape:
                 self.it.resize_tensor_input(detail["index"], array.shape)
         self.it.allocate_tensors()
-        # What was in the memory before may be slow to compute with.
-        arrays = arrays or [_zeros(detail) for detail in details]
         for detail, array in zip(details, arrays):
             self.it.set_tensor(detail["index"], _as_input(array, detail))
 
@@ -187,12 +185,6 @@ def _scale(detail):
     return (scales[0], zeros[0]) if len(scales) else None
 
 
-def _zeros(detail):
-    import numpy as np
-
-    return np.zeros(detail["shape"], detail["dtype"])
-
-
 def _as_input(array, detail):
     """Returns an array in the type of an input, quantised if that is."""
     import numpy as np
@@ -251,8 +243,6 @@ def run(open_file, model, inputs, outputs, batch=1, key=None):
 
 def measure(open_file, models, inputs, seconds, threads, cold=False):
     """Times models in turn; returns a list of seconds for each.
-
-    Without any inputs those of every model are zeros.
 
     With `cold` the caches are filled with something else before each call,
     as when a program does other work in between.

@@ -15,8 +15,8 @@ class Share:
 
     Attributes:
         weights: Integer, how many it has.
-        computes: Float, the fraction of the time of the whole file that it
-            takes to multiply.
+        computes: Float, the fraction of the cycles of the whole file that
+            it takes to multiply.
         reads: Float, the fraction that it takes to read its weights, where
             it waits for them; else 0.
     """

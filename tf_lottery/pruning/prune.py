@@ -113,15 +113,17 @@ def prune(
     context = criteria.make_context(data, loss, snapshot, before)
     if not groups:
         return before
+    score = criterion.prepare(model, weights.variables, context)
+    masks, scores = before, score(before)
     if searched:
         groups, keep = searching.allocate(
-            weights, groups, keep, before, criterion, context
+            weights, groups, keep, before, scores, criterion, context
         )
-    score = criterion.prepare(model, weights.variables, context)
-    masks = before
     for step in range(1, iterations + 1):
+        if step > 1:
+            scores = score(masks)
         now = _on_the_way(step / iterations, groups, keep, before)
-        masks = weights.select(score(masks), now, masks, groups)
+        masks = weights.select(scores, now, masks, groups)
     weights.report(masks, before)
     weights.update(criterion, masks, context)
     holding.hold_known(model, masks, weights.owners)

@@ -28,7 +28,7 @@ def check(pattern):
         )
 
 
-def allocate(weights, groups, keep, before, criterion, context):
+def allocate(weights, groups, keep, before, scores, criterion, context):
     """Returns which weights are ranked together, and how many of them stay.
 
     Each weight is pruned by itself to several densities. What the outputs
@@ -41,13 +41,14 @@ def allocate(weights, groups, keep, before, criterion, context):
         groups: List of lists of weight keys that share a number.
         keep: List of integers, these numbers.
         before: Dict from weight key to boolean array, the masks so far.
+        scores: Dict from weight key to array, under these masks.
 
     Returns:
         Pair of a list of lists of one key each, and a list of integers.
     """
     errors = _errors(
-        weights, [key for keys in groups for key in keys], before, criterion,
-        context,
+        weights, [key for keys in groups for key in keys], before, scores,
+        criterion, context,
     )
     alone, numbers = [], []
     for keys, number in zip(groups, keep):
@@ -64,13 +65,12 @@ def allocate(weights, groups, keep, before, criterion, context):
     return alone, numbers
 
 
-def _errors(weights, keys, before, criterion, context):
+def _errors(weights, keys, before, scores, criterion, context):
     """Returns what the outputs change by with each weight pruned alone."""
     data = samples.inputs_of(batches_lib.labelled(context.data), _SAMPLES)
     samples.check(weights.model, data=data)
     distance = measuring.Distance(weights.model, data)
     variables = {key: weights.variables[key] for key in keys}
-    scores = criterion(weights.model, variables, context)
 
     @functools.cache
     def pruned(level):
