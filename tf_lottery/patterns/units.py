@@ -4,9 +4,42 @@ Block and channel patterns differ only in what a unit is. Its score pools the
 scores of its surviving weights, its size is their number.
 """
 
+import abc
+from collections.abc import Mapping
+
 import numpy as np
 
+from tf_lottery.patterns import layouts as layouts_lib
 from tf_lottery.patterns import pattern
+
+
+class UnitPattern(pattern.Pattern):
+    """Base of patterns that differ in what a unit is, and in nothing else."""
+
+    @abc.abstractmethod
+    def units_of(self, scores, masks, layouts):
+        """Returns the `Units` of some weights; arguments as of `select`."""
+
+    def select(
+        self,
+        scores: Mapping[str, np.ndarray],
+        masks: Mapping[str, np.ndarray],
+        keep: int,
+        allow_collapse: bool = False,
+        layouts: Mapping[str, layouts_lib.Layout] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Keeps the best units; see `Pattern`."""
+        return self.units_of(scores, masks, layouts).keep(keep, allow_collapse)
+
+    def fewest(
+        self,
+        scores: Mapping[str, np.ndarray],
+        masks: Mapping[str, np.ndarray],
+        layouts: Mapping[str, layouts_lib.Layout] | None = None,
+        allow_collapse: bool = False,
+    ) -> int:
+        """Returns the number of weights in the best unit of each key."""
+        return self.units_of(scores, masks, layouts).fewest(allow_collapse)
 
 
 class Units:
