@@ -74,7 +74,7 @@ class Block(units.UnitPattern):
         outputs, inputs, pool = found.groups()
         return cls(int(inputs), int(outputs), pool or "mean")
 
-    def units_of(self, scores, masks, layouts):
+    def _units(self, scores, masks, layouts):
         shapes = {key: score.shape for key, score in scores.items()}
         found = layouts_lib.complete(layouts, shapes)
         grids = {

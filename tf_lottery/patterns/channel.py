@@ -93,7 +93,7 @@ class Channel(units_lib.UnitPattern):
             return None
         return cls(norm=norm) if colon else cls()
 
-    def units_of(self, scores, masks, layouts):
+    def _units(self, scores, masks, layouts):
         if self.norm == "l2":
             _check_positive(scores, masks)
         if self.norm == "relative":

@@ -17,7 +17,7 @@ class UnitPattern(pattern.Pattern):
     """Base of patterns that differ in what a unit is, and in nothing else."""
 
     @abc.abstractmethod
-    def units_of(self, scores, masks, layouts):
+    def _units(self, scores, masks, layouts):
         """Returns the `Units` of some weights; arguments as of `select`."""
 
     def select(
@@ -29,7 +29,7 @@ class UnitPattern(pattern.Pattern):
         layouts: Mapping[str, layouts_lib.Layout] | None = None,
     ) -> dict[str, np.ndarray]:
         """Keeps the best units; see `Pattern`."""
-        return self.units_of(scores, masks, layouts).keep(keep, allow_collapse)
+        return self._units(scores, masks, layouts).keep(keep, allow_collapse)
 
     def fewest(
         self,
@@ -39,7 +39,7 @@ class UnitPattern(pattern.Pattern):
         allow_collapse: bool = False,
     ) -> int:
         """Returns the number of weights in the best unit of each key."""
-        return self.units_of(scores, masks, layouts).fewest(allow_collapse)
+        return self._units(scores, masks, layouts).fewest(allow_collapse)
 
 
 class Units:

@@ -6,17 +6,7 @@ import numpy as np
 
 from tf_lottery import distributions
 from tf_lottery import masks as masks_lib
-from tf_lottery import schedules
-from tf_lottery import weights as weights_lib
 from tf_lottery.pruning import rules
-
-
-def rates_of(found, variables, rate, name="rate", allow_zero=False):
-    """Returns the rate of each prunable weight; 0 where no pattern fits."""
-    schedules.validate_rate(rate, name, allow_zero)
-    patterns = rate if isinstance(rate, dict) else {"*": rate}
-    matched = weights_lib.resolve(found, patterns, name)
-    return {key: matched.get(key, 0.0) for key in variables}
 
 
 def allocate(rates, masks, scope, number):
@@ -57,72 +47,47 @@ def allocate(rates, masks, scope, number):
     return groups, keep
 
 
-def after_rate(rates, masks, allow_collapse=False):
-    """Returns how many weights a round leaves that removes a rate of them.
+def counted(count, rates, masks, allow_collapse):
+    """Returns a callable for `allocate`, by one of the three that follow.
 
-    Args:
-        rates: Dict from weight key to the fraction of survivors to remove.
-        allow_collapse: Whether a weight may lose everything. Defaults to
-            `False`: one weight of each key stays.
-
-    Returns:
-        Callable for `allocate`.
+    Unless a layer may collapse, one weight of each key stays at least.
     """
     def number(keys):
-        survivors = masks_lib.count({key: masks[key] for key in keys})
-        least = 0 if allow_collapse else len(keys)
-        return max(survivors - round(rates[keys[0]] * survivors), least)
+        inside = {key: masks[key] for key in keys}
+        return count(
+            rates[keys[0]], masks_lib.size(inside), masks_lib.count(inside),
+            0 if allow_collapse else len(keys), keys,
+        )
 
     return number
 
 
-def at_sparsity(rates, masks, allow_collapse=False):
+def after_rate(rate, size, survivors, least, keys):
+    """Returns how many weights a round leaves that removes a rate of them."""
+    return max(survivors - round(rate * survivors), least)
+
+
+def at_most(sparsity, size, survivors, least, keys):
+    """Returns how many weights are left at a sparsity, or at a higher one."""
+    return min(max(size - round(sparsity * size), least), survivors)
+
+
+def at_sparsity(sparsity, size, survivors, least, keys):
     """Returns how many weights are left at a sparsity.
 
-    Args:
-        allow_collapse: Whether a weight may lose everything. Defaults to
-            `False`.
-
-    Returns:
-        Callable for `allocate`. It raises a `ValueError` where weights were
-        pruned further already, or less than one of each would be left.
+    Raises:
+        ValueError: If weights were pruned further already, or fewer than the
+            least would be left.
     """
-    def number(keys):
-        sparsity = rates[keys[0]]
-        inside = {key: masks[key] for key in keys}
-        size, survivors = masks_lib.size(inside), masks_lib.count(inside)
-        least = 0 if allow_collapse else len(keys)
-        keep = size - round(sparsity * size)
-        if not least <= keep <= survivors:
-            raise ValueError(
-                f"Argument `sparsity` must leave {least} to {survivors} of "
-                f"the {size} weights of {', '.join(map(repr, keys))}: at "
-                "least one of each, and what is pruned already stays pruned. "
-                f"Received: sparsity={sparsity}, which leaves {keep}."
-            )
-        return keep
-
-    return number
-
-
-def at_most(rates, masks, allow_collapse=False):
-    """Returns how many weights are left at a sparsity, or at a higher one.
-
-    Args:
-        masks: Dict from weight key to boolean array, the masks so far. What
-            is pruned further already stays so.
-
-    Returns:
-        Callable for `allocate`.
-    """
-    def number(keys):
-        inside = {key: masks[key] for key in keys}
-        size = masks_lib.size(inside)
-        least = 0 if allow_collapse else len(keys)
-        keep = max(size - round(rates[keys[0]] * size), least)
-        return min(keep, masks_lib.count(inside))
-
-    return number
+    keep = size - round(sparsity * size)
+    if not least <= keep <= survivors:
+        raise ValueError(
+            f"Argument `sparsity` must leave {least} to {survivors} of "
+            f"the {size} weights of {', '.join(map(repr, keys))}: at "
+            "least one of each, and what is pruned already stays pruned. "
+            f"Received: sparsity={sparsity}, which leaves {keep}."
+        )
+    return keep
 
 
 def next_masks(scores, masks, rates, rule=rules.Rule(), layouts=None):
@@ -142,7 +107,7 @@ def next_masks(scores, masks, rates, rule=rules.Rule(), layouts=None):
     """
     groups, keep = allocate(
         rates, masks, rule.scope,
-        after_rate(rates, masks, rule.allows_collapse),
+        counted(after_rate, rates, masks, rule.allows_collapse),
     )
     return select_feasible(scores, keep, masks, groups, rule, layouts)
 
