@@ -19,6 +19,7 @@ from tf_lottery.criteria.criterion import Scorer
 from tf_lottery.criteria.functional import Functional
 from tf_lottery.utils import backends
 from tf_lottery.utils import checks
+from tf_lottery.utils import layer_kinds
 from tf_lottery.utils import types
 from tf_lottery.utils.backends import tf
 
@@ -26,12 +27,9 @@ _UNKNOWN_SIZE = 32
 # Equal to the identity, or a multiple of it, where nothing is negative.
 _HOMOGENEOUS = ("linear", "relu", "leaky_relu")
 _GATES = ("sigmoid", "hard_sigmoid")
-_BENT_LAYERS = (
-    layers.RNN,
-    layers.LayerNormalization,
-    layers.GroupNormalization,
-    layers.RMSNormalization,
-    layers.UnitNormalization,
+_BENT_LAYERS = layer_kinds.named(
+    "RNN LayerNormalization GroupNormalization RMSNormalization "
+    "UnitNormalization"
 )
 _BENT_OPERATIONS = frozenset(
     "Softmax LogSoftmax Sigmoid Tanh Erf Exp Softplus Softsign Relu6 Elu Selu "

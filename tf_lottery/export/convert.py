@@ -221,12 +221,12 @@ def _products(path):
     """Returns the outputs of products of two activations."""
     model = flatbuffer.read(path)
     return [
-        flatbuffer.text(graph.tensors[operator.outputs[0]].name)
-        for graph in model.subgraphs for operator in graph.operators
+        flatbuffer.output_name(model, number, operator)
+        for number, operator in flatbuffer.operators(model)
         if flatbuffer.operator_name(model, operator) == "BATCH_MATMUL"
         and all(
-            flatbuffer.raw(model, graph.tensors[index]) is None
-            for index in operator.inputs
+            flatbuffer.raw(model, model.subgraphs[number].tensors[i]) is None
+            for i in operator.inputs
         )
     ]
 

@@ -86,7 +86,10 @@ def plain(model):
         return model, []
     if holding.masks_of(model):
         model = holding.strip(model)
-    if not any(map(_is_half, internals.layers.flat(model))):
+    half = ("float16", "bfloat16")
+    if not any(
+        layer.compute_dtype in half for layer in internals.layers.flat(model)
+    ):
         return model, []
     renew = functools.partial(copies.renewed, edit=_in_float32)
     model = copies.twin(model, _in_float32, renew, "exported").model
@@ -105,10 +108,6 @@ def _check_quantized(model):
             "Export the model as it was before, with `quantize`. Received: "
             "a quantised model"
         )
-
-
-def _is_half(layer):
-    return layer.compute_dtype in ("float16", "bfloat16")
 
 
 def _in_float32(config):

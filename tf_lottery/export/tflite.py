@@ -184,12 +184,7 @@ def tflite(
         return elsewhere.ask(tflite, model, plain, notes, given)
     path, target = pathlib.Path(path), targets_lib.get(target, accelerator)
     metric = metrics.Metric(metric)
-    arguments.check_values(
-        quantize, representative_data, compare_on, batch_size, input_shapes,
-        signatures, compact, select_tf_ops, explicit_padding, input_dtype,
-        output_dtype, float_layers, encoding, runtimes, tolerance, seconds,
-        threads, progress,
-    )
+    arguments.check_values(given)
     arguments.check(path, target, quantize, signatures)
     example, labels = arguments.split(compare_on)
     data = feeding.arrays(representative_data)

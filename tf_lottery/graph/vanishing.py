@@ -18,26 +18,19 @@ _ACTIVATIONS = (
     "tanh_shrink gelu_approximate"
 ).split()
 _MAKERS = (
-    keras.layers.Dense,
-    keras.layers.EinsumDense,
-    keras.layers.Embedding,
+    *layer_kinds.named("EinsumDense Embedding"),
     *layer_kinds.ATTENTION,
-    *layer_kinds.CONVOLUTIONS,
     *layer_kinds.DEPTHWISE,
+    *layer_kinds.LINEAR,
     *layer_kinds.SEPARABLE,
-    *layer_kinds.TRANSPOSED,
 )
 # Zero where all that comes in is.
 _ALL = (
-    *(
-        getattr(keras.layers, name) for name in (
-            "Add Average AveragePooling1D AveragePooling2D BatchNormalization "
-            "Concatenate Cropping1D Cropping2D Dropout Flatten "
-            "GlobalAveragePooling1D GlobalAveragePooling2D Identity "
-            "MaxPooling1D MaxPooling2D Maximum Minimum Permute ReLU Reshape "
-            "SpatialDropout1D Subtract UpSampling1D UpSampling2D ZeroPadding1D "
-            "ZeroPadding2D"
-        ).split()
+    *layer_kinds.named(
+        "Add Average AveragePooling?D BatchNormalization Concatenate "
+        "Cropping?D Dropout Flatten GlobalAveragePooling?D Identity "
+        "MaxPooling?D Maximum Minimum Permute ReLU Reshape SpatialDropout?D "
+        "Subtract UpSampling?D ZeroPadding?D"
     ),
     *operation_classes(
         *"Absolute Add BroadcastTo Cast Concatenate Elu Expm1 ExpandDims Gelu "

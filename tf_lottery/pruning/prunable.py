@@ -13,9 +13,9 @@ from tf_lottery import constraints
 from tf_lottery import criteria
 from tf_lottery import graph
 from tf_lottery import masks as masks_lib
-from tf_lottery import patterns as patterns_lib
 from tf_lottery import schedules
 from tf_lottery import weights as weights_lib
+from tf_lottery.patterns import Channel
 from tf_lottery.patterns import layouts
 from tf_lottery.patterns.pattern import brief
 from tf_lottery.pruning import allocation
@@ -148,7 +148,7 @@ def bind(pattern, model, variables):
     Raises:
         ValueError: If no channel of these weights can be removed.
     """
-    if not isinstance(pattern, patterns_lib.Channel) or pattern.units is not None:
+    if not isinstance(pattern, Channel) or pattern.units is not None:
         return pattern
     units = graph.channel_units(model, list(variables))
     if not any(np.any(ids) for _, ids in units.values()):

@@ -11,6 +11,7 @@ from tf_lottery.graph.call import Symbol
 from tf_lottery.graph.registry import register_rule
 from tf_lottery.internals.graphs import application_class
 from tf_lottery.internals.graphs import operation_classes
+from tf_lottery.utils import layer_kinds
 
 _UNARY = (
     "Absolute Fabs Arccos Arccosh Arcsin Arcsinh Arctan Arctanh Cast Cbrt "
@@ -32,12 +33,9 @@ _BINARY = (
 
 
 @register_rule(
-    *(
-        getattr(keras.layers, name) for name in (
-            "ActivityRegularization AlphaDropout Dropout ELU GaussianDropout "
-            "GaussianNoise Identity LeakyReLU ReLU SpatialDropout1D "
-            "SpatialDropout2D SpatialDropout3D"
-        ).split()
+    *layer_kinds.named(
+        "ActivityRegularization AlphaDropout Dropout ELU GaussianDropout "
+        "GaussianNoise Identity LeakyReLU ReLU SpatialDropout?D"
     ),
     *operation_classes(*_UNARY),
 )
@@ -94,12 +92,7 @@ def masking(call):
 
 
 @register_rule(
-    keras.layers.Add,
-    keras.layers.Average,
-    keras.layers.Maximum,
-    keras.layers.Minimum,
-    keras.layers.Multiply,
-    keras.layers.Subtract,
+    *layer_kinds.named("Add Average Maximum Minimum Multiply Subtract"),
     application_class("inception_resnet_v2", "CustomScaleLayer"),
     *operation_classes(*_BINARY),
 )

@@ -123,7 +123,7 @@ def unstack(call):
 def get_item(call):
     """Slices of neighbours move with what is kept before them."""
     x = call.inputs[0]
-    key = _whole_key(call.args[1], len(x.shape))
+    key = whole_key(call.args[1], len(x.shape))
     if x.batch and key is not None and isinstance(key[0], int):
         return _picked_before_batch(call, x, key)
     if x.batch or key is None or key[0] != slice(None):
@@ -166,8 +166,8 @@ def _picks(part):
     return isinstance(part, int) or part.step not in (None, 1)
 
 
-def _whole_key(key, rank):
-    """A key with an entry for every axis, or `None` if it has other kinds."""
+def whole_key(key, rank):
+    """Returns a key with an entry for every axis; `None`: of other kinds."""
     key = tuple(key) if isinstance(key, (list, tuple)) else (key,)
     if not all(
         part is None or part is Ellipsis or isinstance(part, (int, slice))
