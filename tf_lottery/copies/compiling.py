@@ -10,6 +10,7 @@ from tf_lottery import optimizers
 from tf_lottery import weights as weights_lib
 from tf_lottery.copies import alike
 from tf_lottery.copies import state
+from tf_lottery.optimizers import slots
 from tf_lottery.weights import snapshots
 
 
@@ -81,9 +82,9 @@ def labels(model, variables=None):
     keys = {id(v): key for key, v in variables.items()}
     found = {}
     trained = internals.optimizers.variables(inner)
-    for variable, slots in zip(trained, optimizers.slots_of(inner, trained)):
+    for variable, own in zip(trained, optimizers.slots_of(inner, trained)):
         key, rank = keys.get(id(variable)), len(variable.shape)
-        for name, slot in slots:
+        for name, slot in own:
             found[id(slot)] = (key, name, None, rank)
         factors = internals.optimizers.factors(inner, variable)
         if factors and rank > 1:
@@ -97,18 +98,11 @@ def _fresh(optimizer):
     """Returns a new optimizer like one, without what holds masks."""
     if isinstance(optimizer, optimizers.Masked):
         return _fresh(optimizer.inner_optimizer)
-    with alike.known(_chain(optimizer)):
+    with alike.known(slots.chain(optimizer)):
         fresh = type(optimizer).from_config(optimizer.get_config())
     if hasattr(optimizer, "inner_optimizer"):
         fresh.inner_optimizer = _fresh(optimizer.inner_optimizer)
     return fresh
-
-
-def _chain(optimizer):
-    """Yields an optimizer and those inside it."""
-    while optimizer is not None:
-        yield optimizer
-        optimizer = getattr(optimizer, "inner_optimizer", None)
 
 
 def _fresh_metric(metric):

@@ -52,7 +52,10 @@ class Substituting(keras.layers.Wrapper):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self.built:
-            if not _is_built(self.layer):
+            # Keras takes a layer without a `build` of its own for built after
+            # loading, although its parts are not.
+            parts = internals.layers.flat(self.layer)
+            if not all(part.built for part in parts):
                 # A layer may find its shapes by being called only.
                 symbols = keras.tree.map_structure(_symbol, (args, kwargs))
                 self.layer(*symbols[0], **symbols[1])
@@ -114,12 +117,6 @@ def _with_signature(call, like):
         return call(*args, **kwargs)
 
     return function
-
-
-def _is_built(layer):
-    # Keras takes a layer without a `build` of its own for built after
-    # loading, although its parts are not.
-    return all(part.built for part in internals.layers.flat(layer))
 
 
 def _symbol(value):

@@ -173,7 +173,9 @@ def _report(model, streams):
 
 def _centring(streams, variables):
     ids = {id(variable) for variable in streams.weights}
-    others = dict.fromkeys(streams.norms, _without_mean)
+    others = dict.fromkeys(streams.norms, lambda layer: (
+        MeanSquareNormalization.from_config(layer.get_config())
+    ))
     others |= dict.fromkeys(streams.tied, _untied_from)
     keys = {id(v): key for key, v in variables.items()}
     return _Centring(
@@ -195,10 +197,6 @@ def _centring(streams, variables):
             )
         },
     )
-
-
-def _without_mean(layer):
-    return MeanSquareNormalization.from_config(layer.get_config())
 
 
 def _untied_from(layer):

@@ -103,11 +103,9 @@ class Plan:
             fields = json.loads(text)
             kind, version = fields.pop("format"), fields.pop("version")
             if (kind, version) == ("tf_lottery.plan", FORMAT_VERSION):
-                plan_fields.check_list(fields["groups"], "groups", dict)
+                plan_fields.check(fields)
                 groups = [PlannedGroup(**g) for g in fields.pop("groups")]
-                plan = cls(groups=groups, **fields)
-                plan_fields.check(plan)
-                return plan
+                return cls(groups=groups, **fields)
         except _WRONG as error:
             raise ValueError(
                 f"The text is no plan of tf_lottery. Received: {text[:80]!r} "

@@ -24,7 +24,10 @@ def rebuild(graph, kept=None, others=None, behind=None):
     pairs, others, behind = [], others or {}, behind or {}
 
     def renewed(operation):
-        if _is_shared(operation):
+        # What such a layer has adapted to, no variable holds.
+        if hasattr(operation, "adapt") and not isinstance(
+            operation, keras.layers.Normalization
+        ):
             pairs.append((operation, operation))
             return operation
         new = renewing.edited(operation, edits.get(operation))
@@ -43,13 +46,6 @@ def _in_turn(first, second):
     if second is None:
         return first
     return lambda *args, **kwargs: second(first(*args, **kwargs))
-
-
-def _is_shared(operation):
-    """Whether a layer has adapted to data that no variable holds."""
-    return hasattr(operation, "adapt") and not isinstance(
-        operation, keras.layers.Normalization
-    )
 
 
 def _matched(old, new, pairs, others, added):

@@ -64,30 +64,19 @@ class Runner:
                 portable.make(layer)
             yield
 
-    def outputs(self, inputs, values, note=None):
+    def outputs(
+        self, inputs, values, note=None, remember=False, changed=None
+    ):
         """Returns what the model puts out, a list of arrays.
 
         `values` returns the array of a weight key, or `None`: the value it has;
         `note` is called before each layer or operation, with it and arguments.
+        With `remember` what each layer puts out is kept: where the weight of
+        one key has `changed` since, on the same inputs, what does not depend
+        on it is taken from there.
         """
-        return self._outputs(inputs, values, note)
-
-    def remembered(self, inputs, values):
-        """Returns what `outputs` does, and keeps what each layer does."""
-        self._memory = {}
-        return self._outputs(inputs, values, memory=self._memory)
-
-    def changed(self, inputs, values, key):
-        """Returns what it puts out when one weight is another.
-
-        What does not depend on it is taken from the last call of
-        `remembered`, with the same inputs.
-        """
-        return self._outputs(inputs, values, changed=key)
-
-    def _outputs(self, inputs, values, note=None, memory=None, changed=None):
         scope = _Weights(self.keys, values)
-        remembered = {} if changed is None else self._memory
+        memory, known_so_far = {}, {} if changed is None else self._memory
 
         def call(operation, args, kwargs, outputs):
             graph = self._graph_in(operation)
@@ -96,16 +85,18 @@ class Runner:
                 return functional.spread(
                     graph, functional.run(graph, inner, call)
                 )
-            known = remembered.get(id(outputs[0]))
+            known = known_so_far.get(id(outputs[0]))
             given = tree.flatten((args, kwargs))
-            if known and changed not in known[1] and _same(known[0], given):
+            if known and changed not in known[1] and (
+                list(map(id, known[0])) == list(map(id, given))
+            ):
                 return known[2]
             if note is not None:
                 note(operation, args, kwargs)
             scope.prepare(operation)
             found = _called(operation, args, kwargs)
             read = scope.forget()
-            if memory is not None:
+            if remember:
                 memory[id(outputs[0])] = given, read, found
             return found
 
@@ -116,6 +107,8 @@ class Runner:
             ] if changed is None else self._tensors
             self._tensors = tensors
             found = functional.run(self.view.graph, tensors, call)
+            if remember:
+                self._memory = memory
             return [ops.convert_to_numpy(x) for x in found]
 
     def _tensor(self, array, symbol):
@@ -154,12 +147,6 @@ def _called(operation, args, kwargs):
     if layer and internals.layers.takes_training(operation):
         kwargs = {**kwargs, "training": False}
     return operation(*args, **kwargs)
-
-
-def _same(known, given):
-    return len(known) == len(given) and all(
-        a is b for a, b in zip(known, given)
-    )
 
 
 def _is_floating(variable):
