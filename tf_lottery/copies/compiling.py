@@ -17,10 +17,7 @@ from tf_lottery.weights import snapshots
 def compile_like(copy, model, with_state=True, variables=None):
     """Compiles a copy of a model as the model is, without masks.
 
-    Args:
-        copy: A built `keras.Model` with the weights of `model`.
-        with_state: Boolean, whether the optimizer's state is copied, which
-            takes variables of the same shapes. Defaults to `True`.
+    Its state, which is copied as well, takes variables of the same shapes.
     """
     config = dict(internals.models.compile_config(model))
     config["optimizer"] = _fresh(model.optimizer)
@@ -40,14 +37,9 @@ def copy_state(copy, model, arrays, variables=None):
     """Sets the state of a copy's optimizer, slot by slot of each weight.
 
     The variables of a copy may come in another order than the model's. Slots
-    of weights that the model's optimizer did not train stay as they are.
-
-    Args:
-        copy: A compiled `keras.Model` with a built optimizer.
-        arrays: List of values, one for each variable of
-            `optimizers.state(model.optimizer)`.
-        variables: Dict from weight key in `model` to variable of `copy`.
-            Defaults to `None`: they have the same keys.
+    of weights that the model's optimizer did not train stay as they are. The
+    arrays are values of `optimizers.state(model.optimizer)`; `variables` are
+    those of the copy by weight key in `model`, if the keys are not the same.
     """
     slots, others = {}, []
     for label, array in zip(labels(model), arrays, strict=True):
@@ -66,15 +58,11 @@ def copy_state(copy, model, arrays, variables=None):
 
 
 def labels(model, variables=None):
-    """Tells what each variable of a model's optimizer belongs to.
+    """Tells what each of `optimizers.state(model.optimizer)` belongs to.
 
-    Args:
-        model: A compiled `keras.Model` with a built optimizer.
-
-    Returns:
-        List as long as `optimizers.state(model.optimizer)`: the weight key,
-        the name of the slot, the axis it lacks or `None`, and the weight's
-        rank; `None` for variables of the optimizer's own, such as the step.
+    Returns a list of tuples: the weight key, the name of the slot, the axis it
+    lacks or `None`, and the weight's rank; `None` for variables of the
+    optimizer's own, such as the step.
     """
     inner = optimizers.innermost(model.optimizer)
     if variables is None:

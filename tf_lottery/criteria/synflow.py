@@ -284,12 +284,6 @@ def _spec(tensor):
     return keras.KerasTensor(shape, "float64" if floating else dtype)
 
 
-def _is_shape(value):
-    return isinstance(value, (tuple, list)) and all(
-        size is None or isinstance(size, int) for size in value
-    )
-
-
 def _given(shape, inputs):
     """Returns the specs of shapes the user gave."""
     tensors = _map_shapes(lambda size: keras.KerasTensor((1, *size)), shape)
@@ -309,16 +303,14 @@ def _given(shape, inputs):
 
 def _map_shapes(function, shape):
     """Applies a function to every shape of a structure."""
-    if _is_shape(shape):
-        return function(shape)
-    if isinstance(shape, dict):
-        return {k: _map_shapes(function, v) for k, v in shape.items()}
-    if isinstance(shape, (tuple, list)):
-        return [_map_shapes(function, value) for value in shape]
-    raise ValueError(
-        "Argument `input_shape` must be a tuple of integers, or a list or "
-        f"dict of such. Received: input_shape={shape!r}"
-    )
+    try:
+        return keras.tree.map_shape_structure(lambda s: function(s[:]), shape)
+    # Whatever else stands among them has no slices, or is no size.
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "Argument `input_shape` must be a tuple of integers, or a list or "
+            f"dict of such. Received: input_shape={shape!r}"
+        ) from error
 
 
 def _built(model):

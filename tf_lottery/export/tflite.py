@@ -21,7 +21,6 @@ from tf_lottery.export import examining
 from tf_lottery.export import feeding
 from tf_lottery.export import inspection
 from tf_lottery.export import metrics
-from tf_lottery.export import narrowing
 from tf_lottery.export import notes as notes_lib
 from tf_lottery.export import padding
 from tf_lottery.export import report
@@ -264,7 +263,7 @@ def _narrow(source, wanted):
         return ["Nothing was removed: the ranges of int8 hold for all units."]
     if not wanted or source.signatures:
         return []
-    source.model, notes = narrowing.narrow(source.model)
+    source.model, notes = sources.narrowed(source.model)
     return notes
 
 

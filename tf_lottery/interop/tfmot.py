@@ -15,7 +15,6 @@ from tf_lottery import weights as weights_lib
 from tf_lottery.interop import building
 from tf_lottery.interop import filling
 from tf_lottery.interop import hdf5
-from tf_lottery.interop import prunable as prunable_lib
 from tf_lottery.interop import saved as saved_lib
 from tf_lottery.utils import checks
 from tf_lottery.utils import types
@@ -152,7 +151,7 @@ def _zeros(node):
         return [pair for part in node.parts for pair in _zeros(part)]
     pairs = [
         (variable, np.asarray(variable) != 0)
-        for variable in prunable_lib.prunable(node.layer)
+        for variable in filling.prunable(node.layer)
     ]
     # TFMOT keeps at least one weight; all zeros are an initial value.
     return [(v, mask) for v, mask in pairs if mask.any() and not mask.all()]

@@ -12,19 +12,11 @@ from tf_lottery.pruning import rules
 def allocate(rates, masks, scope, number):
     """Returns which weights are ranked together, and how many of them stay.
 
-    Args:
-        rates: Dict from weight key to rate; only weights of equal rate are
-            ranked together. Those with rate 0 are left out.
-        scope: String, one of `distributions.SCOPES`: `"global"` ranks all
-            weights together, `"layer"` each by itself at the same rate;
-            `"uniform+"`, `"er"` and `"erk"` also rank each by itself, with
-            the total shared out as `tf_lottery.distributions.distribute`
-            says.
-        number: Callable that takes a list of keys that share a total, and
-            returns that total, an integer.
-
-    Returns:
-        Pair of a list of lists of keys, and a list of integers.
+    Only weights of equal rate are ranked together; those of rate 0 are left
+    out. Scope `"global"` ranks all of them, `"layer"` each by itself at the
+    same rate; the others also rank each by itself, with the total shared out
+    as `distributions.distribute` says. `number` returns the total of a list
+    of keys. The result is a list of lists of keys, and a list of integers.
     """
     distributions.check_scope(scope)
     groups, keep = [], []
@@ -91,19 +83,11 @@ def at_sparsity(sparsity, size, survivors, least, keys):
 
 
 def next_masks(scores, masks, rates, rule=rules.Rule(), layouts=None):
-    """Removes a fraction of the surviving weights.
+    """Returns masks after a fraction of the surviving weights was removed.
 
-    Args:
-        rates: Dict from weight key to the fraction of the survivors to
-            remove; weights of equal rate are ranked together.
-        layouts: Dict from weight key to `tf_lottery.masks.Layout`. Defaults
-            to `None`: inputs and outputs are the last two axes.
-
-    Returns:
-        Dict from weight key to mask; every mask lies inside the one before.
-        No weight loses everything unless the rule allows it, and no group
-        of an N:M pattern falls below N: where a rate asks for that, less is
-        removed.
+    Every mask lies inside the one before. No weight loses everything unless
+    the rule allows it, and no group of an N:M pattern falls below N: where a
+    rate asks for that, less is removed.
     """
     groups, keep = allocate(
         rates, masks, rule.scope,
@@ -114,9 +98,6 @@ def next_masks(scores, masks, rates, rule=rules.Rule(), layouts=None):
 
 def select_feasible(scores, keep, masks, groups, rule, layouts=None):
     """Selects as `masks.select` does, but never less than a pattern allows.
-
-    Args:
-        keep: List of integers, the number to keep of each group.
     """
     pattern, allowed = rule.pattern, rule.allows_collapse
     keep = [
