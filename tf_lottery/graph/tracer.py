@@ -126,7 +126,9 @@ class Tracer(ledger.Ledger):
         ):
             return None, None
         args, kwargs = tree.map_structure(
-            _as_symbolic, (call.args, call.kwargs)
+            lambda x: keras.KerasTensor(x.shape, x.dtype)
+            if isinstance(x, Symbol) else x,
+            (call.args, call.kwargs),
         )
         try:
             found = functional.part(view, operation, args, kwargs)
@@ -142,12 +144,6 @@ class Tracer(ledger.Ledger):
             return found, None
         del view.parts[id(operation)]
         return None, "it returns what is made of no tensor"
-
-
-def _as_symbolic(value):
-    if not isinstance(value, Symbol):
-        return value
-    return keras.KerasTensor(value.shape, value.dtype)
 
 
 def _unknown(call, why):

@@ -68,7 +68,10 @@ def vanishes(call):
     if isinstance(operation, _FIRST):
         first = call.args[0] if call.args else None
         return isinstance(first, Symbol) and first.vanishes
-    if isinstance(operation, _SHIFTED) and not _only_symbols(call):
+    operands = [*call.args, *call.kwargs.values()]
+    if isinstance(operation, _SHIFTED) and not all(
+        isinstance(x, Symbol) for x in operands
+    ):
         return False
     return isinstance(operation, _ALL) and all(known)
 
@@ -79,8 +82,3 @@ def keeps_zero(activation):
         activation = activation.func
     name = getattr(activation, "__name__", type(activation).__name__)
     return activation is None or name in _ACTIVATIONS
-
-
-def _only_symbols(call):
-    operands = [*call.args, *call.kwargs.values()]
-    return all(isinstance(x, Symbol) for x in operands)

@@ -190,18 +190,15 @@ class _ByAttribute(_Filler):
     """
 
     def fill(self, node, group):
-        self._fill_parts(
-            [(part.class_name, part) for part in node.parts],
-            self._layers(node, group) if node.parts else group,
-            self._fill_node,
-        )
-
-    def _layers(self, node, group):
-        if "layers" not in group:
+        if node.parts and "layers" not in group:
             raise ValueError(
                 f"The file has no weights of model '{node.name}'."
             )
-        return group["layers"]
+        self._fill_parts(
+            [(part.class_name, part) for part in node.parts],
+            group["layers"] if node.parts else group,
+            self._fill_node,
+        )
 
     def _fill_node(self, part, group):
         if part.parts is not None:

@@ -26,7 +26,9 @@ class Substituting(keras.layers.Wrapper):
     ) -> None:
         # Keras reads from the signature which arguments are tensors, and
         # whether the layer takes masks and the training flag.
-        self.call = _with_signature(self.compute, layer.call)
+        self.call = functools.wraps(layer.call)(
+            lambda *args, **kwargs: self.compute(*args, **kwargs)
+        )
         # Without a precision of its own, so that weights are never rounded
         # on the way to the layer.
         kwargs |= {"dtype": layer.variable_dtype, "autocast": False}
@@ -107,16 +109,6 @@ class _Scope(keras.StatelessScope):
             add = self.original_scope.add_loss
         for loss in self.losses:
             add(loss)
-
-
-def _with_signature(call, like):
-    """Returns `call` with the signature of `like`."""
-
-    @functools.wraps(like)
-    def function(*args, **kwargs):
-        return call(*args, **kwargs)
-
-    return function
 
 
 def _symbol(value):

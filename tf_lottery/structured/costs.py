@@ -137,10 +137,10 @@ class Costs:
             return self._count_attention(layer, inputs, outputs)
         if isinstance(layer, keras.layers.Embedding):
             return
-        kernels = [v for v in layer.variables if _is_kernel(v)]
-        for variable in kernels:
-            positions = _positions(layer, inputs[0], outputs[0])
-            self.positions[self._keys[id(variable)]] += positions
+        for variable in layer.variables:
+            if len(variable.shape) > 1 and "kernel" in variable.name:
+                positions = _positions(layer, inputs[0], outputs[0])
+                self.positions[self._keys[id(variable)]] += positions
 
     def _count_attention(self, layer, inputs, outputs):
         asked = _sizes(inputs[0].shape[1:-1])
@@ -156,11 +156,6 @@ class Costs:
         query, output = keys["query"], keys["attention_output"]
         path = query.rpartition("/")[0]
         self.attention.append((path, asked * known, query, output))
-
-
-def _is_kernel(variable):
-    name = variable.name
-    return len(variable.shape) > 1 and "kernel" in name
 
 
 def _positions(layer, inputs, outputs):

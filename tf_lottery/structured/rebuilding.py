@@ -36,16 +36,12 @@ def rebuild(graph, kept=None, others=None, behind=None):
         while getattr(operation, "transparent", False):
             operation, new = operation.layer, new.layer
         pairs.append((operation, new))
-        return _in_turn(new, behind.get(operation))
+        if operation not in behind:
+            return new
+        return lambda *args, **kwargs: behind[operation](new(*args, **kwargs))
 
     model = reassembly.rebuild(graph.view, renewed)
     return _matched(graph.model, model, pairs, others, behind.values())
-
-
-def _in_turn(first, second):
-    if second is None:
-        return first
-    return lambda *args, **kwargs: second(first(*args, **kwargs))
 
 
 def _matched(old, new, pairs, others, added):

@@ -45,7 +45,8 @@ class Runner:
         fixed = {id(v) for layer in others for v in layer.variables}
         floating = [
             v for v in self.variables.values()
-            if id(v) not in fixed and _is_floating(v)
+            if id(v) not in fixed and not weights_lib.is_seed(v)
+            and keras.backend.is_float_dtype(internals.layers.dtype(v))
         ]
         with contextlib.ExitStack() as stack:
             stack.enter_context(internals.layers.attributes_kept(self.layers))
@@ -147,12 +148,6 @@ def _called(operation, args, kwargs):
     if layer and internals.layers.takes_training(operation):
         kwargs = {**kwargs, "training": False}
     return operation(*args, **kwargs)
-
-
-def _is_floating(variable):
-    return not weights_lib.is_seed(variable) and keras.backend.is_float_dtype(
-        internals.layers.dtype(variable)
-    )
 
 
 class _Weights(keras.StatelessScope):

@@ -22,7 +22,10 @@ def multi_head(call):
     call.edit_count("num_heads", heads)
     call.edit_count("key_dim", keys)
     call.edit_count("value_dim", values)
-    _edit_output(call, part["attention_output"], out, query)
+    if len(part["attention_output"].kernel.shape) <= 3:
+        # Without an entry it would be the width of the query.
+        both = np.concatenate([out, query])
+        call.edit("output_shape", both, lambda kept: (int(kept[out].sum()),))
     return _outputs(call, heads, out)
 
 
@@ -118,14 +121,6 @@ def _combine(call, dense, heads, values):
     if len(dense.kernel.shape) > 3:
         call.freeze(out, f"{call.name} makes several axes")
     return out
-
-
-def _edit_output(call, dense, out, query):
-    if len(dense.kernel.shape) > 3:
-        return
-    # Without an entry it would be the width of the query.
-    ids = np.concatenate([out, query])
-    call.edit("output_shape", ids, lambda kept: (int(kept[out].sum()),))
 
 
 def _outputs(call, heads, out):

@@ -129,7 +129,10 @@ def get_item(call):
     if x.batch or key is None or key[0] != slice(None):
         return call.frozen(f"{call.name} picks examples or no slice")
     places = [part for part in key[1:] if part is not None]
-    picked = [a for a, part in enumerate(places, 1) if _picks(part)]
+    picked = [
+        a for a, part in enumerate(places, 1)
+        if isinstance(part, int) or part.step not in (None, 1)
+    ]
     call.freeze_mixed(x, picked, f"{call.name} picks single units")
     index, axis = [], -1
     for part in key[1:]:
@@ -160,10 +163,6 @@ def _picked_before_batch(call, x, key):
     call.freeze_mixed(x, [0], f"{call.name} picks single units")
     call.batch = x.batch - 1
     return x.ids.take(0, 0)
-
-
-def _picks(part):
-    return isinstance(part, int) or part.step not in (None, 1)
 
 
 def whole_key(key, rank):
