@@ -5,40 +5,26 @@ scores of its surviving weights, its size is their number.
 """
 
 import abc
-from collections.abc import Mapping
 
 import numpy as np
 
-from tf_lottery.patterns import layouts as layouts_lib
 from tf_lottery.patterns import pattern
 
 
 class UnitPattern(pattern.Pattern):
-    """Base of patterns that differ in what a unit is, and in nothing else."""
+    """Base of patterns that differ in what a unit is, and in nothing else.
+
+    The fewest that are kept are the best unit of each key.
+    """
 
     @abc.abstractmethod
     def _units(self, scores, masks, layouts):
         """Returns the `Units` of some weights; arguments as of `select`."""
 
-    def select(
-        self,
-        scores: Mapping[str, np.ndarray],
-        masks: Mapping[str, np.ndarray],
-        keep: int,
-        allow_collapse: bool = False,
-        layouts: Mapping[str, layouts_lib.Layout] | None = None,
-    ) -> dict[str, np.ndarray]:
-        """Keeps the best units; see `Pattern`."""
+    def _select(self, scores, masks, keep, allow_collapse, layouts):
         return self._units(scores, masks, layouts).keep(keep, allow_collapse)
 
-    def fewest(
-        self,
-        scores: Mapping[str, np.ndarray],
-        masks: Mapping[str, np.ndarray],
-        layouts: Mapping[str, layouts_lib.Layout] | None = None,
-        allow_collapse: bool = False,
-    ) -> int:
-        """Returns the number of weights in the best unit of each key."""
+    def _fewest(self, scores, masks, allow_collapse, layouts):
         return self._units(scores, masks, layouts).fewest(allow_collapse)
 
 
