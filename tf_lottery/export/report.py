@@ -15,6 +15,7 @@ from tf_lottery.export import latency
 from tf_lottery.export import npu as npu_lib
 from tf_lottery.export import page
 from tf_lottery.export import storage
+from tf_lottery.utils import tables
 from tf_lottery.utils import types
 
 
@@ -163,10 +164,7 @@ class Report:
         )
 
     def __str__(self):
-        console = rich.console.Console(width=150, color_system=None)
-        with console.capture() as captured:
-            console.print(self.render())
-        return captured.get()
+        return tables.text(self.render(), width=150)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all of it as JSON-serialisable dicts."""

@@ -104,9 +104,8 @@ def coupled(call):
         return call.frozen(f"{call.name} broadcasts tensors of unlike rank")
     for x in symbols:
         _freeze_broadcast(call, x)
-    ids = _united(call.units, [x for x in symbols if not _spread(call, x)])
-    if ids is None:
-        ids = symbols[0].ids
+    meeting = [x.ids for x in symbols if not _spread(call, x)]
+    ids = call.units.united(meeting or [symbols[0].ids])
     for place, constant in _constants(call):
         ids = _with_constant(call, ids, place, constant)
     call.uniform = all(
@@ -135,16 +134,6 @@ def _spread(call, x):
         for other in call.inputs if other is not x
     ]
     return [(other, axes) for other, axes in found if axes]
-
-
-def _united(units, symbols):
-    if not symbols:
-        return None
-    ids = symbols[0].ids
-    for other in symbols[1:]:
-        units.union(ids, other.ids)
-        ids = np.broadcast_arrays(ids, other.ids)[0]
-    return ids
 
 
 def _constants(call):
