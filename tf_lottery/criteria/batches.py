@@ -176,17 +176,12 @@ def _unpack(batch, criterion):
 
 
 def _as_array(value):
-    """Lists of numbers, series and the like become arrays."""
-    if value is None or _is_ours(value):
-        return value
-    return np.asarray(value)
-
-
-def _is_ours(value):
-    """Whether it is an array, or a tensor of the backend of Keras."""
+    """What is neither an array nor a tensor of the backend becomes an array."""
     if backends.is_tensorflow():
-        return hasattr(value, "shape") and hasattr(value, "dtype")
-    return keras.ops.is_tensor(value)
+        known = hasattr(value, "shape") and hasattr(value, "dtype")
+    else:
+        known = keras.ops.is_tensor(value)
+    return value if value is None or known else np.asarray(value)
 
 
 def _first(function, number):

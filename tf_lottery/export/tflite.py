@@ -211,7 +211,7 @@ def tflite(
         job = examining.job(
             source, target, data, example, labels, metric, threads=threads,
             seconds=seconds if target.is_timed_here else 0,
-            tolerance=tolerance, say=progress or _nothing,
+            tolerance=tolerance, say=progress or (lambda message: None),
         )
         converter = convert.Converter(
             source, data, select_tf_ops, child,
@@ -230,7 +230,8 @@ def tflite(
         examining.examine(
             job, found, checking, arguments.VELA in (runtimes or ())
         )
-        wanted = [c for c in found if _wanted(c, quantize, target)]
+        asked = quantize or target.dtypes[0]
+        wanted = [c for c in found if asked in ("auto", c.row.quantize)]
         chosen = candidates.choose(wanted, target, metric, job.reference)
         work = inspection.inspect(first, converter.shapes(first, job.inputs))
     chosen.row.shipped = True
@@ -282,11 +283,6 @@ def _pad(source, wanted):
     ]
 
 
-def _wanted(candidate, quantize, target):
-    wanted = quantize or target.dtypes[0]
-    return wanted == "auto" or candidate.row.quantize == wanted
-
-
 def _convert(job, converter, dtypes, encode, any_will_do, notes):
     """Returns the candidates of some data types, and the first dense file.
 
@@ -305,7 +301,3 @@ def _convert(job, converter, dtypes, encode, any_will_do, notes):
         first = first or dense
         found += candidates.make(dense, quantize, job.target, encode)
     return found, first
-
-
-def _nothing(message):
-    """Where progress goes when nobody wants to see it."""

@@ -108,7 +108,12 @@ class _Trial:
         self._generator = generator
         operation = call.operation
         self.variables = list(getattr(operation, "variables", ()))
-        inputs = {id(x): self._input(x) for x in call.inputs}
+        inputs = {
+            id(x): _random(generator.normal, 0, 1, [
+                _SIZE if n is None else n for n in x.shape
+            ], x.dtype)
+            for x in call.inputs
+        }
         few = inputs | {
             key: np.compress(kept, inputs[key], axis)
             for key, (_, axis) in joined.items()
@@ -152,10 +157,6 @@ class _Trial:
             )
             for value, cut in zip(values, self.cuts)
         ]
-
-    def _input(self, x):
-        shape = [_SIZE if n is None else n for n in x.shape]
-        return _random(self._generator.normal, 0, 1, shape, x.dtype)
 
     def _value(self, variable):
         if not keras.backend.is_float_dtype(variable.dtype):

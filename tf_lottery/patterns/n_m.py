@@ -102,10 +102,11 @@ class NM(pattern.Pattern):
 
     def _fewest(self, scores, masks, allow_collapse, layouts):
         found = self._layouts({key: masks[key] for key in scores}, layouts)
-        return sum(
-            int(np.minimum(groups.count(masks[key]), self.n).sum())
-            for key, groups in self._groups(masks, found).items()
-        )
+        least = 0
+        for key, layout in found.items():
+            groups = grid.Grid(masks[key].shape, layout, self.m, 1)
+            least += int(np.minimum(groups.count(masks[key]), self.n).sum())
+        return least
 
     def one_step(
         self,
@@ -141,12 +142,6 @@ class NM(pattern.Pattern):
         if self.axis == "output":
             found = {key: found[key].swapped() for key in found}
         return found
-
-    def _groups(self, masks, layouts):
-        return {
-            key: grid.Grid(masks[key].shape, layout, self.m, 1)
-            for key, layout in layouts.items()
-        }
 
     def _best(self, score, mask, layout):
         kept = [

@@ -92,7 +92,11 @@ class Units:
         """Units that may be pruned, the best first."""
         pooled = np.full(len(self._size), -np.inf if pool == "max" else 0.0)
         for key, grid in self._grids.items():
-            ufunc, values = _pool(pool, grid, scores[key], self._masks[key])
+            given = scores[key], self._masks[key]
+            if pool == "max":
+                ufunc, values = np.maximum, grid.highest(*given)
+            else:
+                ufunc, values = np.add, grid.total(*given, pool == "l2")
             ufunc.at(pooled, self._numbers[key], values)
         if pool == "mean":
             pooled /= np.maximum(self._size, 1)
@@ -145,12 +149,6 @@ def _number(grids, ids):
     found, place = np.unique(joined, return_inverse=True)
     pieces = np.split(place.reshape(-1), ends[1:-1])
     return dict(zip(grids, pieces)), found == 0
-
-
-def _pool(pool, grid, score, mask):
-    if pool == "max":
-        return np.maximum, grid.highest(score, mask)
-    return np.add, grid.total(score, mask, square=pool == "l2")
 
 
 def _nearest(reached, number):

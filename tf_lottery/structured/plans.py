@@ -133,12 +133,16 @@ class Plan:
         """
         own = {group.name: group for group in self.groups}
         found = {g.name: g for g in graph.groups}
-        wrong = [
-            f"  {name}: {_described(own.get(name))} in the plan, "
-            f"{_described(_of(graph, found.get(name)))} in the model"
-            for name in sorted(own.keys() | found.keys())
-            if not _alike(own.get(name), _of(graph, found.get(name)))
-        ]
+        wrong = []
+        for name in sorted(own.keys() | found.keys()):
+            planned, here = own.get(name), _of(graph, found.get(name))
+            if planned is None or here is None or (
+                (planned.size, planned.members) != (here.size, here.members)
+            ):
+                wrong.append(
+                    f"  {name}: {_described(planned)} in the plan, "
+                    f"{_described(here)} in the model"
+                )
         if wrong:
             raise ValueError(
                 f"The plan does not fit model '{graph.model.name}': it was "
@@ -273,15 +277,6 @@ def bindings_of(graph, group):
     own = np.zeros(graph.size, bool)
     own[group.classes] = True
     return [b for b in graph.bindings if own[b.ids].any()]
-
-
-def _alike(planned, found):
-    return (
-        planned is not None
-        and found is not None
-        and planned.size == found.size
-        and planned.members == found.members
-    )
 
 
 def _described(group):
