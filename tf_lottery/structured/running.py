@@ -77,7 +77,9 @@ class Runner:
         on it is taken from there.
         """
         scope = _Weights(self.keys, values)
-        memory, known_so_far = {}, {} if changed is None else self._memory
+        if remember:
+            self._memory = {}
+        remembered = {} if changed is None else self._memory
 
         def call(operation, args, kwargs, outputs):
             graph = self._graph_in(operation)
@@ -86,7 +88,7 @@ class Runner:
                 return functional.spread(
                     graph, functional.run(graph, inner, call)
                 )
-            known = known_so_far.get(id(outputs[0]))
+            known = remembered.get(id(outputs[0]))
             given = tree.flatten((args, kwargs))
             if known and changed not in known[1] and (
                 list(map(id, known[0])) == list(map(id, given))
@@ -98,7 +100,7 @@ class Runner:
             found = _called(operation, args, kwargs)
             read = scope.forget()
             if remember:
-                memory[id(outputs[0])] = given, read, found
+                self._memory[id(outputs[0])] = given, read, found
             return found
 
         with scope:
@@ -108,8 +110,6 @@ class Runner:
             ] if changed is None else self._tensors
             self._tensors = tensors
             found = functional.run(self.view.graph, tensors, call)
-            if remember:
-                self._memory = memory
             return [ops.convert_to_numpy(x) for x in found]
 
     def _tensor(self, array, symbol):
