@@ -34,15 +34,12 @@ class Costs:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        variables = weights_lib.variables(graph.model)
         self.shapes = {
-            key: tuple(variable.shape)
-            for key, variable in weights_lib.variables(graph.model).items()
-            if not weights_lib.is_seed(variable)
+            key: tuple(v.shape) for key, v in variables.items()
+            if not weights_lib.is_seed(v)
         }
-        self._keys = {
-            id(variable): key
-            for key, variable in weights_lib.variables(graph.model).items()
-        }
+        self._keys = {id(v): key for key, v in variables.items()}
         ids = [binding.ids for binding in graph.bindings]
         ids += [producer.ids for producer in graph.producers]
         self._classes = np.unique(np.concatenate([[0], *ids]))[1:].astype(int)
