@@ -8,7 +8,6 @@ a checksum in the header covers every byte. There is no pickle.
 import hashlib
 import json
 import operator
-import os
 import pathlib
 import struct
 
@@ -137,17 +136,6 @@ def read_arrays(path):
     except _WRONG:
         raise _damaged(path, "its header does not fit its data") from None
     return arrays, content
-
-
-def _lock(file):
-    if os.name == "nt":
-        import msvcrt
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _header(path, data):
