@@ -4,10 +4,17 @@ import contextlib
 import importlib
 import inspect
 import math
+import operator
 
 from keras.src.models import functional
 
 _OPERATION_MODULES = ("numpy", "nn", "core", "math", "image")
+# The outputs of a Functional model as they were given.
+output_structure = operator.attrgetter("_outputs_struct")
+# The layers of a Sequential model, its input layer as well.
+layers_of = operator.attrgetter("_layers")
+# The operation that a symbolic tensor comes from.
+maker = operator.attrgetter("_keras_history.operation")
 
 
 def is_functional_call(layer):
@@ -37,11 +44,6 @@ def flat_inputs(graph, inputs):
     return graph._standardize_inputs(inputs)
 
 
-def output_structure(graph):
-    """Returns outputs of a Functional model as they were given."""
-    return graph._outputs_struct
-
-
 def built_shapes(model):
     """Returns the shapes a model was built with, by argument, or `None`."""
     return getattr(model, "_build_shapes_dict", None)
@@ -59,11 +61,6 @@ def nodes(graph):
 def readers(layer):
     """Returns the operations that take what a layer puts out, as a list."""
     return [node.operation for node in layer._outbound_nodes]
-
-
-def maker(tensor):
-    """Returns the operation that a symbolic tensor comes from."""
-    return tensor._keras_history.operation
 
 
 def before(tensor):
@@ -185,8 +182,3 @@ def application_class(module, name):
 def is_functional(model):
     """Whether a model was made of inputs and outputs."""
     return hasattr(model, "_operations_by_depth")
-
-
-def layers_of(model):
-    """Returns the layers of a Sequential model, its input layer as well."""
-    return model._layers

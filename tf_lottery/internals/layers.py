@@ -1,6 +1,7 @@
 """Layers inside layers, variables, losses and masks of calls."""
 
 import contextlib
+import operator
 
 import keras
 from keras.src.backend.common import dtypes
@@ -13,6 +14,13 @@ from keras.src.utils import module_utils
 
 # Where Keras lists the variables that wait for their first values.
 _WAITING = "uninitialized_variables"
+# The variable that an `Embedding` looks tokens up in.
+table = operator.attrgetter("_embeddings")
+# The tensor of a variable, `None` if it has none, and the dtype it is stored
+# in, whatever the scope.
+value, dtype = map(operator.attrgetter, ("_value", "_dtype"))
+# Whether the `call` of a model has an argument `training`.
+takes_training = operator.attrgetter("_call_has_training_arg")
 
 
 def flat(layer):
@@ -52,11 +60,8 @@ def noting_reads():
             found.append(variable)
         return original.fget(variable)
 
-    kind.value = property(value, original.fset)
-    try:
+    with replaced(kind, "value", property(value, original.fset)):
         yield found
-    finally:
-        kind.value = original
 
 
 @contextlib.contextmanager
@@ -80,11 +85,8 @@ def calling_through(chosen, instead):
             _make_definite(outputs, layer.equation, args[0])
         return outputs
 
-    keras.layers.Layer.__call__ = call
-    try:
+    with replaced(keras.layers.Layer, "__call__", call):
         yield
-    finally:
-        keras.layers.Layer.__call__ = original
 
 
 def _make_definite(output, equation, tensor):
@@ -109,36 +111,19 @@ def is_state(layer, variable):
     return len(variable.shape) < 2 and not is_trained(layer, variable)
 
 
-def takes_training(model):
-    """Whether the `call` of a model has an argument `training`."""
-    return model._call_has_training_arg
-
-
-def table(embedding):
-    """Returns the variable that an `Embedding` looks tokens up in."""
-    return embedding._embeddings
-
-
-def value(variable):
-    """Returns the tensor of a variable, whatever scope; `None`: it has none."""
-    return variable._value
-
-
-def dtype(variable):
-    """Returns the dtype a variable is stored in, whatever scope."""
-    return variable._dtype
-
-
 @contextlib.contextmanager
 def replaced(owner, name, value):
     """Gives an attribute another value meanwhile, which Keras does not note.
+
+    It may be that of a class.
     """
+    kind = type if isinstance(owner, type) else object
     before = getattr(owner, name)
-    object.__setattr__(owner, name, value)
+    kind.__setattr__(owner, name, value)
     try:
         yield
     finally:
-        object.__setattr__(owner, name, before)
+        kind.__setattr__(owner, name, before)
 
 
 @contextlib.contextmanager
@@ -245,14 +230,11 @@ def functions_replaced(change, names):
     """
     from keras.src.backend import nn
 
-    before = {name: getattr(nn, name) for name in names}
-    for name, function in before.items():
-        setattr(nn, name, change(function, name))
-    try:
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            new = change(getattr(nn, name), name)
+            stack.enter_context(replaced(nn, name, new))
         yield
-    finally:
-        for name, function in before.items():
-            setattr(nn, name, function)
 
 
 def draw_from_states(model):
