@@ -62,7 +62,6 @@ class _Oracle:
             self.listener(self.trials[trial.trial_id])
 
     def hear(self, tuner_id):
-        """Notes that a worker is alive."""
         self.heard[tuner_id] = time.monotonic()
 
     def give_up(self, seconds):
@@ -129,6 +128,10 @@ class HyperbandOracle(
     _Oracle, keras_tuner.oracles.HyperbandOracle, _WrittenWhole
 ):
     """Hyperband, https://arxiv.org/abs/1603.06560."""
+
+    def __init__(self, max_trials=None, **kwargs):
+        super().__init__(**kwargs)
+        self.max_trials = max_trials
 
 
 class BayesianOracle(
