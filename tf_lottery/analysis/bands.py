@@ -19,7 +19,6 @@ class Column:
     form: str = "{:.2f}"
 
     def values(self, rows):
-        """Returns the scaled values of the rows that have one."""
         found = (row.get(self.key) for row in rows)
         return [
             self.scale * value for value in found

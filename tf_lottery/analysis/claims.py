@@ -43,7 +43,6 @@ class _Reached:
 
     @property
     def densities(self):
-        """Dict from round to density."""
         metrics = self._curves[TICKETS].values()
         longest = max(metrics, key=lambda curve: len(curve.rounds))
         return dict(zip(longest.rounds, longest.densities))

@@ -73,7 +73,6 @@ class Evaluator:
         return self._evaluation(outcomes())
 
     def of(self, outputs, batches):
-        """Returns the `Evaluation` of outputs for batches `(x, y, weight)`."""
         return self._evaluation(
             (batches_lib.len_of(x), y, found, self._judge(y, found, weight))
             for found, (x, y, weight) in zip(outputs, batches, strict=True)

@@ -94,7 +94,6 @@ def report(
 
 
 def _charts(run):
-    """The charts of a run, as a dict from name to specification."""
     metrics = of_runs([run])[TICKETS]
     chosen = [name for name in _CHARTS if name in metrics]
     chosen += [

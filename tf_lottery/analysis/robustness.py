@@ -37,7 +37,6 @@ class Robustness:
     examples: int
 
     def chart(self) -> dict[str, Any]:
-        """Returns accuracy against epsilon as a Vega-Lite specification."""
         points = {0.0: self.clean_accuracy, **self.accuracies}
         return charts.lines(
             "Adversarial robustness",

@@ -47,7 +47,6 @@ class Run:
 
     @property
     def trials(self):
-        """List of the numbers of the trials that have results."""
         return sorted({row["trial"] for row in self.rows})
 
     @property
@@ -69,7 +68,6 @@ class Run:
 
     @functools.cached_property
     def judgement(self):
-        """`verdicts.judging.Judgement` of its trials."""
         return judging.judge(
             self.rows, self.controls, Rules.of(self.config, **self.known)
         )

@@ -63,7 +63,6 @@ class Checkpoint:
         return position
 
     def restore_model(self):
-        """Gives weights and optimizer the values that `load` has read."""
         variables = weights_lib.variables(self.model)
         values = codec.part(self._arrays, "weight")
         snapshots.restore(
@@ -85,7 +84,6 @@ class Checkpoint:
             snapshots.restore(self.model.metrics_variables, values)
 
     def restore_callbacks(self, callbacks, position):
-        """Gives new callbacks the state of the ones that were killed."""
         for i, (callback, plain) in enumerate(
             zip(callbacks, position["callbacks"])
         ):

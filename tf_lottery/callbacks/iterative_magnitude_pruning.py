@@ -323,7 +323,6 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
 
 
 def _plain(rate):
-    """Returns a rate as plain values."""
     if not callable(rate):
         return rate
     config = getattr(rate, "get_config", dict)()

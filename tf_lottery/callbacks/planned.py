@@ -49,7 +49,6 @@ class Planned:
         self.how.pop("reached_ratio", None)
 
     def masks(self) -> dict[str, np.ndarray]:
-        """Returns the masks that the weights hold, by key."""
         return constraints.current_masks(self.variables)
 
     def next_masks(

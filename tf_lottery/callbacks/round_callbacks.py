@@ -32,7 +32,6 @@ class RoundCallbacks:
         self._stopped = False
 
     def begin(self, model, params):
-        """Makes the callbacks of a round and tells them that it begins."""
         if self.make is None:
             return
         self.callbacks = self.make()
@@ -49,7 +48,6 @@ class RoundCallbacks:
         self.call("on_train_begin")
 
     def end(self, logs=None):
-        """Tells the callbacks of a round that it has ended."""
         self.call("on_train_end", logs)
         self.callbacks = []
 

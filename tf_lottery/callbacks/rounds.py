@@ -151,7 +151,6 @@ class Rounds(pruner.Pruner):
             )
 
     def _begin(self, position):
-        """Begins the first round, or resumes the one that was saved."""
         self._record = run_record.RunRecord(
             self.monitor,
             {**self.protocol(), **self._session.provenance},
@@ -319,7 +318,6 @@ class Rounds(pruner.Pruner):
         )
 
     def _resume(self, position):
-        """Resumes where a run that was killed was saved last."""
         clock = self._clock
         self._session.resume(clock, self._record, position)
         self._masks = self._record.masks(clock.round)

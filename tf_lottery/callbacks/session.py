@@ -90,7 +90,6 @@ class Session:
         return {"run": self.files.run}
 
     def check_versions(self, finished, allowed):
-        """Raises if other versions have begun the run, or warns if allowed."""
         if finished or not self.files.other_versions:
             return
         message = (
@@ -108,7 +107,6 @@ class Session:
         warnings.warn(message, stacklevel=2)
 
     def close(self):
-        """Gives directory and signals back."""
         self._interrupt.stop()
         self.files.close()
 
@@ -121,7 +119,6 @@ class Session:
         self._interrupt.guard(self._model, f"{step}_function")
 
     def working(self):
-        """Holds signals back in a context that changes model and files."""
         return self._interrupt.held_back()
 
     @contextlib.contextmanager

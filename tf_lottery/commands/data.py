@@ -167,7 +167,6 @@ def _of_function(text, model):
 
 
 def _parts(found, text):
-    """Returns the parts of what a function returned."""
     if not isinstance(found, (tuple, list)):
         return {"train": _arrays(found)}
     if all(isinstance(one, (tuple, list)) and len(one) == 2 for one in found):

@@ -101,7 +101,6 @@ class Bench:
         self.feed.batches.reseed(self.seed("order", *numbers))
 
     def evaluate(self):
-        """Evaluates on validation and test set; returns the logs."""
         logs = self.model.evaluate(
             self.feed.validation, verbose=0, return_dict=True
         )

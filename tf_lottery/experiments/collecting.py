@@ -135,7 +135,6 @@ class _Trial:
         return steps[round] < steps[0]
 
     def is_compared(self, round):
-        """Whether all controls of a round are there."""
         return all(
             what in self.outcomes for what in self.controls if what[0] == round
         )

@@ -94,11 +94,9 @@ class OutputDirectory:
             yield self
 
     def trial(self, number):
-        """Returns the `TrialDirectory` of a trial."""
         return TrialDirectory(run_files.trial(self.path, number))
 
     def save(self, report):
-        """Writes the results so far."""
         files.write_text(
             self.path / run_files.RESULTS, run_config.to_json(report.to_dict())
         )
@@ -176,16 +174,13 @@ class TrialDirectory:
         self.dense = path / "dense"
 
     def variant(self, name):
-        """Returns the `TrialDirectory` of a variant of the callback."""
         return TrialDirectory(self.path / name.replace("_", "-"))
 
     def control(self, round, name, number):
-        """Returns the path of the logs of a control."""
         name = f"round-{round:02d}-{name}-{number}.csv"
         return self.path / "controls" / name
 
     def write(self, path, text):
-        """Writes a text file of the trial."""
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(path, text)
 
@@ -200,7 +195,6 @@ class TrialDirectory:
         return None
 
     def save_candidate(self, ticket, model):
-        """Writes the candidate ticket, and the model it trained to."""
         files.save_model(model, self.path / "candidate.keras")
         # The ticket comes last: it says which round the model is of.
         ticket.save(self._candidate)

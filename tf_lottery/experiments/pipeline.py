@@ -79,13 +79,11 @@ class Batches(keras.callbacks.Callback):
         self.dataset = _plain(tf.data.Dataset.counter().map(gather))
 
     def order(self, step):
-        """Returns the indices of one epoch that begins at `step`."""
         return order(
             self.seed, step, self.steps, self.batch_size, self.examples
         )
 
     def reseed(self, seed):
-        """Changes the order of the examples, and their augmentation."""
         self.seed = seed
         self._seed.assign(seed)
 

@@ -60,7 +60,6 @@ def plan(preset):
 
 
 def _count(preset, comparison):
-    """The trainings of a comparison in one trial."""
     if comparison.rewind is not None:
         return preset.rounds
     sampled = preset.control_trials if comparison.sampled else 1
@@ -77,7 +76,6 @@ def _epochs(preset, comparison, later):
 
 
 def _chosen(preset):
-    """The rounds that have controls."""
     return rules.controlled_rounds(
         _densities(preset), preset.test_densities, preset.control_every
     )
@@ -114,7 +112,6 @@ class Cost:
         return preset.evaluate_every * self.step + self.evaluation
 
     def seconds(self, preset: presets.Preset) -> float:
-        """Returns the seconds of all trainings of a preset."""
         training = total_epochs(preset) * self.epoch(preset)
         return training + preset.trials * self.start
 

@@ -41,7 +41,6 @@ class Outcome:
         last_step: int,
         steps_per_epoch: int,
     ) -> "Outcome":
-        """Reads the logs of the epochs of a training that ended at a step."""
         losses = [entry["val_loss"] for entry in logs]
         best = losses.index(min(losses))
         after = len(logs) - 1 - best

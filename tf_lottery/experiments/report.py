@@ -41,7 +41,6 @@ class Report:
 
     @property
     def judgement(self) -> judging.Judgement:
-        """`verdicts.judging.Judgement` of the trials."""
         return judging.judge(self._rows(), self.control_rows(), self._rules)
 
     @property

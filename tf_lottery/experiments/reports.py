@@ -18,7 +18,6 @@ class Report(progress_lib.Progress):
         self._pulse.beat(self._values, now)
 
     def end(self):
-        """Called when the task has ended."""
         self.beat(now=True)
 
     def trial_begin(self, trial):

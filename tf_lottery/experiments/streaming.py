@@ -145,7 +145,6 @@ class StreamedBatches(keras.callbacks.Callback):
         self.move_to(step)
 
     def move_to(self, step):
-        """Lets the next batch be that of a step."""
         if step != self._next:
             self._next, self._moved = step, True
 

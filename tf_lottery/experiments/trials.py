@@ -27,7 +27,6 @@ class TrialRun:
         self.preset = bench.preset
 
     def find_tickets(self):
-        """Runs all rounds; returns a `records.Trial` without controls."""
         place = self.place
         imp = self._pruning(place.path)
         keep = KeepCandidate(imp, place)
@@ -70,7 +69,6 @@ class TrialRun:
         )
 
     def _logs(self, name, number, ticket):
-        """Trains what a ticket is compared with; returns the logs."""
         if name in dense_networks.MAKERS:
             return dense_networks.MAKERS[name](self.bench, ticket)
         if name != comparisons.FULL_LENGTH:
@@ -81,7 +79,6 @@ class TrialRun:
         return self.bench.train(ticket)
 
     def run_variant(self, name):
-        """Runs a variant after the dense round; returns outcomes by round."""
         place = self.place.variant(name)
         if not branches.is_kept(place.path):
             branches.branch(self.place.dense, place.path)

@@ -70,11 +70,9 @@ class Here:
         self._progress = progress
 
     def slots(self):
-        """Returns the one slot, in a list."""
         return [0]
 
     def submit(self, slot, task):
-        """Does a task; returns a future that is done."""
         future = concurrent.futures.Future()
         future.set_result(task.function(*task.arguments, self._progress))
         return future
@@ -91,13 +89,11 @@ class _Workers:
         self._settings, self._executors = settings, {}
 
     def submit(self, slot, task):
-        """Gives a task to the worker of a slot; returns the future."""
         if slot not in self._executors:
             self._executors[slot] = self._executor(slot)
         return self._executors[slot].submit(worker.work, self._settings, task)
 
     def pulses(self, keys):
-        """Returns what was said last of some tasks, see `pulses.read`."""
         return pulses.read(self._settings.place, keys)
 
 
@@ -109,13 +105,11 @@ class Local(_Workers):
         self._slots = list(range(count))
 
     def slots(self):
-        """Returns the slots, a list."""
         if not self._slots:
             raise UnfitWorkerError("No worker is left: they all are unfit.")
         return list(self._slots)
 
     def restart(self, slot):
-        """Makes a new worker for a slot whose worker died."""
         self._executors.pop(slot).shutdown(wait=False, kill_workers=True)
 
     def leave_out(self, slot, reason):
@@ -123,7 +117,6 @@ class Local(_Workers):
         self._slots.remove(slot)
 
     def close(self):
-        """Ends all workers, whatever they do."""
         for executor in self._executors.values():
             executor.shutdown(wait=True, kill_workers=True)
 

@@ -67,12 +67,10 @@ class RoundResult:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the record as a dict of plain values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RoundResult":
-        """Makes a record of what `to_dict` returned."""
         return cls(**values)
 
 
@@ -101,7 +99,6 @@ class Monitor:
 
     @property
     def smaller(self) -> bool:
-        """Boolean, whether smaller is better."""
         if self.mode != "auto":
             return self.mode == "min"
         name = self.name.lower()

@@ -72,7 +72,6 @@ class RoundPlan:
 
     @property
     def rewind_step(self) -> int:
-        """Integer, the step of the rewinding point."""
         return self.rewind_to.to_step(self.steps_per_epoch, self.lengths[0])
 
     @property
@@ -94,11 +93,9 @@ class RoundPlan:
 
     @property
     def epochs(self) -> int:
-        """Integer, the epochs of all rounds together."""
         return sum(self.lengths) - self.rounds * self.epochs_skipped
 
     def epochs_of(self, round: int) -> int:
-        """Returns the number of epochs of a round."""
         return self.lengths[round] - (self.epochs_skipped if round else 0)
 
     def offset(self, round: int) -> int:
@@ -131,7 +128,6 @@ class RoundPlan:
             )
 
     def check_lengths(self) -> None:
-        """Raises a `ValueError` if a round would end at its beginning."""
         shortest = min(self.lengths)
         if self.steps_per_epoch is None or shortest == self.lengths[0]:
             return
@@ -179,7 +175,6 @@ class Clock:
         self.start_round(0)
 
     def start_round(self, round):
-        """Moves to the beginning of a round."""
         self.round, self.round_over = round, False
         self.epoch = self.steps_in_epoch = 0
         self.offset, self._before = 0, 0
@@ -194,18 +189,15 @@ class Clock:
 
     @property
     def steps_of_epoch(self):
-        """Integer, the steps of this epoch, `None` while it is not known."""
         steps = self.plan.steps_per_epoch
         return None if steps is None else steps - self.offset
 
     @property
     def epoch_is_done(self):
-        """Boolean, whether all steps of this epoch are done."""
         return self.steps_in_epoch == self.steps_of_epoch
 
     @property
     def is_last_epoch(self):
-        """Boolean, whether no epoch of this round is left."""
         return self.epoch >= self.plan.epochs_of(self.round)
 
     def start_epoch(self, fit_epoch):
@@ -232,7 +224,6 @@ class Clock:
         self.fit_epoch += 1
 
     def to_dict(self):
-        """Returns the position as plain values."""
         return {
             "round": self.round,
             "round_over": self.round_over,
@@ -244,7 +235,6 @@ class Clock:
         }
 
     def restore(self, position):
-        """Moves to a position that `to_dict` returned."""
         self.plan = dataclasses.replace(
             self.plan, steps_per_epoch=position["steps_per_epoch"]
         )

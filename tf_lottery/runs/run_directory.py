@@ -143,11 +143,9 @@ class RunDirectory:
         return arrays, position
 
     def save_snapshot(self, snapshot):
-        """Writes the rewinding point."""
         self._write_arrays(self._snapshot, *codec.encode_snapshot(snapshot))
 
     def load_snapshot(self):
-        """Reads the rewinding point."""
         return self._decode(self._snapshot, codec.decode_snapshot)
 
     def save_weights(self, round, name, snapshot):
@@ -161,14 +159,12 @@ class RunDirectory:
         )
 
     def load_weights(self, round, name):
-        """Reads what `save_weights` wrote, `None` if it did not."""
         path = self._of_round(round, name)
         if not path.exists():
             return None
         return self._decode(path, codec.decode_snapshot)
 
     def save_masks(self, round, masks):
-        """Writes the masks of a round."""
         if self.writes:
             with self._explained():
                 self._round(round).mkdir(exist_ok=True)
@@ -178,8 +174,6 @@ class RunDirectory:
         )
 
     def load_masks(self, round):
-        """Reads the masks of a round."""
-
         def decode(arrays, header):
             if header.get("round") != round:
                 raise ValueError(
@@ -193,7 +187,6 @@ class RunDirectory:
         return self._decode(self._of_round(round, "masks"), decode)
 
     def save_results(self, results):
-        """Writes the results so far, as JSON and as CSV."""
         rows = [result.to_dict() for result in results]
         self._write_text(self.path / "results.json", run_config.to_json(rows))
         self._write_text(
@@ -201,7 +194,6 @@ class RunDirectory:
         )
 
     def load_results(self):
-        """Reads the results."""
         rows = json.loads((self.path / "results.json").read_text())
         return [results_lib.RoundResult.from_dict(row) for row in rows]
 

@@ -33,7 +33,6 @@ class KeepChosen(keras.callbacks.Callback):
             self._keep(found[-1].round)
 
     def restore(self, model, round):
-        """Gives a model the weights and masks of the chosen round."""
         arrays = self._arrays
         if not arrays:
             arrays, _ = files.read_arrays(self._path)

@@ -40,7 +40,6 @@ class Outcome:
     trained: float = 0.0
 
     def save(self, directory: types.Path) -> None:
-        """Writes it to the directory of its trial."""
         text = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
         files.write_text(pathlib.Path(directory) / _NAME, text)
 
@@ -80,12 +79,10 @@ class Place:
 
     @property
     def run(self):
-        """`pathlib.Path` of the directory of the rounds."""
         return self.path / "run"
 
     @property
     def chosen(self):
-        """`pathlib.Path` of the weights of the chosen round."""
         return self.path / "chosen.safetensors"
 
     def go_on_from(self, trial_id):

@@ -43,7 +43,6 @@ class Space:
 
     @property
     def is_fixed(self):
-        """Boolean, whether there is only one value."""
         return self._range is None and self._names is None
 
     def get(self, hp):
@@ -62,7 +61,6 @@ class Space:
         return plain(hp.Float(name, low, high, sampling=sampling))
 
     def describe(self):
-        """Returns it as a plain value."""
         if self.is_fixed:
             return _key(self.values[0])
         if self._range is None:

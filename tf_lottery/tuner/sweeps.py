@@ -40,7 +40,6 @@ class PresetHyperModel(keras_tuner.HyperModel):
         super().__init__()
 
     def build(self, hp):
-        """Returns the compiled model of a trial."""
         if self._data is None:
             self._data = feeds.load(self.preset)
         learning_rate = self._learning_rate.get(hp)
@@ -59,7 +58,6 @@ class PresetHyperModel(keras_tuner.HyperModel):
         return self._bench.fit(epochs, imp, others)
 
     def describe(self):
-        """Returns what makes it this one, as plain values."""
         return {
             **self.preset.to_dict(),
             "learning_rate": self._learning_rate.describe(),

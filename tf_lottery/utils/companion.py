@@ -130,7 +130,6 @@ class _Process:
         return found
 
     def kill(self):
-        """Ends it and waits for it."""
         self._process.kill()
         self._process.wait()
         # A request may be left in the buffer of a process that is gone.

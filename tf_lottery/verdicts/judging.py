@@ -39,7 +39,6 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """Boolean, whether both are shown at 5 %."""
         return self.p <= significance.LEVEL
 
 
@@ -94,7 +93,6 @@ class Judgement:
 
     @property
     def tested(self) -> list[RoundVerdict]:
-        """List of `RoundVerdict`, those of the densities of the rules."""
         return [each for each in self.rounds if each.tested]
 
     def power(self, trials: int) -> float | None:

@@ -38,19 +38,15 @@ class Log:
         return found.is_empty
 
     def add(self, run, step, values):
-        """Notes the values of a step."""
         self.begin(run, step)
         self._runs[run].add(step, values)
 
     def flush(self):
-        """Writes all that was noted."""
         for run in self._runs.values():
             run.flush()
 
 
 class _Run:
-    """The event files of one run."""
-
     def __init__(self, path, step):
         self._disk = _disk(path)
         self._path = path

@@ -28,7 +28,6 @@ class Reading:
 
     @property
     def density(self):
-        """Float, the fraction of weights that is kept."""
         return masks_lib.density(self.masks)
 
     @property
@@ -40,7 +39,6 @@ class Reading:
         )
 
     def densities(self):
-        """Returns density and effective density, of all and by weight key."""
         found = {}
         for name, masks in (
             ("density", self.masks), ("effective_density", self.live)
@@ -63,7 +61,6 @@ class Reader:
         self._last = None
 
     def read(self):
-        """Returns a `Reading` of the model as it is now."""
         model, last = self._model, self._last
         holding.synchronise(model)
         variables = weights_lib.variables(model)

@@ -41,7 +41,6 @@ class Kind:
         self.subject = session.subject
 
     def find(self):
-        """Returns the `findings.Finding` of the run."""
         rows = [
             {name: v for name, v in row.items() if not isinstance(v, list)}
             for row in self.rows
@@ -71,7 +70,6 @@ class Kind:
 
     @functools.cached_property
     def items(self):
-        """List of pairs of trial and round, what is measured."""
         return self.session.items(self.rounds, self.least)
 
     @functools.cached_property

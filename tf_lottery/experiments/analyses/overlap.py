@@ -30,7 +30,6 @@ class Analysis(kind.Kind):
 
     @functools.cached_property
     def masks(self):
-        """Dict from item to its masks."""
         return {item: self.subject.masks(*item) for item in self.items}
 
     @functools.cached_property

@@ -66,7 +66,6 @@ class Session:
         self._used = []
 
     def items(self, default, least=0):
-        """Returns pairs of trial and round to measure, chosen or `default`."""
         rounds = self.options.rounds
         subject = self.subject
         known = [number for number in subject.rounds if number >= least]
@@ -99,7 +98,6 @@ class Session:
         return self.trainings.note(self._used)
 
     def model(self, training):
-        """Returns the trial's model as a training left it."""
         model = self.subject.bench(training.trial).model
         self.trainings.trained(training).apply(model)
         return model

@@ -48,7 +48,6 @@ class Subject:
 
     @property
     def rounds(self):
-        """List of the rounds that at least one trial has trained."""
         return list(range(max(map(len, self.results.values()))))
 
     @property
@@ -71,12 +70,10 @@ class Subject:
 
     @property
     def published(self):
-        """Dict, what the paper reports of the preset, or `{}`."""
         return changes.published(self.preset)
 
     @functools.cached_property
     def data(self):
-        """`datasets.Data` of the preset."""
         data = feeds.load(self.preset)
         if isinstance(data, streaming.Streamed):
             raise ValueError(
@@ -88,7 +85,6 @@ class Subject:
         return data
 
     def density(self, trial, round):
-        """Returns the density of a round."""
         return self.results[trial][round].density
 
     def accuracy(self, trial, round):
@@ -96,14 +92,12 @@ class Subject:
         return self.results[trial][round].metrics["test_accuracy"]
 
     def trials(self, round):
-        """Returns the numbers of the trials that have trained a round."""
         return [
             number for number, found in self.results.items()
             if round < len(found)
         ]
 
     def masks(self, trial, round):
-        """Returns the masks of a round."""
         return self._files(trial).load_masks(round)
 
     def ticket(self, trial, round, step=None):
@@ -118,11 +112,9 @@ class Subject:
         )
 
     def has_dense(self, trial):
-        """Whether the run keeps the weights of a trial's dense round."""
         return branches.is_kept(self._place(trial).dense)
 
     def trained_dense(self, trial):
-        """Returns what the dense round of a trial trained to, by key."""
         return branches.dense_weights(self._place(trial).dense)
 
     def trained_last(self, trial, step=None):

@@ -25,7 +25,6 @@ class Training:
 
     @property
     def name(self) -> str:
-        """String, the name of its file."""
         masks = self.masks + f"-{self.seed}" * (self.masks != "ticket")
         return (
             f"trial-{self.trial}-round-{self.round:02d}-{masks}-order-"
@@ -60,31 +59,26 @@ class Trainings:
         return results[training.round].seconds
 
     def bytes(self, training):
-        """Returns about how many bytes the weights of a training take."""
         masks = self._subject.masks(training.trial, training.round)
         return 4 * sum(mask.size for mask in masks.values())
 
     def weights(self, training):
-        """Returns the weights at the end of a training, by key."""
         if self._is_in_run(training):
             return self._subject.trained_dense(training.trial)
         return self._read(training)[0]
 
     def trained(self, training):
-        """Returns the masks and the weights of a training as a `Ticket`."""
         snapshot = snapshots.Snapshot(0, self.weights(training))
         return dataclasses.replace(
             self._ticket(training), snapshot=snapshot
         )
 
     def accuracy(self, training):
-        """Returns the test accuracy at the end of a training."""
         if self._is_in_run(training):
             return self._subject.accuracy(training.trial, 0)
         return self._read(training)[1]["test_accuracy"]
 
     def masks(self, training):
-        """Returns the masks that a training holds, by weight key."""
         return self._ticket(training).masks
 
     def note(self, trainings):
