@@ -5,16 +5,15 @@ import functools
 
 from tf_lottery.experiments import compared_tickets
 from tf_lottery.experiments import histories
+from tf_lottery.experiments import progress as progress_lib
 from tf_lottery.experiments import records
-from tf_lottery.experiments import reports
-from tf_lottery.experiments import trial_tasks
 from tf_lottery.experiments import trials
 from tf_lottery.jobs import tasks
 from tf_lottery.verdicts import comparisons
 from tf_lottery.verdicts import rules
 
 
-class Collector(reports.Follower):
+class Collector(progress_lib.Follower):
     """Lists the tasks of a preset, and makes the report of their results.
 
     The report does not depend on the order in which tasks are done.
@@ -30,7 +29,7 @@ class Collector(reports.Follower):
         """Returns the tasks to begin with: the rounds of each trial."""
         return [
             self._task(
-                number, "rounds", self._add_rounds, trial_tasks.find_tickets,
+                number, "rounds", self._add_rounds, trials.find_tickets,
                 cost=self._preset.rounds + 1,
             )
             for number in range(self._preset.trials)
@@ -68,7 +67,7 @@ class Collector(reports.Follower):
                 add(None)
             else:
                 missing.append(self._task(
-                    trial.number, path.stem, add, trial_tasks.train_control,
+                    trial.number, path.stem, add, trials.train_control,
                     *what,
                 ))
         return missing
@@ -81,7 +80,7 @@ class Collector(reports.Follower):
             self._task(
                 trial.number, place.variant(name).path.name,
                 functools.partial(self._add_variant, trial, name),
-                trial_tasks.run_variant, name, cost=self._preset.rounds,
+                trials.run_variant, name, cost=self._preset.rounds,
             )
             for name in trials.variants(self._preset)
         ]

@@ -29,7 +29,7 @@ class TicketTuner(keras_tuner.Tuner):
     """What the searches of this package share; not to be used by itself.
 
     Args:
-        oracle: Class of `oracles`.
+        kind: Class of `oracles`.
         options: Dict of its arguments.
         hypermodel: `TicketHyperModel`.
         seed: Integer, seed of the search itself.
@@ -48,7 +48,7 @@ class TicketTuner(keras_tuner.Tuner):
 
     def __init__(
         self,
-        oracle: Callable[..., keras_tuner.Oracle],
+        kind: Callable[..., keras_tuner.Oracle],
         options: dict[str, Any],
         hypermodel: hypermodel_lib.TicketHyperModel,
         seed: int,
@@ -63,7 +63,7 @@ class TicketTuner(keras_tuner.Tuner):
         self.role = roles.current()
         self._timeouts = worker_timeout, chief_timeout
         self._errors = 0
-        oracle = oracle(
+        oracle: Any = kind(
             is_chief=self.role.is_chief, objective=hypermodel.objective,
             # To an oracle, 0 means none.
             seed=seed + 1, **options,

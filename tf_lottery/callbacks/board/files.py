@@ -8,11 +8,8 @@ be closed when training is interrupted.
 import functools
 import os
 import socket
-import struct
 import time
 import types
-
-_HEADER, _CHECKSUM = struct.Struct("<Q"), 4
 
 
 class Log:
@@ -140,19 +137,11 @@ def _names(path):
 
 def _records(paths):
     """Yields the events of summaries, up to what a crash left unfinished."""
+    from tensorboard.backend.event_processing import event_file_loader
     from tensorboard.compat.proto import event_pb2
 
     for path in paths:
-        with _disk(path).open(path, "rb") as file:
-            content = file.read()
-        start = 0
-        while start + _HEADER.size <= len(content):
-            (size,) = _HEADER.unpack_from(content, start)
-            start += _HEADER.size + _CHECKSUM
-            record = content[start:start + size]
-            start += size + _CHECKSUM
-            if start > len(content):
-                break
+        for record in event_file_loader.RawEventFileLoader(path).Load():
             if event_pb2.Event.FromString(record).HasField("summary"):
                 yield record
 

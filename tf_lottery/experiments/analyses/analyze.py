@@ -8,7 +8,7 @@ from typing import Any
 from tf_lottery import files
 from tf_lottery.analysis import findings
 from tf_lottery.experiments import outputs
-from tf_lottery.experiments import reports
+from tf_lottery.experiments import progress as progress_lib
 from tf_lottery.experiments.analyses import kind as kind_lib
 from tf_lottery.experiments.analyses import options as options_lib
 from tf_lottery.experiments.analyses import session as session_lib
@@ -112,7 +112,7 @@ def analyze(
     progress = progress or session_lib.Progress()
     session = session_lib.Session(subject, chosen, place, progress)
     with outputs.locked(place), engines.opened(
-        jobs, scheduler, place / "jobs", progress, reports.Report
+        jobs, scheduler, place / "jobs", progress, progress_lib.Report
     ) as engine:
         session.do = functools.partial(ticket_tasks.do, engine)
         found = kind_lib.get(kind)(session).find()

@@ -1,6 +1,6 @@
 """The tasks of an analysis: trainings of tickets, and their measurements."""
 
-from tf_lottery.experiments import reports
+from tf_lottery.experiments import progress as progress_lib
 from tf_lottery.experiments.analyses import kind as kind_lib
 from tf_lottery.experiments.analyses import session as session_lib
 from tf_lottery.experiments.analyses import subject as subject_lib
@@ -21,7 +21,7 @@ def do(engine, kind, plan, keep):
         _last.clear()
 
 
-class Measuring(reports.Follower):
+class Measuring(progress_lib.Follower):
     """Lists the tasks of an analysis, and keeps what was measured."""
 
     def __init__(self, kind, plan, keep):
