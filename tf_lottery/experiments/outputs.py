@@ -11,7 +11,6 @@ from tf_lottery.experiments import changes
 from tf_lottery.experiments import presets
 from tf_lottery.files import locks
 from tf_lottery.runs import results
-from tf_lottery.runs import run_config
 from tf_lottery.runs import ticket as ticket_lib
 from tf_lottery.utils import configurations
 
@@ -88,18 +87,14 @@ class OutputDirectory:
         with locked(self.path):
             if overwrite:
                 self._clear()
-            files.write_text(
-                self._config, run_config.to_json(changes.config(preset))
-            )
+            files.write_json(self._config, changes.config(preset))
             yield self
 
     def trial(self, number):
         return TrialDirectory(run_files.trial(self.path, number))
 
     def save(self, report):
-        files.write_text(
-            self.path / run_files.RESULTS, run_config.to_json(report.to_dict())
-        )
+        files.write_json(self.path / run_files.RESULTS, report.to_dict())
         write_csv(self.path / "results.csv", report.rows())
         controls = report.control_rows()
         if controls:
@@ -116,7 +111,7 @@ class OutputDirectory:
         return [str(path) for path in top + tickets + trials]
 
     def _check_equal(self, found, preset):
-        wanted = run_config.plain(changes.config(preset))
+        wanted = configurations.plain(changes.config(preset))
         # What the first release had not.
         new = {
             "test_densities", "margin", "criterion", "pattern", "rewind",

@@ -8,6 +8,7 @@ from tf_lottery.files.writing import read_json
 from tf_lottery.files.writing import replacing
 from tf_lottery.files.writing import save_model
 from tf_lottery.files.writing import write_atomic
+from tf_lottery.files.writing import write_json
 from tf_lottery.files.writing import write_text
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "save_model",
     "write_arrays",
     "write_atomic",
+    "write_json",
     "write_text",
 ]

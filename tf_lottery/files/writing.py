@@ -95,6 +95,11 @@ def write_text(path, text):
     write_atomic(path, [text.encode()])
 
 
+def write_json(path, values):
+    """Writes plain values to a JSON file as `write_atomic` does."""
+    write_text(path, json.dumps(values, indent=2) + "\n")
+
+
 def save_model(model, path):
     """Saves a `keras.Model` so that a `.keras` file is whole or not there."""
     path = pathlib.Path(path)

@@ -47,7 +47,7 @@ class RunDirectory:
         self._states = [self.path / f"state-{i}.safetensors" for i in (0, 1)]
         self.saves = 0
         self._run = run
-        self._config = run_config.RunConfig(self.path)
+        self._config = self.path / run_config.CONFIG
         self.other_versions = []
 
     @property
@@ -56,8 +56,8 @@ class RunDirectory:
 
         `None` as long as there is no run.
         """
-        if self._run is None and self._config.path.exists():
-            self._run = self._config.read().get("run", "")
+        if self._run is None and self._config.exists():
+            self._run = files.read_json(self._config).get("run", "")
         return self._run
 
     def open(self, config, model=None):
@@ -78,23 +78,27 @@ class RunDirectory:
         """
         if not self.writes:
             self._check_is_shared()
-            self.other_versions = self._config.check(config, model)
+            self.other_versions = run_config.check(self.path, config, model)
             return
         with contextlib.ExitStack() as failed:
             failed.callback(self.close)
             with self._explained():
                 (self.path / "rounds").mkdir(parents=True, exist_ok=True)
                 self._lock.acquire()
-            if self._config.path.exists():
-                self.other_versions = self._config.check(config, model)
+            if self._config.exists():
+                self.other_versions = run_config.check(
+                    self.path, config, model
+                )
                 # What the run began with is what its results are of.
-                versions = self._config.read().get("versions")
+                versions = files.read_json(self._config).get("versions")
                 config = {**config, "versions": versions}
             elif self.load_state() is None:
                 # One that branched off another run belongs to that.
                 self._run = secrets.token_hex(8)
             with self._explained():
-                self._config.write({"run": self.run, **config}, model)
+                if model is not None:
+                    files.write_json(self.path / run_config.MODEL, model)
+                files.write_json(self._config, {"run": self.run, **config})
             failed.pop_all()
 
     def close(self):
@@ -188,9 +192,10 @@ class RunDirectory:
 
     def save_results(self, results):
         rows = [result.to_dict() for result in results]
-        self._write_text(self.path / "results.json", run_config.to_json(rows))
-        self._write_text(
-            self.path / "results.csv", results_lib.to_csv(results)
+        self._write(files.write_json, self.path / "results.json", rows)
+        self._write(
+            files.write_text, self.path / "results.csv",
+            results_lib.to_csv(results),
         )
 
     def load_results(self):
@@ -198,16 +203,15 @@ class RunDirectory:
         return [results_lib.RoundResult.from_dict(row) for row in rows]
 
     def _write_arrays(self, path, arrays, metadata):
-        if self.writes:
-            with self._explained():
-                files.write_arrays(
-                    path, arrays, {"run": self.run or "", **metadata}
-                )
+        self._write(
+            files.write_arrays, path, arrays,
+            {"run": self.run or "", **metadata},
+        )
 
-    def _write_text(self, path, text):
+    def _write(self, write, *arguments):
         if self.writes:
             with self._explained():
-                files.write_text(path, text)
+                write(*arguments)
 
     def _read_arrays(self, path):
         """Reads arrays of this run; another one's are as good as damaged."""
@@ -248,7 +252,7 @@ class RunDirectory:
 
     def _check_is_shared(self):
         """Raises unless the process that writes has opened this directory."""
-        if not self._config.path.exists():
+        if not self._config.exists():
             raise FileNotFoundError(
                 f"Directory '{self.path}' is not the one that process 0 "
                 "writes to. Choose one that all processes see, on a file "

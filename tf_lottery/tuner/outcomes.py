@@ -1,7 +1,6 @@
 """The directory of a trial, and what the trial came to in it."""
 
 import dataclasses
-import json
 import pathlib
 import shutil
 from typing import Any
@@ -40,8 +39,8 @@ class Outcome:
     trained: float = 0.0
 
     def save(self, directory: types.Path) -> None:
-        text = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
-        files.write_text(pathlib.Path(directory) / _NAME, text)
+        path = pathlib.Path(directory) / _NAME
+        files.write_json(path, dataclasses.asdict(self))
 
 
 def load(directory):

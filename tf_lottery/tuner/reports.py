@@ -1,7 +1,6 @@
 """The trials of a search next to each other, and the best compromises."""
 
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
@@ -150,15 +149,15 @@ class Report:
         """
         directory = pathlib.Path(directory)
         contents = {
-            "results.json": json.dumps(self.to_dict(), indent=2) + "\n",
             "results.csv": _csv(self.rows()),
             "pareto.csv": _csv(self.pareto()),
         }
         if drawing.available("The page of the search"):
             contents["pareto.html"] = pareto_lib.page(self)
+        files.write_json(directory / "results.json", self.to_dict())
         for name, text in contents.items():
             files.write_text(directory / name, text)
-        return [str(directory / name) for name in contents]
+        return [str(directory / name) for name in ("results.json", *contents)]
 
     def _row(self, trial):
         chosen, outcome = trial.chosen, trial.outcome

@@ -14,6 +14,11 @@ def of_arguments(instance):
     return {n: getattr(instance, n) for n in names if hasattr(instance, n)}
 
 
+def plain(values):
+    """Returns plain values as they come out of a JSON file."""
+    return json.loads(json.dumps(values))
+
+
 def digest(values):
     """Returns a short name that follows from plain values alone."""
     text = json.dumps(values, sort_keys=True)

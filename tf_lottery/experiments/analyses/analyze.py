@@ -1,7 +1,6 @@
 """Analysis of a run: measured, and written to files."""
 
 import functools
-import json
 import pathlib
 from typing import Any
 
@@ -131,7 +130,5 @@ def _write(finding, place, png):
                 drawing.save(chart, written[-1])
     # With this one the finding is whole.
     written.append(place / f"{finding.kind}.json")
-    files.write_text(
-        written[-1], json.dumps(finding.to_dict(), indent=1) + "\n"
-    )
+    files.write_json(written[-1], finding.to_dict())
     return written

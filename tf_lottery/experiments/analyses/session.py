@@ -8,6 +8,7 @@ from tf_lottery import files
 from tf_lottery.experiments import durations
 from tf_lottery.experiments import progress as progress_lib
 from tf_lottery.experiments.analyses import trainings as trainings_lib
+from tf_lottery.utils import configurations
 
 
 class Progress(progress_lib.Progress):
@@ -153,7 +154,7 @@ class _Measured:
 
     def __init__(self, path, settings):
         self._path = path
-        self._settings = json.loads(json.dumps(settings))
+        self._settings = configurations.plain(settings)
         self.rows = {}
         try:
             found = json.loads(path.read_text("utf-8"))
@@ -167,7 +168,7 @@ class _Measured:
         self.rows[name] = rows
         self._path.parent.mkdir(parents=True, exist_ok=True)
         found = {"settings": self._settings, "items": self.rows}
-        files.write_text(self._path, json.dumps(found, indent=1) + "\n")
+        files.write_json(self._path, found)
 
 
 def _unknown_rounds(subject, wrong, known):
