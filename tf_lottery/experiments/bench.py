@@ -18,8 +18,8 @@ _PURPOSES = ("weights", "order", "controls")
 class Bench:
     """Trains and measures. One compiled model serves a whole trial.
 
-    So its train step is traced once for all rounds and comparisons. `change` is
-    a function from the preset's model to the one that trains.
+    So its train step is traced once. `change` makes another model of the
+    preset's.
     """
 
     def __init__(self, preset, data, number=0, progress=None, change=None):
@@ -66,17 +66,14 @@ class Bench:
         return logs
 
     def train(self, ticket, measured=True):
-        """Trains a ticket to the end of a round; returns the logs.
-
-        Measuring, after each epoch, changes nothing of the training.
-        """
+        """Trains a ticket to the end of a round; returns the logs."""
         ticket.apply(self.model)
         steps = self.preset.iterations - ticket.snapshot.step
         epochs = steps // self.preset.evaluate_every
         return self.fit(epochs, measured=measured)
 
     def retrain(self, ticket, order=0):
-        """Trains a ticket, in an order of the data; returns its test accuracy.
+        """Trains a ticket in an order of the data; returns its test accuracy.
 
         The model is left as it was trained, the order is that of the trial
         again.

@@ -29,10 +29,7 @@ def names(preset):
 
 
 def make(bench, name, number, ticket, dense):
-    """Returns a control of a ticket, the `Ticket` to train.
-
-    `dense` is called for the weights that the dense round trained to.
-    """
+    """Returns the `Ticket` to train; `dense()` gives the dense weights."""
     seed = bench.seed("controls", ticket.round, number)
     return MAKERS[name](bench, ticket, dense, seed)
 

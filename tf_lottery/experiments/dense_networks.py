@@ -49,9 +49,7 @@ def equal_compute(bench, ticket):
 
 
 def narrowed(model, kept, exclude=()):
-    """Returns an untrained copy of a model with narrower hidden layers.
-
-    It has at most `kept` prunable weights.
+    """Returns an untrained copy with narrower hidden layers, of `kept` weights.
     """
     low, high = 0.0, 1.0
     for _ in range(_HALVINGS):

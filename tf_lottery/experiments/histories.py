@@ -15,8 +15,8 @@ from tf_lottery.verdicts import comparisons
 class HistoryFile(keras.callbacks.Callback):
     """Appends the logs of every epoch to a file.
 
-    The first epoch of a process writes the file anew, so that what a killed
-    process has half written, or written after its last saved state, is gone.
+    The first epoch of a process writes it anew, without what a killed process
+    has half written, or written after its last saved state.
     """
 
     def __init__(self, path):

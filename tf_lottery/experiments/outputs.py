@@ -48,20 +48,14 @@ class OutputDirectory:
                 )
 
     def check(self, preset):
-        """Raises a `ValueError` if it holds a run that cannot resume.
-
-        An earlier run may have fewer rounds, other trials and comparisons.
-        """
+        """Raises a `ValueError` if it holds a run that cannot resume."""
         self.check_name(preset)
         found = self._read_config()
         if found:
             self._check_equal(found, preset)
 
     def earlier(self, preset):
-        """Returns the preset of an earlier run of the same one, or `None`.
-
-        It is shortened to its budget as it was then.
-        """
+        """Returns an earlier run's preset, as shortened then, or `None`."""
         found = self._read_config()
         if found.get("name") != preset.name:
             return None
@@ -76,9 +70,7 @@ class OutputDirectory:
 
     @contextlib.contextmanager
     def create(self, preset, overwrite=False):
-        """Makes the directory, or resumes or replaces the run it holds.
-
-        In the context that this opens no other process can do the same.
+        """Makes the directory, or resumes or replaces its run; holds its lock.
         """
         if overwrite:
             self.check_name(preset)
@@ -157,10 +149,9 @@ class TrialDirectory:
 
     Besides the callback's own files there are `history.csv`, the logs of all
     epochs as they come; `dense/`, the state at the end of the dense round;
-    `controls/round-RR-NAME-I.csv`, the logs of each finished control; for a
-    variant of the callback a directory such as `lr-rewind/`; and, if a
-    ticket matches the dense round, `candidate.ticket` and `candidate.keras`,
-    the model that it trained to, with its masks.
+    `controls/`, the logs of each finished control; for a variant a directory
+    such as `lr-rewind/`; and `candidate.ticket` and `candidate.keras`, a
+    ticket that matches the dense round and the model that it trained to.
     """
 
     def __init__(self, path):

@@ -38,20 +38,11 @@ def order(seed, step, steps, batch_size, examples):
 class Batches(keras.callbacks.Callback):
     """A data set for `fit` whose batches depend on the optimizer's step.
 
-    At the beginning of an epoch it looks up the optimizer's step, so that a
-    rewound model gets the data of the step it was rewound to. Place it after
-    `IterativeMagnitudePruning` in the list of callbacks.
-
-    Args:
-        steps: Integer, the steps of one epoch of `fit`; an epoch ends where
-            the model is evaluated, it need not be a pass over the data.
-        augment: Callable `f(x, seed)` that returns a changed batch of
-            inputs; `seed` is a tensor of two integers, other ones for every
-            step. Defaults to `None`.
-
-    Attributes:
-        dataset: The `tf.data.Dataset`. It is endless, so that one iterator
-            serves the whole of `fit`: pass `steps_per_epoch=steps` with it.
+    At the beginning of an epoch it looks up the step, so that a rewound model
+    gets the data of the step it was rewound to; place it after the pruning
+    callback. `dataset` is endless, so that one iterator serves the whole of
+    `fit`: pass `steps_per_epoch=steps` with it. `augment(x, seed)` returns a
+    changed batch of inputs; `seed` is a tensor of two integers.
     """
 
     def __init__(self, x, y, batch_size, steps, seed=0, augment=None):

@@ -23,8 +23,7 @@ class Trainings:
 def plan(preset):
     """Returns the trainings of a preset, a list of `Trainings`.
 
-    The dense round is trained once for each trial, whatever it is compared
-    with. Which rounds have controls is told from the largest of the rates.
+    Which rounds have controls is told from the largest of the rates.
     """
     whole, skipped = preset.epochs_per_round, (
         preset.rewind_step // preset.evaluate_every
@@ -94,13 +93,10 @@ def total_epochs(preset):
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """The time that a preset takes on this machine.
+    """What a preset takes here, in seconds.
 
-    Attributes:
-        step: Float, seconds of a training step.
-        evaluation: Float, seconds of an evaluation on validation and test
-            set.
-        start: Float, seconds until the first step has been traced.
+    Of a training step, an evaluation on validation and test set, and until the
+    first step has been traced.
     """
 
     step: float

@@ -23,11 +23,7 @@ class Progress:
         """Called when an earlier process has trained epochs already."""
 
     def variant_begin(self, trial: int, name: str) -> None:
-        """Called before the rounds of a variant of the pruning.
-
-        Args:
-            trial: Integer, number of the trial.
-            name: String, one of `COMPARISONS` or a rewinding point.
+        """Called before the rounds of a comparison or another rewinding point.
         """
 
     def epoch_end(self) -> None:
@@ -40,19 +36,13 @@ class Progress:
         """Called after the controls of a ticket were trained."""
 
     def workers(self, pulses: list[dict[str, Any]]) -> None:
-        """Called about twice a second while other processes work.
-
-        Args:
-            pulses: List of dicts, one of each: `key` of its task, `host`,
-                `pid`, `memory` in bytes.
-        """
+        """Called about twice a second with the `jobs.pulses` of others."""
 
 
 class Watch(keras.callbacks.Callback):
-    """Tells a `Progress` about the epochs and rounds of a `fit`.
+    """Tells a `Progress` about the epochs and rounds of a `fit`, after `imp`.
 
-    `imp` must come earlier in the list of callbacks; `shared` epochs were
-    trained by another fit for this one.
+    Another fit has trained `shared` epochs for this one.
     """
 
     def __init__(self, progress, trial, imp=None, shared=0):
@@ -116,10 +106,7 @@ class Report(Progress):
 
 
 class Follower(tasks.Listener):
-    """Shows the progress of tasks, which other processes do, as well.
-
-    A task that is done again is shown once.
-    """
+    """Shows the progress of tasks that other processes do, each task once."""
 
     def __init__(self, progress):
         self._progress, self._epochs, self._rounds = progress, {}, set()

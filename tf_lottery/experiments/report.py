@@ -24,14 +24,9 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The results of a preset.
+    """The results of a preset, and the paths that were written.
 
-    Attributes:
-        preset: `tf_lottery.experiments.Preset`.
-        trials: List of `Trial`.
-        rules: `tf_lottery.verdicts.rules.Rules`. Defaults to those of the
-            preset, for an unknown number of test images.
-        files: List of paths that were written.
+    The rules are those of the preset, for an unknown number of test images.
     """
 
     preset: presets.Preset

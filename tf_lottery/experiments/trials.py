@@ -161,10 +161,7 @@ def variants(preset):
 
 
 class KeepCandidate(keras.callbacks.Callback):
-    """Writes the candidate ticket so far, and what it trained to.
-
-    Place it after `imp` in the list of callbacks.
-    """
+    """Writes the candidate ticket and what it trained to; comes after `imp`."""
 
     def __init__(self, imp, place):
         super().__init__()
@@ -181,11 +178,7 @@ class KeepCandidate(keras.callbacks.Callback):
             self.finish(self.model)
 
     def finish(self, model):
-        """Writes the last round's ticket if it is one and not there yet.
-
-        A later candidate is a sparser one: only the last round's may be
-        missing.
-        """
+        """Writes the last round's ticket if it is one and not there yet."""
         found = self._imp.results
         sparsest = results.candidate(found, self._imp.monitor)
         if sparsest is None or sparsest is not found[-1]:

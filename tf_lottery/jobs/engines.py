@@ -37,8 +37,7 @@ def check(jobs, scheduler):
 def opened(jobs, scheduler, place, progress, report):
     """Opens the engine for a number of jobs; closes it in the end.
 
-    Jobs are the number of workers, or at most that many of a scheduler's;
-    `None` means one, or all of a scheduler's. What workers say lies in a
+    `None` means one, or all workers of a scheduler. What workers say lies in a
     directory, which is made for them, and removed.
     """
     count = 1 if scheduler else resources.workers(jobs or 1)

@@ -15,11 +15,7 @@ _SECONDS = 1.0
 
 
 class Pulse:
-    """The file of one task: how far it is, where, and what it takes.
-
-    It is a JSON object: `key` of the task, `host`, `pid`, `memory` in bytes,
-    and what `beat` is given.
-    """
+    """The file of one task, JSON: how far it is, where, and what it takes."""
 
     def __init__(self, place, key):
         self._path, self._key = _path(place, key), key

@@ -23,9 +23,8 @@ from tf_lottery.utils import backends
 class Settings:
     """What must be the same in all processes, for the same results.
 
-    `report` makes the progress of a task from its `pulses.Pulse`; it has a
-    method `end`. Sums are rounded in another way with another number of
-    threads.
+    `report` makes the progress of a task from its `pulses.Pulse`. Sums are
+    rounded in another way with another number of threads.
     """
 
     place: str

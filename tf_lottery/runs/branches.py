@@ -18,10 +18,7 @@ from tf_lottery.runs import run_directory
 
 
 class KeepDense(keras.callbacks.Callback):
-    """Keeps the state at the end of the dense round in a directory.
-
-    Place it after `imp` in the list of callbacks.
-    """
+    """Keeps the state at the end of the dense round; comes after `imp`."""
 
     def __init__(self, imp, path):
         super().__init__()
@@ -35,10 +32,9 @@ class KeepDense(keras.callbacks.Callback):
 
 
 class KeepPoints(keras.callbacks.Callback):
-    """Keeps other rewinding points that the dense round comes by.
+    """Keeps other rewinding points that the dense round comes by; after `imp`.
 
-    Place it after `imp` in the list of callbacks. `paths` leads from each point
-    to the directory for the rounds that are to be rewound to it. One that `fit`
+    `paths` leads from each point to a directory for its rounds. One that `fit`
     does not stop at is not kept. Points that are no steps need `epochs`.
     """
 
@@ -77,9 +73,9 @@ class KeepPoints(keras.callbacks.Callback):
 def publish(source, target, extra=()):
     """Copies a run at the end of its dense round for others to resume from.
 
-    The copy, with extra files, is whole or not there, also where several
-    processes, on several machines, publish the same one: the first wins. If the
-    last saved state is another, nothing is copied.
+    The copy, with extra files, is whole or not there: of several processes, on
+    several machines, the first wins. If the last saved state is another,
+    nothing is copied.
     """
     target = pathlib.Path(target)
     found = run_directory.RunDirectory(source).load_state()

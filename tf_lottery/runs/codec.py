@@ -60,12 +60,7 @@ def encode_masks(masks):
 
 
 def decode_masks(arrays, header):
-    """Returns the masks of `encode_masks`.
-
-    Raises:
-        ValueError: If bits and shapes do not fit together. No memory is
-            taken for masks that are larger than their bits.
-    """
+    """Returns the masks of `encode_masks`, or raises a `ValueError`."""
     bits = part(arrays, "mask")
     shapes = field(header, "shapes", dict)
     if bits.keys() != shapes.keys():
@@ -122,10 +117,7 @@ def check_finite(snapshot):
 
 
 def field(header, name, kind):
-    """Returns a plain value by its name, or raises a `ValueError`.
-
-    It must be a `str`, `dict`, `list`, or an `int` of at least 0.
-    """
+    """Returns a plain value; raises unless it is of its kind, from 0 on."""
     value = header.get(name)
     if not (_is_count(value) if kind is int else isinstance(value, kind)):
         raise ValueError(

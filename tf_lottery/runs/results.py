@@ -139,20 +139,11 @@ class Monitor:
 
 @dataclasses.dataclass(frozen=True)
 class StopRule:
-    """When a run has no further round.
+    """When a run has no further round: all are done, or one measure says so.
 
-    Args:
-        monitor: `Monitor`.
-        rounds: Integer, the number of prunings.
-        target_density: Float in (0, 1), the density that is low enough, or
-            `None`.
-        tolerance: Float, how much worse than the dense round is too much, or
-            `None`.
-        max_barrier: Float, the highest error barrier between successive
-            rounds. Defaults to 0.
-
-    Raises:
-        ValueError: If an argument is none of these.
+    The density is low enough, the metric worse than the dense round's by more
+    than the tolerance, or the error barrier between successive rounds too
+    high.
     """
 
     monitor: Monitor
@@ -210,11 +201,6 @@ def candidate(
 
 def shortest(value: float) -> float:
     """Returns a float32 as the float of the same digits.
-
-    Keras measures in float32; as a Python float, its 0.98 would be written
-    0.9800000190734863.
-
-    Example:
 
     >>> shortest(float(np.float32(0.98))), shortest(1 / 3)
     (0.98, 0.3333333333333333)

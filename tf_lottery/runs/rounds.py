@@ -49,16 +49,10 @@ def lengths(
 class RoundPlan:
     """Where rounds begin and end inside one `fit`.
 
-    Round 0 trains from step 0; every later round starts at the rewinding
-    point `k` and trains the steps that are left, so that a round as long as
-    round 0 ends at the same step. If `k` lies inside an epoch the first epoch
-    of a later round is shorter by as much.
-
-    Args:
-        lengths: Tuple of integers, the epochs of each round, those before
-            the rewinding point included.
-        rewind_to: `tf_lottery.schedules.Point`, the rewinding point.
-        steps_per_epoch: Integer, or `None` while it is not known.
+    Round 0 trains from step 0; every later round starts at the rewinding point
+    `k` and trains the steps that are left. If `k` lies inside an epoch the
+    first epoch of a later round is shorter by as much. `lengths` are the
+    epochs of each round, those before the rewinding point included.
     """
 
     lengths: tuple[int, ...]
@@ -164,9 +158,8 @@ class RoundPlan:
 class Clock:
     """Where a run stands: round, epoch within the round, step.
 
-    Steps are counted from initialisation. A round that was rewound to the
-    middle of an epoch leaves the epoch's first steps out: its first epoch
-    has an `offset`.
+    Steps are counted from initialisation. A round that was rewound into an
+    epoch leaves its first steps out, by an `offset`.
     """
 
     def __init__(self, plan):

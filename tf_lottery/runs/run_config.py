@@ -12,12 +12,8 @@ CONFIG, MODEL = "config.json", "model.json"
 def check(directory, config, model):
     """Raises unless this is the run's; returns how the versions differ.
 
-    The model is described at length in a file of its own, and by its digest
-    in `config`. What a run of the first release has not noted is not compared.
-
-    Raises:
-        ValueError: If they differ in anything else; the message lists what
-            was and what is.
+    The model is described at length in a file of its own, and by its digest in
+    `config`. What a run of the first release has not noted is not compared.
     """
     found = files.read_json(directory / CONFIG)
     config = configurations.plain(config)

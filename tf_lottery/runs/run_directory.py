@@ -153,10 +153,7 @@ class RunDirectory:
         return self._decode(self._snapshot, codec.decode_snapshot)
 
     def save_weights(self, round, name, snapshot):
-        """Writes weights of a round.
-
-        They are the `"start"` of one that has its own, or what it has
-        `"trained"` to.
+        """Writes the weights a round alone has to `"start"`, or `"trained"` to.
         """
         self._write_arrays(
             self._of_round(round, name), *codec.encode_snapshot(snapshot)

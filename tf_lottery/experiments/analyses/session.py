@@ -28,15 +28,10 @@ class Progress(progress_lib.Progress):
 class Plan:
     """What an analysis has to do yet.
 
-    Attributes:
-        epochs: Integer, the epochs of `fit` of all trainings.
-        steps: Integer, their training steps.
-        seconds: Float, the time by the pace of the run, which evaluated
-            after every epoch: an upper bound on the same machine.
-        bytes: Integer, what their weights will take on the disk.
-        measured: Integer, tickets that were measured earlier.
-        items: List of pairs of trial and round that are to be measured.
-        left_out: List of rounds that the budget has no time for.
+    Measured are pairs of trial and round. The time is that by the pace of the
+    run, which evaluated after every epoch: an upper bound on the same machine.
+    `measured` tickets are done, the budget has no time for the rounds
+    `left_out`.
     """
 
     trainings: list[trainings_lib.Training]
@@ -52,8 +47,7 @@ class Plan:
 class Session:
     """Measures tickets one by one and keeps what is finished.
 
-    `do` trains and measures what a `Plan` of a kind says, and calls back with
-    items and their rows.
+    `do` trains and measures what a `Plan` of a kind says, and calls back.
     """
 
     def __init__(self, subject, options, place, progress):

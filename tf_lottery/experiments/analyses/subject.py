@@ -28,8 +28,7 @@ _NO_PROTOCOL = (
 class Subject:
     """Reads the directory of `tf-lottery run`; writes nothing.
 
-    It must hold a finished round. `results` are the `RoundResult`s of the
-    rounds that have been trained, by trial.
+    It must hold a finished round. `results` are the `RoundResult`s by trial.
     """
 
     def __init__(self, directory):
@@ -104,7 +103,6 @@ class Subject:
         """Returns the `Ticket` that a round trained, rewound to a step.
 
         Rounds of one of `preset.other_rewind_steps` have masks of their own.
-        Defaults to `preset.rewind_step`.
         """
         place = self._files(trial, step)
         return ticket_lib.Ticket(

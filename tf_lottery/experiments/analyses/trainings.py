@@ -40,9 +40,8 @@ class Training:
 class Trainings:
     """Weights at the end of trainings, each trained once and then kept.
 
-    They start from the run's rewinding point and follow its protocol, batch by
-    batch, so that on the same machine a ticket comes to the weights that it had
-    in the run.
+    They start from the run's rewinding point and follow its protocol, so that
+    on the same machine a ticket comes to the weights that it had in the run.
     """
 
     def __init__(self, subject, path, progress):
