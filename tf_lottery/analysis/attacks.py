@@ -73,13 +73,9 @@ def pgd(
     One step of the length `epsilon` is FGSM, Goodfellow, Shlens and Szegedy
     2015, equation in section 4, https://arxiv.org/abs/1412.6572.
 
-    Args:
-        epsilon: Float, the radius of the ball in units of `x`.
-        step_size: Float, the length of a step in units of `x`.
-        clip: Pair of the least and the greatest value of inputs, each a
-            number or an array. Defaults to `None`: any.
-        rng: `numpy.random.Generator` for a random start inside the ball.
-            Defaults to `None`: it starts at `x`.
+    Radius and steps are in units of `x`; `clip` has the least and the greatest
+    value of inputs, numbers or arrays. With `rng` it starts at random inside
+    the ball.
     """
     inputs = [ops.convert_to_tensor(i) for i in keras.tree.flatten(x)]
     places = [i for i, value in enumerate(inputs) if is_floating(value)]

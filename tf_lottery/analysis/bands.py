@@ -70,8 +70,8 @@ def records(rows, column):
 def with_intervals(records):
     """Returns records whose places have a 90 % interval over trials.
 
-    Several trainings of one trial, such as samples of a control, count as their
-    mean. Of two trials it is their range, and of one there is none.
+    Of several trainings of one trial the mean counts. Of two trials it is
+    their range, and of one there is none.
     """
     places = collections.defaultdict(list)
     for record in records:

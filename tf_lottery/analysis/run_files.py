@@ -19,16 +19,10 @@ CONFIG, RESULTS = "config.json", "results.json"
 class Run:
     """The content of a run's directory.
 
-    Attributes:
-        config: Dict, what was run.
-        rows: List of dicts, one for each round of each trial, with at least
-            `"trial"`, `"round"` and `"density"`.
-        controls: The same of controls, with `"control"` besides.
-        known: Dict, `"images"` and `"classes"` of the test set, or `{}`.
-        results: Dict from trial to its list of `RoundResult`, of trials with
-            a finished round.
-        identities: Dict from trial to what its copies have as well, for
-            trials whose run noted it.
+    A row is that of a round of a trial, with at least `"trial"`, `"round"` and
+    `"density"`, or of a training of a `"control"`. Of the test set, `"images"`
+    and `"classes"` may be known. `results` are `RoundResult`s by trial,
+    `identities` what copies of a trial have as well.
     """
 
     path: pathlib.Path

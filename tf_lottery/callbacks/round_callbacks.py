@@ -13,10 +13,9 @@ _REFUSED = {
 
 
 class RoundCallbacks:
-    """A fresh list of callbacks for each round, which a function makes.
+    """A fresh list of callbacks for each round, which count epochs from 0.
 
-    Epochs are counted from 0 in every round. A callback that stops training
-    stops the round, and the next one begins.
+    One that stops training stops the round, and the next one begins.
     """
 
     def __init__(self, make):
@@ -53,9 +52,6 @@ class RoundCallbacks:
 
     def call(self, hook, *args):
         """Calls a hook of all callbacks of the round; returns whether it stops.
-
-        What a callback adds to the logs is seen by all that come after it,
-        those of `fit` included.
         """
         if not self.callbacks:
             return self._stopped

@@ -32,11 +32,10 @@ from tf_lottery.weights import snapshots
 
 
 class Rounds(pruner.Pruner):
-    """The base class of callbacks that train in rounds.
+    """The base class of callbacks that train in rounds, which are a run.
 
-    It counts rounds, epochs and steps, captures the rewinding point, notes
-    what each round came to, and saves and resumes a run. Subclasses say in
-    `next_round` what happens between two rounds, and call `begin_rounds`.
+    Subclasses say in `next_round` what happens between two rounds, and call
+    `begin_rounds`.
     """
 
     def __init__(

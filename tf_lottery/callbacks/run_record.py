@@ -12,10 +12,7 @@ from tf_lottery.verdicts import definitions
 
 
 class RunRecord:
-    """Results, masks and starting points of the rounds of a run.
-
-    Tickets carry the provenance; without files, all is in memory alone.
-    """
+    """Results, masks and starts of rounds; without files in memory alone."""
 
     def __init__(self, monitor, provenance=None, files=None):
         self.monitor = monitor

@@ -45,8 +45,7 @@ class NoSession:
 class Session:
     """One process at work on the run of a directory.
 
-    Without data, a `Replay`, training cannot resume exactly in the middle of an
-    epoch.
+    Without a `Replay` it cannot resume exactly in the middle of an epoch.
     """
 
     def __init__(self, directory, save_freq, data):
@@ -177,11 +176,7 @@ class Session:
         self._saved = (clock.round, clock.now)
 
     def resume(self, clock, record, position):
-        """Moves clock, record and model to where they were saved.
-
-        The masks of the round must be held already; `record` knows them
-        after this.
-        """
+        """Moves clock and record to where they were saved."""
         try:
             clock.restore(position["clock"])
             record.restore(position["record"])

@@ -35,10 +35,9 @@ class Bench:
         return seed(self.preset, self.number, purpose, *numbers)
 
     def fit(self, epochs, imp=None, callbacks=(), shared=0, measured=True):
-        """Trains; returns the logs of each epoch.
+        """Trains; returns the logs of each epoch, evaluated if `measured`.
 
-        Other callbacks see what `imp` adds to the logs, `shared` epochs of
-        which another fit has trained; what is not measured is not evaluated.
+        Another fit has trained `shared` epochs of `imp`.
         """
         watch = progress_lib.Watch(self.progress, self.number, imp, shared)
         compact = compacting.Compacting(self.preset, self.feed.test, imp)

@@ -17,9 +17,8 @@ def equal_parameters(bench, ticket):
     """Trains a narrower dense network as long as the ticket; returns logs.
 
     All hidden layers are narrower by one factor, so that as many weights are
-    left as the ticket keeps, or a few less; no layer loses its last unit. This
-    is the small dense network of Zhu and Gupta 2018,
-    https://arxiv.org/abs/1710.01878, trained from initial weights of its own.
+    left as the ticket keeps, or a few less: the small dense network of Zhu and
+    Gupta 2018, https://arxiv.org/abs/1710.01878.
     """
     kept, preset = masks_lib.count(ticket.masks), bench.preset
     other = bench_lib.Bench(
@@ -33,10 +32,8 @@ def equal_compute(bench, ticket):
     """Trains the dense network for a ticket's share of steps; returns logs.
 
     Steps times density are those of the ticket, as if pruned weights cost
-    nothing. Drops of the learning rate and warm-up move with the end of the
-    training, and it starts from the weights of the dense round. (Liu et al.
-    2019, https://arxiv.org/abs/1810.05270, go the other way: their small
-    networks train longer, until they have cost what the large one does.)
+    nothing; the schedule moves with the end. (Liu et al. 2019,
+    https://arxiv.org/abs/1810.05270, train small networks longer instead.)
     """
     preset = dataclasses.replace(
         bench.preset, rewind_to=0, also_rewind_to=(), middle_rounds=1.0

@@ -63,10 +63,10 @@ def read(path):
 
 
 def of_run(run):
-    """Yields the trainings of a run that kept their logs; callbacks keep none.
+    """Yields the trainings of a run that kept their logs.
 
-    Each is a row, of `run.rows` or `run.controls`, and pairs of a step and the
-    dict of what was logged there.
+    Those of callbacks have none. Each is a row of the run, and pairs of a step
+    and a dict of logs.
     """
     if "dataset" not in run.config:
         return

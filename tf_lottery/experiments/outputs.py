@@ -26,9 +26,8 @@ _LOCK = "lock"
 class OutputDirectory:
     """A directory that holds one experiment and describes itself.
 
-    `config.json` is the preset, `results.csv` has a row for each round,
-    `controls.csv` one for each control, `results.json` all of it, and
-    `trial-N/` is what `TrialDirectory` says.
+    `config.json` is the preset, `results.csv` has its rounds, `controls.csv`
+    its controls, `results.json` all, and `trial-N/` is a `TrialDirectory`.
     """
 
     def __init__(self, path):

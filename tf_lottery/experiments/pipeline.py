@@ -88,8 +88,7 @@ class Batches(keras.callbacks.Callback):
 class TestAccuracy(keras.callbacks.Callback):
     """Writes `test_accuracy` into the logs of every epoch.
 
-    Put it before `IterativeMagnitudePruning`, which rewinds the model at the
-    end of a round. It only measures: nothing is chosen by it.
+    It comes before the callback that rewinds at the end of a round.
     """
 
     __test__ = False

@@ -22,14 +22,9 @@ class Lock:
     """A lock on a directory that a killed process does not leave behind.
 
     The file says which process holds the lock, on which host and since when,
-    as JSON. It is emptied when the lock is given back, or removed by whoever
-    takes over from a process that is dead.
-
-    A lock that nobody refers to any more is given back. One that a `fit` of
-    this thread left behind when it failed is taken over.
-
-    Args:
-        path: Path of the lock file, in the directory that it locks.
+    as JSON. It is emptied when the lock is given back, or nobody refers to it
+    any more. That of a dead process, or of a `fit` of this thread that failed,
+    is taken over.
     """
 
     _held = weakref.WeakValueDictionary()
@@ -39,12 +34,7 @@ class Lock:
         self._owner = self._close = self._descriptor = None
 
     def acquire(self):
-        """Takes the lock.
-
-        Raises:
-            InUseError: If another process or thread has it; says which.
-            OSError: If the file cannot be written, or its file system has no
-                locks.
+        """Takes the lock; an `InUseError` says which process or thread has it.
         """
         self._take_over_from_this_thread()
         descriptor = _open(self.path)

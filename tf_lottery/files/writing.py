@@ -13,11 +13,7 @@ class DamagedFileError(ValueError):
 
 
 def read_json(path):
-    """Reads a JSON file that holds an object.
-
-    Raises:
-        DamagedFileError: If it is something else.
-    """
+    """Reads an object from a JSON file, or raises a `DamagedFileError`."""
     try:
         found = json.loads(path.read_text("utf-8"))
         if not isinstance(found, dict):
@@ -59,8 +55,7 @@ def write_atomic(path, chunks):
 def replacing(path):
     """Yields a path to write to; what is there then replaces a file.
 
-    For writers that take a path. It has the name of the file and lies in a
-    directory next to it that only this user can open.
+    It has the file's name, in a directory that only this user can open.
     """
     path = pathlib.Path(path)
     with _named(path), tempfile.TemporaryDirectory(

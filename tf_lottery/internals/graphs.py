@@ -73,9 +73,8 @@ def before(tensor):
 def symbolic_calls_replaced(instead, names):
     """A scope in which some operations make other symbolic tensors.
 
-    Args:
-        instead: Function of the method, the operation and its arguments.
-        names: Iterable of names of classes, see `operation_classes`.
+    They are of `operation_classes`, the tensors what `instead(method,
+    operation, *arguments)` returns.
     """
     kinds = operation_classes(*names)
 
@@ -153,14 +152,7 @@ def _known(shape, before):
 
 
 def operation_classes(*names):
-    """Returns the classes behind functions of `keras.ops`.
-
-    Args:
-        *names: Names of classes, such as `"Add"`.
-
-    Returns:
-        List of classes; names that this version of Keras lacks are absent.
-    """
+    """Returns the classes of `keras.ops` of names, without those it lacks."""
     modules = [
         importlib.import_module(f"keras.src.ops.{name}")
         for name in _OPERATION_MODULES

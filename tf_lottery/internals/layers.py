@@ -48,8 +48,8 @@ def own_variables(layer):
 def noting_reads():
     """A scope with the list of variables that are read at once.
 
-    Those that a layer reads in a symbolic call are not. Under torch it stays
-    empty: layers list their parameters there whenever they are called.
+    Symbolic calls are not among them, nor anything under torch, where layers
+    list their parameters whenever they are called.
     """
     kind = next(k for k in keras.Variable.__mro__ if "value" in vars(k))
     original, found = kind.value, []
@@ -68,12 +68,8 @@ def noting_reads():
 def calling_through(chosen, instead):
     """A scope in which some layers are called in another way.
 
-    Projections tell the shapes they make there, and not those that they were
-    built for.
-
-    Args:
-        chosen: Function from layer to boolean.
-        instead: Function of `(layer, args, kwargs)`.
+    Those `chosen(layer)` by `instead(layer, args, kwargs)`. Projections tell
+    the shapes they make there, not those they were built for.
     """
     original = keras.layers.Layer.__call__
 
@@ -141,11 +137,7 @@ def attributes_kept(layers):
 
 @contextlib.contextmanager
 def call_replaced(layer, change):
-    """Lets a layer run another function meanwhile.
-
-    Args:
-        change: Function of its `call` that returns what is run instead.
-    """
+    """Lets a layer run what `change` returns of its `call` meanwhile."""
     attributes = vars(layer)
     before = {"call": attributes["call"]} if "call" in attributes else {}
     attributes["call"] = change(layer.call)
@@ -158,11 +150,7 @@ def call_replaced(layer, change):
 
 @contextlib.contextmanager
 def computing_in(layers, variables, precision, is_floating):
-    """Lets layers compute in a precision meanwhile, and keep no losses.
-
-    Args:
-        variables: Iterable of variables that have the precision, too.
-    """
+    """Lets layers and variables have a precision meanwhile, and no losses."""
     policy = keras.DTypePolicy(precision)
     with contextlib.ExitStack() as stack:
         def replace(*arguments):
@@ -223,11 +211,7 @@ def float64_promoted():
 
 @contextlib.contextmanager
 def functions_replaced(change, names):
-    """Replaces functions of the backend that all ways in Keras lead through.
-
-    Args:
-        change: Function of a function and its name that returns another one.
-    """
+    """Replaces functions of the backend by `change(function, name)`."""
     from keras.src.backend import nn
 
     with contextlib.ExitStack() as stack:
@@ -240,8 +224,7 @@ def functions_replaced(change, names):
 def draw_from_states(model):
     """Makes layers without a seed draw from the states they have.
 
-    They do so under every backend but torch, where dropout draws from a
-    generator of the whole process, which nothing saves or rewinds.
+    Under torch, dropout would draw from a generator of the whole process.
     """
     for layer in flat(model):
         for generator in layer._seed_generators:
@@ -270,9 +253,7 @@ def carry_mask(output, other):
 def values_made_late(check):
     """Makes variables without memory in a context, and values at its end.
 
-    Args:
-        check: Function of the list of the variables; no memory is taken if
-            it raises.
+    None are made if `check`, which is given the variables, raises.
     """
     before = global_state.get_global_attribute(_WAITING, [])
     global_state.set_global_attribute(_WAITING, [])

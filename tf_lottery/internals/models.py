@@ -33,10 +33,8 @@ class Saveable(keras_saveable.KerasSaveable):
 def register(carry, compiled):
     """Names what `install` calls for any model.
 
-    Args:
-        carry: Function from a `keras.Model` to the `Saveable` that is saved
-            and loaded with it, or `None`.
-        compiled: Function that is called with a model after its `compile`.
+    `carry` returns the `Saveable` that is saved and loaded with it, or `None`;
+    `compiled` is called after its `compile`.
     """
     _hooks.update(carry=carry, compiled=compiled)
 
@@ -72,9 +70,8 @@ class _CompileConfig:
 def set_optimizer(model, optimizer):
     """Replaces the optimizer of a compiled model and nothing else.
 
-    `compile` would also drop metrics and their state. The compile
-    configuration must know the new optimizer, or a saved file would be
-    loaded with the old one; and `compile` on loading must not put a second
+    `compile` would also drop metrics. The configuration must know it, or a
+    saved file would have the old one; and loading must not put a second
     `LossScaleOptimizer` around a chain that has one.
     """
     model.optimizer = optimizer
@@ -184,9 +181,7 @@ def is_loading():
 def load_again(model, store, path):
     """Loads the weights of a model from an open file once more.
 
-    Args:
-        store: What Keras gives to `load_own_variables`.
-        path: String, where in the file the group of masks of the model lies.
+    The group of its masks lies at `path` in what Keras loads from.
     """
     inside = path.rpartition(GROUP)[0].rstrip("/")
     saving_lib._load_state(

@@ -22,11 +22,7 @@ def kind(optimizer):
 
 
 def factors(optimizer, variable):
-    """Returns Adafactor's averages over the rows and columns of a variable.
-
-    Returns:
-        Tuple of two variables, or `None` for another optimizer.
-    """
+    """Returns Adafactor's averages of rows and columns; `None` for others."""
     if not isinstance(optimizer, keras.optimizers.Adafactor):
         return None
     index = optimizer._get_variable_index(variable)

@@ -111,10 +111,7 @@ def matrix(title, names, values):
 
 
 def bars(title, records):
-    """Describes a bar for each record, its value at its end, in Vega-Lite.
-
-    A record has `"name"`, `"text"`, `"value"`, and `"marked"`: it stands out.
-    """
+    """Describes a bar for each record, its value at its end, in Vega-Lite."""
     longest = max((record["value"] for record in records), default=1)
     color = {
         "condition": {"test": "datum.marked", "value": styles_lib.COLORS[2]},

@@ -34,10 +34,7 @@ def menu(name, options, first):
 
 
 def tip(x, y, several, interval):
-    """Returns the encoding of what is said of the point of a mean.
-
-    There may be several values at a place, or an interval of them.
-    """
+    """Returns the encoding of what is said of the point of a mean."""
     shown = [("mean", "y", y)]
     if several:
         shown += [("min", "y", "least"), ("max", "y", "greatest")]

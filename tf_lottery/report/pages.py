@@ -10,10 +10,7 @@ from tf_lottery.report import drawing
 
 
 def render(template, **values):
-    """Returns a page as text: a file in `templates` with values.
-
-    Charts are Vega-Lite specifications, tables are `tables.Table`.
-    """
+    """Returns a page as text: a template with charts, `Table`s and values."""
     drawing.check_available()
     return _templates().get_template(template).render(
         script=drawing.script(), config=drawing.CONFIG, **values

@@ -78,10 +78,7 @@ class RoundResult:
 class Monitor:
     """The metric by which rounds are compared.
 
-    Args:
-        name: String, a key of the logs.
-        mode: `"max"`, `"min"`, or `"auto"`, which takes losses and errors as
-            smaller is better and everything else as larger is better.
+    `"auto"` takes losses and errors as smaller is better, and nothing else.
     """
 
     name: str
@@ -178,9 +175,7 @@ def candidate(
 ) -> RoundResult | None:
     """Returns the sparsest result that matches the dense round, or `None`.
 
-    It ends with a metric no lower in at most as many steps, which is
-    `verdicts.definitions.final`. Whether it is a winning ticket, one trial
-    does not say.
+    It does by `verdicts.definitions.final`; one trial does not say if it wins.
     """
     if not results:
         return None

@@ -17,27 +17,18 @@ from tf_lottery.runs import run_config
 class RunDirectory:
     """A directory that describes itself and holds a run of rounds.
 
-    `config.json` says what was run, `results.csv` and `results.json` what
-    came out, `snapshot.safetensors` holds the rewinding point once, and
+    `config.json` says what was run, `results.csv` and `results.json` what came
+    out, `snapshot.safetensors` holds the rewinding point once, and
     `rounds/NN/masks.safetensors` the masks of each round, one bit a weight.
-    All files are written whole or not at all, and none needs tf_lottery to
-    be read.
+    All files are written whole or not at all, and none needs tf_lottery to be
+    read.
 
     A run has an identity, `run` in `config.json`, which the arrays and the
     state carry as well: those of another run are refused. Runs of the first
     release have none; they resume, and what they have not noted is not
     compared.
 
-    Args:
-        path: Path of the directory; it is made if it does not exist.
-        writes: Boolean. If not, another process writes to the directory and
-            this one only reads: `save_*` do nothing. Defaults to `True`.
-        run: String, the identity of the run. Defaults to `None`: the one
-            that the directory has, or gets in `open`.
-
-    Attributes:
-        saves: Integer, the number of the state saved or loaded last.
-        other_versions: List of strings, see `open`.
+    A process that only reads, where another one `writes`, saves nothing.
     """
 
     def __init__(self, path, writes=True, run=None):
@@ -61,20 +52,16 @@ class RunDirectory:
         return self._run
 
     def open(self, config, model=None):
-        """Makes the directory, or resumes the run it holds.
+        """Makes the directory, or resumes the run it holds, until `close`.
 
-        Until `close`, or the end of the process, no other process can open the
-        directory. All of the configuration but `rounds` and `versions` must be
-        that of the run it holds. Where `versions` differ, `other_versions`
-        lists how. The model is described by plain values too long for
-        `config.json`, which has its digest, under `model`.
+        Meanwhile no other process can open it. All of the configuration but
+        `rounds` and `versions` must be that of the run it holds;
+        `other_versions` lists how these differ. The model is described at
+        length, by plain values.
 
         Raises:
-            ValueError: If the directory holds another run; the message shows
-                the differences.
+            ValueError: If the directory holds another run, or how it differs.
             InUseError: If another process or thread is using it.
-            DamagedFileError: If its `config.json` cannot be read.
-            OSError: If it cannot be written.
         """
         if not self.writes:
             self._check_is_shared()
@@ -115,11 +102,7 @@ class RunDirectory:
         )
 
     def load_state(self):
-        """Returns arrays and position of the newest whole state, or `None`.
-
-        Raises:
-            DamagedFileError: If states were saved and none is whole.
-        """
+        """Returns arrays and position of the newest whole state, or `None`."""
         found, damaged = [], []
         for path in self._states:
             try:

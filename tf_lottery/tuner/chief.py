@@ -9,9 +9,8 @@ from tf_lottery.tuner import library
 def serve(oracle, address, worker_timeout, wait):
     """Serves an oracle at an address until the search has ended.
 
-    It speaks keras-tuner's protocol. A worker that is silent for too long is
-    taken as dead, and its trial is given to another one; while there is none,
-    the chief waits for one.
+    The trial of a worker that is silent for too long is given to another one;
+    while there is none, the chief waits for one.
     """
     grpc = library.need_grpc()
     from keras_tuner.src import protos

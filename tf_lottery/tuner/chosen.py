@@ -11,8 +11,7 @@ from tf_lottery.weights import snapshots
 class KeepChosen(keras.callbacks.Callback):
     """Keeps what the round that the objective chooses has trained to.
 
-    Place it after `imp` in the list of callbacks. Without a path it is kept in
-    memory.
+    It comes after `imp`. Without a path it is kept in memory.
     """
 
     def __init__(self, imp, objective, path=None):

@@ -12,8 +12,7 @@ _NAME = "search.json"
 def check(path, description, is_worker=False):
     """Makes the directory of a search, or resumes the one it holds.
 
-    The description is all that makes a search this one, as plain values. A
-    worker finds it there. If it is another one, an error names both.
+    All that makes it this one, plain values, must be there; a worker finds it.
     """
     path = pathlib.Path(path)
     wanted = configurations.plain(description)

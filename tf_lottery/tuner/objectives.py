@@ -162,11 +162,7 @@ def _unknown(identifier):
 
 
 def measure(model, kind, arguments=None):
-    """Exports a model; returns what its file takes, `bytes` and `compressed`.
-
-    The `latency`, in milliseconds, is measured if it is asked for. `arguments`
-    of `tf_lottery.export.tflite` default to the target that suits the kind.
-    """
+    """Exports a model; returns `bytes`, `compressed` and asked `latency`."""
     arguments = {
         "target": _TARGETS[kind],
         "seconds": 0.5 if kind == "latency" else 0,

@@ -25,8 +25,7 @@ class _WrittenWhole(stateful.Stateful):
 class _Oracle:
     """What all oracles here do; comes before one of keras-tuner's.
 
-    On a chief, which workers ask, it also knows when each was heard of last.
-    Everything it is asked there comes from one thread.
+    On a chief it knows when each worker was heard of last, from one thread.
     """
 
     def __init__(self, is_chief=False, **kwargs):

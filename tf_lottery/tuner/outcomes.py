@@ -17,15 +17,9 @@ _NAME = "outcome.json"
 class Outcome:
     """The record of one trial.
 
-    Attributes:
-        rounds: List of dicts, `round`, `density`, `steps` and `metrics` of
-            each.
-        chosen: Integer, the round that the objective is about, or `None`.
-        score: Float, the objective, or `None` if the trial failed.
-        exported: Dict of `bytes`, `compressed` and `latency`, or `None`.
-        shared: Boolean, whether the dense round was another trial's.
-        seconds: Float, all that the trial took in this process.
-        trained: Float, the seconds of that in `fit`.
+    It took `seconds` in this process, of which it `trained` in `fit`. `rounds`
+    have `round`, `density`, `steps` and `metrics`; the objective is about the
+    `chosen` one. The dense round may be `shared` with other trials.
     """
 
     values: dict[str, Any]
@@ -64,11 +58,9 @@ def of_rounds(results):
 class Place:
     """The directory of a trial, in that of the search.
 
-    `run/` is the directory of its `IterativeMagnitudePruning`,
-    `chosen.safetensors` holds the weights that the chosen round trained to,
-    `outcome.json` says what the trial came to. The tuner loads its best models
-    from the checkpoint; it may give models that it has promoted the weights
-    they were trained to.
+    It has `run/`, its rounds, `chosen.safetensors`, what the chosen one
+    trained to, and `outcome.json`. The tuner loads its best models from the
+    checkpoint; it may give promoted ones the weights they were trained to.
     """
 
     path: pathlib.Path
@@ -103,8 +95,7 @@ class Place:
 def find(callbacks):
     """Returns the `Place` of a trial, or `None`, and its other callbacks.
 
-    The one that saves the weights of the best epoch is not among them: over a
-    sequence of rounds that would be an epoch of the dense one.
+    Without the one that saves the best epoch, which would be a dense one.
     """
     tuner = trial = checkpoint = None
     others = []

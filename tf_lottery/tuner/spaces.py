@@ -20,9 +20,8 @@ AFTER_DENSE = tuple(
 class Space:
     """The values that one hyperparameter may take.
 
-    A list is a choice; a dict a choice of names with the values they stand for;
-    a tuple of two numbers a range, on a logarithmic scale if asked for;
-    everything else one value.
+    A list, or a dict by name, is a choice; a tuple of two numbers a range, on
+    a logarithmic scale if asked for; everything else one value.
     """
 
     def __init__(self, name, values, log=False):
@@ -69,10 +68,9 @@ class Space:
 
 
 def plain(value):
-    """Returns a value as the search on several machines hands it on.
+    """Returns a value as a search on several machines hands it on.
 
-    Its messages carry floats of 32 bits; the shortest decimal number that means
-    the same one is the same on both sides.
+    Its floats have 32 bits: the shortest number of one is the same anywhere.
     """
     return float(str(np.float32(value))) if isinstance(value, float) else value
 

@@ -132,9 +132,8 @@ def search(
 def default_space(preset):
     """Returns what is tuned unless something else is asked for.
 
-    Dict from name to what `TicketHyperModel` takes: the rate; the rewinding
-    point, the preset's or a tenth of a round; the learning rate, the preset's,
-    half and double of it.
+    The rate; the rewinding point, the preset's or a tenth of a round; the
+    learning rate, the preset's, half and double of it.
     """
     epochs, every = preset.epochs_per_round, preset.evaluate_every
     later = f"{max(1, round(epochs / 10)) * every}it"

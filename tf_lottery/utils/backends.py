@@ -23,11 +23,7 @@ def is_tensorflow():
 
 
 def check_tensorflow(what):
-    """Raises a `ValueError` unless Keras runs on TensorFlow.
-
-    Args:
-        what: String, the beginning of a sentence: what needs TensorFlow.
-    """
+    """Raises a `ValueError` that begins by `what` under other backends."""
     if not is_tensorflow():
         raise ValueError(
             f"{what} the TensorFlow backend of Keras. "

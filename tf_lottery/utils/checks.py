@@ -141,11 +141,7 @@ def arrays(name, value):
 
 
 def takes(name, value, number, expected):
-    """Refuses what cannot be called with a number of arguments.
-
-    Args:
-        number: Integer, how many arguments it will be given.
-    """
+    """Refuses what cannot be called with a number of arguments."""
     if not callable(value) or isinstance(value, type):
         refuse(name, value, expected)
     try:

@@ -127,10 +127,10 @@ def matches(
 def judge(rows: list[dict], controls: list[dict], rules: Rules) -> Judgement:
     """Returns the verdict on a run, of its rows of results and of controls.
 
-    Trials are the unit. The tickets nearest to the densities of the rules are
-    tested from dense to sparse, each at 5 %, and no further than the first that
-    is not shown, so that the whole sequence errs in at most 5 % of runs.
-    Against a control they are tested from sparse to dense in the same way.
+    The tickets nearest to the densities of the rules are tested from dense to
+    sparse, each at 5 %, and no further than the first that is not shown, so
+    that the whole sequence errs in at most 5 % of runs. Against a control they
+    are tested from sparse to dense in the same way.
     """
     by_trial = collections.defaultdict(dict)
     for row in rows:

@@ -15,10 +15,8 @@ import types
 class Log:
     """The runs that one `fit` writes below a directory of such logs alone.
 
-    If it goes on, each run resumes from the step that is written first, and
-    what its files hold from there on is replaced. If not, the files that are
-    there are of an older training: they get names that TensorBoard does not
-    read.
+    If it goes on, what files hold from the first step on that is written is
+    replaced. If not, they get names that TensorBoard does not read.
     """
 
     def __init__(self, directory, goes_on):

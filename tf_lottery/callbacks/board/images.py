@@ -17,10 +17,9 @@ _ANCHORS = (
 
 
 def pictures(mask, layout):
-    """Returns what there is to see of a mask, as arrays that `png` draws.
+    """Returns what `png` draws of a mask: `"channels"`, and single weights.
 
-    These are `"masks"`, the single weights, where they are not too many, and
-    `"channels"`, for convolutions the density of each pair of channels.
+    Those are the `"masks"`, where they are not too many.
     """
     if layout.sizes(mask.shape)[0] == 1:
         return {"masks": channels(mask, layout)}
@@ -39,11 +38,10 @@ def channels(mask, layout):
 
 
 def kernels(mask, layout):
-    """Returns the kernel of each pair of channels, next to one another.
+    """Returns the kernels, a row for each output, a column for each input.
 
-    An array of 0.0 and 1.0, and of NaN between two: a row for each output, a
-    column for each input. `None` where kernels are single weights, have more
-    than two dimensions, or are too many.
+    They are of 0.0 and 1.0, with NaN between two; `None` where kernels are
+    single weights, have more than two dimensions, or are too many.
     """
     order = layout.order(mask.ndim)
     positions, inputs, outputs = layout.sizes(mask.shape)

@@ -13,8 +13,8 @@ from tf_lottery.weights import snapshots
 class Training:
     """One training of a subnetwork to the end of a round.
 
-    `masks` are those of the `"ticket"`, or `"random"` ones of equal densities
-    and a seed; round 0 is the dense network, order 0 that of the run's data.
+    Masks are those of the `"ticket"`, or `"random"` ones of equal densities.
+    Round 0 is the dense network, order 0 that of the run's data.
     """
 
     trial: int

@@ -62,10 +62,7 @@ def dense(units, name, seeds, activation="relu"):
 
 
 def reseed(model, seed):
-    """Draws the kernels of a model anew, from its own initializers; returns it.
-
-    The builders of `keras.applications` take no seed.
-    """
+    """Draws the kernels of one of `keras.applications` anew; returns it."""
     seeds = Seeds(seed)
     for layer in model.layers:
         initializer = getattr(layer, "kernel_initializer", None)
