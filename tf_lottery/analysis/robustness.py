@@ -114,7 +114,7 @@ def robustness(
         model, epsilons, attack, steps, step_size, norm, clip, seed
     )
     with preserving.preserved(model):
-        gradients = attacks.Gradients(model, loss)
+        gradients = attacks.gradients_of(model, loss)
         evaluate = evaluating.Evaluator(model, loss, batch_size, "robustness")
         clean = evaluating.check_classes(evaluate(data), "robustness")
         found = {}

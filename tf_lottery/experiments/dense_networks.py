@@ -1,5 +1,6 @@
 """Dense networks that cost as much as a ticket, and no more."""
 
+import bisect
 import dataclasses
 import math
 
@@ -9,8 +10,6 @@ from tf_lottery import masks as masks_lib
 from tf_lottery import weights as weights_lib
 from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.experiments import budgets
-
-_HALVINGS = 20
 
 
 def equal_parameters(bench, ticket):
@@ -48,14 +47,12 @@ def equal_compute(bench, ticket):
 def narrowed(model, kept, exclude=()):
     """Returns an untrained copy with narrower hidden layers, of `kept` weights.
     """
-    low, high = 0.0, 1.0
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        if _count(_scaled(model, middle), exclude) <= kept:
-            low = middle
-        else:
-            high = middle
-    return _scaled(model, low)
+    steps = 1 << 20
+    factor = bisect.bisect_right(
+        range(steps), kept,
+        key=lambda n: _count(_scaled(model, n / steps), exclude),
+    ) - 1
+    return _scaled(model, max(factor, 0) / steps)
 
 
 def _scaled(model, factor):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import statistics
-import time
+import timeit
 
 from tf_lottery.experiments import presets
 from tf_lottery.verdicts import comparisons
@@ -115,15 +115,16 @@ class Cost:
 def measure(bench):
     """Trains a bench for a few seconds; returns the `Cost` of its preset."""
     unit = bench.preset.steps_per_execution
-    start = _timed(lambda: _train(bench, unit))
-    short = _timed(lambda: _train(bench, unit))
+    start, short = (
+        timeit.timeit(lambda: _train(bench, unit), number=1) for _ in range(2)
+    )
     steps = unit + _fitting(short, unit, bench.preset.evaluate_every)
-    long = _timed(lambda: _train(bench, steps))
+    long = timeit.timeit(lambda: _train(bench, steps), number=1)
     bench.evaluate()
     return Cost(
         # The difference leaves out what a call of `fit` costs by itself.
         max(long - short, long / 2) / (steps - unit),
-        _timed(bench.evaluate),
+        timeit.timeit(bench.evaluate, number=1),
         start,
     )
 
@@ -142,9 +143,3 @@ def _train(bench, steps):
         shuffle=False,
         verbose=0,
     )
-
-
-def _timed(function):
-    began = time.perf_counter()
-    function()
-    return time.perf_counter() - began

@@ -47,7 +47,8 @@ class Lock:
         self._held[self.path.resolve()] = self
         try:
             self._warn_of_other_host(descriptor)
-            _write(descriptor, _description())
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(_description()).encode(), 0)
         except (OSError, UserWarning):
             self.release()
             raise
@@ -83,7 +84,8 @@ class Lock:
             found = _read(descriptor)
             if error.errno in _IN_USE and _is_dead(found):
                 # A child of the dead process may have kept the file open.
-                _remove(self.path, descriptor)
+                if _is_at(self.path, descriptor):
+                    self.path.unlink(missing_ok=True)
                 return False
             os.close(descriptor)
             raise self._refusal(error, found) from None
@@ -170,12 +172,6 @@ def _read(descriptor):
         return {}
 
 
-def _write(descriptor, description):
-    os.ftruncate(descriptor, 0)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    os.write(descriptor, json.dumps(description).encode())
-
-
 def _open(path):
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     return os.open(path, flags, 0o666)
@@ -185,11 +181,6 @@ def _is_at(path, descriptor):
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
     return False
-
-
-def _remove(path, descriptor):
-    if _is_at(path, descriptor):
-        path.unlink(missing_ok=True)
 
 
 def _lock(descriptor):

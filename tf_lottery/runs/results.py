@@ -15,6 +15,11 @@ from tf_lottery import schedules
 from tf_lottery.utils import checks
 from tf_lottery.verdicts import definitions
 
+_COLUMNS = (
+    "round", "density", "effective_density", "steps", "early_stop_step",
+    "seconds",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class RoundResult:
@@ -233,14 +238,7 @@ def rows_to_csv(rows, names=None):
 
 
 def _row(result, metrics, keys):
-    row = {
-        "round": result.round,
-        "density": result.density,
-        "effective_density": result.effective_density,
-        "steps": result.steps,
-        "early_stop_step": result.early_stop_step,
-        "seconds": result.seconds,
-    }
+    row = {name: getattr(result, name) for name in _COLUMNS}
     # The logs say the density as well.
     others = {
         name: result.metrics.get(name) for name in metrics if name not in row
