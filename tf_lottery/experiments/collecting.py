@@ -119,6 +119,7 @@ class _Trial:
         self.outcomes, self.variants = {}, {}
         self._names = list(trials.variants(preset))
         whole = (comparisons.FULL_LENGTH, 0)
+        steps = [each.outcome.steps for each in found.rounds]
         self.controls = [
             (number, *control)
             for number in rules.controlled_rounds(
@@ -126,12 +127,8 @@ class _Trial:
                 preset.test_densities, preset.control_every,
             )
             for control in (whole, *compared_tickets.names(preset))
-            if control != whole or self._is_short(number)
+            if control != whole or steps[number] < steps[0]
         ]
-
-    def _is_short(self, round):
-        steps = [each.outcome.steps for each in self.found.rounds]
-        return steps[round] < steps[0]
 
     def is_compared(self, round):
         return all(

@@ -5,6 +5,7 @@ import csv
 import keras
 
 from tf_lottery import files
+from tf_lottery.analysis import bands
 from tf_lottery.analysis import reading
 from tf_lottery.analysis import run_files
 from tf_lottery.experiments import outputs
@@ -94,16 +95,10 @@ def _logs(run):
         if name is not None:
             path = place.variant(name).history
         if path not in rounds:
-            rounds[path] = _by_round(_read(path)) if path.exists() else {}
+            logs = _read(path) if path.exists() else ()
+            rounds[path] = bands.by_round(logs)
         if row["round"] in rounds[path]:
             yield row, rounds[path][row["round"]]
-
-
-def _by_round(logs):
-    found = {}
-    for entry in logs:
-        found.setdefault(entry["round"], []).append(entry)
-    return found
 
 
 def _read(path):

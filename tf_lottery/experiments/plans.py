@@ -118,7 +118,10 @@ def measure(bench):
     start, short = (
         timeit.timeit(lambda: _train(bench, unit), number=1) for _ in range(2)
     )
-    steps = unit + _fitting(short, unit, bench.preset.evaluate_every)
+    fitting = min(
+        int(_SECONDS / max(short, 1e-6)), bench.preset.evaluate_every // unit
+    )
+    steps = unit + max(1, fitting) * unit
     long = timeit.timeit(lambda: _train(bench, steps), number=1)
     bench.evaluate()
     return Cost(
@@ -127,12 +130,6 @@ def measure(bench):
         timeit.timeit(bench.evaluate, number=1),
         start,
     )
-
-
-def _fitting(seconds, unit, most):
-    """Returns how many steps are trained in the time for measuring."""
-    times = int(_SECONDS / max(seconds, 1e-6))
-    return max(1, min(times, most // unit)) * unit
 
 
 def _train(bench, steps):

@@ -20,12 +20,10 @@ def join(**parts):
     return {
         f"{part}/{key}": array
         for part, arrays in parts.items()
-        for key, array in _items(arrays)
+        for key, array in (
+            arrays.items() if isinstance(arrays, dict) else enumerate(arrays)
+        )
     }
-
-
-def _items(arrays):
-    return arrays.items() if isinstance(arrays, dict) else enumerate(arrays)
 
 
 def part(arrays, name):

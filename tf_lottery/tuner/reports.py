@@ -193,7 +193,11 @@ def read(path: types.Path) -> Report:
         raise ValueError(
             f"There is no search in '{path}'. Expected: the directory of one."
         )
-    return Report(search, [_trial(found) for found in _directories(path)])
+    found = sorted(
+        (each.parent for each in path.glob("trial_*/trial.json")),
+        key=lambda place: int(place.name.removeprefix("trial_")),
+    )
+    return Report(search, list(map(_trial, found)))
 
 
 def values_of(hyperparameters):
@@ -210,11 +214,6 @@ def values_of(hyperparameters):
 
 def _csv(rows):
     return results_lib.rows_to_csv(rows, _columns(rows))
-
-
-def _directories(path):
-    found = [p.parent for p in path.glob("trial_*/trial.json")]
-    return sorted(found, key=lambda p: int(p.name.removeprefix("trial_")))
 
 
 def _trial(path):

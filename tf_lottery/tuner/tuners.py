@@ -75,9 +75,12 @@ class TicketTuner(keras_tuner.Tuner):
             worker.wait_for_chief(self.role.address, chief_timeout)
         elif overwrite:
             identity.clear(path, self._lock)
-        identity.check(
-            path, self._describe(hypermodel, oracle), self.role.is_worker
-        )
+        description = {
+            "tuner": type(self).__name__,
+            "search_seed": oracle.seed,
+            **hypermodel.describe(),
+        }
+        identity.check(path, description, self.role.is_worker)
         if not self.role.is_worker:
             self._lock.acquire()
         self._open(oracle, hypermodel, path)
@@ -102,7 +105,12 @@ class TicketTuner(keras_tuner.Tuner):
         """
         try:
             if self.role.is_chief:
-                self._serve()
+                self.save()
+                worker_timeout, chief_timeout = self._timeouts
+                chief.serve(
+                    self.oracle, self.role.address, worker_timeout,
+                    10 * chief_timeout,
+                )
             else:
                 super().search(*args, **kwargs)
         finally:
@@ -145,13 +153,6 @@ class TicketTuner(keras_tuner.Tuner):
         """Returns the `tf_lottery.tuner.Report` of all trials so far."""
         return reports.read(self.project_dir)
 
-    def _serve(self):
-        worker_timeout, chief_timeout = self._timeouts
-        self.save()
-        chief.serve(
-            self.oracle, self.role.address, worker_timeout, 10 * chief_timeout
-        )
-
     def _open(self, oracle, hypermodel, path):
         known = (path / "oracle.json").exists()
         own = (path / f"{self.role.name}.json").exists()
@@ -166,13 +167,6 @@ class TicketTuner(keras_tuner.Tuner):
             if known and not own and not self.role.is_worker:
                 # So far another role has been played here.
                 oracle.reload()
-
-    def _describe(self, hypermodel, oracle):
-        return {
-            "tuner": type(self).__name__,
-            "search_seed": oracle.seed,
-            **hypermodel.describe(),
-        }
 
     def _heartbeat(self, trial):
         if not self.role.is_worker:

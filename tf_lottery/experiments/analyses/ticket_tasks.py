@@ -37,7 +37,10 @@ class Measuring(progress_lib.Follower):
             for training in dict.fromkeys(needed):
                 if training in missing:
                     missing.remove(training)
-                    found.append(self._training(training))
+                    found.append(tasks.Task(
+                        training.name, train, (self._place, training),
+                        group=f"trial-{training.trial}",
+                    ))
             found.append(tasks.Task(
                 f"{self._kind.name}: trial {item[0]}, round {item[1]}",
                 measure, (self._place, self._kind.name, item),
@@ -59,12 +62,6 @@ class Measuring(progress_lib.Follower):
             self._keep(item, result)
             self._progress.measured(item)
         return ()
-
-    def _training(self, training):
-        return tasks.Task(
-            training.name, train, (self._place, training),
-            group=f"trial-{training.trial}",
-        )
 
 
 def train(place, training, progress):
