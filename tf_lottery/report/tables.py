@@ -1,11 +1,11 @@
 """Tables: heads and cells of text, as pages show them."""
 
 import dataclasses
-from typing import TYPE_CHECKING
 from typing import Any
 
-if TYPE_CHECKING:
-    import rich.table
+import rich.table
+
+from tf_lottery.utils import tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,10 +24,8 @@ class Table:
     caption: str = ""
     marked: tuple[int, ...] = ()
 
-    def printed(self, **style: Any) -> "rich.table.Table":
+    def printed(self, **style: Any) -> rich.table.Table:
         """Returns the table for a terminal, in a style of `utils.tables`."""
-        from tf_lottery.utils import tables
-
         found = tables.Table(**style)
         for column, head in enumerate(self.heads):
             found.add_column(
