@@ -33,7 +33,7 @@ class Table:
             )
         for number, row in enumerate(self.rows):
             marked = number in self.marked
-            found.add_row(*row, style="bold" if marked else None)
+            found.add_row(*map(str, row), style="bold" if marked else None)
         return found
 
 
@@ -43,6 +43,9 @@ class Link:
 
     label: str
     address: str
+
+    def __str__(self):
+        return self.label
 
 
 def of_records(records, words=(), names=None):

@@ -58,6 +58,11 @@ def number(name, value, expected="a number", fits=lambda value: True):
         refuse(name, value, expected)
 
 
+def fraction(name, value):
+    """Refuses anything but a number between 0 and 1."""
+    number(name, value, "a number in (0, 1)", lambda v: 0 < v < 1)
+
+
 def not_negative(name, value):
     """Refuses anything but a finite number of at least 0."""
     number(name, value, "a number of at least 0", lambda v: v >= 0)
