@@ -37,7 +37,7 @@ class Evaluation:
 
 
 class Evaluator:
-    """Evaluates a model in inference mode, which stays as it is.
+    """Evaluates a model in inference mode, and leaves its metrics as they are.
 
     Values assigned to its weights count at once. `name` says in errors what is
     being done.

@@ -32,7 +32,7 @@ from tf_lottery.weights import snapshots
 
 
 class Rounds(pruner.Pruner):
-    """The base class of callbacks that train in rounds, which are a run.
+    """The base class of callbacks that train in rounds, and resume them.
 
     Subclasses say in `next_round` what happens between two rounds, and call
     `begin_rounds`.

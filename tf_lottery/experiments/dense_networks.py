@@ -45,7 +45,7 @@ def equal_compute(bench, ticket):
 
 
 def narrowed(model, kept, exclude=()):
-    """Returns an untrained copy with narrower hidden layers, of `kept` weights.
+    """Returns an untrained, narrower copy of at most `kept` prunable weights.
     """
     steps = 1 << 20
     factor = bisect.bisect_right(

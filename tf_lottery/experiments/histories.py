@@ -64,10 +64,9 @@ def read(path):
 
 
 def of_run(run):
-    """Yields the trainings of a run that kept their logs.
+    """Yields the trainings of a run that kept their logs; callbacks have none.
 
-    Those of callbacks have none. Each is a row of the run, and pairs of a step
-    and a dict of logs.
+    Each is a row of the run, and pairs of a step and a dict of logs.
     """
     if "dataset" not in run.config:
         return

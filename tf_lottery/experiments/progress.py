@@ -23,8 +23,7 @@ class Progress:
         """Called when an earlier process has trained epochs already."""
 
     def variant_begin(self, trial: int, name: str) -> None:
-        """Called before the rounds of a comparison or another rewinding point.
-        """
+        """Called before the rounds of a comparison, or of a rewinding point."""
 
     def epoch_end(self) -> None:
         """Called after each epoch of each training."""

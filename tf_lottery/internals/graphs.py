@@ -152,7 +152,7 @@ def _known(shape, before):
 
 
 def operation_classes(*names):
-    """Returns the classes of `keras.ops` of names, without those it lacks."""
+    """Returns the classes behind functions of `keras.ops`, those there are."""
     modules = [
         importlib.import_module(f"keras.src.ops.{name}")
         for name in _OPERATION_MODULES

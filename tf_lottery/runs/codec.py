@@ -115,7 +115,10 @@ def check_finite(snapshot):
 
 
 def field(header, name, kind):
-    """Returns a plain value; raises unless it is of its kind, from 0 on."""
+    """Returns a plain value by its name, or raises a `ValueError`.
+
+    It must be of a kind; an `int` is at least 0.
+    """
     value = header.get(name)
     if not (_is_count(value) if kind is int else isinstance(value, kind)):
         raise ValueError(

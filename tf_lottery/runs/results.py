@@ -83,7 +83,7 @@ class RoundResult:
 class Monitor:
     """The metric by which rounds are compared.
 
-    `"auto"` takes losses and errors as smaller is better, and nothing else.
+    In mode `"auto"` losses and errors are better if smaller, others if larger.
     """
 
     name: str
@@ -180,7 +180,7 @@ def candidate(
 ) -> RoundResult | None:
     """Returns the sparsest result that matches the dense round, or `None`.
 
-    It does by `verdicts.definitions.final`; one trial does not say if it wins.
+    That is `verdicts.definitions.final`; a winner is a question of trials.
     """
     if not results:
         return None

@@ -56,11 +56,11 @@ class RunDirectory:
 
         Meanwhile no other process can open it. All of the configuration but
         `rounds` and `versions` must be that of the run it holds;
-        `other_versions` lists how these differ. The model is described at
-        length, by plain values.
+        `other_versions` lists how these differ. The model is described by
+        plain values at length.
 
         Raises:
-            ValueError: If the directory holds another run, or how it differs.
+            ValueError: If the directory holds another run.
             InUseError: If another process or thread is using it.
         """
         if not self.writes:
@@ -136,7 +136,7 @@ class RunDirectory:
         return self._decode(self._snapshot, codec.decode_snapshot)
 
     def save_weights(self, round, name, snapshot):
-        """Writes the weights a round alone has to `"start"`, or `"trained"` to.
+        """Writes weights of a round: its `"start"`, or what it `"trained"` to.
         """
         self._write_arrays(
             self._of_round(round, name), *codec.encode_snapshot(snapshot)

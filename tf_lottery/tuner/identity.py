@@ -12,7 +12,8 @@ _NAME = "search.json"
 def check(path, description, is_worker=False):
     """Makes the directory of a search, or resumes the one it holds.
 
-    All that makes it this one, plain values, must be there; a worker finds it.
+    The description is all that makes a search this one, as plain values. A
+    worker finds it there. If it is another one, an error names both.
     """
     path = pathlib.Path(path)
     wanted = configurations.plain(description)

@@ -162,7 +162,10 @@ def _unknown(identifier):
 
 
 def measure(model, kind, arguments=None):
-    """Exports a model; returns `bytes`, `compressed` and asked `latency`."""
+    """Exports a model; returns what its file takes, `bytes` and `compressed`.
+
+    The `latency`, in milliseconds, is measured if it is asked for.
+    """
     arguments = {
         "target": _TARGETS[kind],
         "seconds": 0.5 if kind == "latency" else 0,

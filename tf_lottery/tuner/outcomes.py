@@ -58,8 +58,8 @@ def of_rounds(results):
 class Place:
     """The directory of a trial, in that of the search.
 
-    It has `run/`, its rounds, `chosen.safetensors`, what the chosen one
-    trained to, and `outcome.json`. The tuner loads its best models from the
+    `run/` has its rounds, `chosen.safetensors` what the chosen one trained to,
+    `outcome.json` what came of it. The tuner loads its best models from the
     checkpoint; it may give promoted ones the weights they were trained to.
     """
 
@@ -95,7 +95,7 @@ class Place:
 def find(callbacks):
     """Returns the `Place` of a trial, or `None`, and its other callbacks.
 
-    Without the one that saves the best epoch, which would be a dense one.
+    The one that saves the best epoch is left out: it would be a dense one.
     """
     tuner = trial = checkpoint = None
     others = []

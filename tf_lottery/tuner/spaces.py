@@ -70,7 +70,7 @@ class Space:
 def plain(value):
     """Returns a value as a search on several machines hands it on.
 
-    Its floats have 32 bits: the shortest number of one is the same anywhere.
+    Its floats have 32 bits; the shortest decimal number is the same anywhere.
     """
     return float(str(np.float32(value))) if isinstance(value, float) else value
 

@@ -23,7 +23,7 @@ def is_tensorflow():
 
 
 def check_tensorflow(what):
-    """Raises a `ValueError` that begins by `what` under other backends."""
+    """Raises a `ValueError`, which `what` begins, under other backends."""
     if not is_tensorflow():
         raise ValueError(
             f"{what} the TensorFlow backend of Keras. "

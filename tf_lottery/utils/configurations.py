@@ -6,7 +6,7 @@ import json
 
 
 def of_arguments(instance):
-    """Returns the arguments of a constructor that are attributes by name."""
+    """Returns the arguments of a constructor that are attributes, by name."""
     names = inspect.signature(type(instance)).parameters
     return {n: getattr(instance, n) for n in names if hasattr(instance, n)}
 
