@@ -14,13 +14,22 @@ class DamagedFileError(ValueError):
 
 def read_json(path):
     """Reads an object from a JSON file, or raises a `DamagedFileError`."""
-    try:
+    with intact(path):
         found = json.loads(path.read_text("utf-8"))
         if not isinstance(found, dict):
             raise ValueError("it is no JSON object")
-    except ValueError as error:
-        raise damaged(path, error) from None
     return found
+
+
+@contextlib.contextmanager
+def intact(path):
+    """Makes what is wrong with the content of a file a `DamagedFileError`."""
+    try:
+        yield
+    except DamagedFileError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise damaged(path, repr(error)) from error
 
 
 def damaged(path, error):

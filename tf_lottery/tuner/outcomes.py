@@ -42,10 +42,8 @@ def load(directory):
     path = pathlib.Path(directory) / _NAME
     if not path.exists():
         return None
-    try:
+    with files.intact(path):
         return Outcome(**files.read_json(path))
-    except TypeError as error:
-        raise files.damaged(path, error) from None
 
 
 def of_rounds(results):

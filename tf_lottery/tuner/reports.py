@@ -218,10 +218,8 @@ def _csv(rows):
 
 def _trial(path):
     state = files.read_json(path / "trial.json")
-    try:
+    with files.intact(path / "trial.json"):
         values = state["hyperparameters"]["values"]
-    except (KeyError, TypeError) as error:
-        raise files.damaged(path / "trial.json", error) from None
     status = _WORDS.get(state["status"], "unfinished")
     outcome = None if status == "unfinished" else outcomes.load(path)
     failure = None
