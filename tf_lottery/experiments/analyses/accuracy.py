@@ -21,8 +21,6 @@ _HEADS = {
 
 
 class Analysis(kind.Kind):
-    """The curves of a run."""
-
     name = "accuracy"
     title = "Accuracy and early stop"
     summary = (

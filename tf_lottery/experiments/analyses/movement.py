@@ -7,8 +7,6 @@ from tf_lottery.experiments.analyses import trainings
 
 
 class Analysis(kind.Kind):
-    """How far surviving and pruned weights moved."""
-
     name = "movement"
     title = "Weight movement"
     summary = (
