@@ -6,8 +6,7 @@ from tf_lottery.analysis.curves import TICKETS
 def compare(published, found):
     """Returns a run's numbers next to the paper's, see `tables.claims`.
 
-    Accuracies are those at the early-stop step, as in the paper, except the
-    table of the stabilizing paper, which is of the end of training.
+    Accuracies are those at early stop, in the stabilizing paper at the end.
     """
     return [
         {

@@ -169,10 +169,7 @@ def _experiment(path, config):
 
 
 def _identities(configs):
-    """What names a trial, variants of it included; of the first release none.
-
-    A variant goes on from the dense round of the run whose name it has.
-    """
+    """What names a trial, and with the arguments of rewinding its variants."""
     return {
         number: tuple(
             str(config.get(name)) for name in ("run", "rewind", "rewind_to")

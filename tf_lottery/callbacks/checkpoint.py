@@ -26,10 +26,7 @@ class Checkpoint:
         self.files = files
 
     def save(self, position, callbacks=(), within_epoch=False):
-        """Writes the state; the one before it is kept until it is whole.
-
-        Within an epoch, metrics have counted batches that belong to it.
-        """
+        """Writes the state; within an epoch, metrics have counted batches."""
         holding.synchronise(self.model)
         holding.agree(self.model)
         values = {

@@ -46,10 +46,7 @@ def of_optimizer(optimizer):
 
 
 def of_data(data):
-    """Returns shapes, dtypes, classes and first batches of a `Replay`.
-
-    Augmentation is left out: it may draw from anything.
-    """
+    """Returns shapes, dtypes, classes and first batches, not augmented."""
     plain = copy.copy(data)
     plain.augment = None
     batches = [

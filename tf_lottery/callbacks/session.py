@@ -143,7 +143,7 @@ class Session:
     def save_within_epoch(self, clock, record, callbacks):
         """Saves between two batches if it is due; meets a signal.
 
-        A signal in the last batch of an epoch waits until the epoch is saved.
+        In the last batch it waits until the epoch is saved.
         """
         if clock.epoch_is_done:
             return

@@ -14,10 +14,7 @@ from tf_lottery.verdicts import rules
 
 
 class Collector(progress_lib.Follower):
-    """Lists the tasks of a preset, and makes the report of their results.
-
-    The report does not depend on the order in which tasks are done.
-    """
+    """Lists the tasks of a preset, and reports their results in any order."""
 
     def __init__(self, report, directory, progress):
         super().__init__(progress)

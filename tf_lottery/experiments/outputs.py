@@ -191,10 +191,7 @@ class TrialDirectory:
 
 @contextlib.contextmanager
 def locked(place):
-    """Makes a directory that no other process uses at the same time.
-
-    If nothing is written to it, it goes again.
-    """
+    """Makes a directory that no other process uses meanwhile; none if empty."""
     lock = locks.Lock(place / _LOCK)
     try:
         place.mkdir(parents=True, exist_ok=True)

@@ -19,11 +19,10 @@ _SMALL = 28 * 28
 
 
 def order(seed, step, steps, batch_size, examples):
-    """Returns which examples some steps use, an array `(steps, batch_size)`.
+    """Returns which examples some steps use, `(steps, batch_size)`.
 
-    The stream of examples is an endless chain of permutations, a new one for
-    each pass over the data; a batch may straddle two of them, so that all
-    batches are full and no example is left out.
+    The examples are an endless chain of permutations, so that all batches are
+    full and none is left out.
     """
     start, count = step * batch_size, steps * batch_size
     first, last = start // examples, (start + count - 1) // examples

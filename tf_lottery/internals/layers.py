@@ -109,10 +109,7 @@ def is_state(layer, variable):
 
 @contextlib.contextmanager
 def replaced(owner, name, value):
-    """Gives an attribute another value meanwhile, which Keras does not note.
-
-    It may be that of a class.
-    """
+    """Gives an attribute, also of a class, another value meanwhile, unnoted."""
     kind = type if isinstance(owner, type) else object
     before = getattr(owner, name)
     kind.__setattr__(owner, name, value)
@@ -196,10 +193,7 @@ def losses_kept(model):
 
 @contextlib.contextmanager
 def float64_promoted():
-    """Lets Keras give results in float64 where the operands are.
-
-    Other backends than TensorFlow's make float32 of them.
-    """
+    """Lets Keras give float64 where operands are, as under TensorFlow alone."""
     found = dtypes.BIT64_TO_BIT32_DTYPE
     before = found["float64"]
     found["float64"] = "float64"

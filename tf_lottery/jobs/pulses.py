@@ -22,10 +22,7 @@ class Pulse:
         self._last = 0.0
 
     def beat(self, values, now=False):
-        """Writes the file, at most once a second unless it is to be now.
-
-        A task whose directory has gone, with the run, ends by an `OSError`.
-        """
+        """Writes the file, at most once a second unless it is to be now."""
         if not now and time.monotonic() - self._last < _SECONDS:
             return
         self._last = time.monotonic()

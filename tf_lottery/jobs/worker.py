@@ -71,9 +71,9 @@ def work(settings, task):
 
 
 def begin(parent):
-    """Makes this process a worker of the one whose number is `parent`.
+    """Makes this process a worker of a parent, with which it ends.
 
-    It leaves Ctrl-C to the process that has started it, and ends with it.
+    It leaves Ctrl-C to that.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

@@ -21,10 +21,7 @@ def shown(opacity):
 
 
 def menu(name, options, first):
-    """Returns the part of a chart that shows the records of one choice.
-
-    Those without a `"choice"` are always shown.
-    """
+    """Returns the part of a chart that shows the records of one choice."""
     bind = {"input": "select", "options": options, "name": name}
     chosen = "!isValid(datum.choice) || datum.choice === chosen"
     return {

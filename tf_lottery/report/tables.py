@@ -10,12 +10,9 @@ from tf_lottery.utils import tables
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """One table, of strings or of `Link`.
+    """One table, of strings or of `Link`, with some rows marked.
 
-    Attributes:
-        words: Numbers of the columns that hold words; others hold numbers
-            and are aligned to the right. Defaults to the first.
-        marked: Numbers of the rows that stand out. Defaults to none.
+    Columns that are not of `words` hold numbers and are aligned to the right.
     """
 
     heads: list[str]

@@ -120,10 +120,7 @@ class Monitor:
     def check_early(
         self, logs: Mapping[str, Any], validation_may_come: bool
     ) -> None:
-        """Tells at the first epoch, not after the dense round, of a typo.
-
-        It warns where only a validation of later epochs can bring the name.
-        """
+        """Tells at the first epoch of a typo, or warns where it may be none."""
         bare = self.name.removeprefix("val_")
         waits = self.name.startswith("val_") and bare in logs
         if not (waits and validation_may_come):

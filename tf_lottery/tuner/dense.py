@@ -14,7 +14,7 @@ from tf_lottery.runs import branches
 class DenseRounds:
     """The dense rounds of a search, in a directory that need not exist.
 
-    Points are all its rewinding points, epochs those of a round.
+    `points` are its rewinding points, `epochs` those of a round.
     """
 
     def __init__(self, path, points, epochs):
@@ -27,8 +27,6 @@ class DenseRounds:
 
     def begin(self, key, run, point):
         """Gives a run without a state the shared one; returns whether it did.
-
-        The key says what the dense round depends on.
         """
         shared = self.path / key
         name = self._names.get(schedules.Point.parse(point), "unknown")

@@ -64,9 +64,7 @@ class _Oracle:
         self.heard[tuner_id] = time.monotonic()
 
     def give_up(self, seconds):
-        """Takes the trials of workers that were silent for so long from them.
-
-        Such a trial is given to another worker; the second time it fails.
+        """Gives trials of silent workers to others; the second time they fail.
         """
         now = time.monotonic()
         for tuner_id in [*self.tuner_ids]:

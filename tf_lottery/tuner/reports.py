@@ -22,10 +22,7 @@ _WORDS = {"COMPLETED": "done", "FAILED": "failed"}
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One trial of a search: `"done"`, `"failed"` or `"unfinished"`.
-
-    A failed one has the reason, one that is not finished no outcome.
-    """
+    """One trial of a search: `"done"`, `"failed"` or `"unfinished"`."""
 
     name: str
     status: str

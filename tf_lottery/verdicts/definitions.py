@@ -22,8 +22,7 @@ class Measured:
     def censored(self) -> bool:
         """Boolean, whether the early stop was not measured.
 
-        Where the smallest loss is the last one, it might have fallen further:
-        the early stop is at this step or later.
+        The smallest loss is the last one: it might have fallen further.
         """
         return (
             self.early_stop_step is None

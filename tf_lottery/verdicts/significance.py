@@ -150,9 +150,9 @@ def power(
 
 
 def trials_needed(likely: Callable[[int], float]) -> int | None:
-    """Returns the number of trials that show an equal ticket in 4 of 5 cases.
+    """Returns how many trials show an equal ticket in 4 of 5 cases, 5 or more.
 
-    At least 5, given the power of a number; `None` if 200 would not do.
+    `None` if 200 would not do.
     """
     return next(
         (n for n in range(PILOT, _MOST + 1) if likely(n) >= POWER), None

@@ -17,9 +17,7 @@ from tf_lottery.patterns import layouts
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """The masked weights of a model at one moment, by weight key.
-
-    What of the masks lies on a path is live, `None` where it is not known.
+    """The masked weights of a model at one moment, and the live ones, by key.
     """
 
     masks: dict
@@ -51,10 +49,7 @@ class Reading:
 
 
 class Reader:
-    """Reads a model again and again; follows its paths when masks change.
-
-    Weights of a model that holds no mask are read as kept, all of them.
-    """
+    """Reads a model again and again; follows its paths when masks change."""
 
     def __init__(self, model):
         self._model = model

@@ -8,10 +8,7 @@ EPSILON = 1e-5
 
 
 class Seeds:
-    """Seeds for one layer after the other.
-
-    Keras draws the same numbers for equal seeds, whatever the layer.
-    """
+    """Seeds for one layer after the other: equal ones draw equal numbers."""
 
     def __init__(self, seed):
         self._sequence = np.random.SeedSequence(seed)
