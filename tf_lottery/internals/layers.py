@@ -1,6 +1,7 @@
 """Layers inside layers, variables, losses and masks of calls."""
 
 import contextlib
+import functools
 import operator
 
 import keras
@@ -19,6 +20,13 @@ table = operator.attrgetter("_embeddings")
 # The tensor of a variable, `None` if it has none, and the dtype it is stored
 # in, whatever the scope.
 value, dtype = map(operator.attrgetter, ("_value", "_dtype"))
+# These attach a value to a tensor by a name, as Keras does with masks.
+note = tensor_attributes.set_tensor_attr
+noted = tensor_attributes.get_tensor_attr
+# A context in which Keras runs no code of files, whatever the process.
+safe_mode = serialization_lib.SafeModeScope
+# A module of a name that is imported when it is used first.
+module = functools.partial(getattr, module_utils)
 # Whether the `call` of a model has an argument `training`.
 takes_training = operator.attrgetter("_call_has_training_arg")
 
@@ -226,16 +234,6 @@ def draw_from_states(model):
                 generator._initial_seed = 0
 
 
-def note(tensor, name, value):
-    """Attaches a value to a tensor, as Keras does with masks."""
-    tensor_attributes.set_tensor_attr(tensor, name, value)
-
-
-def noted(tensor, name):
-    """Returns a value attached to a tensor, or `None`."""
-    return tensor_attributes.get_tensor_attr(tensor, name)
-
-
 def carry_mask(output, other):
     """Gives another tensor the Keras mask of an output, if it has one."""
     mask = masking.get_keras_mask(output)
@@ -260,13 +258,3 @@ def values_made_late(check):
             pass
     finally:
         global_state.set_global_attribute(_WAITING, before)
-
-
-def safe_mode():
-    """A context in which Keras runs no code of files, whatever the process."""
-    return serialization_lib.SafeModeScope()
-
-
-def module(name):
-    """Returns a module that is imported when it is used first."""
-    return getattr(module_utils, name)

@@ -7,6 +7,7 @@ a model, and sets one when `compile` ends. `import tf_lottery` adds nothing.
 """
 
 import contextlib
+import operator
 
 import keras
 from keras.src.backend.common import global_state
@@ -17,6 +18,10 @@ from keras.src.trainers.data_adapters import py_dataset_adapter
 
 # The name of the group in a saved file.
 GROUP = "_tf_lottery_masks"
+# A dict of the arguments a model was compiled with.
+compile_config = operator.attrgetter("_compile_config.config")
+# Whether assignments are collected instead of done, as under JAX.
+is_stateless = stateless_scope.in_stateless_scope
 
 _hooks = {}
 
@@ -83,11 +88,6 @@ def set_optimizer(model, optimizer):
         optimizer = getattr(optimizer, "inner_optimizer", None)
 
 
-def compile_config(model):
-    """Returns a dict of the arguments a model was compiled with."""
-    return model._compile_config.config
-
-
 def share_metrics(model, other):
     """Makes a compiled model count in the metrics of another one."""
     model._loss_tracker = other._loss_tracker
@@ -123,11 +123,7 @@ def is_built(model):
 
 
 def build(model, batch):
-    """Builds a model, and what it was compiled with, from a batch.
-
-    Args:
-        batch: Structure of arrays, or of their shapes and dtypes.
-    """
+    """Builds a model and what it was compiled with, of a batch or its spec."""
     model._symbolic_build(data_batch=batch)
 
 
@@ -165,11 +161,6 @@ def forget_trace(model):
     """Makes a model trace its train step anew, if it has a traced one."""
     if getattr(model, "train_function", None) is not None:
         model.make_train_function(force=True)
-
-
-def is_stateless():
-    """Whether assignments are collected instead of done, as under JAX."""
-    return stateless_scope.in_stateless_scope()
 
 
 def is_loading():

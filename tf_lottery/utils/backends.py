@@ -10,11 +10,8 @@ from tf_lottery.utils import messages
 # They are imported when they are used first.
 jax = internals.layers.module("jax")
 tf = internals.layers.module("tensorflow")
-
-
-def name():
-    """Returns the name of Keras' backend, such as `"jax"`."""
-    return keras.backend.backend()
+# The name of Keras' backend, such as "jax".
+name = keras.backend.backend
 
 
 def is_tensorflow():
