@@ -48,7 +48,7 @@ class Lock:
         try:
             self._warn_of_other_host(descriptor)
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(_description()).encode(), 0)
+            os.write(descriptor, json.dumps(_description()).encode())
         except (OSError, UserWarning):
             self.release()
             raise
