@@ -2,7 +2,6 @@
 
 import pathlib
 
-from tf_lottery import files
 from tf_lottery.analysis import caveats
 from tf_lottery.analysis import claims
 from tf_lottery.analysis import findings
@@ -13,7 +12,6 @@ from tf_lottery.analysis.curves import TICKETS
 from tf_lottery.analysis.curves import chart
 from tf_lottery.analysis.curves import of_runs
 from tf_lottery.report import charts
-from tf_lottery.report import drawing
 from tf_lottery.report import pages
 from tf_lottery.report import tables as tables_lib
 from tf_lottery.utils import checks
@@ -70,8 +68,8 @@ def report(
     run_files.check_begun(run)
     out = pathlib.Path(out or run.path / "report.html")
     found, drawn = of_runs([run]), _charts(run)
-    files.write_text(out, pages.render(
-        "run.html",
+    return pages.save(
+        out, "run.html", drawn if png else {},
         run=run,
         about=_about(run),
         highlights=tables.highlights(run, found),
@@ -87,10 +85,7 @@ def report(
             ) if rows
         },
         protocol=tables.protocol(run),
-    ))
-    if png:
-        drawing.save_beside(out, drawn)
-    return out
+    )
 
 
 def _charts(run):

@@ -6,7 +6,16 @@ and forbids the browser to load anything else.
 
 import functools
 
+from tf_lottery import files
 from tf_lottery.report import drawing
+
+
+def save(out, template, pictures, **values):
+    """Writes a page, and charts as PNG files beside it; returns its path."""
+    files.write_text(out, render(template, **values))
+    for name, chart in pictures.items():
+        drawing.save(chart, out.with_name(f"{out.stem}-{name}.png"))
+    return out
 
 
 def render(template, **values):
