@@ -18,15 +18,15 @@ def check_tensorboard():
     """Raises an `ImportError` unless TensorBoard is there and new enough."""
     how = f"Install it: pip install 'tensorboard>={_TENSORBOARD}'"
     try:
-        from tensorboard.version import VERSION
+        from tensorboard import version as found
     except ImportError as error:
         raise ImportError(
             f"`SparsityBoard` needs TensorBoard, which is missing. {how}"
         ) from error
-    if version.parse(VERSION) < version.parse(_TENSORBOARD):
+    if version.parse(found.VERSION) < version.parse(_TENSORBOARD):
         raise ImportError(
             f"`SparsityBoard` needs TensorBoard {_TENSORBOARD} or newer. "
-            f"Received: version {VERSION}. {how}"
+            f"Received: version {found.VERSION}. {how}"
         )
 
 
