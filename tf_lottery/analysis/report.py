@@ -71,7 +71,10 @@ def report(
     return pages.save(
         out, "run.html", drawn if png else {},
         run=run,
-        about=_about(run),
+        about=(
+            f"{len(run.trials)} trial{'s' * (len(run.trials) > 1)}, "
+            f"{max(run.ends.values())} rounds of pruning"
+        ),
         highlights=tables.highlights(run, found),
         verdict=words.text(run.judgement),
         caveats=caveats.of_run(run),
@@ -114,14 +117,6 @@ def _tables(run, found):
         shown["Controls"] = tables.controls(run, found)
     shown["Density of each layer"] = tables.layers(run)
     return shown
-
-
-def _about(run):
-    number = len(run.trials)
-    return (
-        f"{number} trial{'s' if number > 1 else ''}, "
-        f"{max(row['round'] for row in run.rows)} rounds of pruning"
-    )
 
 
 def _layer_chart(metrics, layers):

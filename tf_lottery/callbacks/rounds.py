@@ -124,7 +124,13 @@ class Rounds(pruner.Pruner):
         """Begins the first round, or resumes a run."""
         pruner.check_is_alone(self)
         self._weights = weights
-        self._check_is_built_early()
+        if self.directory is not None and self.was_early:
+            raise ValueError(
+                f"Model '{self.model.name}' was built inside `fit`, after its "
+                "epochs had begun, so its run could not be resumed. Give it "
+                "an input shape (`keras.Input`) or call it on a batch of data "
+                f"first. Received: directory={self.directory!r}"
+            )
         plan = dataclasses.replace(
             self._plan, steps_per_epoch=self.params.get("steps")
         )
@@ -139,15 +145,6 @@ class Rounds(pruner.Pruner):
         position = self._session.open(self.model, plan, self.protocol())
         with self._session.released():
             self._begin(position)
-
-    def _check_is_built_early(self):
-        if self.directory is not None and self.was_early:
-            raise ValueError(
-                f"Model '{self.model.name}' was built inside `fit`, after its "
-                "epochs had begun, so its run could not be resumed. Give it "
-                "an input shape (`keras.Input`) or call it on a batch of data "
-                f"first. Received: directory={self.directory!r}"
-            )
 
     def _begin(self, position):
         self._record = run_record.RunRecord(

@@ -112,7 +112,12 @@ class Session:
             takes += kind.seconds() * len(of_round)
             if left_out or seconds + takes > self.options.seconds:
                 if not items and not measured and not left_out:
-                    self._refuse_budget(number, takes)
+                    raise ValueError(
+                        "Argument `budget` leaves no time for round "
+                        f"{number}, which takes about "
+                        f"{durations.render(takes)}. Received: "
+                        f"budget={self.options.budget!r}"
+                    )
                 left_out.append(number)
                 continue
             trainings += missing
@@ -128,13 +133,6 @@ class Session:
             measured,
             items,
             left_out,
-        )
-
-    def _refuse_budget(self, number, seconds):
-        raise ValueError(
-            f"Argument `budget` leaves no time for round {number}, which "
-            f"takes about {durations.render(seconds)}. Received: "
-            f"budget={self.options.budget!r}"
         )
 
     def _name(self, item):
