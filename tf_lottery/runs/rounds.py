@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from tf_lottery import schedules
 from tf_lottery.utils import checks
 
+_PLACE = ("round", "round_over", "epoch", "fit_epoch")
+
 
 def lengths(
     rounds: int,
@@ -218,10 +220,7 @@ class Clock:
 
     def to_dict(self):
         return {
-            "round": self.round,
-            "round_over": self.round_over,
-            "epoch": self.epoch,
-            "fit_epoch": self.fit_epoch,
+            **{name: getattr(self, name) for name in _PLACE},
             "before": self._before,
             "offset": self.offset + self.steps_in_epoch,
             "steps_per_epoch": self.plan.steps_per_epoch,
@@ -231,9 +230,7 @@ class Clock:
         self.plan = dataclasses.replace(
             self.plan, steps_per_epoch=position["steps_per_epoch"]
         )
-        self.round = position["round"]
-        self.round_over = position["round_over"]
-        self.epoch = position["epoch"]
-        self.fit_epoch = position["fit_epoch"]
+        for name in _PLACE:
+            setattr(self, name, position[name])
         self._before, self.offset = position["before"], position["offset"]
         self.steps_in_epoch = 0
