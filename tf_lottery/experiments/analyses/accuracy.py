@@ -21,6 +21,8 @@ _HEADS = {
 
 
 class Analysis(kind.Kind):
+    """The curves of a run."""
+
     name = "accuracy"
     title = "Accuracy and early stop"
     summary = (

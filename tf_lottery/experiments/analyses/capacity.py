@@ -8,6 +8,8 @@ _TRAININGS = 3
 
 
 class Analysis(kind.Kind):
+    """What the tickets of a run can memorise."""
+
     name = "capacity"
     title = "Capacity"
     summary = (

@@ -14,6 +14,8 @@ _SHOWN = 6
 
 
 class Analysis(kind.Kind):
+    """The error barriers of a run's tickets."""
+
     name = "connectivity"
     title = "Linear mode connectivity"
     summary = (

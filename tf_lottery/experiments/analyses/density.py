@@ -5,6 +5,8 @@ from tf_lottery.experiments.analyses import kind
 
 
 class Analysis(kind.Kind):
+    """The density of each layer in the rounds of a run."""
+
     name = "density"
     title = "Density of layers, and effective density"
     summary = (

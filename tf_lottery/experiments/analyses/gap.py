@@ -6,6 +6,8 @@ from tf_lottery.experiments.analyses import kind
 
 
 class Analysis(kind.Kind):
+    """The generalisation gaps of a run's trained tickets."""
+
     name = "gap"
     title = "Generalisation gap"
     summary = (

@@ -7,6 +7,8 @@ from tf_lottery.experiments.analyses import trainings
 
 
 class Analysis(kind.Kind):
+    """How far surviving and pruned weights moved."""
+
     name = "movement"
     title = "Weight movement"
     summary = (

@@ -18,6 +18,8 @@ _ACROSS = (
 
 
 class Analysis(kind.Kind):
+    """The overlap of a run's masks between trials and between rounds."""
+
     name = "overlap"
     title = "Mask overlap"
     summary = (

@@ -16,6 +16,8 @@ _CLEAN = bands.Column("clean", "clean", 100)
 
 
 class Analysis(kind.Kind):
+    """The robustness of a run's trained tickets."""
+
     name = "robustness"
     title = "Adversarial robustness"
     summary = (

@@ -13,6 +13,8 @@ _MASKS = {"ticket": "tickets", "random": "random masks"}
 
 
 class Analysis(kind.Kind):
+    """The stability of a run's tickets to data order and to pruning."""
+
     name = "stability"
     title = "Stability to pruning and to data order"
     summary = (
