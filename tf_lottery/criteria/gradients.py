@@ -52,6 +52,12 @@ def after(tensors):
     return _engine().after(tensors)
 
 
+def trace():
+    """Returns what a tensor that is made now belongs to; loops have their own.
+    """
+    return _engine().trace()
+
+
 def precision(dtype):
     """A context in which tensors can have this precision."""
     return _engine().precision(dtype)
@@ -95,6 +101,9 @@ class _TensorFlow:
     def after(self, tensors):
         return tf.control_dependencies(tensors)
 
+    def trace(self):
+        return tf.compat.v1.get_default_graph()
+
     def precision(self, dtype):
         return contextlib.nullcontext()
 
@@ -131,6 +140,11 @@ class _Jax:
 
     def after(self, tensors):
         return contextlib.nullcontext()
+
+    def trace(self):
+        from jax.extend import core
+
+        return core.get_opaque_trace_state()
 
     @contextlib.contextmanager
     def precision(self, dtype):
@@ -184,6 +198,9 @@ class _Torch:
 
     def after(self, tensors):
         return contextlib.nullcontext()
+
+    def trace(self):
+        return None
 
     def precision(self, dtype):
         return _promoting(dtype)

@@ -43,20 +43,58 @@ def noting_reads():
     Those that a layer reads in a symbolic call are not. Under torch it stays
     empty: layers list their parameters there whenever they are called.
     """
-    kind = next(k for k in keras.Variable.__mro__ if "value" in vars(k))
-    original, found = kind.value, []
+    found = []
     is_noting = keras.backend.backend() != "torch"
 
-    def value(variable):
+    def note(variable, *_):
         if is_noting and not stateless_scope.in_stateless_scope():
             found.append(variable)
-        return original.fget(variable)
 
-    kind.value = property(value, original.fset)
-    try:
+    with _values_noted(note):
         yield found
+
+
+@contextlib.contextmanager
+def noting_values(note):
+    """A scope that tells what tensors are read of variables.
+
+    Args:
+        note: Function of the variable, an index or `None`, and the tensor.
+    """
+    def change(item):
+        def changed(variable, index):
+            tensor = item(variable, index)
+            note(variable, index, tensor)
+            return tensor
+
+        return changed
+
+    with _values_noted(note), _of_variables("__getitem__", change):
+        yield
+
+
+def _values_noted(note):
+    def change(original):
+        def value(variable):
+            tensor = original.fget(variable)
+            note(variable, None, tensor)
+            return tensor
+
+        return property(value, original.fset)
+
+    return _of_variables("value", change)
+
+
+@contextlib.contextmanager
+def _of_variables(name, change):
+    """Gives variables of Keras another attribute meanwhile."""
+    kind = next(k for k in keras.Variable.__mro__ if name in vars(k))
+    original = vars(kind)[name]
+    setattr(kind, name, change(original))
+    try:
+        yield
     finally:
-        kind.value = original
+        setattr(kind, name, original)
 
 
 @contextlib.contextmanager
@@ -243,16 +281,22 @@ def functions_replaced(change, names):
     Args:
         change: Function of a function and its name that returns another one.
     """
-    from keras.src.backend import nn
+    from keras.src import backend
 
-    before = {name: getattr(nn, name) for name in names}
+    places = {
+        name: next(
+            place for place in (backend.numpy, backend.nn, backend)
+            if hasattr(place, name)
+        ) for name in names
+    }
+    before = {name: getattr(place, name) for name, place in places.items()}
     for name, function in before.items():
-        setattr(nn, name, change(function, name))
+        setattr(places[name], name, change(function, name))
     try:
         yield
     finally:
         for name, function in before.items():
-            setattr(nn, name, function)
+            setattr(places[name], name, function)
 
 
 def draw_from_states(model):
