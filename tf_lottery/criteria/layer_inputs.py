@@ -26,11 +26,11 @@ class LayerInputs:
     """
 
     def __init__(self, model, variables, batches):
-        self._functional = Functional(model, variables, replace=[
-            # These kernels show nothing of what they do.
-            (layer, "use_cudnn", False) for layer in internals.layers.flat(model)
-            if hasattr(layer, "use_cudnn")
-        ])
+        self._functional = Functional(
+            model, variables, replace=internals.layers.plain_loops(
+                internals.layers.flat(model)
+            ),
+        )
         self._variables = variables
         self._batches = batches
         self._reasons = dict.fromkeys(variables, "nothing is multiplied by it")
@@ -129,18 +129,18 @@ class LayerInputs:
 
     def _stacked(self, key, total):
         """Takes the sums of all columns of a weight, as its stack."""
+        places = sorted(place for place in total if place[0] == key)
+        if len(places) == 1:
+            return total.pop(places[0])
         _, _, width = self.linear[key].sizes
         parts = [
             [
                 np.repeat(array, (stop - start) // width, 0)
-                if array.ndim and stop - start > width else array
-                for array in total.pop((name, start, stop))
+                if array.ndim else array
+                for array in total.pop((key, start, stop))
             ]
-            for name, start, stop in sorted(total) if name == key
+            for _, start, stop in places
         ]
-        first, *others = parts
-        if not others:
-            return first
         return [
             np.concatenate(arrays) if arrays[0].ndim else arrays[0]
             for arrays in zip(*parts)

@@ -171,12 +171,31 @@ def dtype(variable):
 def replaced(owner, name, value):
     """Gives an attribute another value meanwhile, which Keras does not note.
     """
-    before = getattr(owner, name)
+    own, before = name in vars(owner), getattr(owner, name)
     object.__setattr__(owner, name, value)
     try:
         yield
     finally:
-        object.__setattr__(owner, name, before)
+        if own:
+            object.__setattr__(owner, name, before)
+        else:
+            object.__delattr__(owner, name)
+
+
+def plain_loops(layers):
+    """Returns `(layer, name, value)` that make recurrent layers plain loops.
+
+    They use no kernels that show nothing of what they do, and call no cell for
+    the shape of a dropout alone.
+    """
+    values = (
+        ("use_cudnn", False),
+        ("_maybe_config_dropout_masks", lambda *args: None),
+    )
+    return [
+        (layer, *value) for layer in layers for value in values
+        if hasattr(layer, value[0])
+    ]
 
 
 @contextlib.contextmanager
