@@ -62,8 +62,8 @@ class OBC(InputCriterion):
 
     Raises:
         ValueError: If an argument is out of range. When called, if a weight
-            is none of a Dense, EinsumDense, convolutional, LSTM, GRU or
-            SimpleRNN layer, or there are no data.
+            is not multiplied by inputs as it is (one of an Embedding, say),
+            or there are no data.
 
     Example:
 
@@ -160,12 +160,13 @@ class Problems:
         self._file.seek(start)
         sums = [np.load(self._file) for _ in range(number)]
         variable, linear = self._variables[key], self.inputs.linear[key]
+        centred = self._centred is not None and self._centred(key, linear)
         # Without a mask's, which another one is going to replace.
         keep = constraints.keep_of(variable)
         return Problem(
             linear, sums,
             np.where(self._before[key], ops.convert_to_numpy(variable), 0),
-            self._damp, self._centred is not None and self._centred(key, linear),
+            self._damp, centred,
             variable.constraint if keep is None else keep.constraint,
         )
 

@@ -8,7 +8,6 @@ it is in, how often it is called, and what it does besides.
 import contextlib
 import dataclasses
 import functools
-import inspect
 import math
 from typing import Any
 
@@ -184,24 +183,20 @@ class _Noting:
         self._note(read)
 
     def _loop(self, function):
-        """Runs a loop of Keras', and if it multiplies, again for the inputs."""
+        """Runs a loop, and once more for what is multiplied inside."""
         @functools.wraps(function)
-        def call(step, inputs, states, *args, **kwargs):
-            # Inside, nothing is of the trace of what is around.
+        def call(step, *args, **kwargs):
             found = []
             with self.to(found.append):
-                outputs = function(step, inputs, states, *args, **kwargs)
+                outputs = function(step, *args, **kwargs)
             if found:
-                kwargs = inspect.signature(function).bind(
-                    step, inputs, states, *args, **kwargs
-                ).arguments
-                self._read_again(function, kwargs)
+                self._read_again(function, step, *args, **kwargs)
             return outputs
 
         return call
 
-    def _read_again(self, function, arguments):
-        step, reads = arguments.pop("step_function"), []
+    def _read_again(self, function, step, *args, **kwargs):
+        reads = []
 
         def reading(x, states):
             reads.clear()
@@ -212,11 +207,12 @@ class _Noting:
                 ops.reshape(read.x, (examples, read.width))
                 for read in reads if read.product
             ]
-            return ops.concatenate([*flat, ops.zeros((examples, 1))], -1), states
+            flat = flat or [ops.zeros((examples, 1))]
+            return ops.concatenate(flat, -1), states
 
-        _, rows, _ = function(reading, **{
+        _, rows, _ = function(reading, *args, **{
             # Steps that a mask leaves out are zeros, and count for nothing.
-            **arguments, "unroll": False, "zero_output_for_mask": True,
+            **kwargs, "unroll": False, "zero_output_for_mask": True,
             "return_all_outputs": True,
         })
         start = 0

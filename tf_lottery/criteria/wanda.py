@@ -28,8 +28,8 @@ class Wanda(InputCriterion):
         {{calibration}}
 
     Raises:
-        ValueError: When called, if a weight is none of a Dense, EinsumDense,
-            convolutional, LSTM, GRU or SimpleRNN layer, or there are no data.
+        ValueError: When called, if a weight is not multiplied by inputs as it
+            is (one of an Embedding, say), or there are no data.
 
     Example:
 
