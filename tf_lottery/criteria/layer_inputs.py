@@ -1,7 +1,9 @@
 """What layers read, summed over data without keeping it."""
 
 import math
+from collections.abc import Callable
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +56,10 @@ class LayerInputs:
             )
 
     def sums(
-        self, masks: types.Masks, reduce, size
+        self,
+        masks: types.Masks,
+        reduce: Callable[[Any], list[Any]],
+        size: Callable[[linear_maps.LinearMap], int],
     ) -> Iterator[tuple[str, list[np.ndarray]]]:
         """Yields the key of each weight and its float64 sums, under masks.
 
