@@ -217,7 +217,8 @@ def all_reads(model, x, recurrent):
             return call(inputs, states, **kwargs)
 
         cell.call = step
-    recurrent.unroll = True
+    # A loop that can be looked into.
+    recurrent.unroll, recurrent.use_cudnn = True, False
     model(x)
     for cell in cells:
         del cell.call
@@ -430,7 +431,6 @@ def cnn():
             layers.BatchNormalization(),
             layers.ReLU(),
             layers.Conv2D(8, 3, groups=2, name="grouped"),
-            layers.SeparableConv2D(8, 3, padding="same", name="separable"),
             layers.Flatten(),
             layers.Dense(3, name="logits"),
         ]
@@ -461,9 +461,7 @@ def of_layer(model, name):
 )
 def test_obc_refits_every_layer(pattern, iterations):
     model = cnn()
-    before = {n: of_layer(model, n) for n in (
-        "conv", "grouped", "separable", "logits",
-    )}
+    before = {n: of_layer(model, n) for n in ("conv", "grouped", "logits")}
     masks = tfl.prune(
         model, 0.5, "obc", "layer", pattern, data=X, iterations=iterations
     )
@@ -476,6 +474,27 @@ def test_obc_refits_every_layer(pattern, iterations):
             np.testing.assert_allclose(found[group], expected, atol=1e-4)
 
 
+def test_both_kernels_of_a_separable_convolution_are_refit():
+    if keras.backend.backend() == "jax":
+        pytest.skip("Calls of models with such layers do not return there.")
+    layer = layers.SeparableConv2D(3, 3, name="separable")
+    model = keras.Sequential([keras.Input((6, 6, 2)), layer])
+    model.compile("sgd", "mse")
+    before = [
+        (v, *read_of(layer, X, v), array(v).astype("float64"))
+        for v in (layer.depthwise_kernel, layer.pointwise_kernel)
+    ]
+    masks = tfl.prune(
+        model, 0.5, "obc", "layer", data=X, include="separable/depthwise*"
+    )
+    for variable, linear, rows, _, kernel in before:
+        kept = linear.to_matrices(masks[f"separable/{variable.name}"])
+        for group, matrix in enumerate(linear.to_matrices(kernel)):
+            expected = solved(rows[group], matrix, kept[group], DAMP)
+            found = linear.to_matrices(array(variable))[group]
+            np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_obc_changes_outputs_less_than_magnitude_and_with_steps_less():
     reference = array(cnn()(X))
     found = []
@@ -483,7 +502,7 @@ def test_obc_changes_outputs_less_than_magnitude_and_with_steps_less():
         model = cnn()
         tfl.prune(model, 0.5, criterion, "layer", data=X, iterations=steps)
         found.append(np.square(array(model(X)) - reference).mean())
-    assert found[2] < found[1] < 0.7 * found[0]
+    assert found[2] < found[1] < 0.5 * found[0]
 
 
 def test_what_is_pruned_before_stays_and_is_no_target():
