@@ -428,7 +428,7 @@ def test_rounding_makes_up_for_itself():
     gram = least_squares.damped(rows.T @ rows, 1e-3)
     weights = least_squares.refit(gram, weights, kept)
     steps = np.abs(weights).max(0) / 3
-    found = least_squares.rounded(gram, weights, kept, steps, 3)
+    found = least_squares.rounded(gram, weights.copy(), kept, steps, 3)
     multiples = found / steps
     np.testing.assert_allclose(multiples, np.round(multiples), atol=1e-9)
     assert np.abs(multiples).max() <= 3 + 1e-9

@@ -10,7 +10,6 @@ from tf_lottery import criteria
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import layer_inputs
 from tf_lottery.criteria import obc
-from tf_lottery.search import prefixes
 
 
 class Refits:
@@ -28,7 +27,7 @@ class Refits:
         self._biases = {key: _bias_of(each) for key, each in known.items()}
         self._problems = obc.Problems(
             # What layers read is large, and is forgotten batch by batch.
-            criteria.OBC(batch_size=prefixes.fitting(model, 32)), model,
+            criteria.OBC(batch_size=32), model,
             {key: variables[key] for key in known},
             criteria.Context(
                 data=(inputs, np.zeros(batches_lib.len_of(inputs)))

@@ -159,6 +159,27 @@ class Criterion:
         """
         return {}
 
+    def updater(
+        self, model: keras.Model, variables: types.Variables, context: Context
+    ) -> Scorer:
+        """Returns `update` as a function of the masks of some weights.
+
+        Whatever is the same for all masks is done here, once, or at the first
+        of them: the model must have its first values then.
+
+        Args:
+            model: The `keras.Model` the weights belong to.
+            variables: Dict from weight key to `keras.Variable`.
+            context: `Context`.
+
+        Returns:
+            Callable that takes a dict from weight key to boolean array, and
+            returns a dict from weight key to array.
+        """
+        return lambda masks: self.update(
+            model, {key: variables[key] for key in masks}, masks, context
+        )
+
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
         return configurations.of_arguments(self)

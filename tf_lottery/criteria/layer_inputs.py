@@ -1,6 +1,7 @@
 """What layers read, summed over data without keeping it."""
 
 import contextlib
+import gc
 import math
 from collections.abc import Iterator
 
@@ -9,14 +10,17 @@ import numpy as np
 
 from tf_lottery import internals
 from tf_lottery import weights as weights_lib
+from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria import linear_maps
 from tf_lottery.criteria.functional import Functional
+from tf_lottery.graph import functional
+from tf_lottery.graph import steps as steps_lib
 from tf_lottery.utils import types
 
 # As many bytes of sums are made in one pass over the data, or as many times
 # those of the weights in float32.
-_PASS_BYTES, _TIMES = 2**24, 1.5
+_PASS_BYTES, _TIMES = 2**23, 0.75
 # Layers inside are called in loops, where what they read cannot be seen.
 _LOOPS = keras.layers.RNN, keras.layers.TimeDistributed
 _RECURRENT = keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN
@@ -81,7 +85,7 @@ class LayerInputs:
             math.prod(variable.shape) for variable in variables.values()
         ))
         sizes = {key: 8 * size(each) for key, each in linear.items()}
-        self._parts = list(_passes(sizes, most))
+        self._parts, self._size = list(_passes(sizes, most)), None
 
     def sums(
         self, masks: types.Masks
@@ -93,8 +97,11 @@ class LayerInputs:
             run = self._functional.function(self._recorder(keys))
             total = {}
             for x, _, _ in self._batches:
-                _add(total, run(values, x))
+                for part in self._pieces(x):
+                    _add(total, run(values, part))
+            # A trace is full of cycles, which Python may keep for long.
             del run
+            gc.collect()
             missing = [key for key in keys if key not in total]
             if missing:
                 raise ValueError(
@@ -104,6 +111,20 @@ class LayerInputs:
                 )
             for key in keys:
                 yield key, total.pop(key)
+
+    def _pieces(self, x):
+        """Yields a batch in parts, of which layers make and read little."""
+        number = batches_lib.len_of(x)
+        graph = functional.own_graph(self._functional.model)
+        if graph is None:
+            yield x
+            return
+        if self._size is None:
+            self._size = _even(number, steps_lib.examples(
+                number, _largest(steps_lib.Steps(graph), self._linear.values())
+            ))
+        for i in range(0, number, self._size):
+            yield keras.tree.map_structure(lambda a: a[i:i + self._size], x)
 
     def _recorder(self, keys):
         def run(values, x):
@@ -128,11 +149,28 @@ class LayerInputs:
                 sums = self._reduce(linear.rows(read))
                 before = found.get(key, [0] * len(sums))
                 found[key] = [a + b for a, b in zip(before, sums)]
-                return call(x, *args, **kwargs)
+                # Or many layers' inputs would wait for their sums.
+                with gradients_lib.after(found[key]):
+                    return call(x, *args, **kwargs)
 
             return noted
 
         return change
+
+
+def _largest(steps, linear):
+    """Returns how many numbers of an example a layer makes, or reads."""
+    return max([steps.largest(), *(
+        steps.made_by(each.layer) // each.sizes[2] * each.sizes[1]
+        for each in linear
+    )])
+
+
+def _even(number, most):
+    """Returns a size up to `most` whose multiple a number is, if possible."""
+    return max(
+        range(most // 2 + 1, most + 1), key=lambda n: (number % n == 0, n)
+    )
 
 
 def _passes(sizes, most):

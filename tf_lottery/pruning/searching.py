@@ -71,26 +71,17 @@ def _errors(weights, keys, before, scores, criterion, context):
     samples.check(weights.model, data=data)
     distance = measuring.Distance(weights.model, data)
     variables = {key: weights.variables[key] for key in keys}
-
-    @functools.cache
-    def pruned(level):
-        masks = {}
-        for key in keys:
-            mask = before[key]
-            wanted = round(measuring.DENSITIES[level] * mask.size)
-            masks |= weights.select_feasible(
-                {key: scores[key]}, [max(1, min(wanted, int(mask.sum())))],
-                {key: mask}, [[key]],
-            )
-        return masks, criterion.update(
-            weights.model, variables, masks, context
-        )
+    update = criterion.updater(weights.model, variables, context)
 
     def measure(key, level):
-        masks, values = pruned(level)
-        value = values.get(key, ops.convert_to_numpy(variables[key]))
-        now = np.where(masks[key], value, 0)
-        with measuring.restored([variables[key]], [now]):
+        mask, variable = before[key], variables[key]
+        wanted = round(measuring.DENSITIES[level] * mask.size)
+        masks = weights.select_feasible(
+            {key: scores[key]}, [max(1, min(wanted, int(mask.sum())))],
+            {key: mask}, [[key]],
+        )
+        value = update(masks).get(key, ops.convert_to_numpy(variable))
+        with measuring.restored([variable], [np.where(masks[key], value, 0)]):
             return distance()
 
     found = {}

@@ -12,6 +12,8 @@ from tf_lottery.graph import functional
 
 # For an axis whose size is open.
 _OPEN = 128
+# What a layer makes of a batch takes so many bytes, but of so many examples.
+_BYTES, _LEAST = 2**21, 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,6 +31,11 @@ class _Step:
     arguments: Any
     reads: dict[int, int]
     writes: list[int]
+
+
+def examples(most, numbers):
+    """Returns a batch size, small where examples have many numbers."""
+    return min(most, max(_LEAST, _BYTES // (4 * numbers)))
 
 
 class Steps:
@@ -57,6 +64,22 @@ class Steps:
             for place, step in reversed(list(enumerate(self._steps)))
             for variable in getattr(step.operation, "variables", ())
         }
+
+    def largest(self, start=0):
+        """Returns how many values the largest tensor from a step on has."""
+        return max(
+            (self.sizes[n] for step in self._steps[start:]
+             for n in (*step.reads.values(), *step.writes)),
+            default=1,
+        )
+
+    def made_by(self, operation):
+        """Returns how many values the largest output of a layer has."""
+        return max(
+            (self.sizes[n] for step in self._steps
+             if step.operation is operation for n in step.writes),
+            default=0,
+        )
 
     def crossing(self):
         """Returns the tensors that later steps need, before each step."""
