@@ -23,8 +23,11 @@ def main(arguments):
     with console.status("loading the model") as status:
         model = models.load(path)
         data = data_lib.load(arguments.data, model)
+        train, validation, note = data.split()
+        if note:
+            console.print(note)
         result = tf_lottery.compress(
-            model, data.train, data.val, arguments.target,
+            model, train, validation, arguments.target,
             arguments.max_drop, arguments.budget,
             minimize=arguments.minimize, metric=arguments.metric,
             quantize=arguments.quantize, epochs=arguments.epochs,

@@ -18,9 +18,9 @@ from tf_lottery.graph import functional
 from tf_lottery.graph import steps as steps_lib
 from tf_lottery.utils import types
 
-# As many bytes of sums are made in one pass over the data, or as many times
-# those of the weights in float32.
-_PASS_BYTES, _TIMES = 2**23, 0.75
+# As many bytes of sums are made in one pass over the data, or as many as the
+# weights take in float32.
+_PASS_BYTES = 2**23
 # Layers inside are called in loops, where what they read cannot be seen.
 _LOOPS = keras.layers.RNN, keras.layers.TimeDistributed
 _RECURRENT = keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN
@@ -81,7 +81,7 @@ class LayerInputs:
         self._linear = linear
         self._batches = batches
         self._reduce = reduce
-        most = max(_PASS_BYTES, _TIMES * 4 * sum(
+        most = max(_PASS_BYTES, 4 * sum(
             math.prod(variable.shape) for variable in variables.values()
         ))
         sizes = {key: 8 * size(each) for key, each in linear.items()}
@@ -115,16 +115,20 @@ class LayerInputs:
     def _pieces(self, x):
         """Yields a batch in parts, of which layers make and read little."""
         number = batches_lib.len_of(x)
-        graph = functional.own_graph(self._functional.model)
-        if graph is None:
-            yield x
-            return
         if self._size is None:
-            self._size = _even(number, steps_lib.examples(
-                number, _largest(steps_lib.Steps(graph), self._linear.values())
-            ))
+            self._size = self._fitting(number)
         for i in range(0, number, self._size):
             yield keras.tree.map_structure(lambda a: a[i:i + self._size], x)
+
+    def _fitting(self, number):
+        model = self._functional.model
+        graph = functional.own_graph(model)
+        if graph is None:
+            return number
+        return _even(number, steps_lib.examples(
+            model, number,
+            _largest(steps_lib.Steps(graph), self._linear.values()),
+        ))
 
     def _recorder(self, keys):
         def run(values, x):

@@ -45,8 +45,8 @@ class OBC(InputCriterion):
     The Gram matrices take 8 bytes for each input of a layer times the block
     size, and the time grows with the cube of the block size, for each output.
     They lie in a temporary file, and in memory one by one; the data are gone
-    through several times where all of them take more than 8 MiB, and than three
-    quarters of what the weights do.
+    through several times where all of them take more than 8 MiB, and than the
+    weights do.
 
     Reference: Frantar and Alistarh 2022, https://arxiv.org/abs/2208.11580,
     equation 3; damping as in SparseGPT, Frantar and Alistarh 2023,

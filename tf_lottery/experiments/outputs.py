@@ -217,14 +217,8 @@ def locked(place):
     If nothing is written to it, it goes again.
     """
     lock = locks.Lock(place / _LOCK)
-    try:
-        place.mkdir(parents=True, exist_ok=True)
+    with files.writable(place, "Output directory"):
         lock.acquire()
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"Output directory '{place}' cannot be written: {error.strerror}",
-        ) from error
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ from tf_lottery.files.writing import damaged
 from tf_lottery.files.writing import read_json
 from tf_lottery.files.writing import replacing
 from tf_lottery.files.writing import save_model
+from tf_lottery.files.writing import writable
 from tf_lottery.files.writing import write_atomic
 from tf_lottery.files.writing import write_text
 
@@ -17,6 +18,7 @@ __all__ = [
     "read_json",
     "replacing",
     "save_model",
+    "writable",
     "write_arrays",
     "write_atomic",
     "write_text",

@@ -12,8 +12,9 @@ from tf_lottery.graph import functional
 
 # For an axis whose size is open.
 _OPEN = 128
-# What a layer makes of a batch takes so many bytes, but of so many examples.
-_BYTES, _LEAST = 2**21, 4
+# What a layer makes of a batch takes so many bytes, or this part of what the
+# weights take; but so many examples are run at once.
+_BYTES, _SHARE, _LEAST = 2**21, 0.25, 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,9 +34,10 @@ class _Step:
     writes: list[int]
 
 
-def examples(most, numbers):
+def examples(model, most, numbers):
     """Returns a batch size, small where examples have many numbers."""
-    return min(most, max(_LEAST, _BYTES // (4 * numbers)))
+    nbytes = max(_BYTES, _SHARE * 4 * model.count_params())
+    return min(most, max(_LEAST, int(nbytes) // (4 * numbers)))
 
 
 class Steps:

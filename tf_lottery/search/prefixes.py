@@ -105,7 +105,9 @@ class Prefix:
         """Returns how many examples are run at once from a place on."""
         if not self._graph:
             return self._longest
-        most = steps_lib.examples(self._longest, self._steps.largest(place))
+        most = steps_lib.examples(
+            self._model, self._longest, self._steps.largest(place)
+        )
         return -(-self._longest // -(-self._longest // most))
 
     def _through(self, run, state):

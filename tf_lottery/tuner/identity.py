@@ -26,8 +26,10 @@ def check(path, description, is_worker=False):
                 f"'{_NAME}'. Chief and workers must share one directory."
             )
         _check_empty(path)
-        path.mkdir(parents=True, exist_ok=True)
-        files.write_text(path / _NAME, json.dumps(wanted, indent=2) + "\n")
+        with files.writable(path):
+            files.write_text(
+                path / _NAME, json.dumps(wanted, indent=2) + "\n"
+            )
     elif found != wanted:
         differences = "\n  ".join(
             configurations.differences(found, wanted)
