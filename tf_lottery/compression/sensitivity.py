@@ -194,9 +194,12 @@ def _bits(weights, widths):
 
 def _weights(weights, sparsities, rule, data, loss):
     """Yields readings of pruned weights, and variables with new values."""
-    context = criteria.make_context(data, loss, None, weights.masks())
-    masks = _masks(weights, sparsities, rule, context)
-    update = rule.updater(weights.model, weights.variables, context)
+    before = weights.masks()
+    score, update = rule.prepare_both(
+        weights.model, weights.variables,
+        criteria.make_context(data, loss, None, before),
+    )
+    masks = _masks(weights, sparsities, score(before), before)
     for key, variable in weights.variables.items():
         for sparsity, packed in masks.items():
             mask = masks_lib.unpack(packed[key], tuple(variable.shape))
@@ -208,10 +211,9 @@ def _weights(weights, sparsities, rule, data, loss):
             ]
 
 
-def _masks(weights, sparsities, rule, context):
+def _masks(weights, sparsities, scores, before):
     """Returns the masks at each sparsity, a bit for each weight."""
-    scores = rule(weights.model, weights.variables, context)
-    found, before = {}, context.masks
+    found = {}
     for sparsity in sparsities:
         groups, keep = weights.allocate(
             dict.fromkeys(before, sparsity), before, allocation.at_most

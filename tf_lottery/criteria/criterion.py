@@ -159,13 +159,13 @@ class Criterion:
         """
         return {}
 
-    def updater(
+    def prepare_both(
         self, model: keras.Model, variables: types.Variables, context: Context
-    ) -> Scorer:
-        """Returns `update` as a function of the masks of some weights.
+    ) -> tuple[Scorer, Scorer]:
+        """Returns what `prepare` does, and `update` as a function of masks.
 
-        Whatever is the same for all masks is done here, once, or at the first
-        of them: the model must have its first values then.
+        Whatever is the same for both is done once, here or when one of them
+        is called first: the model must be as it is now then.
 
         Args:
             model: The `keras.Model` the weights belong to.
@@ -173,11 +173,14 @@ class Criterion:
             context: `Context`.
 
         Returns:
-            Callable that takes a dict from weight key to boolean array, and
-            returns a dict from weight key to array.
+            Pair of callables. The second takes a dict from weight key to
+            boolean array, the masks of some weights, and returns a dict from
+            weight key to array.
         """
-        return lambda masks: self.update(
-            model, {key: variables[key] for key in masks}, masks, context
+        return self.prepare(model, variables, context), lambda masks: (
+            self.update(
+                model, {key: variables[key] for key in masks}, masks, context
+            )
         )
 
     def get_config(self) -> dict[str, Any]:

@@ -56,12 +56,15 @@ class Functional:
         self.others = _others(model, variables)
         self.dtype = dtype or _precision(self.layers, variables)
 
-    def function(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def function(
+        self, function: Callable[..., Any], any_length: bool = False
+    ) -> Callable[..., Any]:
         """Returns a function that may call `outputs` and `gradients`.
 
-        Where the backend traces, it is traced once for each signature.
+        Where the backend traces, it is traced once for each signature, and,
+        with `any_length`, once for batches of all lengths if it can.
         """
-        traced = gradients_lib.compiled(function)
+        traced = gradients_lib.compiled(function, any_length)
 
         @functools.wraps(function)
         def call(*args):

@@ -18,12 +18,16 @@ from tf_lottery.utils.backends import jax
 from tf_lottery.utils.backends import tf
 
 
-def compiled(function):
+def compiled(function, any_length=False):
     """Returns a function that is traced once for each kind of arguments.
 
     Under torch, where nothing is traced, it is the function itself.
+
+    Args:
+        any_length: Boolean, whether TensorFlow leaves the length of the last
+            argument, a batch, open. Defaults to `False`.
     """
-    return messages.shortened(_engine().compiled(function))
+    return messages.shortened(_engine().compiled(function, any_length))
 
 
 def of(function, values):
@@ -63,15 +67,18 @@ def to_arrays(tensors):
 
 
 class _TensorFlow:
-    def compiled(self, function):
+    def compiled(self, function, any_length):
         traced = tf.function(function, autograph=False, reduce_retracing=True)
 
         @functools.wraps(function)
         def call(*args):
+            kinds = args
+            if any_length:
+                kinds = *args[:-1], tf.nest.map_structure(_open, args[-1])
             with _graphs():
                 # Called directly, TensorFlow would take the functions of
                 # several models for one that is traced again and again.
-                return traced.get_concrete_function(*args)(*args)
+                return traced.get_concrete_function(*kinds)(*args)
 
         return call
 
@@ -103,7 +110,7 @@ class _TensorFlow:
 
 
 class _Jax:
-    def compiled(self, function):
+    def compiled(self, function, any_length):
         traced = jax.jit(function)
 
         @functools.wraps(function)
@@ -144,7 +151,7 @@ class _Jax:
 
 
 class _Torch:
-    def compiled(self, function):
+    def compiled(self, function, any_length):
         return function
 
     def of(self, function, values):
@@ -190,6 +197,12 @@ class _Torch:
 
     def to_array(self, tensor):
         return ops.convert_to_numpy(tensor)
+
+
+def _open(batch):
+    """The kind of a batch of any length."""
+    batch = tf.convert_to_tensor(batch)
+    return tf.TensorSpec([None, *batch.shape[1:]], batch.dtype)
 
 
 _ENGINES = {"tensorflow": _TensorFlow(), "jax": _Jax(), "torch": _Torch()}

@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import math
 from collections.abc import Iterator
 
 import keras
@@ -78,12 +77,11 @@ class LayerInputs:
 
     def __init__(self, model, variables, linear, batches, reduce, size):
         self._functional = Functional(model, variables)
+        self._graph = functional.own_graph(model)
         self._linear = linear
         self._batches = batches
         self._reduce = reduce
-        most = max(_PASS_BYTES, 4 * sum(
-            math.prod(variable.shape) for variable in variables.values()
-        ))
+        most = max(_PASS_BYTES, 4 * model.count_params())
         sizes = {key: 8 * size(each) for key, each in linear.items()}
         self._parts, self._size = list(_passes(sizes, most)), None
 
@@ -94,7 +92,9 @@ class LayerInputs:
         values = self._functional.values(masks)
         for keys in self._parts:
             # One trace at a time, which takes more than the sums.
-            run = self._functional.function(self._recorder(keys))
+            run = self._functional.function(
+                self._recorder(keys), steps_lib.is_open(self._graph)
+            )
             total = {}
             for x, _, _ in self._batches:
                 for part in self._pieces(x):
@@ -121,13 +121,11 @@ class LayerInputs:
             yield keras.tree.map_structure(lambda a: a[i:i + self._size], x)
 
     def _fitting(self, number):
-        model = self._functional.model
-        graph = functional.own_graph(model)
-        if graph is None:
+        if not steps_lib.is_open(self._graph):
             return number
         return _even(number, steps_lib.examples(
-            model, number,
-            _largest(steps_lib.Steps(graph), self._linear.values()),
+            self._functional.model, self._graph, number,
+            _largest(steps_lib.Steps(self._graph), self._linear.values()),
         ))
 
     def _recorder(self, keys):

@@ -1,6 +1,7 @@
 """OBC: least squares, layer by layer, for what stays and what goes."""
 
 import errno
+import functools
 import os
 import tempfile
 import weakref
@@ -99,21 +100,7 @@ class OBC(InputCriterion):
     def prepare(
         self, model: keras.Model, variables: types.Variables, context: Context
     ) -> Scorer:
-        problems = Problems(self, model, variables, context)
-        return lambda masks: self.check_finite({
-            # Errors of all weights take as much as the weights.
-            key: problem.costs(masks[key]).astype("float32")
-            for key, problem in problems
-        })
-
-    def updater(
-        self, model: keras.Model, variables: types.Variables, context: Context
-    ) -> Scorer:
-        problems = Problems(self, model, variables, context)
-        return lambda masks: self.check_finite({
-            key: problems[key].refit(mask).astype("float32")
-            for key, mask in masks.items()
-        })
+        return self.prepare_both(model, variables, context)[0]
 
     def update(
         self,
@@ -122,7 +109,24 @@ class OBC(InputCriterion):
         masks: types.Masks,
         context: Context = Context(),
     ) -> dict[str, np.ndarray]:
-        return self.updater(model, variables, context)(masks)
+        return self.prepare_both(model, variables, context)[1](masks)
+
+    def prepare_both(
+        self, model: keras.Model, variables: types.Variables, context: Context
+    ) -> tuple[Scorer, Scorer]:
+        problems = Problems(self, model, variables, context)
+
+        def solved(of, masks):
+            return self.check_finite({
+                # Of all weights together, float64 would take a lot.
+                key: of(problems[key], mask).astype("float32")
+                for key, mask in masks.items()
+            })
+
+        return (
+            functools.partial(solved, Problem.costs),
+            functools.partial(solved, Problem.refit),
+        )
 
 
 class Problems:

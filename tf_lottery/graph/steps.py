@@ -34,10 +34,26 @@ class _Step:
     writes: list[int]
 
 
-def examples(model, most, numbers):
-    """Returns a batch size, small where examples have many numbers."""
+def examples(model, graph, most, numbers):
+    """Returns a batch size, small where examples have many numbers.
+
+    All of them where the model takes so many and no fewer.
+
+    Args:
+        graph: The graph of layers of `model`, or `None`.
+        most: Integer.
+    """
+    if not is_open(graph):
+        return most
     nbytes = max(_BYTES, _SHARE * 4 * model.count_params())
     return min(most, max(_LEAST, int(nbytes) // (4 * numbers)))
+
+
+def is_open(graph):
+    """Returns whether a graph, or `None`, takes batches of any size."""
+    return graph is not None and all(
+        tensor.shape[0] is None for tensor in graph.inputs
+    )
 
 
 class Steps:

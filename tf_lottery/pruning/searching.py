@@ -28,7 +28,7 @@ def check(pattern):
         )
 
 
-def allocate(weights, groups, keep, before, scores, criterion, context):
+def allocate(weights, groups, keep, before, scores, update, context):
     """Returns which weights are ranked together, and how many of them stay.
 
     Each weight is pruned by itself to several densities. What the outputs
@@ -42,13 +42,14 @@ def allocate(weights, groups, keep, before, scores, criterion, context):
         keep: List of integers, these numbers.
         before: Dict from weight key to boolean array, the masks so far.
         scores: Dict from weight key to array, under these masks.
+        update: Function of masks, see `Criterion.prepare_both`.
 
     Returns:
         Pair of a list of lists of one key each, and a list of integers.
     """
     errors = _errors(
         weights, [key for keys in groups for key in keys], before, scores,
-        criterion, context,
+        update, context,
     )
     alone, numbers = [], []
     for keys, number in zip(groups, keep):
@@ -65,13 +66,12 @@ def allocate(weights, groups, keep, before, scores, criterion, context):
     return alone, numbers
 
 
-def _errors(weights, keys, before, scores, criterion, context):
+def _errors(weights, keys, before, scores, update, context):
     """Returns what the outputs change by with each weight pruned alone."""
     data = samples.inputs_of(batches_lib.labelled(context.data), _SAMPLES)
     samples.check(weights.model, data=data)
     distance = measuring.Distance(weights.model, data)
     variables = {key: weights.variables[key] for key in keys}
-    update = criterion.updater(weights.model, variables, context)
 
     def measure(key, level):
         mask, variable = before[key], variables[key]

@@ -106,7 +106,8 @@ class Prefix:
         if not self._graph:
             return self._longest
         most = steps_lib.examples(
-            self._model, self._longest, self._steps.largest(place)
+            self._model, self._graph, self._longest,
+            self._steps.largest(place),
         )
         return -(-self._longest // -(-self._longest // most))
 
