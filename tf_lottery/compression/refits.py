@@ -34,6 +34,7 @@ class Refits:
             ),
             {key for key, bias in self._biases.items() if bias is not None},
         )
+        self._problems.measure()
 
     def __getitem__(self, key):
         """Returns the `Refit` of a weight as it is now."""

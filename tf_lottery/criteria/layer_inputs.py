@@ -1,7 +1,6 @@
 """What layers read, summed over data without keeping it."""
 
 import contextlib
-import gc
 from collections.abc import Iterator
 
 import keras
@@ -15,6 +14,7 @@ from tf_lottery.criteria import linear_maps
 from tf_lottery.criteria.functional import Functional
 from tf_lottery.graph import functional
 from tf_lottery.graph import steps as steps_lib
+from tf_lottery.utils import backends
 from tf_lottery.utils import types
 
 # As many bytes of sums are made in one pass over the data, or as many as the
@@ -76,6 +76,7 @@ class LayerInputs:
     """
 
     def __init__(self, model, variables, linear, batches, reduce, size):
+        self._model = model
         self._functional = Functional(model, variables)
         self._graph = functional.own_graph(model)
         self._linear = linear
@@ -98,14 +99,16 @@ class LayerInputs:
             total = {}
             for x, _, _ in self._batches:
                 for part in self._pieces(x):
+                    is_first = not total
                     _add(total, run(values, part))
-            # A trace is full of cycles, which Python may keep for long.
+                    if is_first:
+                        backends.release(self._model, traces=False)
             del run
-            gc.collect()
+            backends.release(self._model)
             missing = [key for key in keys if key not in total]
             if missing:
                 raise ValueError(
-                    f"Model '{self._functional.model.name}' does not call the "
+                    f"Model '{self._model.name}' does not call the "
                     f"layers of these weights: {missing}. Leave them out "
                     "(`exclude=`)."
                 )
@@ -124,7 +127,7 @@ class LayerInputs:
         if not steps_lib.is_open(self._graph):
             return number
         return _even(number, steps_lib.examples(
-            self._functional.model, self._graph, number,
+            self._model, self._graph, number,
             _largest(steps_lib.Steps(self._graph), self._linear.values()),
         ))
 

@@ -17,6 +17,7 @@ from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Scorer
 from tf_lottery.criteria.criterion import masks_so_far
 from tf_lottery.criteria.data_criterion import InputCriterion
+from tf_lottery.utils import backends
 from tf_lottery.utils import checks
 from tf_lottery.utils import docs
 from tf_lottery.utils import types
@@ -140,7 +141,8 @@ class Problems:
     """
 
     def __init__(self, criterion, model, variables, context, centred=()):
-        self._damp, self._variables = criterion.damp, variables
+        self._model, self._variables = model, variables
+        self._damp = criterion.damp
         self._centred = centred
         self._before = masks_so_far(variables, context)
         self._linear = layer_inputs.linear_maps_of(
@@ -181,8 +183,8 @@ class Problems:
 
     def __getitem__(self, key):
         """Returns the `Problem` of a weight as it is now."""
-        if not self._places:
-            self._measure()
+        self.measure()
+        backends.release(self._model, traces=False)
         start, number = self._places[key]
         self._file.seek(start)
         sums = [np.load(self._file) for _ in range(number)]
@@ -196,7 +198,10 @@ class Problems:
             variable.constraint if keep is None else keep.constraint,
         )
 
-    def _measure(self):
+    def measure(self):
+        """Measures the Gram matrices, if they are not there yet."""
+        if self._places or not self._linear:
+            return
         for key, sums in self._inputs.sums(self._before):
             start = self._file.seek(0, os.SEEK_END)
             try:

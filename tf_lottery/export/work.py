@@ -131,11 +131,14 @@ class Work:
             )
 
         found = []
-        for operator in test.operators:
+        alike = len({*map(len, (
+            loop.inputs, test.inputs, body.inputs, body.outputs
+        ))}) == 1
+        for operator in test.operators if alike else ():
+            if self._kind(operator) != "LESS":
+                continue
             place = places.get(int(operator.inputs[0]))
-            if self._kind(operator) == "LESS" and place is not None and (
-                counts(place)
-            ):
+            if place is not None and counts(place):
                 first, last = given(place), limit(operator.inputs[1])
                 if first is not None and last is not None:
                     found.append(max(0, last - first))

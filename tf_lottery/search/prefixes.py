@@ -1,7 +1,5 @@
 """Prefixes: what a model computes before the first layer that changes."""
 
-import gc
-
 import keras
 import numpy as np
 from keras import ops
@@ -46,6 +44,7 @@ class Prefix:
         self._structure = self._run(
             self._piece(batches[0], 0, self._size)
         )
+        backends.release(self._model)
 
     def first(self, variables):
         """Returns the first step that reads one of some variables."""
@@ -97,9 +96,8 @@ class Prefix:
             # Of what was kept no more than a batch is kept twice.
             self._states[index] = self._through(prefix, state)
         self._run, self._at, self._size = suffix, place, size
-        # Traces are cycles, which Python may keep for long.
         del prefix
-        gc.collect()
+        backends.release(self._model)
 
     def _size_at(self, place):
         """Returns how many examples are run at once from a place on."""
