@@ -64,7 +64,10 @@ def damped(gram, damp):
 
 def error(gram, change):
     """Returns the squared error that a change `(inputs, outputs)` makes."""
-    return float(np.vdot(change, gram @ change))
+    return sum(
+        float(np.vdot(part, gram @ part))
+        for _, part in _parts(change, np.arange(change.shape[1]))
+    )
 
 
 @_alone
@@ -78,8 +81,8 @@ def refit(gram, weights, kept, found=None):
     inverse = _worth_inverting(gram, kept)
     for rows, gone, columns in _alike(kept):
         solve = _solver(gram, inverse, rows, gone)
-        for some in _pieces(columns, len(gram)):
-            found[np.ix_(rows, some)] = solve(weights[:, some])
+        for some, part in _parts(weights, columns):
+            found[np.ix_(rows, some)] = solve(part)
     return found
 
 
@@ -105,8 +108,8 @@ def costs(gram, weights, kept, found=None):
             inverse = _inverse(gram[np.ix_(rows, rows)])
             solve = _refilled(gram, rows, gone, inverse.__matmul__)
             diagonal = np.diagonal(inverse)
-        for some in _pieces(columns, len(gram)):
-            values = solve(weights[:, some])
+        for some, part in _parts(weights, columns):
+            values = solve(part)
             found[np.ix_(rows, some)] = np.square(values) / diagonal[:, None]
     return found
 
@@ -168,10 +171,11 @@ def _factor(matrix):
     return linalg.cho_factor(matrix.T, overwrite_a=True, check_finite=False)
 
 
-def _pieces(columns, height):
-    """Returns columns in parts that take little memory in float64."""
-    number = -(-len(columns) * height // _NUMBERS)
-    return np.array_split(columns, number) if number > 1 else [columns]
+def _parts(weights, columns):
+    """Yields some of the columns, and these of weights in float64."""
+    number = -(-len(columns) * len(weights) // _NUMBERS)
+    for some in np.array_split(columns, number) if number > 1 else [columns]:
+        yield some, weights[:, some].astype("float64")
 
 
 def _worth_inverting(gram, kept):

@@ -238,7 +238,7 @@ class Problem:
         self._constraint = constraint
         total, number, *grams = sums
         self._means = total / number
-        self._weights = linear.to_matrices(values).astype("float64")
+        self._weights = linear.to_matrices(values)
         self._grams = [list(stack) for stack in grams]
         for gram, means in self._parts(self._means):
             if centred:
@@ -279,7 +279,9 @@ class Problem:
 
     def shift(self, value):
         """Returns what means of outputs fall by with another weight."""
-        change = self._weights - self.linear.to_matrices(value)
+        change = np.subtract(
+            self._weights, self.linear.to_matrices(value), dtype="float64"
+        )
         return np.einsum("si,sio->so", self._means, change)
 
     def _solved(self, function, mask):

@@ -12,8 +12,9 @@ from tf_lottery.utils import backends
 
 # A model is cut in as many places, of as many layers each: each takes a trace.
 _PLACES, _LAYERS = 12, 8
-# What is kept takes no more, or than the weights do.
-_BYTES = 2**23
+# What is kept takes no more, or, of models that are not small, no more than
+# the weights.
+_BYTES, _SMALL = 2**25, 2**20
 _TOLERANCE = 1e-4
 
 
@@ -21,7 +22,7 @@ class Prefix:
     """Runs a model again and again, from the first layer that changes.
 
     What the layers before make of the data is kept, where it takes no more
-    than the weights, or 8 MiB. A batch goes through them in pieces, larger
+    than the weights, or than 32 MiB for a model of less than 4. A batch goes through them in pieces, larger
     ones where layers make less of an example. A model that is no graph
     of layers is run whole; where parts compute something else (where masks of
     time steps cross the cut), it is not cut.
@@ -38,8 +39,9 @@ class Prefix:
         self._places = graph and self._steps.places()
         lengths = list(map(batches_lib.len_of, batches))
         self._longest = max(lengths)
-        most = max(_BYTES, 4 * model.count_params()) / (4 * sum(lengths))
-        self._cuts = self._chosen(most) if graph else {}
+        count = model.count_params()
+        most = _BYTES if count < _SMALL else 4 * count
+        self._cuts = self._chosen(most / (4 * sum(lengths))) if graph else {}
         self._whole()
         self._structure = self._run(
             self._piece(batches[0], 0, self._size)
