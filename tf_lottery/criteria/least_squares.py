@@ -87,30 +87,33 @@ def refit(gram, weights, kept, found=None):
 
 
 @_alone
-def costs(gram, weights, kept, found=None):
+def costs(gram, weights, kept, found=None, unit=1.0):
     """Returns the squared error that removing one weight more would add.
 
     The optimal brain surgeon's w^2 / [H^-1]_ii, with the inverse of the part of
-    the Gram matrix whose weights are kept, and w as `refit` gives it.
+    the Gram matrix whose weights are kept, and w as `refit` gives it; in parts
+    of `unit`.
     """
     found = np.zeros(weights.shape) if found is None else found
     whole = _worth_inverting(gram, kept)
     for rows, gone, columns in _alike(kept):
         if whole is not None and len(gone) < len(rows):
             solve = _solver(gram, whole, rows, gone)
-            diagonal = np.diagonal(whole)[rows] - np.square(
-                linalg.solve_triangular(
-                    linalg.cholesky(whole[np.ix_(gone, gone)], lower=True),
-                    whole[np.ix_(gone, rows)], lower=True, check_finite=False,
-                )
-            ).sum(0)
+            half = linalg.solve_triangular(
+                linalg.cholesky(whole[np.ix_(gone, gone)], lower=True),
+                whole[np.ix_(gone, rows)], lower=True, check_finite=False,
+            )
+            diagonal = np.diagonal(whole)[rows] - np.einsum(
+                "ij,ij->j", half, half
+            )
+            del half
         else:
             inverse = _inverse(gram[np.ix_(rows, rows)])
             solve = _refilled(gram, rows, gone, inverse.__matmul__)
             diagonal = np.diagonal(inverse)
         for some, part in _parts(weights, columns):
-            values = solve(part)
-            found[np.ix_(rows, some)] = np.square(values) / diagonal[:, None]
+            errors = np.square(solve(part)) / (unit * diagonal)[:, None]
+            found[np.ix_(rows, some)] = errors
     return found
 
 

@@ -119,9 +119,7 @@ class OBC(InputCriterion):
 
         def solved(of, masks):
             return self.check_finite({
-                # Of all weights together, float64 would take a lot.
-                key: of(problems[key], mask).astype("float32")
-                for key, mask in masks.items()
+                key: of(problems[key], mask) for key, mask in masks.items()
             })
 
         return (
@@ -238,7 +236,9 @@ class Problem:
         self._constraint = constraint
         total, number, *grams = sums
         self._means = total / number
-        self._weights = linear.to_matrices(values)
+        self._weights = linear.to_matrices(values).astype(
+            np.result_type(values, "float32"), copy=False
+        )
         self._grams = [list(stack) for stack in grams]
         for gram, means in self._parts(self._means):
             if centred:
@@ -251,10 +251,9 @@ class Problem:
             least_squares.error(gram, weights)
             for gram, weights in self._parts(self._weights)
         )
-        found = self._solved(least_squares.costs, mask)
-        if whole > 0:
-            found /= whole
-        return found
+        return self._solved(
+            least_squares.costs, mask, whole if whole > 0 else 1.0
+        )
 
     def refit(self, mask):
         """Returns the weight that stays, within its constraint."""
@@ -284,14 +283,14 @@ class Problem:
         )
         return np.einsum("si,sio->so", self._means, change)
 
-    def _solved(self, function, mask):
+    def _solved(self, function, mask, *args):
         kept = self.linear.to_matrices(mask)
-        found = np.zeros(self._weights.shape)
+        found = np.zeros_like(self._weights)
         for gram, weights, part, into in self._parts(
             self._weights, kept, found
         ):
             try:
-                function(gram, weights, part, into)
+                function(gram, weights, part, into, *args)
             except np.linalg.LinAlgError:
                 raise ValueError(
                     "The Gram matrix of what a layer reads cannot be "

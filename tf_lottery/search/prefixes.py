@@ -22,10 +22,11 @@ class Prefix:
     """Runs a model again and again, from the first layer that changes.
 
     What the layers before make of the data is kept, where it takes no more
-    than the weights, or than 32 MiB for a model of less than 4. A batch goes through them in pieces, larger
-    ones where layers make less of an example. A model that is no graph
-    of layers is run whole; where parts compute something else (where masks of
-    time steps cross the cut), it is not cut.
+    than the weights, or than 32 MiB for a model of less than 4 MiB. A batch
+    goes through them in pieces, larger ones where layers make less of an
+    example. A model that is no graph of layers is run whole; where parts
+    compute something else (where masks of time steps cross the cut), it is
+    not cut.
 
     Args:
         batches: List of inputs. Where a model is no graph, each size takes a
@@ -78,26 +79,34 @@ class Prefix:
     def _whole(self):
         self._at, self._states = 0, list(self._batches)
         self._size = self._size_at(0)
-        self._run = backends.compiled(
-            lambda x: self._model(x, training=False)
-        )
+        self._run = self._rest()
+
+    def _rest(self):
+        """Returns a function from the state now to the outputs."""
+        if self._at:
+            return self._part(self._at, len(self._steps))
+        return backends.compiled(lambda x: self._model(x, training=False))
 
     def _advance(self, place):
         """Moves to a later place, or drops it if anything is lost there."""
-        prefix = self._part(self._at, place)
-        suffix = self._part(place, len(self._steps))
         size = self._size_at(place)
         some = self._piece(self._states[0], 0, size)
         now = self._through(self._run, some)
+        # No more traces at once than are needed.
+        self._run = None
+        prefix = self._part(self._at, place)
+        run = self._part(place, len(self._steps))
         if not all(map(
-            _close, now, _arrays(suffix(self._through(prefix, some)))
+            _close, now, _arrays(run(self._through(prefix, some)))
         )):
             del self._cuts[place]
+            self._run = self._rest()
             return
+        backends.release(self._model)
         for index, state in enumerate(self._states):
             # Of what was kept no more than a batch is kept twice.
             self._states[index] = self._through(prefix, state)
-        self._run, self._at, self._size = suffix, place, size
+        self._run, self._at, self._size = run, place, size
         del prefix
         backends.release(self._model)
 
