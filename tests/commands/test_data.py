@@ -41,11 +41,16 @@ def test_files(model):
     found = data.load("one.npz", model)
     for part in (found.train, found.val, found.test):
         np.testing.assert_array_equal(part[0], X)
+    rest, held, note = found.split()
+    np.testing.assert_array_equal(held[0], X[[4]])
+    np.testing.assert_array_equal(rest[1], np.delete(Y, 4))
+    assert "1 of its 6 examples" in note
     np.savez("two.npz", x_train=X, y_train=Y, x_test=X[:2], y_test=Y[:2])
     found = data.load("two.npz", model)
     assert [len(part[0]) for part in (found.train, found.val, found.test)] == [
         6, 2, 2
     ]
+    assert found.split() == (found.train, found.val, None)
 
 
 @pytest.mark.parametrize(

@@ -402,7 +402,9 @@ def test_compress_writes_the_file_and_its_model(tmp_path, monkeypatch, capsys):
         "--candidates", "1", "--report", "page.html",
     ]
     assert cli.main(arguments) == 0
-    assert "written: m.compressed/model.keras" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "written: m.compressed/model.keras" in said
+    assert "12 of its 60 examples, every fifth, are held out" in said
     assert (tmp_path / "page.html").exists()
     keras.saving.load_model("m.compressed/model.keras")
     with pytest.raises(SystemExit):

@@ -5,6 +5,7 @@ Files are stood in for by what they would weigh, but in the slow tests.
 
 import dataclasses
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -20,6 +21,7 @@ import tf_lottery as tfl
 from tests.export.test_ethos_u import needs_vela
 from tf_lottery import files
 from tf_lottery.compression import candidates
+from tf_lottery.compression import places
 from tf_lottery.search import secant
 
 RNG = np.random.default_rng(0)
@@ -97,8 +99,8 @@ def compress(model, *args, **kwargs):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates.export, "tflite", weigh)
         return tfl.compress(
-            model, TRAIN, VALIDATION, *args, samples=200,
-            **{"candidates": 3, **kwargs},
+            model, TRAIN, VALIDATION, *args,
+            **{"candidates": 3, "samples": 200, **kwargs},
         )
 
 
@@ -263,12 +265,25 @@ def test_one_that_was_killed_resumes_with_the_same_bits(model, tmp_path):
         assert whole == (tmp_path / "killed" / name).read_bytes(), name
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_a_signal_takes_the_temporary_directory_with_it(monkeypatch):
+    raised = []
+    monkeypatch.setattr(signal, "raise_signal", raised.append)
+    place = places.Place(None, cnn(), X, VALIDATION, {})
+    before = signal.getsignal(signal.SIGTERM)
+    with place.locked():
+        assert place.path.exists()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert raised == [signal.SIGTERM] and not place.path.exists()
+    assert signal.getsignal(signal.SIGTERM) == before == signal.SIG_DFL
+
+
 @pytest.mark.filterwarnings("ignore:.*validation examples cannot")
 def test_another_compression_is_refused(model, tmp_path):
     def run(**change):
-        return compress(
-            model, max_drop=0.3, directory=tmp_path, candidates=1, **change
-        )
+        return compress(model, max_drop=0.3, candidates=1, **{
+            "directory": tmp_path / "one", **change
+        })
 
     file = pathlib.Path(run().file)
     for change in (
@@ -283,7 +298,7 @@ def test_another_compression_is_refused(model, tmp_path):
         run()
     file.unlink()
     assert pathlib.Path(run().file).read_bytes() == content
-    dense = (tmp_path / "000.safetensors").read_bytes()
+    dense = (tmp_path / "one" / "000.safetensors").read_bytes()
     file.with_suffix(".safetensors").write_bytes(dense)
     with pytest.raises(files.DamagedFileError, match="of another compression"):
         run()
@@ -302,6 +317,13 @@ def test_another_compression_is_refused(model, tmp_path):
     for change in ({"y": 2 - TRAIN[1]}, {"teacher": cnn(False)}):
         with pytest.raises(ValueError, match="compression.*training: "):
             trained(**change)
+    with pytest.raises(ValueError) as error:
+        run(samples=150)
+    assert "Differences: samples: 200 there, 150 now. Exp" in str(error.value)
+    (tmp_path / "taken").write_text("mine")
+    for place in ("taken", "taken/below"):
+        with pytest.raises(OSError, match=f"{place}' cannot be written.*Exp"):
+            run(directory=tmp_path / place)
     (tmp_path / "other" / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="holds other files"):
         compress(model, directory=tmp_path / "other", max_drop=0.3)

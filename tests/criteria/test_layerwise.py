@@ -1,5 +1,7 @@
 """Criteria layer by layer, from what layers read: Wanda and OBC."""
 
+import tracemalloc
+
 import keras
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from tf_lottery.criteria import least_squares
 from tf_lottery.criteria import linear_maps
 from tf_lottery.criteria import obc
 from tf_lottery.criteria import products
+from tf_lottery.graph import steps as steps_lib
 
 RNG = np.random.default_rng(0)
 
@@ -532,9 +535,47 @@ def test_blocks_are_refit_by_themselves():
 def test_passes_and_batches_make_no_difference(name, monkeypatch):
     whole = tfl.criteria.score(cnn(), name, data=X)
     monkeypatch.setattr(layer_inputs, "_PASS_BYTES", 1)
+    monkeypatch.setattr(steps_lib, "_BYTES", 1)
+    monkeypatch.setattr(steps_lib, "_SHARE", 0)
+    model, traces = cnn(), []
+    plain = model.layers[0].call
+
+    def call(x):
+        traces.append(x.shape)
+        return plain(x)
+
+    model.layers[0].call = call
     criterion = type(tfl.criteria.get(name))(data=(X, X), batch_size=25)
-    for key, scores in tfl.criteria.score(cnn(), criterion).items():
+    for key, scores in tfl.criteria.score(model, criterion).items():
         np.testing.assert_allclose(scores, whole[key], rtol=2e-4)
+    if keras.backend.backend() == "tensorflow":
+        # One for each pass, whatever the last batch has.
+        number = len(traces)
+        tfl.criteria.score(model, type(criterion)(data=(X, X), batch_size=7))
+        assert len(traces) == 2 * number
+
+
+def test_least_squares_take_little_memory(monkeypatch):
+    """Of a large layer no more than two Gram matrices next to the result."""
+    monkeypatch.setattr(least_squares, "_NUMBERS", 2**13)
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(500, 400))
+    gram = least_squares.damped(rows.T @ rows, 1e-2)
+    weights = rng.normal(size=(400, 600))
+    some, every = rng.random((400, 600)) < 0.9, np.ones((400, 600), bool)
+    for function, kept, most in (
+        (least_squares.costs, every, 1.8), (least_squares.costs, some, 3.2),
+        (least_squares.refit, some, 3.2), (least_squares.rounded, some, 1.6),
+    ):
+        rest = (
+            (np.full(600, 0.5), 3) if function is least_squares.rounded
+            else (np.zeros((400, 600)),)
+        )
+        tracemalloc.start()
+        function(gram, weights.copy(), kept, *rest)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak - weights.nbytes < most * gram.nbytes, function
 
 
 def test_wanda_is_magnitude_times_norm():
@@ -683,7 +724,7 @@ def test_rounding_makes_up_for_itself():
     gram = least_squares.damped(rows.T @ rows, 1e-3)
     weights = least_squares.refit(gram, weights, kept)
     steps = np.abs(weights).max(0) / 3
-    found = least_squares.rounded(gram, weights, kept, steps, 3)
+    found = least_squares.rounded(gram, weights.copy(), kept, steps, 3)
     multiples = found / steps
     np.testing.assert_allclose(multiples, np.round(multiples), atol=1e-9)
     assert np.abs(multiples).max() <= 3 + 1e-9

@@ -6,6 +6,7 @@ import pytest
 
 import tf_lottery as tfl
 from tests import conftest
+from tf_lottery.criteria import layer_inputs
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(64, 12)).astype("float32")
@@ -90,3 +91,16 @@ def test_data_that_do_not_fit_are_refused_and_nothing_changes():
 def test_rounds_know_no_search():
     with pytest.raises(ValueError, match="must be one of 'global', 'layer'"):
         tfl.IterativeMagnitudePruning(1, 1, scope="search")
+
+
+def test_gram_matrices_are_measured_once(monkeypatch):
+    made = []
+    plain = layer_inputs.LayerInputs.sums
+
+    def sums(self, masks):
+        made.append(self)
+        return plain(self, masks)
+
+    monkeypatch.setattr(layer_inputs.LayerInputs, "sums", sums)
+    tfl.prune(net(), 0.5, "obc", "search", data=X)
+    assert len(made) == 1

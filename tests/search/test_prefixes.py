@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from tf_lottery.graph import steps
 from tf_lottery.search import prefixes
 
 RNG = np.random.default_rng(0)
@@ -136,3 +137,41 @@ def test_few_layers_are_not_cut(monkeypatch):
     prefix = prefixes.Prefix(model, [WORDS])
     prefix.start_at(model.get_layer("last").trainable_variables)
     assert not prefix._cuts and len(outputs(prefix)) == 1
+
+
+def test_batches_go_through_in_pieces_of_one_size(monkeypatch):
+    monkeypatch.setattr(steps, "_BYTES", 4 * 5 * 200)
+    monkeypatch.setattr(steps, "_SHARE", 0)
+    model = keras.Sequential([
+        keras.Input((8,)), keras.layers.Dense(200), keras.layers.Dense(8),
+        keras.layers.Dense(8), keras.layers.Dense(2, name="last"),
+    ])
+    x = RNG.normal(size=(12, 8)).astype("float32")
+    batches = [x[:7], x[7:]]
+    prefix, whole = prefixes.Prefix(model, batches), expected(model, batches)
+    sizes = set()
+
+    def seen(run):
+        def noted(state):
+            sizes.add(len(state))
+            return run(state)
+
+        return noted
+
+    prefix._run = seen(prefix._run)
+    for found, right in zip(outputs(prefix), whole):
+        np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-5)
+    assert sizes == {4}
+    # What is later makes less of each example.
+    prefix.start_at(model.get_layer("last").trainable_variables)
+    assert prefix._size == 7
+
+
+def test_a_batch_size_that_is_fixed_stays(monkeypatch):
+    monkeypatch.setattr(steps, "_BYTES", 0)
+    model = keras.Sequential([
+        keras.Input((6, 4), batch_size=8), keras.layers.LSTM(3, stateful=True),
+    ])
+    x = RNG.normal(size=(8, 6, 4)).astype("float32")
+    prefix = prefixes.Prefix(model, [x])
+    assert prefix._size == 8 and len(outputs(prefix)[0]) == 8

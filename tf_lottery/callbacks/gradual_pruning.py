@@ -167,10 +167,12 @@ class GradualPruning(mask_updater.MaskUpdater):
         context = criteria.make_context(
             self.data, self.loss, self.snapshot, before
         )
-        scores = self.criterion(self.model, weights.variables, context)
-        masks = weights.select_feasible(scores, keep, before, groups)
+        score, update = self.criterion.prepare_both(
+            self.model, weights.variables, context
+        )
+        masks = weights.select_feasible(score(before), keep, before, groups)
         weights.report(masks, before)
-        weights.update(self.criterion, masks, context)
+        weights.assign(update(masks))
         holding.hold(self.model, masks)
 
     def _allocate(self, sparsity, count):

@@ -24,9 +24,12 @@ def main(arguments):
     with console.status("loading the model") as status:
         model = models.load(path)
         data = data_lib.load(arguments.data, model)
+        train, validation, note = data.split()
+        if note:
+            console.print(note)
         result = tf_lottery.compress(**flags.given(
-            tf_lottery.compress, arguments, model=model, train=data.train,
-            validation=data.val, exclude=arguments.exclude or (),
+            tf_lottery.compress, arguments, model=model, train=train,
+            validation=validation, exclude=arguments.exclude or (),
             directory=directory, progress=status.update,
         ))
     console.print(result.render())

@@ -174,7 +174,7 @@ def compress(
         arguments.check_teacher(copy, teacher, inputs)
     arguments.check_metric(copy, metrics.Metric(metric), validation)
     space = _space(copy, before, inputs, cost, exclude, include)
-    place = places.Place(directory, copy, (inputs, validation), {
+    place = places.Place(directory, copy, inputs, validation, {
         "target": str(cost.target.name), "cost": cost.name,
         "quantize": quantize, "metric": arguments.name_of(metric),
         "epochs": epochs, "teacher": arguments.name_of(teacher),

@@ -5,7 +5,9 @@ import hashlib
 import json
 import pathlib
 import shutil
+import signal
 import tempfile
+import threading
 import weakref
 
 import keras
@@ -15,6 +17,7 @@ from keras import ops
 from tf_lottery import files
 from tf_lottery import weights as weights_lib
 from tf_lottery.callbacks import identity
+from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.files import locks
 
 _TABLES = "tables.safetensors"
@@ -26,7 +29,8 @@ class Place:
 
     Args:
         directory: Path, or `None` for one that lasts as long as this object.
-        data: Structure of arrays, what it is calibrated and judged on.
+        inputs: Structure of arrays, what it is calibrated on.
+        validation: Structure of arrays, what it is judged on.
         arguments: Dict of plain values that the files depend on.
 
     Attributes:
@@ -36,29 +40,35 @@ class Place:
         ValueError: If the directory is that of another compression.
     """
 
-    def __init__(self, directory, model, data, arguments):
+    def __init__(self, directory, model, inputs, validation, arguments):
+        self._remove = None
         if directory is None:
             directory = tempfile.mkdtemp(prefix="tf_lottery-")
-            weakref.finalize(self, shutil.rmtree, directory, True)
+            self._remove = weakref.finalize(
+                self, shutil.rmtree, directory, True
+            )
         self.path = pathlib.Path(directory)
-        self.path.mkdir(parents=True, exist_ok=True)
         self._config = arguments | {
             "format": "tf_lottery.compress",
             "model": digest(weights_lib.variables(model).values()),
             "layers": identity.digest(identity.of_model(model)),
-            "data": digest(keras.tree.flatten(data)),
+            "samples": batches_lib.len_of(inputs),
+            "train": digest(keras.tree.flatten(inputs)),
+            "validation": digest(keras.tree.flatten(validation)),
         }
 
     @contextlib.contextmanager
     def locked(self):
         """A context in which no other process works in the directory."""
         lock = locks.Lock(self.path / "lock")
-        lock.acquire()
-        try:
-            self._check()
-            yield
-        finally:
-            lock.release()
+        with _before_end(self._remove):
+            with files.writable(self.path):
+                lock.acquire()
+            try:
+                self._check()
+                yield
+            finally:
+                lock.release()
 
     def tables(self, measure):
         """Returns what `measure` returns, or returned here before."""
@@ -95,16 +105,48 @@ class Place:
                 )
             files.write_text(path, json.dumps(self._config, indent=1))
         found = files.read_json(path)
-        changed = [
-            f"{name}: {found.get(name)!r} there, {value!r} now"
+        changed = {
+            name: f"{name}: {found.get(name)!r} there, {value!r} now"
             for name, value in self._config.items() if found.get(name) != value
-        ]
+        }
+        if "samples" in changed:
+            # Of another number, they are others.
+            changed.pop("train", None)
         if changed:
             raise ValueError(
                 f"Directory '{self.path}' is that of another compression. "
-                f"Differences: {'; '.join(changed)}. Expected: the same "
-                "model, data and arguments, or another directory."
+                f"Differences: {'; '.join(changed.values())}. Expected: the "
+                "same model, data and arguments, or another directory."
             )
+
+
+@contextlib.contextmanager
+def _before_end(function):
+    """Calls a function also where a signal ends the process here.
+
+    Python ends without a word then, unless someone else sees to the signal.
+    """
+    numbers = [
+        number for name in ("SIGTERM", "SIGHUP")
+        if (number := getattr(signal, name, None)) is not None
+        and signal.getsignal(number) is signal.SIG_DFL
+    ]
+    main = threading.current_thread() is threading.main_thread()
+    if function is None or not main:
+        numbers = []
+
+    def end(number, frame):
+        function()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    for number in numbers:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def digest(arrays):

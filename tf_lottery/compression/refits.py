@@ -7,10 +7,9 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import criteria
+from tf_lottery import weights as weights_lib
 from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import obc
-from tf_lottery import weights as weights_lib
-from tf_lottery.search import prefixes
 
 
 class Refits:
@@ -33,11 +32,12 @@ class Refits:
 
         self._problems = obc.Problems(
             # What layers read is large, and is forgotten batch by batch.
-            criteria.OBC(batch_size=prefixes.fitting(model, 32)), model,
+            criteria.OBC(batch_size=32), model,
             variables, criteria.Context(
                 data=(inputs, np.zeros(batches_lib.len_of(inputs)))
             ), centred,
         )
+        self._problems.measure()
 
     def __getitem__(self, key):
         """Returns the `Refit` of a weight as it is now."""

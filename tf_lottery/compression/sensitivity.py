@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import criteria
+from tf_lottery import masks as masks_lib
 from tf_lottery import structured
 from tf_lottery import weights as weights_lib
 from tf_lottery.analysis import evaluating
@@ -194,23 +195,32 @@ def _bits(weights, widths):
 def _weights(weights, sparsities, rule, data, loss):
     """Yields readings of pruned weights, and variables with new values."""
     before = weights.masks()
-    context = criteria.make_context(data, loss, None, before)
-    scores = rule(weights.model, weights.variables, context)
-    pruned = {}
+    score, update = rule.prepare_both(
+        weights.model, weights.variables,
+        criteria.make_context(data, loss, None, before),
+    )
+    masks = _masks(weights, sparsities, score(before), before)
+    for key, variable in weights.variables.items():
+        for sparsity, packed in masks.items():
+            mask = masks_lib.unpack(packed[key], tuple(variable.shape))
+            value = update({key: mask}).get(
+                key, ops.convert_to_numpy(variable)
+            )
+            yield _pruned("weights", key, sparsity, mask), [
+                (variable, np.where(mask, value, 0))
+            ]
+
+
+def _masks(weights, sparsities, scores, before):
+    """Returns the masks at each sparsity, a bit for each weight."""
+    found = {}
     for sparsity in sparsities:
         groups, keep = weights.allocate(
             dict.fromkeys(before, sparsity), before, allocation.at_most
         )
         masks = weights.select_feasible(scores, keep, before, groups)
-        pruned[sparsity] = masks, rule.update(
-            weights.model, weights.variables, masks, context
-        )
-    for key, variable in weights.variables.items():
-        for sparsity, (masks, values) in pruned.items():
-            value = values.get(key, ops.convert_to_numpy(variable))
-            yield _pruned("weights", key, sparsity, masks[key]), [
-                (variable, np.where(masks[key], value, 0))
-            ]
+        found[sparsity] = {k: masks_lib.pack(m) for k, m in masks.items()}
+    return found
 
 
 def _channels(graph, sparsities, rule, data, loss, exclude):

@@ -69,6 +69,8 @@ class Space:
             whole: Float, what that file costs. Defaults to 0.
         """
         self._set(self._priced(shares, whole))
+        # Before there are other traces of the model, and their outputs.
+        self._calibrate()
         distance = measuring.Distance(self._model, self._some())
         number, costs = len(self.groups), {}
         errors = [None] * len(self.names)
@@ -304,8 +306,11 @@ class Space:
         return measuring.curve(len(measuring.RATIOS), measure)
 
     def _refit(self, key):
+        self._calibrate()
+        return self._refits[key]
+
+    def _calibrate(self):
         if self._refits is None:
             self._refits = refits.Refits(
                 self._model, self._variables, self._inputs
             )
-        return self._refits[key]

@@ -77,17 +77,8 @@ class Weights:
         Returns:
             Tuple of two arrays: errors and costs.
         """
-        mask, scores, scored = self._before[key], None, 0
-        gone = np.where(mask, _NEVER, 0).astype("uint8")
-        for level, density in enumerate(measuring.DENSITIES):
-            keep = max(1, min(round(density * mask.size), int(mask.sum())))
-            if scores is None or keep < _RENEWED * scored:
-                scores, scored = problem.costs(mask), keep
-            mask = self._prunable.select_feasible(
-                {key: scores}, [keep], {key: mask}, [[key]]
-            )[key]
-            gone[~mask & (gone == _NEVER)] = level
-        self.gone[key], costs = gone, {0: self.costs(key)}
+        self.gone[key] = self._order(key, problem)
+        costs = {0: self.costs(key)}
 
         def measure(level):
             for variable, value in problem.values(self.mask(key, level)):
@@ -111,6 +102,20 @@ class Weights:
             measuring.between(list(costs), found, _LEVELS)
             for found in zip(*costs.values())
         ])
+
+    def _order(self, key, problem):
+        """Returns the first level at which each weight is gone."""
+        mask, scores, scored = self._before[key], None, 0
+        gone = np.where(mask, _NEVER, 0).astype("uint8")
+        for level, density in enumerate(measuring.DENSITIES):
+            keep = max(1, min(round(density * mask.size), int(mask.sum())))
+            if scores is None or keep < _RENEWED * scored:
+                scores, scored = problem.costs(mask), keep
+            mask = self._prunable.select_feasible(
+                {key: scores}, [keep], {key: mask}, [[key]]
+            )[key]
+            gone[~mask & (gone == _NEVER)] = level
+        return gone
 
     def costs(self, key):
         """Returns about what a weight takes in a file now, at each width."""

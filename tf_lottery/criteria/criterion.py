@@ -159,6 +159,30 @@ class Criterion:
         """
         return {}
 
+    def prepare_both(
+        self, model: keras.Model, variables: types.Variables, context: Context
+    ) -> tuple[Scorer, Scorer]:
+        """Returns what `prepare` does, and `update` as a function of masks.
+
+        Whatever is the same for both is done once, here or when one of them
+        is called first: the model must be as it is now then.
+
+        Args:
+            model: The `keras.Model` the weights belong to.
+            variables: Dict from weight key to `keras.Variable`.
+            context: `Context`.
+
+        Returns:
+            Pair of callables. The second takes a dict from weight key to
+            boolean array, the masks of some weights, and returns a dict from
+            weight key to array.
+        """
+        return self.prepare(model, variables, context), lambda masks: (
+            self.update(
+                model, {key: variables[key] for key in masks}, masks, context
+            )
+        )
+
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
         return configurations.of_arguments(self)

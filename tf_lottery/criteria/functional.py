@@ -56,12 +56,15 @@ class Functional:
         self.others = _others(model, variables)
         self.dtype = dtype or _precision(self.layers, variables)
 
-    def function(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def function(
+        self, function: Callable[..., Any], any_length: bool = False
+    ) -> Callable[..., Any]:
         """Returns a function that may call `outputs` and `gradients`.
 
-        Where the backend traces, it is traced once for each signature.
+        Where the backend traces, it is traced once for each signature, and,
+        with `any_length`, once for batches of all lengths if it can.
         """
-        traced = gradients_lib.compiled(function)
+        traced = gradients_lib.compiled(function, any_length)
 
         @functools.wraps(function)
         def call(*args):
@@ -77,9 +80,8 @@ class Functional:
         values, done = {}, []
         for key, variable in self.variables.items():
             # One after the other, to hold one masked copy at a time.
-            with gradients_lib.after(done):
-                value = gradients_lib.constant(variable)
-                values[key] = ops.cast(_kept(value, masks, key), self.dtype)
+            value = gradients_lib.after(done, gradients_lib.constant(variable))
+            values[key] = ops.cast(_kept(value, masks, key), self.dtype)
             done = [values[key]]
         return values
 

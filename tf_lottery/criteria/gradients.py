@@ -18,12 +18,16 @@ from tf_lottery.utils.backends import jax
 from tf_lottery.utils.backends import tf
 
 
-def compiled(function):
+def compiled(function, any_length=False):
     """Returns a function that is traced once for each kind of arguments.
 
     Under torch, where nothing is traced, it is the function itself.
+
+    Args:
+        any_length: Boolean, whether TensorFlow leaves the length of the last
+            argument, a batch, open. Defaults to `False`.
     """
-    return messages.shortened(_engine().compiled(function))
+    return messages.shortened(_engine().compiled(function, any_length))
 
 
 def of(function, values):
@@ -47,9 +51,9 @@ def constant(variable):
     return _engine().constant(internals.layers.value(variable))
 
 
-def after(tensors):
-    """A context in which a graph makes nothing before these tensors."""
-    return _engine().after(tensors)
+def after(tensors, value):
+    """Returns a tensor that a graph makes after others."""
+    return _engine().after(tensors, value)
 
 
 def trace():
@@ -71,14 +75,14 @@ def to_arrays(tensors):
 class _Engine:
     """What most backends do."""
 
-    def compiled(self, function):
+    def compiled(self, function, any_length):
         return function
 
     def constant(self, value):
         return value
 
-    def after(self, tensors):
-        return contextlib.nullcontext()
+    def after(self, tensors, value):
+        return value
 
     def trace(self):
         return None
@@ -91,15 +95,18 @@ class _Engine:
 
 
 class _TensorFlow(_Engine):
-    def compiled(self, function):
+    def compiled(self, function, any_length):
         traced = tf.function(function, autograph=False, reduce_retracing=True)
 
         @functools.wraps(function)
         def call(*args):
+            kinds = args
+            if any_length:
+                kinds = *args[:-1], tf.nest.map_structure(_open, args[-1])
             with _graphs():
                 # Called directly, TensorFlow would take the functions of
                 # several models for one that is traced again and again.
-                return traced.get_concrete_function(*args)(*args)
+                return traced.get_concrete_function(*kinds)(*args)
 
         return call
 
@@ -120,8 +127,9 @@ class _TensorFlow(_Engine):
     def constant(self, value):
         return tf.convert_to_tensor(value)
 
-    def after(self, tensors):
-        return tf.control_dependencies(tensors)
+    def after(self, tensors, value):
+        with tf.control_dependencies(tensors):
+            return tf.identity(value) if tensors else value
 
     def trace(self):
         return tf.compat.v1.get_default_graph()
@@ -131,7 +139,7 @@ class _TensorFlow(_Engine):
 
 
 class _Jax(_Engine):
-    def compiled(self, function):
+    def compiled(self, function, any_length):
         return jax.jit(function)
 
     def of(self, function, values):
@@ -199,6 +207,12 @@ class _Torch(_Engine):
 
     def precision(self, dtype):
         return _promoting(dtype)
+
+
+def _open(batch):
+    """The kind of a batch of any length."""
+    batch = tf.convert_to_tensor(batch)
+    return tf.TensorSpec([None, *batch.shape[1:]], batch.dtype)
 
 
 _ENGINES = {"tensorflow": _TensorFlow(), "jax": _Jax(), "torch": _Torch()}

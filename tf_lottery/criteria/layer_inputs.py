@@ -5,18 +5,23 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
 
+import keras
 import numpy as np
 
 from tf_lottery import internals
+from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria import linear_maps
 from tf_lottery.criteria import products
 from tf_lottery.criteria.functional import Functional
+from tf_lottery.graph import functional
+from tf_lottery.graph import steps as steps_lib
+from tf_lottery.utils import backends
 from tf_lottery.utils import types
 
-# As many bytes of sums are made in one pass over the data, or as many times
-# those of the weights in float32.
-_PASS_BYTES, _TIMES = 2**24, 1.5
+# As many bytes of sums are made in one pass over the data, or as many as the
+# weights take in float32.
+_PASS_BYTES = 2**23
 
 
 class LayerInputs:
@@ -33,8 +38,11 @@ class LayerInputs:
                 internals.layers.flat(model)
             ),
         )
+        self._graph = functional.own_graph(model)
         self._variables = variables
         self._batches = batches
+        # How many numbers of an example a layer reads or makes at most.
+        self._numbers, self._size = 1, None
         self._reasons = dict.fromkeys(variables, "nothing is multiplied by it")
         self.linear = {}
         self._look()
@@ -70,20 +78,44 @@ class LayerInputs:
                 list of tensors, to be summed over batches.
             size: Function of a `LinearMap`: how many numbers these have.
         """
-        values = self._functional.values(masks)
-        most = max(_PASS_BYTES, _TIMES * 4 * sum(
-            math.prod(variable.shape) for variable in self._variables.values()
-        ))
+        values, model = self._functional.values(masks), self._functional.model
         sizes = {key: 8 * size(each) for key, each in self.linear.items()}
+        most = max(_PASS_BYTES, 4 * model.count_params())
         for keys in _passes(sizes, most):
             # One trace at a time, which takes more than the sums.
-            run = self._functional.function(self._recorder(keys, reduce))
+            run = self._functional.function(
+                self._recorder(keys, reduce), self._is_open
+            )
             total = {}
             for x, _, _ in self._batches:
-                _add(total, run(values, x))
+                for part in self._pieces(x):
+                    is_first = not total
+                    _add(total, run(values, part))
+                    if is_first:
+                        backends.release(model, traces=False)
             del run
+            backends.release(model)
             for key in keys:
                 yield key, self._stacked(key, total)
+
+    @property
+    def _is_open(self):
+        return steps_lib.is_open(self._graph)
+
+    def _pieces(self, x):
+        """Yields a batch in parts, of which layers make and read little."""
+        if self._size is None:
+            self._size = self._fitting(batches_lib.len_of(x))
+        return _parts(x, self._size)
+
+    def _fitting(self, number):
+        if not self._is_open:
+            return number
+        largest = steps_lib.Steps(self._graph).largest()
+        return _even(number, steps_lib.examples(
+            self._functional.model, self._graph, number,
+            max(largest, self._numbers),
+        ))
 
     def _look(self):
         """Finds the products, in a trace that is not made for its results."""
@@ -98,10 +130,15 @@ class LayerInputs:
             found.setdefault(read.key, set()).add((read.columns, read.product))
             if read.looped:
                 looped.add(read.key)
+            elif read.product and self._is_open:
+                shape = read.product.rows(read.x).shape
+                self._numbers = max(self._numbers, math.prod(shape))
             if read.why:
                 self._reasons[read.key] = read.why
 
         x, _, _ = next(iter(self._batches))
+        if self._is_open:
+            x = next(_parts(x, 1))
         self._functional.function(run)(self._functional.values(), x)
         for key, variable in self._variables.items():
             reads = found.get(key)
@@ -125,6 +162,8 @@ class LayerInputs:
                 sums = reduce(read.product.rows(read.x))
                 before = found.get(place, [0] * len(sums))
                 found[place] = [a + b for a, b in zip(before, sums)]
+                # Or many layers' inputs would wait for their sums.
+                return found[place]
 
             with products.noted(variables, note):
                 self._functional.outputs(values, x)
@@ -150,6 +189,18 @@ class LayerInputs:
             np.concatenate(arrays) if arrays[0].ndim else arrays[0]
             for arrays in zip(*parts)
         ]
+
+
+def _parts(x, size):
+    for i in range(0, batches_lib.len_of(x), size):
+        yield keras.tree.map_structure(lambda a: a[i:i + size], x)
+
+
+def _even(number, most):
+    """Returns a size up to `most` whose multiple a number is, if possible."""
+    return max(
+        range(most // 2 + 1, most + 1), key=lambda n: (number % n == 0, n)
+    )
 
 
 def _passes(sizes, most):

@@ -1,5 +1,7 @@
 """OBC: least squares, layer by layer, for what stays and what goes."""
 
+import errno
+import functools
 import os
 import tempfile
 import weakref
@@ -15,6 +17,7 @@ from tf_lottery.criteria.criterion import Context
 from tf_lottery.criteria.criterion import Scorer
 from tf_lottery.criteria.criterion import masks_so_far
 from tf_lottery.criteria.data_criterion import InputCriterion
+from tf_lottery.utils import backends
 from tf_lottery.utils import checks
 from tf_lottery.utils import docs
 from tf_lottery.utils import types
@@ -44,8 +47,8 @@ class OBC(InputCriterion):
     The Gram matrices take 8 bytes for each input of a layer times the block
     size, and the time grows with the cube of the block size, for each output.
     They lie in a temporary file, and in memory one by one; the data are gone
-    through several times where all of them take more than the weights do by
-    half, and than 16 MiB.
+    through several times where all of them take more than 8 MiB, and than the
+    weights do.
 
     Reference: Frantar and Alistarh 2022, https://arxiv.org/abs/2208.11580,
     equation 3; damping as in SparseGPT, Frantar and Alistarh 2023,
@@ -98,10 +101,7 @@ class OBC(InputCriterion):
     def prepare(
         self, model: keras.Model, variables: types.Variables, context: Context
     ) -> Scorer:
-        problems = self._problems(model, variables, context)
-        return lambda masks: self.check_finite({
-            key: problem.costs(masks[key]) for key, problem in problems
-        })
+        return self.prepare_both(model, variables, context)[0]
 
     def update(
         self,
@@ -110,15 +110,23 @@ class OBC(InputCriterion):
         masks: types.Masks,
         context: Context = Context(),
     ) -> dict[str, np.ndarray]:
-        problems = self._problems(model, variables, context)
-        return self.check_finite({
-            key: problem.refit(masks[key]) for key, problem in problems
-        })
+        return self.prepare_both(model, variables, context)[1](masks)
 
-    def _problems(self, model, variables, context):
+    def prepare_both(
+        self, model: keras.Model, variables: types.Variables, context: Context
+    ) -> tuple[Scorer, Scorer]:
         problems = Problems(self, model, variables, context)
         problems.inputs.check_known(self.name)
-        return problems
+
+        def solved(of, masks):
+            return self.check_finite({
+                key: of(problems[key], mask) for key, mask in masks.items()
+            })
+
+        return (
+            functools.partial(solved, Problem.costs),
+            functools.partial(solved, Problem.refit),
+        )
 
 
 class Problems:
@@ -136,15 +144,16 @@ class Problems:
     """
 
     def __init__(self, criterion, model, variables, context, centred=None):
-        self._damp, self._variables = criterion.damp, variables
-        self._block_size = criterion.block_size
+        self._model, self._variables = model, variables
+        self._damp, self._block_size = criterion.damp, criterion.block_size
         self._centred = centred
         self._before = masks_so_far(variables, context)
         self.inputs = layer_inputs.LayerInputs(
             model, variables, criterion.read(context)
         )
         # It has no name, so that nothing is left however the process ends.
-        self._file, self._places = tempfile.TemporaryFile(), {}
+        # Without a buffer, arrays are written as they are.
+        self._file, self._places = tempfile.TemporaryFile(buffering=0), {}
         weakref.finalize(self, self._file.close)
 
     def __iter__(self):
@@ -154,8 +163,8 @@ class Problems:
 
     def __getitem__(self, key):
         """Returns the `Problem` of a weight as it is now."""
-        if not self._places:
-            self._measure()
+        self.measure()
+        backends.release(self._model, traces=False)
         start, number = self._places[key]
         self._file.seek(start)
         sums = [np.load(self._file) for _ in range(number)]
@@ -170,7 +179,10 @@ class Problems:
             variable.constraint if keep is None else keep.constraint,
         )
 
-    def _measure(self):
+    def measure(self):
+        """Measures the Gram matrices, if they are not there yet."""
+        if self._places or not self.inputs.linear:
+            return
         for key, sums in self.inputs.sums(
             self._before, self._grams, self._size
         ):
@@ -178,13 +190,13 @@ class Problems:
             try:
                 for each in sums:
                     np.save(self._file, each)
-                self._file.flush()
             except OSError as error:
                 raise OSError(
-                    error.errno, f"Gram matrices cannot be written ({error}). "
-                    "They take 8 bytes for each input of a layer times the "
-                    "block size. Expected: room in the temporary directory, "
-                    "which environment variable TMPDIR names, or a smaller "
+                    error.errno or errno.ENOSPC,
+                    f"Gram matrices cannot be written ({error}). They take "
+                    "8 bytes for each input of a layer times the block size. "
+                    "Expected: room in the temporary directory, which "
+                    "environment variable TMPDIR names, or a smaller "
                     "`block_size`", tempfile.gettempdir(),
                 ) from error
             self._places[key] = start, len(sums)
@@ -227,12 +239,13 @@ class Problem:
         self._constraint = constraint
         total, number, *grams = sums
         self._means = total / number
-        self._weights = linear.to_matrices(values).astype("float64")
+        self._weights = linear.to_matrices(values).astype(
+            np.result_type(values, "float32"), copy=False
+        )
         self._grams = [list(stack) for stack in grams]
         for gram, means in self._parts(self._means):
             if centred:
-                lost = _ROUNDING * np.diag(np.diagonal(gram))
-                gram += lost - number * np.outer(means, means)
+                least_squares.centre(gram, means, number, _ROUNDING)
             least_squares.damped(gram, damp)
 
     def costs(self, mask):
@@ -241,8 +254,9 @@ class Problem:
             least_squares.error(gram, weights)
             for gram, weights in self._parts(self._weights)
         )
-        found = self._solved(least_squares.costs, mask)
-        return found / whole if whole > 0 else found
+        return self._solved(
+            least_squares.costs, mask, whole if whole > 0 else 1.0
+        )
 
     def refit(self, mask):
         """Returns the weight that stays, within its constraint."""
@@ -251,15 +265,12 @@ class Problem:
     def rounded(self, value, bits):
         """Returns a weight with so many bits to each output, zeros as zeros."""
         most = 2 ** (bits - 1) - 1
-        values = self.linear.to_matrices(value).astype("float64")
+        values = np.array(self.linear.to_matrices(value), "float64", order="C")
         steps = np.abs(values).max(1, keepdims=True) / most
         steps = np.broadcast_to(np.where(steps > 0, steps, 1), values.shape)
-        found = np.zeros(values.shape)
-        for gram, weights, step, into in self._parts(values, steps, found):
-            into[...] = least_squares.rounded(
-                gram, weights, weights != 0, step[0], most
-            )
-        return self._legal(self.linear.from_matrices(found), value != 0)
+        for gram, weights, step in self._parts(values, steps):
+            least_squares.rounded(gram, weights, weights != 0, step[0], most)
+        return self._legal(self.linear.from_matrices(values), value != 0)
 
     def _legal(self, value, mask):
         """What is within the constraint of the weight."""
@@ -270,17 +281,19 @@ class Problem:
 
     def shift(self, value):
         """Returns what means of outputs fall by with another weight."""
-        change = self._weights - self.linear.to_matrices(value)
+        change = np.subtract(
+            self._weights, self.linear.to_matrices(value), dtype="float64"
+        )
         return np.einsum("si,sio->so", self._means, change)
 
-    def _solved(self, function, mask):
+    def _solved(self, function, mask, *args):
         kept = self.linear.to_matrices(mask)
-        found = np.zeros(self._weights.shape)
+        found = np.zeros_like(self._weights)
         for gram, weights, part, into in self._parts(
             self._weights, kept, found
         ):
             try:
-                into[...] = function(gram, weights, part)
+                function(gram, weights, part, into, *args)
             except np.linalg.LinAlgError:
                 raise ValueError(
                     "The Gram matrix of what a layer reads cannot be "

@@ -56,7 +56,8 @@ def noted(variables, note):
 
     Args:
         variables: Dict from weight key to `keras.Variable`.
-        note: Function of a `Read`.
+        note: Function of a `Read`. Tensors that it returns are made before
+            anything that follows from the product.
     """
     noting = _Noting(variables)
     functions = (*linear_maps.PRODUCTS, *_OTHER_USES, *noting.special)
@@ -116,8 +117,8 @@ class _Noting:
         @functools.wraps(function)
         def call(x, kernel, *args, **kwargs):
             output = function(x, kernel, *args, **kwargs)
-            self._multiplied(product, x, kernel, output, *args, **kwargs)
-            return output
+            made = self._multiplied(product, x, kernel, output, *args, **kwargs)
+            return gradients_lib.after(made, output)
 
         return call
 
@@ -125,14 +126,14 @@ class _Noting:
         @functools.wraps(function)
         def call(equation, *operands, **kwargs):
             output = function(equation, *operands, **kwargs)
-            if len(operands) == 2 and "->" in equation:
-                terms, made = equation.split("->")
-                self._multiplied(product, *operands, output, equation)
-                self._multiplied(
-                    product, *operands[::-1], output,
-                    f"{','.join(terms.split(',')[::-1])}->{made}",
-                )
-            return output
+            if len(operands) != 2 or "->" not in equation:
+                return output
+            terms, made = equation.split("->")
+            turned = f"{','.join(terms.split(',')[::-1])}->{made}"
+            return gradients_lib.after([
+                *self._multiplied(product, *operands, output, equation),
+                *self._multiplied(product, *operands[::-1], output, turned),
+            ], output)
 
         return call
 
@@ -169,18 +170,18 @@ class _Noting:
     def _multiplied(self, make, x, kernel, output, *args, **kwargs):
         found = self._found(kernel)
         if found is None:
-            return
+            return []
         key, *columns = found
         x = ops.cast(ops.convert_to_tensor(x), output.dtype)
         product = make(tuple(kernel.shape), x, output, *args, **kwargs)
         why = "" if product else "it is multiplied in an unknown way"
-        self._take(Read(key, tuple(columns), product, x, why=why))
+        return self._take(Read(key, tuple(columns), product, x, why=why))
 
     def _take(self, read):
         if read.product and gradients_lib.trace() != self._trace:
             why = "it is multiplied in a loop or a branch"
             read = Read(read.key, read.columns, why=why)
-        self._note(read)
+        return self._note(read) or []
 
     def _loop(self, function):
         """Runs a loop, and once more for what is multiplied inside."""

@@ -193,14 +193,8 @@ class TrialDirectory:
 def locked(place):
     """Makes a directory that no other process uses meanwhile; none if empty."""
     lock = locks.Lock(place / _LOCK)
-    try:
-        place.mkdir(parents=True, exist_ok=True)
+    with files.writable(place, "Output directory"):
         lock.acquire()
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"Output directory '{place}' cannot be written: {error.strerror}",
-        ) from error
     try:
         yield
     finally:

@@ -33,6 +33,11 @@ _NUMPY = {
     "INT64": "<i8",
     "BOOL": "?",
 }
+# What options call the subgraphs that loops and branches run.
+_CALLED = (
+    "condSubgraphIndex", "bodySubgraphIndex", "thenSubgraphIndex",
+    "elseSubgraphIndex",
+)
 _IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16
 
@@ -117,6 +122,8 @@ def _check(model):
             model.buffers[tensor.buffer].data
         for operator in graph.operators:
             operator_name(model, operator)
+            for name in _CALLED:
+                model.subgraphs[getattr(operator.builtinOptions, name, 0)]
             for index in (*operator.inputs, *operator.outputs):
                 if index != -1:
                     graph.tensors[index].type

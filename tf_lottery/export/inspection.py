@@ -12,6 +12,7 @@ import rich.table
 
 from tf_lottery.export import encoding
 from tf_lottery.export import flatbuffer
+from tf_lottery.export import work as work_lib
 from tf_lottery.utils import tables
 from tf_lottery.utils import types
 
@@ -66,6 +67,10 @@ class Inspection:
         float_operators: List of strings, operators that compute float32, by
             kind and output.
         signatures: List of strings.
+        products: Integer, multiplications of one call by what is none of the
+            constants: in attention, and in Conv3D.
+        unknown: Dict from a kind of operators whose multiplications are not
+            counted, or of loops of which one step is, to their number.
     """
 
     nbytes: int
@@ -73,16 +78,18 @@ class Inspection:
     constants: list[Constant]
     float_operators: list[str]
     signatures: list[str]
+    products: int = 0
+    unknown: dict[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def macs(self) -> int:
         """Integer, multiplications of one call, zeros included."""
-        return sum(constant.macs for constant in self.constants)
+        return self.products + sum(c.macs for c in self.constants)
 
     @property
     def effective_macs(self) -> int:
-        """Integer, multiplications of one call by weights that are kept."""
-        return sum(constant.effective_macs for constant in self.constants)
+        """Integer, those but for multiplications by constants' zeros."""
+        return self.products + sum(c.effective_macs for c in self.constants)
 
     def table(self) -> rich.table.Table:
         """Returns a `rich.table.Table` of the constants."""
@@ -126,16 +133,19 @@ def inspect(
         flatbuffer.operator_name(model, operator)
         for _, operator in flatbuffer.operators(model)
     )
+    work = work_lib.Work(model, shapes or {})
     return Inspection(
         len(source) if isinstance(source, (bytes, bytearray))
         else pathlib.Path(source).stat().st_size,
         dict(operators),
         [
-            _constant(model, weight, shapes or {})
+            _constant(model, weight, work)
             for weight in flatbuffer.weights(model)
         ],
         _float_operators(model),
         [flatbuffer.text(s.signatureKey) for s in model.signatureDefs or ()],
+        work.products,
+        dict(+work.unknown),
     )
 
 
@@ -153,7 +163,7 @@ def _float_operators(model):
     return found
 
 
-def _constant(model, weight, shapes):
+def _constant(model, weight, work):
     dense = encoding.dense_values(model, weight)
     return Constant(
         weight.name,
@@ -165,17 +175,5 @@ def _constant(model, weight, shapes):
         int(dense.size - np.count_nonzero(dense)),
         weight.tensor.sparsity is not None,
         tuple(flatbuffer.operator_name(model, op) for op in weight.via),
-        macs(model, weight, shapes if weight.graph == 0 else {}),
+        work.by(weight),
     )
-
-
-def macs(model, weight, shapes):
-    """Returns the multiplications of one call of an operator."""
-    graph = model.subgraphs[weight.graph]
-    index = int(weight.operator.outputs[0])
-    output = shapes.get(index, graph.tensors[index].shape)
-    positions = math.prod(int(n) for n in output[:-1])
-    if weight.kind == "TRANSPOSE_CONV":
-        image = graph.tensors[weight.operator.inputs[2]].shape
-        positions = math.prod(int(n) for n in image[:-1])
-    return positions * math.prod(weight.shape)

@@ -42,6 +42,17 @@ def of(source, chosen):
     return found
 
 
+def uncounted(work):
+    """Returns a list of strings: what MACs of an `Inspection` leave out."""
+    if not work.unknown:
+        return []
+    kinds = (f"{number} {kind}" for kind, number in work.unknown.items())
+    return [
+        f"MACs do not count what these operators multiply: {', '.join(kinds)}"
+        "; of a loop (WHILE) one step is counted."
+    ]
+
+
 def _floats(chosen):
     floats = inspection.inspect(chosen.content).float_operators
     if not floats:

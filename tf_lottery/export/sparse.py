@@ -67,8 +67,10 @@ def smallest(dense):
     An axis of up to 256 has indices of one byte, and a short one makes many
     rows, each with a segment pointer.
     """
-    found = [encode(dense, axis) for axis in range(dense.ndim)]
-    return min(reversed(found), key=lambda encoding: encoding.nbytes)
+    return min(
+        (encode(dense, axis) for axis in reversed(range(dense.ndim))),
+        key=lambda encoding: encoding.nbytes,
+    )
 
 
 def parameters(encoding):

@@ -238,7 +238,8 @@ def tflite(
     made = report.Report(
         str(path), target.name, [c.row for c in found], job.reference,
         work.macs, work.effective_macs, [r.name for r in checking], threads,
-        notes + notes_lib.of(source, chosen), metric_name=metric.name,
+        notes + notes_lib.of(source, chosen) + notes_lib.uncounted(work),
+        metric_name=metric.name,
     )
     return _finish(job, made, path, chosen)
 

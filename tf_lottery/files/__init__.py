@@ -8,6 +8,7 @@ from tf_lottery.files.writing import intact
 from tf_lottery.files.writing import read_json
 from tf_lottery.files.writing import replacing
 from tf_lottery.files.writing import save_model
+from tf_lottery.files.writing import writable
 from tf_lottery.files.writing import write_atomic
 from tf_lottery.files.writing import write_json
 from tf_lottery.files.writing import write_text
@@ -20,6 +21,7 @@ __all__ = [
     "read_json",
     "replacing",
     "save_model",
+    "writable",
     "write_arrays",
     "write_atomic",
     "write_json",

@@ -76,6 +76,29 @@ def replacing(path):
 
 
 @contextlib.contextmanager
+def writable(path, what="Directory"):
+    """Makes a directory, and those above it, to write to in this context.
+
+    Args:
+        path: Path.
+        what: String, what it is, for messages.
+
+    Raises:
+        OSError: If it cannot be made, or what is done inside fails.
+    """
+    path = pathlib.Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{what} '{path}' cannot be written: {error.strerror}. Expected: "
+            "a directory of yours, or a path where one can be made",
+        ) from error
+
+
+@contextlib.contextmanager
 def _named(path):
     """Makes errors of the system name the file that was asked for."""
     try:

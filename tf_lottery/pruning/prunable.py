@@ -10,7 +10,6 @@ import keras
 import numpy as np
 
 from tf_lottery import constraints
-from tf_lottery import criteria
 from tf_lottery import graph
 from tf_lottery import masks as masks_lib
 from tf_lottery import schedules
@@ -122,14 +121,8 @@ class Prunable:
             scores, masks, rates, self.rule, self.layouts
         )
 
-    def update(
-        self,
-        criterion: criteria.Criterion,
-        masks: Mapping[str, np.ndarray],
-        context: criteria.Context,
-    ) -> None:
-        """Gives the weights that stay what a criterion makes of them."""
-        values = criterion.update(self.model, self.variables, masks, context)
+    def assign(self, values: Mapping[str, np.ndarray]) -> None:
+        """Gives weights what `Criterion.update` returned."""
         for key, value in values.items():
             self.variables[key].assign(value)
 

@@ -1,5 +1,6 @@
 """Pruning in one sentence: score, select, hold."""
 
+import functools
 import math
 import warnings
 from collections.abc import Mapping
@@ -113,20 +114,27 @@ def prune(
     context = criteria.make_context(data, loss, snapshot, before)
     if not groups:
         return before
-    score = criterion.prepare(model, weights.variables, context)
+    score, update = criterion.prepare_both(model, weights.variables, context)
+    search = functools.partial(
+        searching.allocate, update=update, context=context
+    ) if searched else None
+    masks = _masks(weights, groups, keep, before, score, iterations, search)
+    weights.report(masks, before)
+    weights.assign(update(masks))
+    holding.hold_known(model, masks, weights.owners)
+    return masks
+
+
+def _masks(weights, groups, keep, before, score, iterations, search):
+    """Returns the masks; scores, as large as the weights, are gone then."""
     masks, scores = before, score(before)
-    if searched:
-        groups, keep = searching.allocate(
-            weights, groups, keep, before, scores, criterion, context
-        )
+    if search:
+        groups, keep = search(weights, groups, keep, before, scores)
     for step in range(1, iterations + 1):
         if step > 1:
             scores = score(masks)
         now = _on_the_way(step / iterations, groups, keep, before)
         masks = weights.select(scores, now, masks, groups)
-    weights.report(masks, before)
-    weights.update(criterion, masks, context)
-    holding.hold_known(model, masks, weights.owners)
     return masks
 
 

@@ -28,7 +28,7 @@ def check(pattern):
         )
 
 
-def allocate(weights, groups, keep, before, scores, criterion, context):
+def allocate(weights, groups, keep, before, scores, update, context):
     """Returns which weights are ranked together, and how many of them stay.
 
     Each weight is pruned by itself to several densities. What the outputs
@@ -37,11 +37,12 @@ def allocate(weights, groups, keep, before, scores, criterion, context):
     1, https://arxiv.org/abs/2201.13096).
     Given and returned are lists of weight keys, in groups that share a number,
     and these numbers; in the end each key has its own. `scores` are those
-    under the masks `before`.
+    under the masks `before`, and `update` is that of
+    `Criterion.prepare_both`.
     """
     errors = _errors(
         weights, [key for keys in groups for key in keys], before, scores,
-        criterion, context,
+        update, context,
     )
     alone, numbers = [], []
     for keys, number in zip(groups, keep):
@@ -58,32 +59,22 @@ def allocate(weights, groups, keep, before, scores, criterion, context):
     return alone, numbers
 
 
-def _errors(weights, keys, before, scores, criterion, context):
+def _errors(weights, keys, before, scores, update, context):
     """Returns what the outputs change by with each weight pruned alone."""
     data = samples.inputs_of(batches_lib.labelled(context.data), _SAMPLES)
     samples.check(weights.model, data=data)
     distance = measuring.Distance(weights.model, data)
     variables = {key: weights.variables[key] for key in keys}
 
-    @functools.cache
-    def pruned(level):
-        masks = {}
-        for key in keys:
-            mask = before[key]
-            wanted = round(measuring.DENSITIES[level] * mask.size)
-            masks |= weights.select_feasible(
-                {key: scores[key]}, [max(1, min(wanted, int(mask.sum())))],
-                {key: mask}, [[key]],
-            )
-        return masks, criterion.update(
-            weights.model, variables, masks, context
-        )
-
     def measure(key, level):
-        masks, values = pruned(level)
-        value = values.get(key, ops.convert_to_numpy(variables[key]))
-        now = np.where(masks[key], value, 0)
-        with measuring.restored([variables[key]], [now]):
+        mask, variable = before[key], variables[key]
+        wanted = round(measuring.DENSITIES[level] * mask.size)
+        masks = weights.select_feasible(
+            {key: scores[key]}, [max(1, min(wanted, int(mask.sum())))],
+            {key: mask}, [[key]],
+        )
+        value = update(masks).get(key, ops.convert_to_numpy(variable))
+        with measuring.restored([variable], [np.where(masks[key], value, 0)]):
             return distance()
 
     found = {}

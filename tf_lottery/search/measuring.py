@@ -33,23 +33,15 @@ class Distance:
     """
 
     def __init__(self, model, inputs, batch_size=64):
-        number = batches_lib.len_of(inputs)
-        # All of one size, for which a model is traced once.
-        size = prefixes.fitting(model, batch_size)
-        size = number // -(-number // size)
         self._prefix = prefixes.Prefix(model, [
-            keras.tree.map_structure(lambda a: a[i:i + size], inputs)
-            for i in range(0, number - size + 1, size)
+            keras.tree.map_structure(lambda a: a[i:i + batch_size], inputs)
+            for i in range(0, batches_lib.len_of(inputs), batch_size)
         ])
         self.first = self._prefix.first
         self.start_at = self._prefix.start_at
         self._first = self._outputs()
-        whole = [np.concatenate(each) for each in zip(*self._first)]
-        check_finite(model, whole)
-        self._spread = [
-            max(_squares(each, each.mean(0, dtype="float64")), 1e-30)
-            for each in whole
-        ]
+        check_finite(model, self._first)
+        self._spread = [max(_spread(each), 1e-30) for each in zip(*self._first)]
 
     def __call__(self):
         """Returns the distance of the model as it is now."""
@@ -74,6 +66,13 @@ def check_finite(model, outputs):
 
 def _arrays(outputs):
     return list(map(ops.convert_to_numpy, keras.tree.flatten(outputs)))
+
+
+def _spread(parts):
+    """The squares of what arrays, one after the other, vary by."""
+    number = sum(map(len, parts))
+    mean = sum(part.sum(0, dtype="float64") for part in parts) / number
+    return sum(_squares(part, mean) for part in parts)
 
 
 def _squares(a, b):

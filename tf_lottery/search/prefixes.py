@@ -5,14 +5,16 @@ import numpy as np
 from keras import ops
 
 from tf_lottery import internals
+from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.graph import functional
-from tf_lottery.search import steps as steps_lib
+from tf_lottery.graph import steps as steps_lib
 from tf_lottery.utils import backends
 
 # A model is cut in as many places, of as many layers each: each takes a trace.
 _PLACES, _LAYERS = 12, 8
-# Of what is kept, and of what a layer makes of a batch of so many at least.
-_BYTES, _BATCH_BYTES, _LEAST = 2**25, 2**23, 8
+# What is kept takes no more, or, of models that are not small, no more than
+# the weights.
+_BYTES, _SMALL = 2**25, 2**20
 _TOLERANCE = 1e-4
 
 
@@ -20,12 +22,15 @@ class Prefix:
     """Runs a model again and again, from the first layer that changes.
 
     What the layers before make of the data is kept, where it takes no more
-    than the weights, or 32 MiB. A model that is no graph
-    of layers is run whole; where parts compute something else (where masks of
-    time steps cross the cut), it is not cut.
+    than the weights, or than 32 MiB for a model of less than 4 MiB. A batch
+    goes through them in pieces, larger ones where layers make less of an
+    example. A model that is no graph of layers is run whole; where parts
+    compute something else (where masks of time steps cross the cut), it is
+    not cut.
 
     Args:
-        batches: List of inputs. Each size takes a trace.
+        batches: List of inputs. Where a model is no graph, each size takes a
+            trace.
     """
 
     def __init__(self, model, batches):
@@ -33,11 +38,16 @@ class Prefix:
         graph = self._graph = functional.own_graph(model)
         self._steps = graph and steps_lib.Steps(graph)
         self._places = graph and self._steps.places()
-        most = max(_BYTES, 4 * model.count_params())
-        size = sum(len(keras.tree.flatten(x)[0]) for x in batches)
-        self._cuts = self._chosen(most / (4 * size)) if graph else {}
+        lengths = list(map(batches_lib.len_of, batches))
+        self._longest = max(lengths)
+        count = model.count_params()
+        most = _BYTES if count < _SMALL else 4 * count
+        self._cuts = self._chosen(most / (4 * sum(lengths))) if graph else {}
         self._whole()
-        self._structure = self._run(batches[0])
+        self._structure = self._run(
+            self._piece(batches[0], 0, self._size)
+        )
+        backends.release(self._model)
 
     def first(self, variables):
         """Returns the first step that reads one of some variables."""
@@ -63,30 +73,83 @@ class Prefix:
         """Yields the outputs for each batch of the model as it is now."""
         for state in self._states:
             yield keras.tree.pack_sequence_as(
-                self._structure, _arrays(self._run(state))
+                self._structure, self._through(self._run, state)
             )
 
     def _whole(self):
         self._at, self._states = 0, list(self._batches)
-        self._run = backends.compiled(
-            lambda x: self._model(x, training=False)
-        )
+        self._size = self._size_at(0)
+        self._run = self._rest()
+
+    def _rest(self):
+        """Returns a function from the state now to the outputs."""
+        if self._at:
+            return self._part(self._at, len(self._steps))
+        return backends.compiled(lambda x: self._model(x, training=False))
 
     def _advance(self, place):
         """Moves to a later place, or drops it if anything is lost there."""
+        size = self._size_at(place)
+        some = self._piece(self._states[0], 0, size)
+        now = self._through(self._run, some)
+        # No more traces at once than are needed.
+        self._run = None
         prefix = self._part(self._at, place)
-        suffix = self._part(place, len(self._steps))
-        first = self._states[0]
-        state = _arrays(prefix(first))
+        run = self._part(place, len(self._steps))
         if not all(map(
-            _close, _arrays(self._run(first)), _arrays(suffix(state))
+            _close, now, _arrays(run(self._through(prefix, some)))
         )):
             del self._cuts[place]
+            self._run = self._rest()
             return
-        for index, other in enumerate(self._states):
+        backends.release(self._model)
+        for index, state in enumerate(self._states):
             # Of what was kept no more than a batch is kept twice.
-            self._states[index] = _arrays(prefix(other)) if index else state
-        self._run, self._at = suffix, place
+            self._states[index] = self._through(prefix, state)
+        self._run, self._at, self._size = run, place, size
+        del prefix
+        backends.release(self._model)
+
+    def _size_at(self, place):
+        """Returns how many examples are run at once from a place on."""
+        if not self._graph:
+            return self._longest
+        most = steps_lib.examples(
+            self._model, self._graph, self._longest,
+            self._steps.largest(place),
+        )
+        return -(-self._longest // -(-self._longest // most))
+
+    def _through(self, run, state):
+        """Returns arrays: what a function makes of a batch, in pieces."""
+        number = batches_lib.len_of(state)
+        if not self._graph:
+            return _arrays(run(state))
+        found = None
+        for start in range(0, number, self._size):
+            made = _arrays(run(self._piece(state, start, self._size)))
+            if found is None:
+                found = [
+                    np.empty((number, *a.shape[1:]), a.dtype) for a in made
+                ]
+            for into, array in zip(found, made):
+                into[start:start + self._size] = array[:number - start]
+        return found
+
+    def _piece(self, state, start, size):
+        """Returns some examples; the last ones are filled up with another.
+
+        A piece of another size would take a trace.
+        """
+        def cut(array):
+            part = array[start:start + size]
+            missing = self._graph and size - len(part)
+            if not missing:
+                return part
+            part = ops.convert_to_numpy(part)
+            return np.concatenate([part, np.repeat(part[-1:], missing, 0)])
+
+        return keras.tree.map_structure(cut, state)
 
     def _part(self, start, stop):
         """Returns a function from the state at a place to that at another."""
@@ -118,15 +181,6 @@ class Prefix:
             for places in np.array_split(list(crossing), number)
         ] if number else []
         return {p: crossing[p] for p in best if sizes[p] <= most}
-
-
-def fitting(model, most):
-    """Returns a batch size, small where what a layer makes is large."""
-    graph = functional.own_graph(model)
-    if graph is None:
-        return most
-    largest = 4 * max(steps_lib.Steps(graph).sizes)
-    return max(min(_LEAST, most), min(most, _BATCH_BYTES // largest))
 
 
 def _close(a, b):

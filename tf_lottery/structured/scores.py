@@ -104,15 +104,16 @@ def _weights(graph, rule, masks, data, loss, snapshot):
         for key, variable in variables.items()
     }
     context = criteria.make_context(data, loss, snapshot, masks)
-    found = rule(graph.model, variables, context)
+    found = dict(rule(graph.model, variables, context))
     missing = [key for key in variables if key not in found]
     if missing:
         raise ValueError(
             "A criterion must score every weight it is given. Received no "
             f"scores of: {missing[:8]}"
         )
+    # One after the other: all of them together are as large as the model.
     return {
-        key: np.where(mask, np.asarray(found[key]), 0)
+        key: np.where(mask, np.asarray(found.pop(key)), 0)
         for key, mask in masks.items()
     }
 
@@ -129,7 +130,7 @@ def _reduced(graph, rule, found, norm):
     def reduce(binding):
         scores, ids = found[binding.key].astype("float64"), binding.ids
         if norm == "l2":
-            scores = np.square(scores)
+            np.square(scores, out=scores)
         rest = [i for i in range(scores.ndim) if i != binding.axis]
         scores = scores.sum(axis=tuple(rest))
         if norm == "joint":

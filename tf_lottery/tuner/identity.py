@@ -25,8 +25,8 @@ def check(path, description, is_worker=False):
                 f"'{_NAME}'. Chief and workers must share one directory."
             )
         _check_empty(path)
-        path.mkdir(parents=True, exist_ok=True)
-        files.write_json(path / _NAME, wanted)
+        with files.writable(path):
+            files.write_json(path / _NAME, wanted)
     elif found != wanted:
         differences = "\n  ".join(
             configurations.differences(found, wanted)

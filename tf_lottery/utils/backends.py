@@ -1,11 +1,17 @@
 """Backends of Keras: which one runs, and what works under it."""
 
+import contextlib
+import ctypes
 import functools
+import gc
 
 import keras
 
 from tf_lottery import internals
 from tf_lottery.utils import messages
+
+# Of fewer weights, looking for garbage takes longer than it is worth.
+_SMALL = 2**20
 
 # They are imported when they are used first.
 jax = internals.layers.module("jax")
@@ -43,6 +49,25 @@ def compiled(function):
             functools.partial(function), autograph=False, reduce_retracing=True
         )
     return messages.shortened(function)
+
+
+def release(model, traces=True):
+    """Gives memory back to the system, where a model is not small.
+
+    The C library keeps what is freed between what is not, and so what was
+    taken to make traces, or to solve equations: more than many models weigh.
+
+    Args:
+        traces: Boolean, whether traces were dropped. They are cycles, which
+            Python may keep for long. Defaults to `True`.
+    """
+    if model.count_params() < _SMALL:
+        return
+    if traces:
+        gc.collect()
+    # Only the C library of Linux has this function.
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def unbuffered(dataset):

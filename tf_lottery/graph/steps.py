@@ -12,6 +12,9 @@ from tf_lottery.graph import functional
 
 # For an axis whose size is open.
 _OPEN = 128
+# What a layer makes of a batch takes so many bytes, or this part of what the
+# weights take; but so many examples are run at once.
+_BYTES, _SHARE, _LEAST = 2**21, 0.25, 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,6 +32,28 @@ class _Step:
     arguments: Any
     reads: dict[int, int]
     writes: list[int]
+
+
+def examples(model, graph, most, numbers):
+    """Returns a batch size, small where examples have many numbers.
+
+    All of them where the model takes so many and no fewer.
+
+    Args:
+        graph: The graph of layers of `model`, or `None`.
+        most: Integer.
+    """
+    if not is_open(graph):
+        return most
+    nbytes = max(_BYTES, _SHARE * 4 * model.count_params())
+    return min(most, max(_LEAST, int(nbytes) // (4 * numbers)))
+
+
+def is_open(graph):
+    """Returns whether a graph, or `None`, takes batches of any size."""
+    return graph is not None and all(
+        tensor.shape[0] is None for tensor in graph.inputs
+    )
 
 
 class Steps:
@@ -57,6 +82,14 @@ class Steps:
             for place, step in reversed(list(enumerate(self._steps)))
             for variable in getattr(step.operation, "variables", ())
         }
+
+    def largest(self, start=0):
+        """Returns how many values the largest tensor from a step on has."""
+        return max(
+            (self.sizes[n] for step in self._steps[start:]
+             for n in (*step.reads.values(), *step.writes)),
+            default=1,
+        )
 
     def crossing(self):
         """Returns the tensors that later steps need, before each step."""
