@@ -445,9 +445,11 @@ def test_a_shared_layer_has_one_mask(data, tmp_path):
     one = keras.Sequential([keras.Input((8,)), dense, layers.Dense(4)])
     two = keras.Sequential([keras.Input((8,)), dense, layers.Dense(4)])
     for model in (one, two):
-        model.compile(Adam(0.01), loss(), run_eagerly=True)
+        model.compile(Adam(0.01), loss(), run_eagerly=model is one)
         model.fit(*data, verbose=0)
-    tfl.prune(one, 0.5)
+    masks = tfl.prune(one, 0.5)
+    # Its step was traced without the mask.
+    assert_trains(two, {"fc/kernel": masks["fc/kernel"]}, data)
     tfl.prune(two, 0.8, scope="layer")
     mask = tfl.masks_of(two)["fc/kernel"]
     np.testing.assert_array_equal(tfl.masks_of(one)["fc/kernel"], mask)

@@ -3,10 +3,12 @@
 Keras has no public way to save something of one's own with every model, nor
 to hear of a `compile`. Both are attributes here that `keras.Model` gets when
 the first mask is held: Keras looks for what it saves among the attributes of
-a model, and sets one when `compile` ends. `import tf_lottery` adds nothing.
+a model, and sets one when `compile` ends. A third asks, when `fit` begins,
+for masks that came through another model. `import tf_lottery` adds nothing.
 """
 
 import contextlib
+import functools
 
 import keras
 from keras.src.backend.common import global_state
@@ -19,6 +21,10 @@ from keras.src.trainers.data_adapters import py_dataset_adapter
 GROUP = "_tf_lottery_masks"
 
 _hooks = {}
+# How many weights have got a first mask; how many had when the step of a model
+# was made is an attribute of the model.
+_first_masks = [0]
+_KNOWN = "_tf_lottery_known_masks"
 
 
 class Saveable(keras_saveable.KerasSaveable):
@@ -30,15 +36,17 @@ class Saveable(keras_saveable.KerasSaveable):
         return "Loss"
 
 
-def register(carry, compiled):
+def register(carry, compiled, shared):
     """Names what `install` calls for any model.
 
     Args:
         carry: Function from a `keras.Model` to the `Saveable` that is saved
             and loaded with it, or `None`.
         compiled: Function that is called with a model after its `compile`.
+        shared: Function that holds the masks that a model got through
+            another one, and returns whether there are any.
     """
-    _hooks.update(carry=carry, compiled=compiled)
+    _hooks.update(carry=carry, compiled=compiled, shared=shared)
 
 
 def install():
@@ -46,6 +54,26 @@ def install():
     if GROUP not in vars(keras.Model):
         setattr(keras.Model, GROUP, property(_hooks["carry"]))
         keras.Model._compile_config = _CompileConfig()
+        keras.Model.make_train_function = _heeding_masks(
+            keras.Model.make_train_function
+        )
+
+
+def note_first_mask():
+    """Lets models whose step is traced look for masks before their next."""
+    _first_masks[0] += 1
+
+
+def _heeding_masks(make):
+    @functools.wraps(make)
+    def make_train_function(self, force=False):
+        is_old = vars(self).get(_KNOWN, 0) < _first_masks[0]
+        vars(self)[_KNOWN] = _first_masks[0]
+        if is_old and not force and self.train_function is not None:
+            force = _hooks["shared"](self)
+        return make(self, force)
+
+    return make_train_function
 
 
 class _CompileConfig:
