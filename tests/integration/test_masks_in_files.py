@@ -585,6 +585,16 @@ def test_a_file_without_the_masks_it_speaks_of(data, tmp_path):
         keras.saving.load_model(path)
 
 
+def test_a_changed_byte_is_told_with_the_path(tmp_path):
+    path = tmp_path / "model.keras"
+    sequential().save(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="model.keras' is damaged.*CRC"):
+        tfl.load_model(path)
+
+
 @pytest.mark.filterwarnings("ignore:Skipping variable loading")
 def test_a_damaged_file_leaves_an_optimizer_that_was_never_built(tmp_path):
     """Its masks fit and have built the optimizer when a weight is missing."""
