@@ -160,12 +160,11 @@ class Replay(keras.utils.PyDataset):
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the order follows from, as plain values."""
+        names = (
+            "examples", "batch_size", "seed", "shuffle", "reshuffle_rounds",
+        )
         return {
-            "examples": self.examples,
-            "batch_size": self.batch_size,
-            "seed": self.seed,
-            "shuffle": self.shuffle,
-            "reshuffle_rounds": self.reshuffle_rounds,
+            **{name: getattr(self, name) for name in names},
             "augment": getattr(self.augment, "__qualname__", None),
         }
 

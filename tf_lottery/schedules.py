@@ -165,11 +165,7 @@ class Point:
     def __post_init__(self):
         checks.whole("epochs", self.epochs, 0)
         checks.whole("steps", self.steps, 0)
-        if self.fraction is not None:
-            checks.number(
-                "fraction", self.fraction, "a number in (0, 1)",
-                lambda value: 0 < value < 1,
-            )
+        checks.optional(checks.fraction, "fraction", self.fraction)
 
     @classmethod
     def parse(

@@ -357,7 +357,7 @@ def one_step(gradients, x, y, length, *args, **kwargs):
 
 def test_fgsm_by_hand():
     """The gradient's sign is known: -1 for class 0, +1 for class 1."""
-    gradients = attacks.Gradients(classifier(), conftest.loss())
+    gradients = attacks.gradients_of(classifier(), conftest.loss())
     x = np.array([[0.2, 0.1], [0.3, -0.9]], "float32")
     found = one_step(gradients, x, np.array([0, 1]), 0.25)
     assert np.asarray(found) == pytest.approx(
@@ -402,7 +402,7 @@ def test_fgsm_is_one_step_of_pgd(compiled, data, norm):
 @pytest.mark.parametrize("norm", attacks.NORMS)
 @pytest.mark.some(1)
 def test_pgd_stays_in_the_ball_and_in_the_range(compiled, data, norm):
-    gradients = attacks.Gradients(trained(compiled, data))
+    gradients = attacks.gradients_of(trained(compiled, data))
     x, y = data
     found = np.asarray(
         attacks.pgd(gradients, x, y, 0.3, 7, 0.2, norm, (-1.0, 1.5),
@@ -475,7 +475,7 @@ def test_robustness_leaves_integer_inputs_alone():
     y = np.argmax(model.predict(x, verbose=0), -1)
     found = analysis.robustness(model, (x, y), 50.0)
     assert found.clean_accuracy == 1.0 and found.accuracies[50.0] < 0.5
-    changed = one_step(attacks.Gradients(model), x, y, 0.1)
+    changed = one_step(attacks.gradients_of(model), x, y, 0.1)
     assert (np.asarray(changed[0]) == x[0]).all()
 
 

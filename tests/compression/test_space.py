@@ -196,6 +196,24 @@ def test_the_cost_of_a_weight_is_what_files_store():
     assert size.budget({"size": "64 KiB"}) == 65536
 
 
+def test_all_positions_of_a_kernel_have_one_scale():
+    model = keras.Sequential([
+        keras.Input((8, 8, 16)), keras.layers.Conv2D(16, 3, name="conv"),
+    ])
+    found = weights.Weights(
+        model, {}, costs.Cost("size", "int8").nbytes, (), (), (None, 4)
+    )
+    kernel = RNG.normal(size=(3, 3, 16, 16))
+    found.variables["conv/kernel"].assign(kernel)
+    even = found.costs("conv/kernel")
+    # Next to the middle the others are rounded to nothing.
+    kernel[:1] *= 0.01
+    kernel[2:] *= 0.01
+    found.variables["conv/kernel"].assign(kernel)
+    whole, rounded = found.costs("conv/kernel")
+    assert whole < 0.8 * even[0] and rounded < 0.5 * even[1]
+
+
 def test_a_distance_needs_finite_outputs(model):
     broken = keras.models.clone_model(model)
     broken.layers[-1].bias.assign([np.nan, 0, 0])

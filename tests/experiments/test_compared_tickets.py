@@ -11,7 +11,7 @@ from tf_lottery.analysis import run_files
 from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.experiments import compared_tickets
 from tf_lottery.experiments import dense_networks
-from tf_lottery.experiments import learning_curves
+from tf_lottery.experiments import histories
 from tf_lottery.verdicts import comparisons
 
 NEW = (
@@ -127,7 +127,7 @@ def test_dense_networks_cost_as_much_as_the_ticket(tmp_path):
     (narrow,), (short,) = found[1].controls.values()
     # 40.1 % of five evaluations.
     assert (narrow.steps, short.steps) == (100, 40)
-    curve = list(learning_curves.of_run(run_files.read(tmp_path)))
+    curve = list(histories.of_run(run_files.read(tmp_path)))
     # The learning rate is constant: it is the dense round, stopped early.
     assert curve[-1][1][-1][0] == 40
     assert curve[-1][1] == [

@@ -24,7 +24,7 @@ from tf_lottery.analysis import run_files
 from tf_lottery.analysis.curves import of_runs
 from tf_lottery.experiments import changes
 from tf_lottery.experiments import datasets
-from tf_lottery.experiments import learning_curves
+from tf_lottery.experiments import histories
 from tf_lottery.experiments import models
 from tf_lottery.experiments import outputs
 from tf_lottery.experiments import pipeline
@@ -671,7 +671,7 @@ def test_tickets_of_short_rounds_are_tested_at_full_length(tmp_path):
     rows = {row["round"]: row for row in run.rows}
     assert [rows[n]["steps"] for n in range(4)] == [80, 20, 80, 80]
     assert of_runs([run])["tickets"]["test_accuracy"].rounds == (0, 2, 3)
-    logs = {row["round"]: logs for row, logs in learning_curves.of_run(run)}
+    logs = {row["round"]: logs for row, logs in histories.of_run(run)}
     assert [logs[n][-1][0] for n in range(4)] == [80, 20, 80, 80]
     assert logs[2][-1][1]["test_accuracy"] == rows[2]["test_accuracy"]
     # It is the ticket itself: as the round began, with its masks.

@@ -6,7 +6,6 @@ from tf_lottery import __main__ as cli
 from tf_lottery import experiments
 from tf_lottery.commands import console
 from tf_lottery.experiments import progress
-from tf_lottery.experiments import reports
 
 
 @pytest.mark.parametrize("command, name", [
@@ -74,7 +73,7 @@ class Told(progress.Progress):
 def test_a_task_that_is_done_again_is_shown_once():
     """Two of five epochs, killed, gone on with after the first."""
     told = Told()
-    follower = reports.Follower(told)
+    follower = progress.Follower(told)
     result = {
         "round": 1, "density": 0.8, "densities": {}, "metrics": {},
         "steps": 10, "early_stop_step": None, "seconds": 1.0,
@@ -94,7 +93,7 @@ def test_a_task_that_is_done_again_is_shown_once():
 
 def test_what_an_earlier_process_has_trained_is_skipped():
     told = Told()
-    reports.Follower(told).pulses([{
+    progress.Follower(told).pulses([{
         "key": "a", "epochs": 1, "skipped": 4, "begin": [], "rounds": [],
     }])
     assert told.calls == [("skip", 4), "epoch"]

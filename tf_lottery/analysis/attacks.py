@@ -11,24 +11,16 @@ from tf_lottery.criteria import losses
 NORMS = ("linf", "l2")
 
 
-class Gradients:
-    """The gradient of a model's loss by its inputs, a list of tensors.
+def gradients_of(model, loss=None):
+    """Returns a function of inputs and labels: the gradients of the inputs.
 
-    The loss is taken on logits where the model ends in a softmax or sigmoid, in
-    inference mode, and is summed over examples, so that small gradients do not
-    underflow.
+    It returns a list of tensors. The loss is taken on logits where the model
+    ends in a softmax or sigmoid, in inference mode, and is summed over
+    examples, so that small gradients do not underflow.
     """
+    loss = losses.resolve(model, loss, "robustness")
 
-    def __init__(self, model, loss=None):
-        self._model = model
-        self._loss = losses.resolve(model, loss, "robustness")
-        self._run = gradients_lib.compiled(self._gradients)
-
-    def __call__(self, x, y):
-        """Returns the gradients as a list of tensors, one for each input."""
-        return self._run(x, y)
-
-    def _gradients(self, x, y):
+    def gradients(x, y):
         inputs = keras.tree.flatten(x)
         floating = {
             i: value for i, value in enumerate(inputs) if is_floating(value)
@@ -44,15 +36,16 @@ class Gradients:
             changed = [values.get(i, value) for i, value in enumerate(inputs)]
             changed = keras.tree.pack_sequence_as(x, changed)
             with heads.recorded(), keras.StatelessScope():
-                outputs = self._model(changed, training=False)
-                loss = self._loss(y, outputs, None)
-            return loss * ops.cast(ops.shape(inputs[0])[0], loss.dtype)
+                found = loss(y, model(changed, training=False), None)
+            return found * ops.cast(ops.shape(inputs[0])[0], found.dtype)
 
         found = gradients_lib.of(summed, floating)
         return [
             ops.zeros_like(value) if found[i] is None else found[i]
             for i, value in floating.items()
         ]
+
+    return gradients_lib.compiled(gradients)
 
 
 def is_floating(array):
@@ -73,13 +66,9 @@ def pgd(
     One step of the length `epsilon` is FGSM, Goodfellow, Shlens and Szegedy
     2015, equation in section 4, https://arxiv.org/abs/1412.6572.
 
-    Args:
-        epsilon: Float, the radius of the ball in units of `x`.
-        step_size: Float, the length of a step in units of `x`.
-        clip: Pair of the least and the greatest value of inputs, each a
-            number or an array. Defaults to `None`: any.
-        rng: `numpy.random.Generator` for a random start inside the ball.
-            Defaults to `None`: it starts at `x`.
+    Radius and steps are in units of `x`; `clip` has the least and the greatest
+    value of inputs, numbers or arrays. With `rng` it starts at random inside
+    the ball.
     """
     inputs = [ops.convert_to_tensor(i) for i in keras.tree.flatten(x)]
     places = [i for i, value in enumerate(inputs) if is_floating(value)]

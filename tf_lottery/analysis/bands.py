@@ -19,7 +19,6 @@ class Column:
     form: str = "{:.2f}"
 
     def values(self, rows):
-        """Returns the scaled values of the rows that have one."""
         found = (row.get(self.key) for row in rows)
         return [
             self.scale * value for value in found
@@ -71,8 +70,8 @@ def records(rows, column):
 def with_intervals(records):
     """Returns records whose places have a 90 % interval over trials.
 
-    Several trainings of one trial, such as samples of a control, count as their
-    mean. Of two trials it is their range, and of one there is none.
+    Of several trainings of one trial the mean counts. Of two trials it is
+    their range, and of one there is none.
     """
     places = collections.defaultdict(list)
     for record in records:

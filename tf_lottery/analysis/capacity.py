@@ -37,7 +37,6 @@ class Capacity:
 
     @property
     def mean(self) -> float:
-        """Float, the mean accuracy."""
         return statistics.mean(self.accuracies)
 
 

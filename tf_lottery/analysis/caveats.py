@@ -21,10 +21,7 @@ def of_run(run):
 
 
 def of_protocol(config, ends, published):
-    """Returns the caveats of how much was run, whatever is measured on it.
-
-    `ends` has the last round that each trial has finished.
-    """
+    """Returns the caveats of how much was run, up to the `ends` of trials."""
     return [
         *_trials(len(ends)),
         *_unfinished(config, ends),

@@ -6,10 +6,8 @@ from tf_lottery.analysis.curves import TICKETS
 def compare(published, found):
     """Returns a run's numbers next to the paper's, see `tables.claims`.
 
-    Accuracies are those at the early-stop step, as in the paper, except the
-    table of the stabilizing paper, which is of the end of training.
+    Accuracies are those at early stop, in the stabilizing paper at the end.
     """
-    reached = _Reached(found)
     return [
         {
             "what": what,
@@ -22,45 +20,34 @@ def compare(published, found):
             "recollected": part in published.get("recollected", ()),
         }
         for part, claims in _CLAIMS.items() if part in published
-        for what, density, paper, ours in claims(published[part], reached)
+        for what, density, paper, ours in claims(published[part], found)
     ]
 
 
-class _Reached:
-    """What the series of a run reached."""
-
-    def __init__(self, curves):
-        self._curves = curves
-
-    def __call__(self, series, metric, density):
-        """Returns a mean, `None` where it was not measured."""
-        if series == "dense":
-            found = self._curves[TICKETS].get(metric)
-            has = found is not None and found.rounds[0] == 0
-            return found.means[0] if has else None
-        found = self._curves.get(series, {}).get(metric)
-        return None if found is None else found.at(density)
-
-    @property
-    def densities(self):
-        """Dict from round to density."""
-        metrics = self._curves[TICKETS].values()
-        longest = max(metrics, key=lambda curve: len(curve.rounds))
-        return dict(zip(longest.rounds, longest.densities))
+def _reached(curves, series, metric, density):
+    """The mean that a series reached, `None` where it was not measured."""
+    if series == "dense":
+        found = curves[TICKETS].get(metric)
+        has = found is not None and found.rounds[0] == 0
+        return found.means[0] if has else None
+    found = curves.get(series, {}).get(metric)
+    return None if found is None else found.at(density)
 
 
-def _densities(numbers, reached):
+def _densities(numbers, curves):
+    longest = max(curves[TICKETS].values(), key=lambda each: len(each.rounds))
+    ours = dict(zip(longest.rounds, longest.densities))
     for number, density in numbers.items():
         yield (
             f"weights left after {number} rounds", density, _percent(density),
-            _percent(reached.densities.get(number)),
+            _percent(ours.get(number)),
         )
 
 
-def _early_stop(numbers, reached):
+def _early_stop(numbers, curves):
     at = numbers["density"]
     dense, ticket, reinit = (
-        reached(series, "early_stop_step", at) for series in _SERIES
+        _reached(curves, series, "early_stop_step", at) for series in _SERIES
     )
     earlier = "ticket stops earlier than the dense network"
     if "earlier" in numbers:
@@ -82,33 +69,33 @@ def _early_stop(numbers, reached):
         yield (
             "ticket's accuracy over its random re-initialisation", at,
             _points(numbers["gain_over_reinit"]),
-            _over(_SERIES[2], at, reached),
+            _over(_SERIES[2], at, curves),
         )
 
 
-def _gain(numbers, reached):
+def _gain(numbers, curves):
     at = numbers["density"]
     yield (
         "ticket's accuracy over the dense network", at,
-        _points(numbers["accuracy"]), _over("dense", at, reached),
+        _points(numbers["accuracy"]), _over("dense", at, curves),
     )
 
 
-def _matches(density, reached):
+def _matches(density, curves):
     yield (
         "ticket's accuracy is back at that of the dense network", density,
-        _points(0.0), _over("dense", density, reached),
+        _points(0.0), _over("dense", density, curves),
     )
 
 
-def _dense_accuracy(accuracy, reached):
+def _dense_accuracy(accuracy, curves):
     yield (
         "accuracy at the end, dense network", 1.0, _percent(accuracy),
-        _percent(reached("dense", "test_accuracy", 1.0)),
+        _percent(_reached(curves, "dense", "test_accuracy", 1.0)),
     )
 
 
-def _accuracies(table, reached):
+def _accuracies(table, curves):
     for name, series, what in (
         ("dense", "dense", "dense network"), ("ticket", TICKETS, "ticket"),
         ("random_masks", "random_masks", "random masks"),
@@ -117,7 +104,7 @@ def _accuracies(table, reached):
         yield (
             f"accuracy at the end, {what}", at,
             _percent(table["accuracy"][name]),
-            _percent(reached(series, "test_accuracy", at)),
+            _percent(_reached(curves, series, "test_accuracy", at)),
         )
 
 
@@ -145,11 +132,11 @@ def _points(difference):
     return f"{100 * difference:+.1f} points"
 
 
-def _over(series, density, reached):
+def _over(series, density, curves):
     """How far tickets are above a series at early stop."""
     metric = "early_stop_test_accuracy"
-    ticket = reached(TICKETS, metric, density)
-    other = reached(series, metric, density)
+    ticket = _reached(curves, TICKETS, metric, density)
+    other = _reached(curves, series, metric, density)
     if None in (ticket, other):
         return None
     return f"{100 * (ticket - other):+.2f} points"

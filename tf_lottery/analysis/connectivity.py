@@ -183,7 +183,6 @@ class _Line:
         self._b = {key: b[key].astype("float64") for key in self._variables}
 
     def go_to(self, fraction):
-        """Assigns the weights at a fraction of the way."""
         for key, variable in self._variables.items():
             value = self._b[key]
             if fraction < 1:
@@ -193,7 +192,6 @@ class _Line:
 
 
 def _arrays(model, source, name):
-    """Returns weights that fit a model."""
     if isinstance(source, (list, tuple)):
         keys = {id(v): k for k, v in weights_lib.variables(model).items()}
         known = [keys[id(v)] for v in model.weights]

@@ -161,10 +161,7 @@ def scale_of(metric):
 
 
 def column(metric, name, series=TICKETS):
-    """Returns the `bands.Column` of a metric of tickets, or of a control.
-
-    Those of controls are for rows of `by_control`.
-    """
+    """Returns the `bands.Column` of a metric, of a control in `by_control`."""
     scale = scale_of(metric)
     form = "{:,.0f}" if scale == 1 else "{:.2f}"
     key = metric if series == TICKETS else f"{series}/{metric}"
@@ -184,9 +181,7 @@ def by_control(rows):
 
 
 def measured(rows):
-    """Returns rows without the early stop of rounds that may lack one.
-
-    Where one training lacks it, the mean of the others would be too early.
+    """Returns rows without the early stop of rounds where a training lacks one.
     """
     unknown = {
         (row.get("control"), row["round"]) for row in rows

@@ -37,11 +37,10 @@ class Evaluation:
 
 
 class Evaluator:
-    """Evaluates a model in inference mode.
+    """Evaluates a model in inference mode, and leaves its metrics as they are.
 
-    Neither metrics nor compiled functions of the model are used, so that they
-    stay as they are. Values assigned to its weights count at once. `name` says
-    in errors what is being done.
+    Values assigned to its weights count at once. `name` says in errors what is
+    being done.
     """
 
     def __init__(self, model, loss=None, batch_size=512, name="evaluation"):
@@ -61,9 +60,7 @@ class Evaluator:
         )
 
     def __call__(self, data, change=None):
-        """Returns the `Evaluation` on data.
-
-        `change` returns other inputs for a batch, its labels and its number.
+        """Returns the `Evaluation` on data, with inputs `change(x, y, index)`.
         """
         def outcomes():
             for index, (x, y, weight) in enumerate(self.batches(data)):
@@ -73,7 +70,6 @@ class Evaluator:
         return self._evaluation(outcomes())
 
     def of(self, outputs, batches):
-        """Returns the `Evaluation` of outputs for batches `(x, y, weight)`."""
         return self._evaluation(
             (batches_lib.len_of(x), y, found, self._judge(y, found, weight))
             for found, (x, y, weight) in zip(outputs, batches, strict=True)

@@ -1,7 +1,6 @@
 """Findings: what an analysis of a run found, with its table and charts."""
 
 import dataclasses
-import json
 import math
 import pathlib
 from typing import Any
@@ -64,13 +63,8 @@ def read(directory):
 
 
 def _read(path):
-    try:
-        return Finding(**json.loads(path.read_text("utf-8")))
-    except (ValueError, TypeError) as error:
-        raise files.DamagedFileError(
-            f"File '{path}' is damaged: {error!r}. Expected: what "
-            "`tf-lottery analyze` wrote."
-        ) from error
+    with files.intact(path):
+        return Finding(**files.read_json(path))
 
 
 def _plain(value):

@@ -46,7 +46,6 @@ class Movement:
     layers: dict[str, tuple[Travel, Travel]]
 
     def chart(self) -> dict[str, Any]:
-        """Returns the quantiles of both kinds as a Vega-Lite specification."""
         kinds = {"surviving weights": self.kept, "pruned weights": self.pruned}
         return charts.lines(
             "Weight movement",

@@ -32,7 +32,6 @@ class Overlap:
     expected_layers: dict[str, np.ndarray]
 
     def chart(self) -> dict[str, Any]:
-        """Returns the matrix over all weights as a Vega-Lite chart."""
         return charts.matrix(
             "Mask overlap (Jaccard index)", self.names, self.matrix.tolist()
         )

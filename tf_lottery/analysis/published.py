@@ -9,6 +9,8 @@ Sources: Frankle and Carbin 2019, https://arxiv.org/abs/1803.03635, and
 Frankle et al. 2019, https://arxiv.org/abs/1903.01611, table 1.
 """
 
+import functools
+
 LOTTERY = "https://arxiv.org/abs/1803.03635"
 STABILIZING = "https://arxiv.org/abs/1903.01611"
 
@@ -47,12 +49,8 @@ def _deep(iterations, batch_size, *stability):
     }
 
 
-def _resnet20(accuracies, data_order, pruning):
-    return _deep(30_000, 128, 0.167, accuracies, data_order, pruning)
-
-
-def _vgg19(accuracies, data_order, pruning):
-    return _deep(112_000, 64, 0.022, accuracies, data_order, pruning)
+_resnet20 = functools.partial(_deep, 30_000, 128, 0.167)
+_vgg19 = functools.partial(_deep, 112_000, 64, 0.022)
 
 
 def _imagenet(accuracy, density, rewind_epoch, epochs):

@@ -12,19 +12,14 @@ _SHOWN = 5
 def of(path):
     """Explains what goes wrong while a file of a run is read."""
     try:
-        yield
+        with files.intact(path):
+            yield
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(
             f"'{path.parent}' is not the directory of a run: '{path}' does "
             "not exist. Expected: a directory that `tf-lottery run` or "
             "`IterativeMagnitudePruning(directory=...)` wrote to. Received: "
             f"{_content(path.parent)}"
-        ) from error
-    except files.DamagedFileError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise files.DamagedFileError(
-            f"File '{path}' is damaged: {error!r}"
         ) from error
 
 

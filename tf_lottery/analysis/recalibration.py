@@ -27,11 +27,9 @@ def normalizations(model):
 class Recalibration:
     """Estimates a model's statistics of batch normalisation again and again.
 
-    Every batch is normalised by its own mean and variance, as in training;
-    everything else, dropout included, runs as in inference. The statistics of
-    the batches are pooled: the mean is that of all examples, the variance that
-    within batches and between them. Frozen layers keep theirs, and labels are
-    ignored.
+    Every batch is normalised as in training; everything else runs as in
+    inference. Means and variances of the batches are pooled. Frozen layers
+    keep theirs, and labels are ignored.
     """
 
     def __init__(self, model, data, batch_size=512):

@@ -2,7 +2,6 @@
 
 import pathlib
 
-from tf_lottery import files
 from tf_lottery.analysis import caveats
 from tf_lottery.analysis import claims
 from tf_lottery.analysis import findings
@@ -13,7 +12,6 @@ from tf_lottery.analysis.curves import TICKETS
 from tf_lottery.analysis.curves import chart
 from tf_lottery.analysis.curves import of_runs
 from tf_lottery.report import charts
-from tf_lottery.report import drawing
 from tf_lottery.report import pages
 from tf_lottery.report import tables as tables_lib
 from tf_lottery.utils import checks
@@ -70,10 +68,13 @@ def report(
     run_files.check_begun(run)
     out = pathlib.Path(out or run.path / "report.html")
     found, drawn = of_runs([run]), _charts(run)
-    files.write_text(out, pages.render(
-        "run.html",
+    return pages.save(
+        out, "run.html", drawn if png else {},
         run=run,
-        about=_about(run),
+        about=(
+            f"{len(run.trials)} trial{'s' * (len(run.trials) > 1)}, "
+            f"{max(run.ends.values())} rounds of pruning"
+        ),
         highlights=tables.highlights(run, found),
         verdict=words.text(run.judgement),
         caveats=caveats.of_run(run),
@@ -87,14 +88,10 @@ def report(
             ) if rows
         },
         protocol=tables.protocol(run),
-    ))
-    if png:
-        drawing.save_beside(out, drawn)
-    return out
+    )
 
 
 def _charts(run):
-    """The charts of a run, as a dict from name to specification."""
     metrics = of_runs([run])[TICKETS]
     chosen = [name for name in _CHARTS if name in metrics]
     chosen += [
@@ -120,14 +117,6 @@ def _tables(run, found):
         shown["Controls"] = tables.controls(run, found)
     shown["Density of each layer"] = tables.layers(run)
     return shown
-
-
-def _about(run):
-    number = len(run.trials)
-    return (
-        f"{number} trial{'s' if number > 1 else ''}, "
-        f"{max(row['round'] for row in run.rows)} rounds of pruning"
-    )
 
 
 def _layer_chart(metrics, layers):

@@ -37,7 +37,6 @@ class Robustness:
     examples: int
 
     def chart(self) -> dict[str, Any]:
-        """Returns accuracy against epsilon as a Vega-Lite specification."""
         points = {0.0: self.clean_accuracy, **self.accuracies}
         return charts.lines(
             "Adversarial robustness",
@@ -115,7 +114,7 @@ def robustness(
         model, epsilons, attack, steps, step_size, norm, clip, seed
     )
     with preserving.preserved(model):
-        gradients = attacks.Gradients(model, loss)
+        gradients = attacks.gradients_of(model, loss)
         evaluate = evaluating.Evaluator(model, loss, batch_size, "robustness")
         clean = evaluating.check_classes(evaluate(data), "robustness")
         found = {}

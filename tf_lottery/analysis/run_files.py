@@ -19,16 +19,10 @@ CONFIG, RESULTS = "config.json", "results.json"
 class Run:
     """The content of a run's directory.
 
-    Attributes:
-        config: Dict, what was run.
-        rows: List of dicts, one for each round of each trial, with at least
-            `"trial"`, `"round"` and `"density"`.
-        controls: The same of controls, with `"control"` besides.
-        known: Dict, `"images"` and `"classes"` of the test set, or `{}`.
-        results: Dict from trial to its list of `RoundResult`, of trials with
-            a finished round.
-        identities: Dict from trial to what its copies have as well, for
-            trials whose run noted it.
+    A row is that of a round of a trial, with at least `"trial"`, `"round"` and
+    `"density"`, or of a training of a `"control"`. Of the test set, `"images"`
+    and `"classes"` may be known. `results` are `RoundResult`s by trial,
+    `identities` what copies of a trial have as well.
     """
 
     path: pathlib.Path
@@ -47,7 +41,6 @@ class Run:
 
     @property
     def trials(self):
-        """List of the numbers of the trials that have results."""
         return sorted({row["trial"] for row in self.rows})
 
     @property
@@ -69,7 +62,6 @@ class Run:
 
     @functools.cached_property
     def judgement(self):
-        """`verdicts.judging.Judgement` of its trials."""
         return judging.judge(
             self.rows, self.controls, Rules.of(self.config, **self.known)
         )
@@ -177,10 +169,7 @@ def _experiment(path, config):
 
 
 def _identities(configs):
-    """What names a trial, variants of it included; of the first release none.
-
-    A variant goes on from the dense round of the run whose name it has.
-    """
+    """What names a trial, and with the arguments of rewinding its variants."""
     return {
         number: tuple(
             str(config.get(name)) for name in ("run", "rewind", "rewind_to")

@@ -21,8 +21,7 @@ _PROTOCOL_LAST = ("weights", "optimizer", "versions", "summary")
 def highlights(run, found):
     """Returns the numbers to see first, as pairs of number and caption.
 
-    They are of the dense network and of the densities that were chosen
-    before the run, so that nothing is chosen by what came out.
+    Densities were chosen before the run, so that what came out chooses none.
     """
     judgement = run.judgement
     if judgement.dense is None:

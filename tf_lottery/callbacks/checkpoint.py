@@ -26,10 +26,7 @@ class Checkpoint:
         self.files = files
 
     def save(self, position, callbacks=(), within_epoch=False):
-        """Writes the state; the one before it is kept until it is whole.
-
-        Within an epoch, metrics have counted batches that belong to it.
-        """
+        """Writes the state; within an epoch, metrics have counted batches."""
         holding.synchronise(self.model)
         holding.agree(self.model)
         values = {
@@ -63,7 +60,6 @@ class Checkpoint:
         return position
 
     def restore_model(self):
-        """Gives weights and optimizer the values that `load` has read."""
         variables = weights_lib.variables(self.model)
         values = codec.part(self._arrays, "weight")
         snapshots.restore(
@@ -85,7 +81,6 @@ class Checkpoint:
             snapshots.restore(self.model.metrics_variables, values)
 
     def restore_callbacks(self, callbacks, position):
-        """Gives new callbacks the state of the ones that were killed."""
         for i, (callback, plain) in enumerate(
             zip(callbacks, position["callbacks"])
         ):

@@ -118,10 +118,7 @@ class DynamicSparseTraining(mask_updater.MaskUpdater):
                 "'er', 'uniform+' or 'layer'",
             )
         checks.whole("frequency", frequency)
-        checks.number(
-            "drop_fraction", drop_fraction, "a number in (0, 1)",
-            lambda value: 0 < value < 1,
-        )
+        checks.fraction("drop_fraction", drop_fraction)
         checks.seed("seed", seed)
         _check_end(end)
         self.sparsity = sparsity

@@ -79,9 +79,7 @@ class EarlyBird(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         schedules.validate_rate(rate)
-        checks.number(
-            "threshold", threshold, "a number in (0, 1)", lambda v: 0 < v < 1
-        )
+        checks.fraction("threshold", threshold)
         checks.whole("window", window)
         self.rule = rules.Rule(scope, pattern, collapse, exclude, include)
         self.rate = rate

@@ -27,9 +27,8 @@ class EpochEnd:
     def meet(self):
         """Ends the epoch before a batch, if that was asked for.
 
-        To Keras this is the end of the data, the only end of an epoch that
-        leaves every kind of input ready for the next one. Its warning that
-        data ran out would be wrong here.
+        To Keras this is the end of the data, the only one that leaves every
+        kind of input ready for the next epoch; its warning would be wrong.
         """
         if self._due:
             self._filters = warnings.catch_warnings()

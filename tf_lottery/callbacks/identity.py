@@ -46,10 +46,7 @@ def of_optimizer(optimizer):
 
 
 def of_data(data):
-    """Returns shapes, dtypes, classes and first batches of a `Replay`.
-
-    Augmentation is left out: it may draw from anything.
-    """
+    """Returns shapes, dtypes, classes and first batches, not augmented."""
     plain = copy.copy(data)
     plain.augment = None
     batches = [
@@ -63,7 +60,8 @@ def of_data(data):
             _classes(labels) for labels in keras.tree.flatten(data.y)
         ] if data.y is not None else [],
         "first_batches": digest(
-            [hashlib.sha256(_bytes(array)).hexdigest() for array in arrays]
+            [hashlib.sha256(np.asarray(array).tobytes()).hexdigest()
+             for array in arrays]
         ),
     }
 
@@ -157,8 +155,3 @@ def _classes(labels):
     if len(classes) > _MOST_CLASSES:
         return None
     return {str(c): int(n) for c, n in zip(classes, numbers)}
-
-
-def _bytes(array):
-    array = np.ascontiguousarray(array)
-    return array.reshape(-1).view("uint8").data

@@ -63,12 +63,10 @@ class Interrupt:
             raise
 
     def stop(self):
-        """Gives the handlers back that were there before."""
         self._handlers.give_back()
 
     @contextlib.contextmanager
     def held_back(self):
-        """Holds signals back for the time of a context."""
         if self.signal is None:
             self._handlers.take_over()
         self._inside += 1

@@ -256,18 +256,15 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
             self.data if own is None else own, snapshot=start, masks=masks
         )
         scores = self.criterion(self.model, self._weights.variables, context)
+        rate = self.rate
+        if callable(rate):
+            rate = rate(self.results)
+            schedules.validate_rate(rate, "rate")
         fewer = self._weights.next_masks(
-            scores, masks, self._weights.rates(self._next_rate())
+            scores, masks, self._weights.rates(rate)
         )
         self._weights.report(fewer, masks)
         return fewer
-
-    def _next_rate(self):
-        if not callable(self.rate):
-            return self.rate
-        rate = self.rate(self.results)
-        schedules.validate_rate(rate, "rate")
-        return rate
 
     def ticket(self, round: int) -> ticket_lib.Ticket:
         """Returns the ticket that a round trained.
@@ -323,7 +320,6 @@ class IterativeMagnitudePruning(rounds_callback.Rounds):
 
 
 def _plain(rate):
-    """Returns a rate as plain values."""
     if not callable(rate):
         return rate
     config = getattr(rate, "get_config", dict)()

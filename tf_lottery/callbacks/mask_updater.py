@@ -15,9 +15,8 @@ from tf_lottery.utils import types
 class MaskUpdater(pruner.Pruner):
     """The base class of callbacks that change masks between two batches.
 
-    Steps are those of the optimizer (`optimizer.iterations`), so that they
-    go on in a second `fit` and in a loaded model, and that batches whose
-    gradients are accumulated are one step. Subclasses implement `update`.
+    Steps are those of the optimizer, so that they go on in a second `fit` and
+    in a loaded model, and that accumulated batches are one.
     """
 
     def __init__(self, rule: rules.Rule) -> None:

@@ -49,7 +49,6 @@ class Planned:
         self.how.pop("reached_ratio", None)
 
     def masks(self) -> dict[str, np.ndarray]:
-        """Returns the masks that the weights hold, by key."""
         return constraints.current_masks(self.variables)
 
     def next_masks(
@@ -58,10 +57,9 @@ class Planned:
         round: int,
         first: Mapping[str, np.ndarray],
     ) -> dict[str, np.ndarray]:
-        """Returns masks without what is to be gone in a round, too.
+        """Returns masks without what is to be gone in a round, too, or warns.
 
-        `first` are those of round 0. Masks that stay as they are bring a
-        warning.
+        `first` are those of round 0.
         """
         fewer = self._plan(round, first).masks(self.model)
         found = {

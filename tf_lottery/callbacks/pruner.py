@@ -36,12 +36,8 @@ class Pruner(keras.callbacks.Callback):
     Keras builds a model without input shapes inside `fit`; under TensorFlow
     when the first batch is at hand, after callbacks have heard of training,
     epoch and batch. Subclasses begin in `begin`, which has a built model, and
-    ask `is_early` in hooks that come before a batch.
-
-    Attributes:
-        results: List of `tf_lottery.runs.results.RoundResult`, or `None` where
-            training has no rounds.
-        was_early: Boolean, whether the model was built after epochs began.
+    ask `is_early` in hooks that come before a batch; `was_early` says that
+    epochs had begun. `results` are `None` where training has no rounds.
     """
 
     @property

@@ -11,7 +11,7 @@ from tf_lottery import optimizers
 def rewind_weights(model, start, masks):
     """Sets everything back to the rewinding point, under new masks.
 
-    Returns the `Snapshot` that the next round alone starts from, or `None`.
+    Returns a `Snapshot` that the next round alone starts from, or `None`.
     """
     holding.rewind(model, start, masks)
     return None

@@ -13,10 +13,9 @@ _REFUSED = {
 
 
 class RoundCallbacks:
-    """A fresh list of callbacks for each round, which a function makes.
+    """A fresh list of callbacks for each round, which count epochs from 0.
 
-    Epochs are counted from 0 in every round. A callback that stops training
-    stops the round, and the next one begins.
+    One that stops training stops the round, and the next one begins.
     """
 
     def __init__(self, make):
@@ -32,7 +31,6 @@ class RoundCallbacks:
         self._stopped = False
 
     def begin(self, model, params):
-        """Makes the callbacks of a round and tells them that it begins."""
         if self.make is None:
             return
         self.callbacks = self.make()
@@ -49,15 +47,11 @@ class RoundCallbacks:
         self.call("on_train_begin")
 
     def end(self, logs=None):
-        """Tells the callbacks of a round that it has ended."""
         self.call("on_train_end", logs)
         self.callbacks = []
 
     def call(self, hook, *args):
         """Calls a hook of all callbacks of the round; returns whether it stops.
-
-        What a callback adds to the logs is seen by all that come after it,
-        those of `fit` included.
         """
         if not self.callbacks:
             return self._stopped

@@ -33,11 +33,10 @@ from tf_lottery.weights import snapshots
 
 
 class Rounds(pruner.Pruner):
-    """The base class of callbacks that train in rounds.
+    """The base class of callbacks that train in rounds, and resume them.
 
-    It counts rounds, epochs and steps, captures the rewinding point, notes
-    what each round came to, and saves and resumes a run. Subclasses say in
-    `next_round` what happens between two rounds, and call `begin_rounds`.
+    Subclasses say in `next_round` what happens between two rounds, and call
+    `begin_rounds`.
     """
 
     def __init__(
@@ -126,7 +125,13 @@ class Rounds(pruner.Pruner):
         """Begins the first round, or resumes a run."""
         pruner.check_is_alone(self)
         self._weights = weights
-        self._check_is_built_early()
+        if self.directory is not None and self.was_early:
+            raise ValueError(
+                f"Model '{self.model.name}' was built inside `fit`, after its "
+                "epochs had begun, so its run could not be resumed. Give it "
+                "an input shape (`keras.Input`) or call it on a batch of data "
+                f"first. Received: directory={self.directory!r}"
+            )
         plan = dataclasses.replace(
             self._plan, steps_per_epoch=self.params.get("steps")
         )
@@ -142,17 +147,7 @@ class Rounds(pruner.Pruner):
         with self._session.released():
             self._begin(position)
 
-    def _check_is_built_early(self):
-        if self.directory is not None and self.was_early:
-            raise ValueError(
-                f"Model '{self.model.name}' was built inside `fit`, after its "
-                "epochs had begun, so its run could not be resumed. Give it "
-                "an input shape (`keras.Input`) or call it on a batch of data "
-                f"first. Received: directory={self.directory!r}"
-            )
-
     def _begin(self, position):
-        """Begins the first round, or resumes the one that was saved."""
         self._record = run_record.RunRecord(
             self.monitor,
             {**self.protocol(), **self._session.provenance},
@@ -320,7 +315,6 @@ class Rounds(pruner.Pruner):
         )
 
     def _resume(self, position):
-        """Resumes where a run that was killed was saved last."""
         clock = self._clock
         self._session.resume(clock, self._record, position)
         self._masks = self._record.masks(clock.round)

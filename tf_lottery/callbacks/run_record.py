@@ -12,10 +12,7 @@ from tf_lottery.verdicts import definitions
 
 
 class RunRecord:
-    """Results, masks and starting points of the rounds of a run.
-
-    Tickets carry the provenance; without files, all is in memory alone.
-    """
+    """Results, masks and starts of rounds; without files in memory alone."""
 
     def __init__(self, monitor, provenance=None, files=None):
         self.monitor = monitor
@@ -70,7 +67,6 @@ class RunRecord:
         return self.shared_start
 
     def note_epoch(self, logs, step):
-        """Notes the logs of an epoch that ended at a step."""
         loss = logs.get("val_loss")
         if loss is None:
             return
@@ -78,7 +74,6 @@ class RunRecord:
             self._early_stop = (float(loss), step)
 
     def set_trained(self, snapshot):
-        """Notes the weights that the round has trained to."""
         self.trained = snapshot
         if self.files is not None:
             self.files.save_weights(
@@ -86,7 +81,6 @@ class RunRecord:
             )
 
     def end_round(self, logs, step, effective_density=None):
-        """Notes the end of the round; returns its `RoundResult`."""
         round = len(self.results)
         masks = self.masks(round)
         result = results_lib.RoundResult(
@@ -105,7 +99,6 @@ class RunRecord:
         return result
 
     def forget_round(self):
-        """Forgets the round that has begun last."""
         self._masks.pop()
         self._starts.pop(len(self._masks), None)
 
@@ -141,14 +134,12 @@ class RunRecord:
         self._began = time.perf_counter() - values["elapsed"]
 
     def masks(self, round):
-        """Returns the masks of a round."""
         return {
             key: masks_lib.unpack(bits, shape)
             for key, (bits, shape) in self._masks[round].items()
         }
 
     def ticket(self, round):
-        """Returns the `Ticket` that a round trained."""
         known = isinstance(round, int) and 0 <= round < len(self._masks)
         if not known or self.shared_start is None:
             checks.refuse(
@@ -166,7 +157,6 @@ class RunRecord:
         )
 
     def candidate_ticket(self):
-        """Returns the sparsest `Ticket` that matches dense, or `None`."""
         result = results_lib.candidate(self.results, self.monitor)
         return None if result is None else dataclasses.replace(
             self.ticket(result.round), verdict=definitions.ONE_TRIAL

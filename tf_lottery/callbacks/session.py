@@ -45,8 +45,7 @@ class NoSession:
 class Session:
     """One process at work on the run of a directory.
 
-    Without data, a `Replay`, training cannot resume exactly in the middle of an
-    epoch.
+    Without a `Replay` it cannot resume exactly in the middle of an epoch.
     """
 
     def __init__(self, directory, save_freq, data):
@@ -90,7 +89,6 @@ class Session:
         return {"run": self.files.run}
 
     def check_versions(self, finished, allowed):
-        """Raises if other versions have begun the run, or warns if allowed."""
         if finished or not self.files.other_versions:
             return
         message = (
@@ -108,7 +106,6 @@ class Session:
         warnings.warn(message, stacklevel=2)
 
     def close(self):
-        """Gives directory and signals back."""
         self._interrupt.stop()
         self.files.close()
 
@@ -121,7 +118,6 @@ class Session:
         self._interrupt.guard(self._model, f"{step}_function")
 
     def working(self):
-        """Holds signals back in a context that changes model and files."""
         return self._interrupt.held_back()
 
     @contextlib.contextmanager
@@ -147,7 +143,7 @@ class Session:
     def save_within_epoch(self, clock, record, callbacks):
         """Saves between two batches if it is due; meets a signal.
 
-        A signal in the last batch of an epoch waits until the epoch is saved.
+        In the last batch it waits until the epoch is saved.
         """
         if clock.epoch_is_done:
             return
@@ -180,11 +176,7 @@ class Session:
         self._saved = (clock.round, clock.now)
 
     def resume(self, clock, record, position):
-        """Moves clock, record and model to where they were saved.
-
-        The masks of the round must be held already; `record` knows them
-        after this.
-        """
+        """Moves clock and record to where they were saved."""
         try:
             clock.restore(position["clock"])
             record.restore(position["record"])

@@ -7,7 +7,6 @@ from tf_lottery.commands import console as console_lib
 from tf_lottery.experiments import durations
 from tf_lottery.experiments.analyses import options as options_lib
 from tf_lottery.experiments.analyses import session
-from tf_lottery.report.tables import Table
 
 
 def main(arguments):
@@ -31,18 +30,10 @@ def main(arguments):
 def show(console, finding):
     """Prints a `tf_lottery.analysis.findings.Finding`."""
     console.print(finding.title, style="bold")
-    console.print(Table(finding.heads, finding.cells, ()).printed(keys=2))
-    if finding.compared:
-        console.print(Table(
-            ["what", "density %", "paper", "ours"],
-            [
-                [each["what"], f"{100 * each['density']:.1f}", each["paper"],
-                 each["ours"]]
-                for each in finding.compared
-            ],
-        ).printed())
-        sources = dict.fromkeys(each["source"] for each in finding.compared)
-        console.print(f"The paper: {', '.join(sources)}", soft_wrap=True)
+    for table in finding.tables():
+        console.print(table.printed(keys=2))
+        if table.caption:
+            console.print(table.caption)
     console.print(finding.summary)
     for note in finding.notes:
         console.print(f"- {note}")

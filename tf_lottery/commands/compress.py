@@ -6,6 +6,7 @@ import tf_lottery
 from tf_lottery import files
 from tf_lottery.commands import console as console_lib
 from tf_lottery.commands import data as data_lib
+from tf_lottery.commands import flags
 from tf_lottery.commands import models
 
 
@@ -23,15 +24,11 @@ def main(arguments):
     with console.status("loading the model") as status:
         model = models.load(path)
         data = data_lib.load(arguments.data, model)
-        result = tf_lottery.compress(
-            model, data.train, data.val, arguments.target,
-            arguments.max_drop, arguments.budget,
-            minimize=arguments.minimize, metric=arguments.metric,
-            quantize=arguments.quantize, epochs=arguments.epochs,
-            exclude=arguments.exclude or (), samples=arguments.samples,
-            candidates=arguments.candidates, directory=directory,
-            progress=status.update,
-        )
+        result = tf_lottery.compress(**flags.given(
+            tf_lottery.compress, arguments, model=model, train=data.train,
+            validation=data.val, exclude=arguments.exclude or (),
+            directory=directory, progress=status.update,
+        ))
     console.print(result.render())
     small = directory / "model.keras"
     files.save_model(tf_lottery.strip(result.model), small)

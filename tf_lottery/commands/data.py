@@ -48,15 +48,13 @@ def kind(text):
 
 
 def load(text, model):
-    """Returns a `Data` for a model.
+    """Returns a `Data` for a model, from what a command line says.
 
-    The text is the name of a data set of `tf_lottery.experiments`; a `.npz`
-    file with `x` and `y`, or with `x_train`, `y_train`, `x_test` and `y_test`
-    (and `x_val`, `y_val`); a directory that `tf.data.Dataset.save` wrote, or of
-    images in one directory for each class, itself or its parts below it
-    (`train`, `val` and `test`); or `module:function`, which is imported and
-    called, and returns `(x, y)`, `((x, y), (x_test, y_test))`, three such
-    pairs, or a dataset of batches.
+    It is the name of a data set; a `.npz` file with `x` and `y`, or with
+    `x_train`, `y_train`, `x_test` and `y_test` (and `x_val`, `y_val`); a
+    directory that `tf.data.Dataset.save` wrote, or of images by class, itself
+    or in `train`, `val` and `test`; or `module:function`, which returns `(x,
+    y)`, two or three such pairs, or a dataset of batches.
     """
     parts = _READERS[kind(text)](text, model)
     for name, part in parts.items():
@@ -167,7 +165,6 @@ def _of_function(text, model):
 
 
 def _parts(found, text):
-    """Returns the parts of what a function returned."""
     of = type(found).__name__
     if isinstance(found, (tuple, list)):
         of += f" of {len(found)}"

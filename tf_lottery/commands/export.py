@@ -5,6 +5,7 @@ import pathlib
 from tf_lottery import export
 from tf_lottery.commands import console as console_lib
 from tf_lottery.commands import data as data_lib
+from tf_lottery.commands import flags
 from tf_lottery.commands import models
 from tf_lottery.utils import tables
 
@@ -28,28 +29,22 @@ def _convert(path, arguments, console):
     with console.status("loading the model") as status:
         model = models.load(path)
         data = arguments.data and data_lib.load(arguments.data, model)
-        report = export.tflite(
-            model,
-            arguments.output or path.with_suffix(".tflite"),
+        report = export.tflite(**flags.given(
+            export.tflite, arguments,
+            model=model,
+            path=arguments.output or path.with_suffix(".tflite"),
             target=export.targets.get(
                 arguments.target, arguments.accelerator,
                 arguments.system_config, arguments.memory_mode,
             ),
-            quantize=arguments.quantize,
-            input_shapes=arguments.input_shapes,
-            input_dtype=arguments.input_dtype,
-            output_dtype=arguments.output_dtype,
+            accelerator=None,
             float_layers=arguments.float_layers or (),
-            encoding=arguments.encoding,
-            runtimes=arguments.runtimes,
-            metric=arguments.metric,
             representative_data=(
                 data_lib.first(data.train[0], _SAMPLES) if data else None
             ),
             compare_on=data.test if data else None,
-            explicit_padding=arguments.explicit_padding,
             progress=status.update,
-        )
+        ))
     console.print(report.render())
     if arguments.report:
         report.save(arguments.report)

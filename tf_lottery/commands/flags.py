@@ -1,9 +1,22 @@
-"""Messages of the library in the words of the command line."""
+"""Flags: what they give to the library, and what its messages call them."""
 
+import inspect
 import re
 
 # Arguments that a flag of another name fills.
 _OTHERS = {"representative_data": "--data"}
+
+
+def given(function, arguments, **others):
+    """Returns the arguments of a function: flags of their names, and others.
+
+    >>> import argparse
+    >>> flags = argparse.Namespace(sep=", ", end="", verbose=True)
+    >>> given(print, flags, end="!")
+    {'sep': ', ', 'end': '!'}
+    """
+    names = inspect.signature(function).parameters
+    return {k: v for k, v in vars(arguments).items() if k in names} | others
 
 
 def rename(message, flags):

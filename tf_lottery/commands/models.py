@@ -31,10 +31,7 @@ def load(path):
 
 
 def can_hold(model):
-    """Returns a model that can hold masks: itself, or one wrapped in layers.
-
-    Where it is not compiled, no optimizer can hold masks.
-    """
+    """Returns a model that can hold masks: itself if compiled, or wrapped."""
     if model.compiled and getattr(model, "optimizer", None) is not None:
         return model
     return tf_lottery.layers.wrap(model)

@@ -4,6 +4,7 @@ import tf_lottery
 from tf_lottery import files
 from tf_lottery.commands import console as console_lib
 from tf_lottery.commands import data as data_lib
+from tf_lottery.commands import flags
 from tf_lottery.commands import models
 
 
@@ -13,18 +14,13 @@ def main(arguments):
         arguments.model, arguments.output, ".pruned.keras"
     )
     model = models.can_hold(models.load(arguments.model))
-    tf_lottery.prune(
-        model,
-        sparsity=arguments.sparsity,
-        criterion=arguments.criterion,
-        scope=arguments.scope,
-        pattern=arguments.pattern,
+    tf_lottery.prune(**flags.given(
+        tf_lottery.prune, arguments,
+        model=model,
         data=_data(arguments, model),
         loss=None if model.compiled else "sparse_categorical_crossentropy",
-        iterations=arguments.iterations,
-        collapse=arguments.collapse,
         exclude=arguments.exclude or (),
-    )
+    ))
     console_lib.stdout().print(tf_lottery.summary(model).render())
     files.save_model(tf_lottery.strip(model) if arguments.strip else model, out)
     console_lib.say_written(out)

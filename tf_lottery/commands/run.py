@@ -44,7 +44,6 @@ def main(arguments):
 
 
 def _show_plan(console, preset):
-    """Prints what would be trained, and how long it would take."""
     preset, cost = experiments.estimate(preset)
     heads = "number", "steps of each", "time"
     table = tables.Table("training", numbers=heads)

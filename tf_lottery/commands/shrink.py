@@ -7,8 +7,8 @@ from tf_lottery import files
 from tf_lottery import structured
 from tf_lottery.commands import console as console_lib
 from tf_lottery.commands import data as data_lib
+from tf_lottery.commands import flags
 from tf_lottery.commands import models
-from tf_lottery.commands.parsers import of_models as parser
 
 _SAMPLES = 1000
 
@@ -57,22 +57,14 @@ def _plan(model, arguments):
     if arguments.plan:
         text = pathlib.Path(arguments.plan).read_text(errors="replace")
         return structured.Plan.from_json(text)
-    budget = {
-        name: value for name in parser.BUDGETS
-        if (value := getattr(arguments, name)) is not None
-    }
     data = None
     if arguments.data:
         found = data_lib.load(arguments.data, model)
         data = data_lib.first(found.train, _SAMPLES)
-    return structured.plan(
-        model,
-        **budget,
-        criterion=arguments.criterion,
-        norm=arguments.norm,
-        scope=arguments.scope,
-        round_to=arguments.round_to,
+    return structured.plan(**flags.given(
+        structured.plan, arguments,
+        model=model,
         exclude=arguments.exclude or (),
         data=data,
         loss=None if model.compiled else "sparse_categorical_crossentropy",
-    )
+    ))

@@ -33,10 +33,9 @@ def plain_warnings():
 
 @contextlib.contextmanager
 def native_stderr():
-    """Drops what libraries write to standard error, unless there is an error.
+    """Drops what libraries write to standard error, until there is an error.
 
-    When TensorFlow is imported, some of them write there whatever the level
-    of the logs is.
+    Some do when TensorFlow is imported, whatever the level of the logs is.
     """
     sys.stderr.flush()
     kept = os.dup(2)

@@ -116,7 +116,7 @@ class Weights:
         """Returns about what a weight takes in a file now, at each width."""
         value = ops.convert_to_numpy(self.variables[key])
         matrix = self._prunable.layouts[key].to_matrix(value)
-        matrix = np.swapaxes(matrix, -1, -2).reshape(-1, matrix.shape[-2])
+        matrix = np.moveaxis(matrix, -1, 0).reshape(matrix.shape[-1], -1)
         return [
             self._nbytes(refits.nearest(matrix, bits, 1) if bits else matrix)
             for bits in self._widths

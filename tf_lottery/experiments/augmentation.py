@@ -4,11 +4,9 @@
 def crop_and_flip(images, seed, padding=4):
     """Shifts each image by up to `padding` pixels and mirrors half of them.
 
-    It is the augmentation for CIFAR: four zeros are padded on each side, a crop
-    of the original size is taken at random, and flipped horizontally with
-    probability 1/2. Images are standardised already, so that 0 is the mean
-    colour. All follows from `seed`, two integers. Reference: He et al. 2016,
-    section 4.2, https://arxiv.org/abs/1512.03385.
+    Images are standardised, so that the zeros around them are the mean colour.
+    All follows from `seed`, two integers. Reference: He et al. 2016, section
+    4.2, https://arxiv.org/abs/1512.03385.
     """
     import tensorflow as tf
 

@@ -18,8 +18,8 @@ _PURPOSES = ("weights", "order", "controls")
 class Bench:
     """Trains and measures. One compiled model serves a whole trial.
 
-    So its train step is traced once for all rounds and comparisons. `change` is
-    a function from the preset's model to the one that trains.
+    So its train step is traced once. `change` makes another model of the
+    preset's.
     """
 
     def __init__(self, preset, data, number=0, progress=None, change=None):
@@ -35,10 +35,9 @@ class Bench:
         return seed(self.preset, self.number, purpose, *numbers)
 
     def fit(self, epochs, imp=None, callbacks=(), shared=0, measured=True):
-        """Trains; returns the logs of each epoch.
+        """Trains; returns the logs of each epoch, evaluated if `measured`.
 
-        Other callbacks see what `imp` adds to the logs, `shared` epochs of
-        which another fit has trained; what is not measured is not evaluated.
+        Another fit has trained `shared` epochs of `imp`.
         """
         watch = progress_lib.Watch(self.progress, self.number, imp, shared)
         compact = compacting.Compacting(self.preset, self.feed.test, imp)
@@ -66,17 +65,14 @@ class Bench:
         return logs
 
     def train(self, ticket, measured=True):
-        """Trains a ticket to the end of a round; returns the logs.
-
-        Measuring, after each epoch, changes nothing of the training.
-        """
+        """Trains a ticket to the end of a round; returns the logs."""
         ticket.apply(self.model)
         steps = self.preset.iterations - ticket.snapshot.step
         epochs = steps // self.preset.evaluate_every
         return self.fit(epochs, measured=measured)
 
     def retrain(self, ticket, order=0):
-        """Trains a ticket, in an order of the data; returns its test accuracy.
+        """Trains a ticket in an order of the data; returns its test accuracy.
 
         The model is left as it was trained, the order is that of the trial
         again.
@@ -101,7 +97,6 @@ class Bench:
         self.feed.batches.reseed(self.seed("order", *numbers))
 
     def evaluate(self):
-        """Evaluates on validation and test set; returns the logs."""
         logs = self.model.evaluate(
             self.feed.validation, verbose=0, return_dict=True
         )

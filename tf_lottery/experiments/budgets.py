@@ -84,9 +84,7 @@ def _candidates(preset):
 
 
 def with_epochs(preset, epochs):
-    """Returns a preset of shorter rounds, all points moved with their end.
-
-    `None` if rounds would end before the rewinding point.
+    """Returns a preset of shorter rounds, with their points; `None`: too short.
     """
     every = preset.evaluate_every
     part = epochs / preset.epochs_per_round

@@ -17,10 +17,9 @@ _AMOUNTS = (
 
 
 def of(preset: presets.Preset) -> dict[str, Any]:
-    """Returns a dict from a value to those of the catalogue and of a preset.
+    """Returns what makes it another experiment, by name: before and after.
 
-    Only what makes another experiment is in it, not how much is run of it,
-    nor what a budget has shortened.
+    How much is run of it, or what a budget has shortened, does not.
     """
     known = catalogue.PRESETS.get(preset.name, preset).to_dict()
     own = budgets.original(preset).to_dict()

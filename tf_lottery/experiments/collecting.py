@@ -5,20 +5,16 @@ import functools
 
 from tf_lottery.experiments import compared_tickets
 from tf_lottery.experiments import histories
+from tf_lottery.experiments import progress as progress_lib
 from tf_lottery.experiments import records
-from tf_lottery.experiments import reports
-from tf_lottery.experiments import trial_tasks
 from tf_lottery.experiments import trials
 from tf_lottery.jobs import tasks
 from tf_lottery.verdicts import comparisons
 from tf_lottery.verdicts import rules
 
 
-class Collector(reports.Follower):
-    """Lists the tasks of a preset, and makes the report of their results.
-
-    The report does not depend on the order in which tasks are done.
-    """
+class Collector(progress_lib.Follower):
+    """Lists the tasks of a preset, and reports their results in any order."""
 
     def __init__(self, report, directory, progress):
         super().__init__(progress)
@@ -30,7 +26,7 @@ class Collector(reports.Follower):
         """Returns the tasks to begin with: the rounds of each trial."""
         return [
             self._task(
-                number, "rounds", self._add_rounds, trial_tasks.find_tickets,
+                number, "rounds", self._add_rounds, trials.find_tickets,
                 cost=self._preset.rounds + 1,
             )
             for number in range(self._preset.trials)
@@ -68,7 +64,7 @@ class Collector(reports.Follower):
                 add(None)
             else:
                 missing.append(self._task(
-                    trial.number, path.stem, add, trial_tasks.train_control,
+                    trial.number, path.stem, add, trials.train_control,
                     *what,
                 ))
         return missing
@@ -81,7 +77,7 @@ class Collector(reports.Follower):
             self._task(
                 trial.number, place.variant(name).path.name,
                 functools.partial(self._add_variant, trial, name),
-                trial_tasks.run_variant, name, cost=self._preset.rounds,
+                trials.run_variant, name, cost=self._preset.rounds,
             )
             for name in trials.variants(self._preset)
         ]
@@ -120,6 +116,7 @@ class _Trial:
         self.outcomes, self.variants = {}, {}
         self._names = list(trials.variants(preset))
         whole = (comparisons.FULL_LENGTH, 0)
+        steps = [each.outcome.steps for each in found.rounds]
         self.controls = [
             (number, *control)
             for number in rules.controlled_rounds(
@@ -127,15 +124,10 @@ class _Trial:
                 preset.test_densities, preset.control_every,
             )
             for control in (whole, *compared_tickets.names(preset))
-            if control != whole or self._is_short(number)
+            if control != whole or steps[number] < steps[0]
         ]
 
-    def _is_short(self, round):
-        steps = [each.outcome.steps for each in self.found.rounds]
-        return steps[round] < steps[0]
-
     def is_compared(self, round):
-        """Whether all controls of a round are there."""
         return all(
             what in self.outcomes for what in self.controls if what[0] == round
         )

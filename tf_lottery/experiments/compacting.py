@@ -32,13 +32,12 @@ def warn_if_left_alone(preset, model):
 
 
 class Compacting(keras.callbacks.Callback):
-    """Lets a `StandIn` train and evaluate for the model of a `fit`.
+    """Lets a `StandIn` train and evaluate for a model; comes after `imp`.
 
-    Everything else goes on as it was: the model has its own weights, slots,
-    masks and metrics back before any callback hears of the end of a batch.
-    Whether it pays follows from masks and numbers of steps, so that a run that
-    was interrupted ends as it would have. Place it after `imp` in the list of
-    callbacks.
+    The model has its own weights, slots, masks and metrics back before any
+    callback hears of the end of a batch. Whether it pays follows from masks
+    and numbers of steps, so that a run that was interrupted ends as it would
+    have.
     """
 
     def __init__(self, preset, test, imp=None):

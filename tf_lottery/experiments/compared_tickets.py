@@ -1,5 +1,6 @@
 """Tickets to train that a ticket is compared with."""
 
+import collections
 import dataclasses
 
 import numpy as np
@@ -29,12 +30,9 @@ def names(preset):
 
 
 def make(bench, name, number, ticket, dense):
-    """Returns a control of a ticket, the `Ticket` to train.
-
-    `dense` is called for the weights that the dense round trained to.
-    """
+    """Returns the `Ticket` to train; `dense()` gives the dense weights."""
     seed = bench.seed("controls", ticket.round, number)
-    return MAKERS[name](bench, ticket, dense, seed)
+    return MAKERS[name](_Case(bench, ticket, dense, seed))
 
 
 def one_shot(ticket, model, dense, preset, invert=False):
@@ -102,32 +100,23 @@ def _control(ticket, masks, name):
     )
 
 
+_Case = collections.namedtuple("_Case", ("bench", "ticket", "dense", "seed"))
 MAKERS = {
-    "random_reinitialize": lambda bench, ticket, dense, seed: (
-        controls.random_reinitialize(ticket, bench.model, seed)
+    "random_reinitialize": lambda of: controls.random_reinitialize(
+        of.ticket, of.bench.model, of.seed
     ),
-    "random_masks": lambda bench, ticket, dense, seed: (
-        controls.random_masks(ticket, seed)
+    "random_masks": lambda of: controls.random_masks(of.ticket, of.seed),
+    "signed_reinitialize": lambda of: controls.random_reinitialize(
+        of.ticket, of.bench.model, of.seed, signed=True
     ),
-    "signed_reinitialize": lambda bench, ticket, dense, seed: (
-        controls.random_reinitialize(ticket, bench.model, seed, signed=True)
+    "reshuffle": lambda of: controls.reshuffle(of.ticket, of.seed),
+    "constant": lambda of: controls.constant(of.ticket, of.seed),
+    "invert": lambda of: one_shot(
+        of.ticket, of.bench.model, of.dense(), of.bench.preset, invert=True
     ),
-    "reshuffle": lambda bench, ticket, dense, seed: (
-        controls.reshuffle(ticket, seed)
-    ),
-    "constant": lambda bench, ticket, dense, seed: (
-        controls.constant(ticket, seed)
-    ),
-    "invert": lambda bench, ticket, dense, seed: (
-        one_shot(ticket, bench.model, dense(), bench.preset, invert=True)
-    ),
-    "snip": lambda bench, ticket, dense, seed: (
-        before_training(ticket, bench, "snip")
-    ),
-    "synflow": lambda bench, ticket, dense, seed: (
-        before_training(ticket, bench, "synflow")
-    ),
-    "one_shot": lambda bench, ticket, dense, seed: (
-        one_shot(ticket, bench.model, dense(), bench.preset)
+    "snip": lambda of: before_training(of.ticket, of.bench, "snip"),
+    "synflow": lambda of: before_training(of.ticket, of.bench, "synflow"),
+    "one_shot": lambda of: one_shot(
+        of.ticket, of.bench.model, of.dense(), of.bench.preset
     ),
 }

@@ -3,13 +3,11 @@
 import pathlib
 import re
 
-from tf_lottery import files
 from tf_lottery.analysis import caveats
 from tf_lottery.analysis import run_files
 from tf_lottery.analysis import tables
 from tf_lottery.experiments import measurements
 from tf_lottery.experiments import panels
-from tf_lottery.report import drawing
 from tf_lottery.report import pages
 from tf_lottery.report.tables import Table
 from tf_lottery.utils import checks
@@ -66,8 +64,12 @@ def compare(
     for run in runs.values():
         run_files.check_begun(run)
     out, sections = pathlib.Path(out), panels.sections(runs)
-    files.write_text(out, pages.render(
-        "compare.html",
+    drawn = {
+        re.sub(r"[^a-z0-9]+", "-", chart["title"].lower()).strip("-"): chart
+        for found in sections.values() for chart in found
+    }
+    return pages.save(
+        out, "compare.html", drawn if png else {},
         title=f"{len(runs)} runs" if len(runs) > 1 else next(iter(runs)),
         runs=_runs(runs),
         sections=sections,
@@ -76,13 +78,7 @@ def compare(
             (name, words.text(run.judgement), caveats.of_run(run))
             for name, run in runs.items()
         ],
-    ))
-    if png:
-        drawing.save_beside(out, {
-            re.sub(r"[^a-z0-9]+", "-", chart["title"].lower()).strip("-"): chart
-            for found in sections.values() for chart in found
-        })
-    return out
+    )
 
 
 def _runs(runs):

@@ -1,5 +1,6 @@
 """Dense networks that cost as much as a ticket, and no more."""
 
+import bisect
 import dataclasses
 import math
 
@@ -10,16 +11,13 @@ from tf_lottery import weights as weights_lib
 from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.experiments import budgets
 
-_HALVINGS = 20
-
 
 def equal_parameters(bench, ticket):
     """Trains a narrower dense network as long as the ticket; returns logs.
 
     All hidden layers are narrower by one factor, so that as many weights are
-    left as the ticket keeps, or a few less; no layer loses its last unit. This
-    is the small dense network of Zhu and Gupta 2018,
-    https://arxiv.org/abs/1710.01878, trained from initial weights of its own.
+    left as the ticket keeps, or a few less: the small dense network of Zhu and
+    Gupta 2018, https://arxiv.org/abs/1710.01878.
     """
     kept, preset = masks_lib.count(ticket.masks), bench.preset
     other = bench_lib.Bench(
@@ -33,10 +31,8 @@ def equal_compute(bench, ticket):
     """Trains the dense network for a ticket's share of steps; returns logs.
 
     Steps times density are those of the ticket, as if pruned weights cost
-    nothing. Drops of the learning rate and warm-up move with the end of the
-    training, and it starts from the weights of the dense round. (Liu et al.
-    2019, https://arxiv.org/abs/1810.05270, go the other way: their small
-    networks train longer, until they have cost what the large one does.)
+    nothing; the schedule moves with the end. (Liu et al. 2019,
+    https://arxiv.org/abs/1810.05270, train small networks longer instead.)
     """
     preset = dataclasses.replace(
         bench.preset, rewind_to=0, also_rewind_to=(), middle_rounds=1.0
@@ -49,18 +45,14 @@ def equal_compute(bench, ticket):
 
 
 def narrowed(model, kept, exclude=()):
-    """Returns an untrained copy of a model with narrower hidden layers.
-
-    It has at most `kept` prunable weights.
+    """Returns an untrained, narrower copy of at most `kept` prunable weights.
     """
-    low, high = 0.0, 1.0
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        if _count(_scaled(model, middle), exclude) <= kept:
-            low = middle
-        else:
-            high = middle
-    return _scaled(model, low)
+    steps = 1 << 20
+    factor = bisect.bisect_right(
+        range(steps), kept,
+        key=lambda n: _count(_scaled(model, n / steps), exclude),
+    ) - 1
+    return _scaled(model, max(factor, 0) / steps)
 
 
 def _scaled(model, factor):

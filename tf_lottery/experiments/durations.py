@@ -8,10 +8,9 @@ _UNITS = {"h": 3600, "m": 60, "s": 1}
 
 
 def parse(text, name="duration"):
-    """Returns the seconds of a duration; `name` is the argument's, in errors.
+    """Returns the seconds of a duration, the argument `name` in errors.
 
-    >>> from tf_lottery.experiments import durations
-    >>> durations.parse("1h30m")
+    >>> parse("1h30m")
     5400
     """
     checks.kind(name, text, str, "a string such as '90s'")
@@ -28,8 +27,7 @@ def parse(text, name="duration"):
 def render(seconds):
     """Returns seconds as people read them.
 
-    >>> from tf_lottery.experiments import durations
-    >>> [durations.render(s) for s in (4.2, 600, 5400)]
+    >>> [render(s) for s in (4.2, 600, 5400)]
     ['4 s', '10 min', '1.5 h']
     """
     if seconds < 120:

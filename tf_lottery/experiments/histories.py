@@ -1,18 +1,23 @@
-"""The logs of trainings, kept in CSV files as they come."""
+"""The logs of trainings, kept as they come: a run's learning curves."""
 
 import csv
 
 import keras
 
 from tf_lottery import files
+from tf_lottery.analysis import bands
+from tf_lottery.analysis import reading
+from tf_lottery.analysis import run_files
+from tf_lottery.experiments import outputs
 from tf_lottery.runs import results
+from tf_lottery.verdicts import comparisons
 
 
 class HistoryFile(keras.callbacks.Callback):
     """Appends the logs of every epoch to a file.
 
-    The first epoch of a process writes the file anew, so that what a killed
-    process has half written, or written after its last saved state, is gone.
+    The first epoch of a process writes it anew, without what a killed process
+    has half written, or written after its last saved state.
     """
 
     def __init__(self, path):
@@ -56,3 +61,45 @@ def read(path):
             plain(row) for row in csv.DictReader(file)
             if None not in row.values()
         ]
+
+
+def of_run(run):
+    """Yields the trainings of a run that kept their logs; callbacks have none.
+
+    Each is a row of the run, and pairs of a step and a dict of logs.
+    """
+    if "dataset" not in run.config:
+        return
+    with reading.of(run.path / run_files.CONFIG):
+        last, every = run.config["iterations"], run.config["evaluate_every"]
+    for row, logs in _logs(run):
+        if logs:
+            # The first release did not note the steps.
+            steps = range(row.get("steps") or last, 0, -every)
+            yield row, list(zip(steps, reversed(logs)))[::-1]
+
+
+def _logs(run):
+    rounds = {}
+    for row in (*run.rows, *run.controls):
+        place = outputs.TrialDirectory(run_files.trial(run.path, row["trial"]))
+        path, name = place.history, row.get("control")
+        own = place.control(
+            row["round"], name or comparisons.FULL_LENGTH,
+            row.get("number", 0),
+        )
+        if own.exists():
+            yield row, _read(own)
+            continue
+        if name is not None:
+            path = place.variant(name).history
+        if path not in rounds:
+            logs = _read(path) if path.exists() else ()
+            rounds[path] = bands.by_round(logs)
+        if row["round"] in rounds[path]:
+            yield row, rounds[path][row["round"]]
+
+
+def _read(path):
+    with reading.of(path):
+        return read(path)

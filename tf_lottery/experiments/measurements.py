@@ -8,7 +8,7 @@ from typing import Any
 from tf_lottery.analysis import identity
 from tf_lottery.analysis import run_files
 from tf_lottery.analysis.curves import TICKETS
-from tf_lottery.experiments import learning_curves as curves_lib
+from tf_lottery.experiments import histories
 from tf_lottery.utils import checks
 from tf_lottery.utils import docs
 from tf_lottery.utils import types
@@ -119,7 +119,7 @@ def _measured(name, run, learning_curves):
             row["early_stop_censored"],
         )
     if learning_curves:
-        for row, logs in curves_lib.of_run(run):
+        for row, logs in histories.of_run(run):
             for step, entry in logs:
                 yield from _values(name, row, entry, "training", step, False)
 

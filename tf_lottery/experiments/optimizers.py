@@ -13,10 +13,9 @@ from tf_lottery.utils import configurations
 class L2SGD(keras.optimizers.SGD):
     """SGD whose gradients include those of an L2 penalty.
 
-    The penalty's gradient, `penalty * variable`, passes through momentum, as
-    with `weight_decay` of PyTorch's SGD and an L2 regularisation loss. Keras'
-    own `weight_decay` is decoupled: with momentum 0.9 it is ten times weaker.
-    See Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101.
+    `penalty * variable` passes through momentum, as with `weight_decay` of
+    PyTorch's SGD; Keras' is decoupled, with momentum 0.9 ten times weaker. See
+    Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101.
     """
 
     def __init__(

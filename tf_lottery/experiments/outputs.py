@@ -11,7 +11,6 @@ from tf_lottery.experiments import changes
 from tf_lottery.experiments import presets
 from tf_lottery.files import locks
 from tf_lottery.runs import results
-from tf_lottery.runs import run_config
 from tf_lottery.runs import ticket as ticket_lib
 from tf_lottery.utils import configurations
 
@@ -27,9 +26,8 @@ _LOCK = "lock"
 class OutputDirectory:
     """A directory that holds one experiment and describes itself.
 
-    `config.json` is the preset, `results.csv` has a row for each round,
-    `controls.csv` one for each control, `results.json` all of it, and
-    `trial-N/` is what `TrialDirectory` says.
+    `config.json` is the preset, `results.csv` has its rounds, `controls.csv`
+    its controls, `results.json` all, and `trial-N/` is a `TrialDirectory`.
     """
 
     def __init__(self, path):
@@ -49,20 +47,14 @@ class OutputDirectory:
                 )
 
     def check(self, preset):
-        """Raises a `ValueError` if it holds a run that cannot resume.
-
-        An earlier run may have fewer rounds, other trials and comparisons.
-        """
+        """Raises a `ValueError` if it holds a run that cannot resume."""
         self.check_name(preset)
         found = self._read_config()
         if found:
             self._check_equal(found, preset)
 
     def earlier(self, preset):
-        """Returns the preset of an earlier run of the same one, or `None`.
-
-        It is shortened to its budget as it was then.
-        """
+        """Returns an earlier run's preset, as shortened then, or `None`."""
         found = self._read_config()
         if found.get("name") != preset.name:
             return None
@@ -77,9 +69,7 @@ class OutputDirectory:
 
     @contextlib.contextmanager
     def create(self, preset, overwrite=False):
-        """Makes the directory, or resumes or replaces the run it holds.
-
-        In the context that this opens no other process can do the same.
+        """Makes the directory, or resumes or replaces its run; holds its lock.
         """
         if overwrite:
             self.check_name(preset)
@@ -88,20 +78,14 @@ class OutputDirectory:
         with locked(self.path):
             if overwrite:
                 self._clear()
-            files.write_text(
-                self._config, run_config.to_json(changes.config(preset))
-            )
+            files.write_json(self._config, changes.config(preset))
             yield self
 
     def trial(self, number):
-        """Returns the `TrialDirectory` of a trial."""
         return TrialDirectory(run_files.trial(self.path, number))
 
     def save(self, report):
-        """Writes the results so far."""
-        files.write_text(
-            self.path / run_files.RESULTS, run_config.to_json(report.to_dict())
-        )
+        files.write_json(self.path / run_files.RESULTS, report.to_dict())
         write_csv(self.path / "results.csv", report.rows())
         controls = report.control_rows()
         if controls:
@@ -118,7 +102,7 @@ class OutputDirectory:
         return [str(path) for path in top + tickets + trials]
 
     def _check_equal(self, found, preset):
-        wanted = run_config.plain(changes.config(preset))
+        wanted = configurations.plain(changes.config(preset))
         # What the first release had not.
         new = {
             "test_densities", "margin", "criterion", "pattern", "rewind",
@@ -164,10 +148,9 @@ class TrialDirectory:
 
     Besides the callback's own files there are `history.csv`, the logs of all
     epochs as they come; `dense/`, the state at the end of the dense round;
-    `controls/round-RR-NAME-I.csv`, the logs of each finished control; for a
-    variant of the callback a directory such as `lr-rewind/`; and, if a
-    ticket matches the dense round, `candidate.ticket` and `candidate.keras`,
-    the model that it trained to, with its masks.
+    `controls/`, the logs of each finished control; for a variant a directory
+    such as `lr-rewind/`; and `candidate.ticket` and `candidate.keras`, a
+    ticket that matches the dense round and the model that it trained to.
     """
 
     def __init__(self, path):
@@ -176,16 +159,13 @@ class TrialDirectory:
         self.dense = path / "dense"
 
     def variant(self, name):
-        """Returns the `TrialDirectory` of a variant of the callback."""
         return TrialDirectory(self.path / name.replace("_", "-"))
 
     def control(self, round, name, number):
-        """Returns the path of the logs of a control."""
         name = f"round-{round:02d}-{name}-{number}.csv"
         return self.path / "controls" / name
 
     def write(self, path, text):
-        """Writes a text file of the trial."""
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(path, text)
 
@@ -200,7 +180,6 @@ class TrialDirectory:
         return None
 
     def save_candidate(self, ticket, model):
-        """Writes the candidate ticket, and the model it trained to."""
         files.save_model(model, self.path / "candidate.keras")
         # The ticket comes last: it says which round the model is of.
         ticket.save(self._candidate)
@@ -212,10 +191,7 @@ class TrialDirectory:
 
 @contextlib.contextmanager
 def locked(place):
-    """Makes a directory that no other process uses at the same time.
-
-    If nothing is written to it, it goes again.
-    """
+    """Makes a directory that no other process uses meanwhile; none if empty."""
     lock = locks.Lock(place / _LOCK)
     try:
         place.mkdir(parents=True, exist_ok=True)

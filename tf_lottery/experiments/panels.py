@@ -6,7 +6,7 @@ from tf_lottery.analysis.curves import draw
 from tf_lottery.analysis.curves import label
 from tf_lottery.analysis.curves import records
 from tf_lottery.analysis.curves import scale_of
-from tf_lottery.experiments import learning_curves
+from tf_lottery.experiments import histories
 from tf_lottery.experiments import measurements
 from tf_lottery.report import charts
 from tf_lottery.verdicts import comparisons
@@ -61,7 +61,7 @@ def _against_density(run):
 
 def _learning(run, points):
     """The chart of a run's learning curves, `None` if it kept none."""
-    logs = list(learning_curves.of_run(run))
+    logs = list(histories.of_run(run))
     metric = logs and _metric(logs[0][1][0][1])
     if not metric:
         return None

@@ -19,11 +19,10 @@ _SMALL = 28 * 28
 
 
 def order(seed, step, steps, batch_size, examples):
-    """Returns which examples some steps use, an array `(steps, batch_size)`.
+    """Returns which examples some steps use, `(steps, batch_size)`.
 
-    The stream of examples is an endless chain of permutations, a new one for
-    each pass over the data; a batch may straddle two of them, so that all
-    batches are full and no example is left out.
+    The examples are an endless chain of permutations, so that all batches are
+    full and none is left out.
     """
     start, count = step * batch_size, steps * batch_size
     first, last = start // examples, (start + count - 1) // examples
@@ -38,20 +37,11 @@ def order(seed, step, steps, batch_size, examples):
 class Batches(keras.callbacks.Callback):
     """A data set for `fit` whose batches depend on the optimizer's step.
 
-    At the beginning of an epoch it looks up the optimizer's step, so that a
-    rewound model gets the data of the step it was rewound to. Place it after
-    `IterativeMagnitudePruning` in the list of callbacks.
-
-    Args:
-        steps: Integer, the steps of one epoch of `fit`; an epoch ends where
-            the model is evaluated, it need not be a pass over the data.
-        augment: Callable `f(x, seed)` that returns a changed batch of
-            inputs; `seed` is a tensor of two integers, other ones for every
-            step. Defaults to `None`.
-
-    Attributes:
-        dataset: The `tf.data.Dataset`. It is endless, so that one iterator
-            serves the whole of `fit`: pass `steps_per_epoch=steps` with it.
+    At the beginning of an epoch it looks up the step, so that a rewound model
+    gets the data of the step it was rewound to; place it after the pruning
+    callback. `dataset` is endless, so that one iterator serves the whole of
+    `fit`: pass `steps_per_epoch=steps` with it. `augment(x, seed)` returns a
+    changed batch of inputs; `seed` is a tensor of two integers.
     """
 
     def __init__(self, x, y, batch_size, steps, seed=0, augment=None):
@@ -79,13 +69,11 @@ class Batches(keras.callbacks.Callback):
         self.dataset = _plain(tf.data.Dataset.counter().map(gather))
 
     def order(self, step):
-        """Returns the indices of one epoch that begins at `step`."""
         return order(
             self.seed, step, self.steps, self.batch_size, self.examples
         )
 
     def reseed(self, seed):
-        """Changes the order of the examples, and their augmentation."""
         self.seed = seed
         self._seed.assign(seed)
 
@@ -99,8 +87,7 @@ class Batches(keras.callbacks.Callback):
 class TestAccuracy(keras.callbacks.Callback):
     """Writes `test_accuracy` into the logs of every epoch.
 
-    Put it before `IterativeMagnitudePruning`, which rewinds the model at the
-    end of a round. It only measures: nothing is chosen by it.
+    It comes before the callback that rewinds at the end of a round.
     """
 
     __test__ = False

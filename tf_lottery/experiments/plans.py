@@ -2,7 +2,7 @@
 
 import dataclasses
 import statistics
-import time
+import timeit
 
 from tf_lottery.experiments import presets
 from tf_lottery.verdicts import comparisons
@@ -23,8 +23,7 @@ class Trainings:
 def plan(preset):
     """Returns the trainings of a preset, a list of `Trainings`.
 
-    The dense round is trained once for each trial, whatever it is compared
-    with. Which rounds have controls is told from the largest of the rates.
+    Which rounds have controls is told from the largest of the rates.
     """
     whole, skipped = preset.epochs_per_round, (
         preset.rewind_step // preset.evaluate_every
@@ -60,7 +59,6 @@ def plan(preset):
 
 
 def _count(preset, comparison):
-    """The trainings of a comparison in one trial."""
     if comparison.rewind is not None:
         return preset.rounds
     sampled = preset.control_trials if comparison.sampled else 1
@@ -77,7 +75,6 @@ def _epochs(preset, comparison, later):
 
 
 def _chosen(preset):
-    """The rounds that have controls."""
     return rules.controlled_rounds(
         _densities(preset), preset.test_densities, preset.control_every
     )
@@ -96,13 +93,10 @@ def total_epochs(preset):
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """The time that a preset takes on this machine.
+    """What a preset takes here, in seconds.
 
-    Attributes:
-        step: Float, seconds of a training step.
-        evaluation: Float, seconds of an evaluation on validation and test
-            set.
-        start: Float, seconds until the first step has been traced.
+    Of a training step, an evaluation on validation and test set, and until the
+    first step has been traced.
     """
 
     step: float
@@ -114,7 +108,6 @@ class Cost:
         return preset.evaluate_every * self.step + self.evaluation
 
     def seconds(self, preset: presets.Preset) -> float:
-        """Returns the seconds of all trainings of a preset."""
         training = total_epochs(preset) * self.epoch(preset)
         return training + preset.trials * self.start
 
@@ -122,23 +115,21 @@ class Cost:
 def measure(bench):
     """Trains a bench for a few seconds; returns the `Cost` of its preset."""
     unit = bench.preset.steps_per_execution
-    start = _timed(lambda: _train(bench, unit))
-    short = _timed(lambda: _train(bench, unit))
-    steps = unit + _fitting(short, unit, bench.preset.evaluate_every)
-    long = _timed(lambda: _train(bench, steps))
+    start, short = (
+        timeit.timeit(lambda: _train(bench, unit), number=1) for _ in range(2)
+    )
+    fitting = min(
+        int(_SECONDS / max(short, 1e-6)), bench.preset.evaluate_every // unit
+    )
+    steps = unit + max(1, fitting) * unit
+    long = timeit.timeit(lambda: _train(bench, steps), number=1)
     bench.evaluate()
     return Cost(
         # The difference leaves out what a call of `fit` costs by itself.
         max(long - short, long / 2) / (steps - unit),
-        _timed(bench.evaluate),
+        timeit.timeit(bench.evaluate, number=1),
         start,
     )
-
-
-def _fitting(seconds, unit, most):
-    """Returns how many steps are trained in the time for measuring."""
-    times = int(_SECONDS / max(seconds, 1e-6))
-    return max(1, min(times, most // unit)) * unit
 
 
 def _train(bench, steps):
@@ -149,9 +140,3 @@ def _train(bench, steps):
         shuffle=False,
         verbose=0,
     )
-
-
-def _timed(function):
-    began = time.perf_counter()
-    function()
-    return time.perf_counter() - began

@@ -6,6 +6,7 @@ import keras
 
 from tf_lottery.experiments import presets
 from tf_lottery.experiments import records
+from tf_lottery.jobs import tasks
 from tf_lottery.runs import results as results_lib
 
 
@@ -22,12 +23,7 @@ class Progress:
         """Called when an earlier process has trained epochs already."""
 
     def variant_begin(self, trial: int, name: str) -> None:
-        """Called before the rounds of a variant of the pruning.
-
-        Args:
-            trial: Integer, number of the trial.
-            name: String, one of `COMPARISONS` or a rewinding point.
-        """
+        """Called before the rounds of a comparison, or of a rewinding point."""
 
     def epoch_end(self) -> None:
         """Called after each epoch of each training."""
@@ -39,19 +35,13 @@ class Progress:
         """Called after the controls of a ticket were trained."""
 
     def workers(self, pulses: list[dict[str, Any]]) -> None:
-        """Called about twice a second while other processes work.
-
-        Args:
-            pulses: List of dicts, one of each: `key` of its task, `host`,
-                `pid`, `memory` in bytes.
-        """
+        """Called about twice a second with the `jobs.pulses` of others."""
 
 
 class Watch(keras.callbacks.Callback):
-    """Tells a `Progress` about the epochs and rounds of a `fit`.
+    """Tells a `Progress` about the epochs and rounds of a `fit`, after `imp`.
 
-    `imp` must come earlier in the list of callbacks; `shared` epochs were
-    trained by another fit for this one.
+    Another fit has trained `shared` epochs for this one.
     """
 
     def __init__(self, progress, trial, imp=None, shared=0):
@@ -79,3 +69,67 @@ class Watch(keras.callbacks.Callback):
         if epochs > self._known:
             self._progress.skip(epochs - self._known)
             self._known = epochs
+
+
+class Report(Progress):
+    """The progress of one task, told to other processes by its pulse."""
+
+    def __init__(self, pulse):
+        self._pulse = pulse
+        self._values = {"epochs": 0, "skipped": 0, "begin": [], "rounds": []}
+        self.beat(now=True)
+
+    def beat(self, now=False):
+        """Tells how far it is, if it is time to."""
+        self._pulse.beat(self._values, now)
+
+    def end(self):
+        self.beat(now=True)
+
+    def trial_begin(self, trial):
+        self._values["begin"] = ["trial_begin", trial]
+
+    def variant_begin(self, trial, name):
+        self._values["begin"] = ["variant_begin", trial, name]
+
+    def skip(self, epochs):
+        self._values["skipped"] += epochs
+
+    def epoch_end(self):
+        self._values["epochs"] += 1
+        self.beat()
+
+    def round_end(self, trial, result):
+        self._values["rounds"].append([trial, result.to_dict()])
+        self.beat(now=True)
+
+
+class Follower(tasks.Listener):
+    """Shows the progress of tasks that other processes do, each task once."""
+
+    def __init__(self, progress):
+        self._progress, self._epochs, self._rounds = progress, {}, set()
+
+    def pulses(self, pulses):
+        for pulse in pulses:
+            if "epochs" in pulse:
+                self._follow(pulse)
+        if pulses:
+            self._progress.workers(pulses)
+
+    def _follow(self, pulse):
+        key, skipped = pulse["key"], pulse["skipped"]
+        seen = self._epochs.setdefault(key, 0)
+        if skipped > seen:
+            self._progress.skip(skipped - seen)
+            seen = skipped
+        for _ in range(seen, skipped + pulse["epochs"]):
+            self._progress.epoch_end()
+        self._epochs[key] = max(seen, skipped + pulse["epochs"])
+        for trial, values in pulse["rounds"]:
+            if (key, values["round"]) not in self._rounds:
+                self._rounds.add((key, values["round"]))
+                name, *arguments = pulse["begin"]
+                getattr(self._progress, name)(*arguments)
+                result = results_lib.RoundResult.from_dict(values)
+                self._progress.round_end(trial, result)

@@ -16,16 +16,11 @@ def compared(preset):
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What one training came to.
+    """What one training came to: accuracies at its end, and at early stop.
 
-    Attributes:
-        val_accuracy: Float, at the end.
-        test_accuracy: Float, at the end.
-        early_stop_step: Integer, the step of the smallest validation loss
-            among the evaluations.
-        early_stop_test_accuracy: Float, the test accuracy at that step.
-        steps: Integer, the training step at the end. Defaults to `None`, not
-            known.
+    The early stop is the step of the smallest validation loss among the
+    evaluations. `steps` is where the training ended, `None` if that is not
+    known.
     """
 
     val_accuracy: float
@@ -41,7 +36,6 @@ class Outcome:
         last_step: int,
         steps_per_epoch: int,
     ) -> "Outcome":
-        """Reads the logs of the epochs of a training that ended at a step."""
         losses = [entry["val_loss"] for entry in logs]
         best = losses.index(min(losses))
         after = len(logs) - 1 - best
@@ -58,16 +52,8 @@ class Outcome:
 class Round:
     """One round of one trial, and the controls of its ticket.
 
-    Attributes:
-        round: Integer, 0 is dense training.
-        density: Float, the fraction of prunable weights kept.
-        effective_density: Float, the fraction on a path from input to
-            output, or `None`.
-        seconds: Float.
-        outcome: `Outcome` of the ticket.
-        controls: Dict from the name of a control, a key of
-            `comparisons.COMPARISONS`, to a list of `Outcome`, one for each
-            seed; empty if there are none.
+    `controls` leads from a key of `comparisons.COMPARISONS` to the `Outcome`
+    of each seed.
     """
 
     round: int

@@ -3,8 +3,10 @@
 import dataclasses
 import itertools
 import statistics
-from typing import TYPE_CHECKING
 from typing import Any
+
+import rich.console
+import rich.text
 
 from tf_lottery.analysis import run_files
 from tf_lottery.experiments import budgets
@@ -18,20 +20,12 @@ from tf_lottery.verdicts import judging
 from tf_lottery.verdicts import rules as rules_lib
 from tf_lottery.verdicts import words
 
-if TYPE_CHECKING:
-    import rich.console
-
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The results of a preset.
+    """The results of a preset, and the paths that were written.
 
-    Attributes:
-        preset: `tf_lottery.experiments.Preset`.
-        trials: List of `Trial`.
-        rules: `tf_lottery.verdicts.rules.Rules`. Defaults to those of the
-            preset, for an unknown number of test images.
-        files: List of paths that were written.
+    The rules are those of the preset, for an unknown number of test images.
     """
 
     preset: presets.Preset
@@ -41,7 +35,6 @@ class Report:
 
     @property
     def judgement(self) -> judging.Judgement:
-        """`verdicts.judging.Judgement` of the trials."""
         return judging.judge(self._rows(), self.control_rows(), self._rules)
 
     @property
@@ -49,11 +42,8 @@ class Report:
         """String, one line or more: is there a winning ticket?"""
         return self._text(self.judgement)
 
-    def render(self) -> "rich.console.Group":
+    def render(self) -> rich.console.Group:
         """Returns the table and the verdict for `rich.print`."""
-        import rich.console
-        import rich.text
-
         return rich.console.Group(
             self._cells().printed(title=self._title, keys=2, pad_edge=False),
             # As a caption it would be as narrow as the last part of the table.

@@ -16,8 +16,6 @@ from tf_lottery.experiments import plans
 from tf_lottery.experiments import presets
 from tf_lottery.experiments import progress as progress_lib
 from tf_lottery.experiments import report as report_lib
-from tf_lottery.experiments import reports
-from tf_lottery.experiments import trial_tasks
 from tf_lottery.experiments import trials
 from tf_lottery.jobs import engines
 from tf_lottery.jobs import scheduling
@@ -104,14 +102,15 @@ def run(
     _check_layers(preset, data)
     compared_tickets.check(preset, data)
     trials.pruning(preset)
-    with directory.create(preset, overwrite), trial_tasks.kept(preset, data):
+    with directory.create(preset, overwrite), trials.kept(preset, data):
         progress.begin(preset)
         report = report_lib.Report(preset, [], rules.Rules.of(
             preset.to_dict(), images=data.test_images, classes=data.classes
         ))
         collector = collecting.Collector(report, directory, progress)
         with engines.opened(
-            jobs, scheduler, directory.path / "jobs", progress, reports.Report
+            jobs, scheduler, directory.path / "jobs", progress,
+            progress_lib.Report,
         ) as engine:
             scheduling.run(collector.tasks(), engine, collector)
         return dataclasses.replace(report, files=directory.list())

@@ -25,8 +25,7 @@ class Streamed:
     official validation images are the test set. Training images are cropped at
     random (8 to 100 % of the area, aspect ratio 3/4 to 4/3), resized and
     mirrored half of the time; the others are cut to the middle 224/256.
-    Reference: Szegedy et al. 2015, https://arxiv.org/abs/1409.4842, as in He et
-    al. 2016, section 3.4, https://arxiv.org/abs/1512.03385.
+    Reference: Szegedy et al. 2015, https://arxiv.org/abs/1409.4842.
     """
 
     def __init__(self, name, image_size):
@@ -112,9 +111,9 @@ class Streamed:
 class StreamedBatches(keras.callbacks.Callback):
     """A data set for `fit` that follows the optimizer's step.
 
-    As `pipeline.Batches`, but a pass over the data ends with its last full
-    batch. When the optimizer's step is not the one that comes next, because the
-    model was rewound or a run goes on, reading starts again from there.
+    It is as `pipeline.Batches`, but a pass over the data ends with its last
+    full batch. Where the next step is another one, after a rewind, reading
+    starts again from there.
     """
 
     def __init__(self, images, batch_size, steps, seed=0):
@@ -145,7 +144,6 @@ class StreamedBatches(keras.callbacks.Callback):
         self.move_to(step)
 
     def move_to(self, step):
-        """Lets the next batch be that of a step."""
         if step != self._next:
             self._next, self._moved = step, True
 

@@ -1,13 +1,23 @@
-"""One trial: its tickets, and what they are compared with."""
+"""One trial: its tickets, what they are compared with, and its tasks.
+
+The rounds of a trial are one task, since each prunes what the last one has
+trained. After it, every training of a control is a task, and every variant.
+A process keeps the bench that it had last for the next task of its trial.
+"""
+
+import contextlib
 
 import keras
 
 from tf_lottery import callbacks as callbacks_lib
 from tf_lottery import schedules
 from tf_lottery.analysis import levels
+from tf_lottery.experiments import bench as bench_lib
 from tf_lottery.experiments import compared_tickets
 from tf_lottery.experiments import dense_networks
+from tf_lottery.experiments import feeds
 from tf_lottery.experiments import histories
+from tf_lottery.experiments import outputs
 from tf_lottery.experiments import records
 from tf_lottery.runs import branches
 from tf_lottery.runs import results
@@ -17,6 +27,7 @@ from tf_lottery.verdicts import comparisons
 
 # On which statistics of batch normalisation are estimated along a line.
 _EXAMPLES = 1000
+_last = {}
 
 
 class TrialRun:
@@ -27,7 +38,6 @@ class TrialRun:
         self.preset = bench.preset
 
     def find_tickets(self):
-        """Runs all rounds; returns a `records.Trial` without controls."""
         place = self.place
         imp = self._pruning(place.path)
         keep = KeepCandidate(imp, place)
@@ -70,7 +80,6 @@ class TrialRun:
         )
 
     def _logs(self, name, number, ticket):
-        """Trains what a ticket is compared with; returns the logs."""
         if name in dense_networks.MAKERS:
             return dense_networks.MAKERS[name](self.bench, ticket)
         if name != comparisons.FULL_LENGTH:
@@ -81,7 +90,6 @@ class TrialRun:
         return self.bench.train(ticket)
 
     def run_variant(self, name):
-        """Runs a variant after the dense round; returns outcomes by round."""
         place = self.place.variant(name)
         if not branches.is_kept(place.path):
             branches.branch(self.place.dense, place.path)
@@ -153,10 +161,7 @@ def variants(preset):
 
 
 class KeepCandidate(keras.callbacks.Callback):
-    """Writes the candidate ticket so far, and what it trained to.
-
-    Place it after `imp` in the list of callbacks.
-    """
+    """Writes the candidate ticket and what it trained to; comes after `imp`."""
 
     def __init__(self, imp, place):
         super().__init__()
@@ -173,11 +178,7 @@ class KeepCandidate(keras.callbacks.Callback):
             self.finish(self.model)
 
     def finish(self, model):
-        """Writes the last round's ticket if it is one and not there yet.
-
-        A later candidate is a sparser one: only the last round's may be
-        missing.
-        """
+        """Writes the last round's ticket if it is one and not there yet."""
         found = self._imp.results
         sparsest = results.candidate(found, self._imp.monitor)
         if sparsest is None or sparsest is not found[-1]:
@@ -185,3 +186,51 @@ class KeepCandidate(keras.callbacks.Callback):
         ticket = self._imp.candidate_ticket()
         if self._place.candidate_round() != ticket.round:
             self._place.save_candidate(ticket, model)
+
+
+def find_tickets(preset, path, number, progress):
+    """Runs all rounds of a trial; returns a `records.Trial`."""
+    progress.trial_begin(number)
+    return _trial(preset, path, number, progress, fresh=True).find_tickets()
+
+
+def train_control(preset, path, number, round, name, index, progress):
+    """Trains a control, which writes its logs to a file."""
+    trial = _trial(preset, path, number, progress)
+    trial.train_control(round, name, index)
+
+
+def run_variant(preset, path, number, name, progress):
+    """Runs the rounds of a variant; returns a dict of outcomes."""
+    progress.variant_begin(number, name)
+    return _trial(preset, path, number, progress).run_variant(name)
+
+
+@contextlib.contextmanager
+def kept(preset, data):
+    """Keeps data that are loaded already for the tasks of a preset."""
+    _last.update(data=data, of=_data_of(preset))
+    try:
+        yield
+    finally:
+        _last.clear()
+
+
+def _trial(preset, path, number, progress, fresh=False):
+    """The trial on the last bench, unless that has to be a fresh one."""
+    bench = _last.pop("bench", None)
+    if fresh or bench is None or (bench.preset, bench.number) != (
+        preset, number
+    ):
+        # The data of two trials may be too much for the memory.
+        del bench
+        if _last.get("of") != _data_of(preset):
+            _last.update(data=feeds.load(preset), of=_data_of(preset))
+        bench = bench_lib.Bench(preset, _last["data"], number)
+    bench.progress = progress
+    _last["bench"] = bench
+    return TrialRun(bench, outputs.TrialDirectory(path))
+
+
+def _data_of(preset):
+    return preset.dataset, preset.image_size

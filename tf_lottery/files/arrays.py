@@ -8,7 +8,6 @@ a checksum in the header covers every byte. There is no pickle.
 import hashlib
 import json
 import operator
-import os
 import pathlib
 import struct
 
@@ -52,17 +51,11 @@ _WRONG = (
 
 
 def write_arrays(path, arrays, metadata):
-    """Writes arrays and metadata to one file, atomically.
+    """Writes arrays and plain metadata to one file, atomically.
 
-    Args:
-        arrays: Dict from name to NumPy array, or to a callable that returns
-            it each time it is called: so there is one in memory at a time.
-            An array that repeats a single value (zero strides) is stored as
-            that value.
-        metadata: JSON-serialisable dict; numbers may be NumPy's.
-
-    Raises:
-        ValueError: If an array is of a dtype that cannot be stored.
+    An array may be a callable that returns it each time it is called: so there
+    is one in memory at a time. One that repeats a single value (zero strides)
+    is stored as that value.
     """
     header, fills, offset = {}, {}, 0
     for name, array, repeated in _stored(arrays):
@@ -137,17 +130,6 @@ def read_arrays(path):
     except _WRONG:
         raise _damaged(path, "its header does not fit its data") from None
     return arrays, content
-
-
-def _lock(file):
-    if os.name == "nt":
-        import msvcrt
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _header(path, data):

@@ -22,14 +22,9 @@ class Lock:
     """A lock on a directory that a killed process does not leave behind.
 
     The file says which process holds the lock, on which host and since when,
-    as JSON. It is emptied when the lock is given back, or removed by whoever
-    takes over from a process that is dead.
-
-    A lock that nobody refers to any more is given back. One that a `fit` of
-    this thread left behind when it failed is taken over.
-
-    Args:
-        path: Path of the lock file, in the directory that it locks.
+    as JSON. It is emptied when the lock is given back, or nobody refers to it
+    any more. That of a dead process, or of a `fit` of this thread that failed,
+    is taken over.
     """
 
     _held = weakref.WeakValueDictionary()
@@ -39,12 +34,7 @@ class Lock:
         self._owner = self._close = self._descriptor = None
 
     def acquire(self):
-        """Takes the lock.
-
-        Raises:
-            InUseError: If another process or thread has it; says which.
-            OSError: If the file cannot be written, or its file system has no
-                locks.
+        """Takes the lock; an `InUseError` says which process or thread has it.
         """
         self._take_over_from_this_thread()
         descriptor = _open(self.path)
@@ -57,7 +47,8 @@ class Lock:
         self._held[self.path.resolve()] = self
         try:
             self._warn_of_other_host(descriptor)
-            _write(descriptor, _description())
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, json.dumps(_description()).encode())
         except (OSError, UserWarning):
             self.release()
             raise
@@ -93,7 +84,8 @@ class Lock:
             found = _read(descriptor)
             if error.errno in _IN_USE and _is_dead(found):
                 # A child of the dead process may have kept the file open.
-                _remove(self.path, descriptor)
+                if _is_at(self.path, descriptor):
+                    self.path.unlink(missing_ok=True)
                 return False
             os.close(descriptor)
             raise self._refusal(error, found) from None
@@ -180,12 +172,6 @@ def _read(descriptor):
         return {}
 
 
-def _write(descriptor, description):
-    os.ftruncate(descriptor, 0)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    os.write(descriptor, json.dumps(description).encode())
-
-
 def _open(path):
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     return os.open(path, flags, 0o666)
@@ -195,11 +181,6 @@ def _is_at(path, descriptor):
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
     return False
-
-
-def _remove(path, descriptor):
-    if _is_at(path, descriptor):
-        path.unlink(missing_ok=True)
 
 
 def _lock(descriptor):

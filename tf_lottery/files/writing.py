@@ -13,18 +13,23 @@ class DamagedFileError(ValueError):
 
 
 def read_json(path):
-    """Reads a JSON file that holds an object.
-
-    Raises:
-        DamagedFileError: If it is something else.
-    """
-    try:
+    """Reads an object from a JSON file, or raises a `DamagedFileError`."""
+    with intact(path):
         found = json.loads(path.read_text("utf-8"))
         if not isinstance(found, dict):
             raise ValueError("it is no JSON object")
-    except ValueError as error:
-        raise damaged(path, error) from None
     return found
+
+
+@contextlib.contextmanager
+def intact(path):
+    """Makes what is wrong with the content of a file a `DamagedFileError`."""
+    try:
+        yield
+    except DamagedFileError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise damaged(path, repr(error)) from error
 
 
 def damaged(path, error):
@@ -59,8 +64,7 @@ def write_atomic(path, chunks):
 def replacing(path):
     """Yields a path to write to; what is there then replaces a file.
 
-    For writers that take a path. It has the name of the file and lies in a
-    directory next to it that only this user can open.
+    It has the file's name, in a directory that only this user can open.
     """
     path = pathlib.Path(path)
     with _named(path), tempfile.TemporaryDirectory(
@@ -93,6 +97,11 @@ def _open(path, flags):
 def write_text(path, text):
     """Writes a text file as `write_atomic` does."""
     write_atomic(path, [text.encode()])
+
+
+def write_json(path, values):
+    """Writes plain values to a JSON file as `write_atomic` does."""
+    write_text(path, json.dumps(values, indent=2) + "\n")
 
 
 def save_model(model, path):

@@ -4,10 +4,17 @@ import contextlib
 import importlib
 import inspect
 import math
+import operator
 
 from keras.src.models import functional
 
 _OPERATION_MODULES = ("numpy", "nn", "core", "math", "image")
+# The outputs of a Functional model as they were given.
+output_structure = operator.attrgetter("_outputs_struct")
+# The layers of a Sequential model, its input layer as well.
+layers_of = operator.attrgetter("_layers")
+# The operation that a symbolic tensor comes from.
+maker = operator.attrgetter("_keras_history.operation")
 
 
 def is_functional_call(layer):
@@ -37,11 +44,6 @@ def flat_inputs(graph, inputs):
     return graph._standardize_inputs(inputs)
 
 
-def output_structure(graph):
-    """Returns outputs of a Functional model as they were given."""
-    return graph._outputs_struct
-
-
 def built_shapes(model):
     """Returns the shapes a model was built with, by argument, or `None`."""
     return getattr(model, "_build_shapes_dict", None)
@@ -61,11 +63,6 @@ def readers(layer):
     return [node.operation for node in layer._outbound_nodes]
 
 
-def maker(tensor):
-    """Returns the operation that a symbolic tensor comes from."""
-    return tensor._keras_history.operation
-
-
 def before(tensor):
     """Returns the symbolic tensors that another one is made of, as a list."""
     operation, node, _ = tensor._keras_history
@@ -76,9 +73,8 @@ def before(tensor):
 def symbolic_calls_replaced(instead, names):
     """A scope in which some operations make other symbolic tensors.
 
-    Args:
-        instead: Function of the method, the operation and its arguments.
-        names: Iterable of names of classes, see `operation_classes`.
+    They are of `operation_classes`, the tensors what `instead(method,
+    operation, *arguments)` returns.
     """
     kinds = operation_classes(*names)
 
@@ -156,14 +152,7 @@ def _known(shape, before):
 
 
 def operation_classes(*names):
-    """Returns the classes behind functions of `keras.ops`.
-
-    Args:
-        *names: Names of classes, such as `"Add"`.
-
-    Returns:
-        List of classes; names that this version of Keras lacks are absent.
-    """
+    """Returns the classes behind functions of `keras.ops`, those there are."""
     modules = [
         importlib.import_module(f"keras.src.ops.{name}")
         for name in _OPERATION_MODULES
@@ -185,8 +174,3 @@ def application_class(module, name):
 def is_functional(model):
     """Whether a model was made of inputs and outputs."""
     return hasattr(model, "_operations_by_depth")
-
-
-def layers_of(model):
-    """Returns the layers of a Sequential model, its input layer as well."""
-    return model._layers

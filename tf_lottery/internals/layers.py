@@ -1,6 +1,8 @@
 """Layers inside layers, variables, losses and masks of calls."""
 
 import contextlib
+import functools
+import operator
 
 import keras
 from keras.src.backend.common import dtypes
@@ -13,6 +15,20 @@ from keras.src.utils import module_utils
 
 # Where Keras lists the variables that wait for their first values.
 _WAITING = "uninitialized_variables"
+# The variable that an `Embedding` looks tokens up in.
+table = operator.attrgetter("_embeddings")
+# The tensor of a variable, `None` if it has none, and the dtype it is stored
+# in, whatever the scope.
+value, dtype = map(operator.attrgetter, ("_value", "_dtype"))
+# These attach a value to a tensor by a name, as Keras does with masks.
+note = tensor_attributes.set_tensor_attr
+noted = tensor_attributes.get_tensor_attr
+# A context in which Keras runs no code of files, whatever the process.
+safe_mode = serialization_lib.SafeModeScope
+# A module of a name that is imported when it is used first.
+module = functools.partial(getattr, module_utils)
+# Whether the `call` of a model has an argument `training`.
+takes_training = operator.attrgetter("_call_has_training_arg")
 
 
 def flat(layer):
@@ -40,8 +56,8 @@ def own_variables(layer):
 def noting_reads():
     """A scope with the list of variables that are read at once.
 
-    Those that a layer reads in a symbolic call are not. Under torch it stays
-    empty: layers list their parameters there whenever they are called.
+    Symbolic calls are not among them, nor anything under torch, where layers
+    list their parameters whenever they are called.
     """
     kind = next(k for k in keras.Variable.__mro__ if "value" in vars(k))
     original, found = kind.value, []
@@ -52,23 +68,16 @@ def noting_reads():
             found.append(variable)
         return original.fget(variable)
 
-    kind.value = property(value, original.fset)
-    try:
+    with replaced(kind, "value", property(value, original.fset)):
         yield found
-    finally:
-        kind.value = original
 
 
 @contextlib.contextmanager
 def calling_through(chosen, instead):
     """A scope in which some layers are called in another way.
 
-    Projections tell the shapes they make there, and not those that they were
-    built for.
-
-    Args:
-        chosen: Function from layer to boolean.
-        instead: Function of `(layer, args, kwargs)`.
+    Those `chosen(layer)` by `instead(layer, args, kwargs)`. Projections tell
+    the shapes they make there, not those they were built for.
     """
     original = keras.layers.Layer.__call__
 
@@ -80,11 +89,8 @@ def calling_through(chosen, instead):
             _make_definite(outputs, layer.equation, args[0])
         return outputs
 
-    keras.layers.Layer.__call__ = call
-    try:
+    with replaced(keras.layers.Layer, "__call__", call):
         yield
-    finally:
-        keras.layers.Layer.__call__ = original
 
 
 def _make_definite(output, equation, tensor):
@@ -109,36 +115,16 @@ def is_state(layer, variable):
     return len(variable.shape) < 2 and not is_trained(layer, variable)
 
 
-def takes_training(model):
-    """Whether the `call` of a model has an argument `training`."""
-    return model._call_has_training_arg
-
-
-def table(embedding):
-    """Returns the variable that an `Embedding` looks tokens up in."""
-    return embedding._embeddings
-
-
-def value(variable):
-    """Returns the tensor of a variable, whatever scope; `None`: it has none."""
-    return variable._value
-
-
-def dtype(variable):
-    """Returns the dtype a variable is stored in, whatever scope."""
-    return variable._dtype
-
-
 @contextlib.contextmanager
 def replaced(owner, name, value):
-    """Gives an attribute another value meanwhile, which Keras does not note.
-    """
+    """Gives an attribute, also of a class, another value meanwhile, unnoted."""
+    kind = type if isinstance(owner, type) else object
     before = getattr(owner, name)
-    object.__setattr__(owner, name, value)
+    kind.__setattr__(owner, name, value)
     try:
         yield
     finally:
-        object.__setattr__(owner, name, before)
+        kind.__setattr__(owner, name, before)
 
 
 @contextlib.contextmanager
@@ -156,11 +142,7 @@ def attributes_kept(layers):
 
 @contextlib.contextmanager
 def call_replaced(layer, change):
-    """Lets a layer run another function meanwhile.
-
-    Args:
-        change: Function of its `call` that returns what is run instead.
-    """
+    """Lets a layer run what `change` returns of its `call` meanwhile."""
     attributes = vars(layer)
     before = {"call": attributes["call"]} if "call" in attributes else {}
     attributes["call"] = change(layer.call)
@@ -173,11 +155,7 @@ def call_replaced(layer, change):
 
 @contextlib.contextmanager
 def computing_in(layers, variables, precision, is_floating):
-    """Lets layers compute in a precision meanwhile, and keep no losses.
-
-    Args:
-        variables: Iterable of variables that have the precision, too.
-    """
+    """Lets layers and variables have a precision meanwhile, and no losses."""
     policy = keras.DTypePolicy(precision)
     with contextlib.ExitStack() as stack:
         def replace(*arguments):
@@ -223,10 +201,7 @@ def losses_kept(model):
 
 @contextlib.contextmanager
 def float64_promoted():
-    """Lets Keras give results in float64 where the operands are.
-
-    Other backends than TensorFlow's make float32 of them.
-    """
+    """Lets Keras give float64 where operands are, as under TensorFlow alone."""
     found = dtypes.BIT64_TO_BIT32_DTYPE
     before = found["float64"]
     found["float64"] = "float64"
@@ -238,43 +213,25 @@ def float64_promoted():
 
 @contextlib.contextmanager
 def functions_replaced(change, names):
-    """Replaces functions of the backend that all ways in Keras lead through.
-
-    Args:
-        change: Function of a function and its name that returns another one.
-    """
+    """Replaces functions of the backend by `change(function, name)`."""
     from keras.src.backend import nn
 
-    before = {name: getattr(nn, name) for name in names}
-    for name, function in before.items():
-        setattr(nn, name, change(function, name))
-    try:
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            new = change(getattr(nn, name), name)
+            stack.enter_context(replaced(nn, name, new))
         yield
-    finally:
-        for name, function in before.items():
-            setattr(nn, name, function)
 
 
 def draw_from_states(model):
     """Makes layers without a seed draw from the states they have.
 
-    They do so under every backend but torch, where dropout draws from a
-    generator of the whole process, which nothing saves or rewinds.
+    Under torch, dropout would draw from a generator of the whole process.
     """
     for layer in flat(model):
         for generator in layer._seed_generators:
             if generator._initial_seed is None:
                 generator._initial_seed = 0
-
-
-def note(tensor, name, value):
-    """Attaches a value to a tensor, as Keras does with masks."""
-    tensor_attributes.set_tensor_attr(tensor, name, value)
-
-
-def noted(tensor, name):
-    """Returns a value attached to a tensor, or `None`."""
-    return tensor_attributes.get_tensor_attr(tensor, name)
 
 
 def carry_mask(output, other):
@@ -288,9 +245,7 @@ def carry_mask(output, other):
 def values_made_late(check):
     """Makes variables without memory in a context, and values at its end.
 
-    Args:
-        check: Function of the list of the variables; no memory is taken if
-            it raises.
+    None are made if `check`, which is given the variables, raises.
     """
     before = global_state.get_global_attribute(_WAITING, [])
     global_state.set_global_attribute(_WAITING, [])
@@ -303,13 +258,3 @@ def values_made_late(check):
             pass
     finally:
         global_state.set_global_attribute(_WAITING, before)
-
-
-def safe_mode():
-    """A context in which Keras runs no code of files, whatever the process."""
-    return serialization_lib.SafeModeScope()
-
-
-def module(name):
-    """Returns a module that is imported when it is used first."""
-    return getattr(module_utils, name)

@@ -9,6 +9,7 @@ for masks that came through another model. `import tf_lottery` adds nothing.
 
 import contextlib
 import functools
+import operator
 
 import keras
 from keras.src.backend.common import global_state
@@ -19,6 +20,10 @@ from keras.src.trainers.data_adapters import py_dataset_adapter
 
 # The name of the group in a saved file.
 GROUP = "_tf_lottery_masks"
+# A dict of the arguments a model was compiled with.
+compile_config = operator.attrgetter("_compile_config.config")
+# Whether assignments are collected instead of done, as under JAX.
+is_stateless = stateless_scope.in_stateless_scope
 
 _hooks = {}
 # How many weights have got a first mask; how many had when the step of a model
@@ -39,12 +44,9 @@ class Saveable(keras_saveable.KerasSaveable):
 def register(carry, compiled, shared):
     """Names what `install` calls for any model.
 
-    Args:
-        carry: Function from a `keras.Model` to the `Saveable` that is saved
-            and loaded with it, or `None`.
-        compiled: Function that is called with a model after its `compile`.
-        shared: Function that holds the masks that a model got through
-            another one, and returns whether there are any.
+    `carry` returns the `Saveable` that is saved and loaded with it, or `None`;
+    `compiled` is called after its `compile`; `shared` holds the masks that it
+    got through another one, and returns whether there are any.
     """
     _hooks.update(carry=carry, compiled=compiled, shared=shared)
 
@@ -100,9 +102,8 @@ class _CompileConfig:
 def set_optimizer(model, optimizer):
     """Replaces the optimizer of a compiled model and nothing else.
 
-    `compile` would also drop metrics and their state. The compile
-    configuration must know the new optimizer, or a saved file would be
-    loaded with the old one; and `compile` on loading must not put a second
+    `compile` would also drop metrics. The configuration must know it, or a
+    saved file would have the old one; and loading must not put a second
     `LossScaleOptimizer` around a chain that has one.
     """
     model.optimizer = optimizer
@@ -112,11 +113,6 @@ def set_optimizer(model, optimizer):
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             config["auto_scale_loss"] = False
         optimizer = getattr(optimizer, "inner_optimizer", None)
-
-
-def compile_config(model):
-    """Returns a dict of the arguments a model was compiled with."""
-    return model._compile_config.config
 
 
 def share_metrics(model, other):
@@ -154,11 +150,7 @@ def is_built(model):
 
 
 def build(model, batch):
-    """Builds a model, and what it was compiled with, from a batch.
-
-    Args:
-        batch: Structure of arrays, or of their shapes and dtypes.
-    """
+    """Builds a model and what it was compiled with, of a batch or its spec."""
     model._symbolic_build(data_batch=batch)
 
 
@@ -198,11 +190,6 @@ def forget_trace(model):
         model.make_train_function(force=True)
 
 
-def is_stateless():
-    """Whether assignments are collected instead of done, as under JAX."""
-    return stateless_scope.in_stateless_scope()
-
-
 def is_loading():
     """Whether a model is made from a file that Keras loads."""
     shared = global_state.get_global_attribute("shared_objects/id_to_obj_map")
@@ -212,9 +199,7 @@ def is_loading():
 def load_again(model, store, path):
     """Loads the weights of a model from an open file once more.
 
-    Args:
-        store: What Keras gives to `load_own_variables`.
-        path: String, where in the file the group of masks of the model lies.
+    The group of its masks lies at `path` in what Keras loads from.
     """
     inside = path.rpartition(GROUP)[0].rstrip("/")
     saving_lib._load_state(

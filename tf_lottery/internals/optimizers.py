@@ -1,6 +1,16 @@
 """Variables of an optimizer that it keeps by position, and its counter."""
 
+import operator
+
 import keras
+
+# The variables that an optimizer trains, in its order, and their moving
+# averages; the counter of batches, where `iterations` counts steps; the
+# variable or the schedule of the learning rate.
+variables = operator.attrgetter("_trainable_variables")
+averages = operator.attrgetter("_model_variables_moving_average")
+batches = operator.attrgetter("_iterations")
+learning_rate = operator.attrgetter("_learning_rate")
 
 
 def kind(optimizer):
@@ -11,32 +21,8 @@ def kind(optimizer):
     return found
 
 
-def variables(optimizer):
-    """Returns the variables that an optimizer trains, in its order."""
-    return optimizer._trainable_variables
-
-
-def averages(optimizer):
-    """Returns the moving averages of those variables, in the same order."""
-    return optimizer._model_variables_moving_average
-
-
-def batches(optimizer):
-    """Returns the counter of batches; `iterations` counts steps."""
-    return optimizer._iterations
-
-
-def learning_rate(optimizer):
-    """Returns the variable or the schedule of the learning rate."""
-    return optimizer._learning_rate
-
-
 def factors(optimizer, variable):
-    """Returns Adafactor's averages over the rows and columns of a variable.
-
-    Returns:
-        Tuple of two variables, or `None` for another optimizer.
-    """
+    """Returns Adafactor's averages of rows and columns; `None` for others."""
     if not isinstance(optimizer, keras.optimizers.Adafactor):
         return None
     index = optimizer._get_variable_index(variable)

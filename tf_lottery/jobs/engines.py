@@ -37,8 +37,7 @@ def check(jobs, scheduler):
 def opened(jobs, scheduler, place, progress, report):
     """Opens the engine for a number of jobs; closes it in the end.
 
-    Jobs are the number of workers, or at most that many of a scheduler's;
-    `None` means one, or all of a scheduler's. What workers say lies in a
+    `None` means one, or all workers of a scheduler. What workers say lies in a
     directory, which is made for them, and removed.
     """
     count = 1 if scheduler else resources.workers(jobs or 1)
@@ -70,11 +69,9 @@ class Here:
         self._progress = progress
 
     def slots(self):
-        """Returns the one slot, in a list."""
         return [0]
 
     def submit(self, slot, task):
-        """Does a task; returns a future that is done."""
         future = concurrent.futures.Future()
         future.set_result(task.function(*task.arguments, self._progress))
         return future
@@ -91,13 +88,11 @@ class _Workers:
         self._settings, self._executors = settings, {}
 
     def submit(self, slot, task):
-        """Gives a task to the worker of a slot; returns the future."""
         if slot not in self._executors:
             self._executors[slot] = self._executor(slot)
         return self._executors[slot].submit(worker.work, self._settings, task)
 
     def pulses(self, keys):
-        """Returns what was said last of some tasks, see `pulses.read`."""
         return pulses.read(self._settings.place, keys)
 
 
@@ -109,13 +104,11 @@ class Local(_Workers):
         self._slots = list(range(count))
 
     def slots(self):
-        """Returns the slots, a list."""
         if not self._slots:
             raise UnfitWorkerError("No worker is left: they all are unfit.")
         return list(self._slots)
 
     def restart(self, slot):
-        """Makes a new worker for a slot whose worker died."""
         self._executors.pop(slot).shutdown(wait=False, kill_workers=True)
 
     def leave_out(self, slot, reason):
@@ -123,7 +116,6 @@ class Local(_Workers):
         self._slots.remove(slot)
 
     def close(self):
-        """Ends all workers, whatever they do."""
         for executor in self._executors.values():
             executor.shutdown(wait=True, kill_workers=True)
 

@@ -15,21 +15,14 @@ _SECONDS = 1.0
 
 
 class Pulse:
-    """The file of one task: how far it is, where, and what it takes.
-
-    It is a JSON object: `key` of the task, `host`, `pid`, `memory` in bytes,
-    and what `beat` is given.
-    """
+    """The file of one task, JSON: how far it is, where, and what it takes."""
 
     def __init__(self, place, key):
         self._path, self._key = _path(place, key), key
         self._last = 0.0
 
     def beat(self, values, now=False):
-        """Writes the file, at most once a second unless it is to be now.
-
-        A task whose directory has gone, with the run, ends by an `OSError`.
-        """
+        """Writes the file, at most once a second unless it is to be now."""
         if not now and time.monotonic() - self._last < _SECONDS:
             return
         self._last = time.monotonic()

@@ -37,8 +37,7 @@ def memory_available():
 def workers(jobs):
     """Returns how many workers there are, and warns if they are fewer.
 
-    Each is taken to need as much memory as this process does, which has
-    imported everything and read the data.
+    Each is taken to need as much memory as this process, with all its data.
     """
     if jobs == 1:
         return 1

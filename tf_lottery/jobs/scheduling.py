@@ -12,11 +12,7 @@ _PAUSE = 0.5
 
 
 def run(tasks, engine, listener):
-    """Does tasks, and those that follow from them.
-
-    A task whose worker died, or that failed, is done again. One that fails
-    three times is named at the end, after all others.
-    """
+    """Does tasks, and those that follow; names those that fail three times."""
     _Schedule(tasks, engine, listener).run()
 
 

@@ -9,15 +9,10 @@ class Task:
     """Work that any process can do, here or on another machine.
 
     It shares nothing with others but a directory, where it leaves what it has
-    made; done again, it makes the same.
-
-    Attributes:
-        key: String, its name; no other task has it.
-        function: Callable that can be imported. It takes the arguments, which
-            can be pickled, and a `tf_lottery.experiments.progress.Progress`.
-        after: Tuple of the keys of tasks that must be done before.
-        group: String; a worker prefers the group of its last one.
-        cost: Number; those that cost most begin first.
+    made; done again, it makes the same. The function can be imported, and the
+    arguments pickled; it takes a `progress.Progress` besides. Tasks of the
+    keys in `after` come first, and those that cost most; a worker prefers the
+    `group` of its last one.
     """
 
     key: str

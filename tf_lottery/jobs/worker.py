@@ -23,9 +23,8 @@ from tf_lottery.utils import backends
 class Settings:
     """What must be the same in all processes, for the same results.
 
-    `report` makes the progress of a task from its `pulses.Pulse`; it has a
-    method `end`. Sums are rounded in another way with another number of
-    threads.
+    `report` makes the progress of a task from its `pulses.Pulse`. Sums are
+    rounded in another way with another number of threads.
     """
 
     place: str
@@ -72,9 +71,9 @@ def work(settings, task):
 
 
 def begin(parent):
-    """Makes this process a worker of the one whose number is `parent`.
+    """Makes this process a worker of a parent, with which it ends.
 
-    It leaves Ctrl-C to the process that has started it, and ends with it.
+    It leaves Ctrl-C to that.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

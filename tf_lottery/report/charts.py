@@ -17,25 +17,18 @@ def lines(
 ):
     """Describes lines in Vega-Lite: a mean for each series and place.
 
-    Where there are several records of a place, such as trials, the band reaches
-    from the least to the greatest value, or from `"low"` to `"high"` where
-    records have these, and every trial is a thin line. On a page a click on a
-    name in the legend singles its line out.
+    Where there are several records of a place, such as trials, the band
+    reaches from the least to the greatest value, or from `"low"` to `"high"`
+    where records have these, and every trial is a thin line. On a page a click
+    on a name in the legend singles its line out.
 
-    Args:
-        records: List of dicts with `"series"` (string), `"x"` and `"y"`
-            (floats), and `"trial"` (string) where a place has several. Series
-            are drawn in the order in which they come.
-        scale: String, of the x axis: `"linear"`, `"log"`, or `"density"`,
-            which is logarithmic, falls from left to right as in the papers,
-            and is named at the records. Defaults to `"linear"`.
-        reference: Pair of a string and a float, the name and height of a
-            horizontal line to compare with; `None` for the height if records
-            have its course. Defaults to `None`.
-        choice: Tuple of a string, a list of strings and one of these: the
-            name of a menu, what there is to choose, and what is chosen at
-            first. A record with a `"choice"` shows if that is chosen.
-            Defaults to `None`, no menu.
+    Records have a `"series"`, `"x"` and `"y"`, and a `"trial"` where a place
+    has several; series are drawn in the order in which they come. The scale of
+    the x axis is `"linear"`, `"log"`, or `"density"`, which is logarithmic,
+    falls from left to right as in the papers, and is named at the records. A
+    reference is the name and height of a horizontal line, `None` if records
+    have its course. A choice is the name of a menu, its options, and the
+    first; records with a `"choice"` show if it is chosen.
 
     >>> chart = lines("Error", "step", "error (%)", [
     ...     {"series": "tickets", "trial": "0", "x": 1, "y": 3.0},
@@ -111,10 +104,7 @@ def matrix(title, names, values):
 
 
 def bars(title, records):
-    """Describes a bar for each record, its value at its end, in Vega-Lite.
-
-    A record has `"name"`, `"text"`, `"value"`, and `"marked"`: it stands out.
-    """
+    """Describes a bar for each record, its value at its end, in Vega-Lite."""
     longest = max((record["value"] for record in records), default=1)
     color = {
         "condition": {"test": "datum.marked", "value": styles_lib.COLORS[2]},

@@ -84,13 +84,6 @@ def save(chart: Any, path: types.Path, dpi: int = 150) -> None:
         files.write_atomic(path, [png(chart, dpi)])
 
 
-def save_beside(page, charts):
-    """Draws charts to PNG files that have the name of a page, and their own.
-    """
-    for name, chart in charts.items():
-        save(chart, page.with_name(f"{page.stem}-{name}.png"))
-
-
 def png(chart, dpi=150):
     """Returns a chart as the bytes of a PNG file on white."""
     import vl_convert

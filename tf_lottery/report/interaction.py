@@ -21,10 +21,7 @@ def shown(opacity):
 
 
 def menu(name, options, first):
-    """Returns the part of a chart that shows the records of one choice.
-
-    Those without a `"choice"` are always shown.
-    """
+    """Returns the part of a chart that shows the records of one choice."""
     bind = {"input": "select", "options": options, "name": name}
     chosen = "!isValid(datum.choice) || datum.choice === chosen"
     return {
@@ -34,10 +31,7 @@ def menu(name, options, first):
 
 
 def tip(x, y, several, interval):
-    """Returns the encoding of what is said of the point of a mean.
-
-    There may be several values at a place, or an interval of them.
-    """
+    """Returns the encoding of what is said of the point of a mean."""
     shown = [("mean", "y", y)]
     if several:
         shown += [("min", "y", "least"), ("max", "y", "greatest")]

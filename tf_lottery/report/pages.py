@@ -6,14 +6,20 @@ and forbids the browser to load anything else.
 
 import functools
 
+from tf_lottery import files
 from tf_lottery.report import drawing
 
 
-def render(template, **values):
-    """Returns a page as text: a file in `templates` with values.
+def save(out, template, pictures, **values):
+    """Writes a page, and charts as PNG files beside it; returns its path."""
+    files.write_text(out, render(template, **values))
+    for name, chart in pictures.items():
+        drawing.save(chart, out.with_name(f"{out.stem}-{name}.png"))
+    return out
 
-    Charts are Vega-Lite specifications, tables are `tables.Table`.
-    """
+
+def render(template, **values):
+    """Returns a page as text: a template with charts, `Table`s and values."""
     drawing.check_available()
     return _templates().get_template(template).render(
         script=drawing.script(), config=drawing.CONFIG, **values

@@ -20,10 +20,7 @@ REFERENCE = {"color": "#8a8f98", "strokeDash": [5, 4], "shape": "stroke"}
 
 
 def of_series(names, reference=None):
-    """Returns the encoding of each channel; one legend is for all of them.
-
-    After the last colour they begin again, with other gaps and shapes.
-    """
+    """Returns the encoding of each channel; colours begin again in the end."""
     last = [] if reference is None else [reference]
     return {
         channel: {

@@ -1,21 +1,18 @@
 """Tables: heads and cells of text, as pages show them."""
 
 import dataclasses
-from typing import TYPE_CHECKING
 from typing import Any
 
-if TYPE_CHECKING:
-    import rich.table
+import rich.table
+
+from tf_lottery.utils import tables
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """One table, of strings or of `Link`.
+    """One table, of strings or of `Link`, with some rows marked.
 
-    Attributes:
-        words: Numbers of the columns that hold words; others hold numbers
-            and are aligned to the right. Defaults to the first.
-        marked: Numbers of the rows that stand out. Defaults to none.
+    Columns that are not of `words` hold numbers and are aligned to the right.
     """
 
     heads: list[str]
@@ -24,10 +21,8 @@ class Table:
     caption: str = ""
     marked: tuple[int, ...] = ()
 
-    def printed(self, **style: Any) -> "rich.table.Table":
+    def printed(self, **style: Any) -> rich.table.Table:
         """Returns the table for a terminal, in a style of `utils.tables`."""
-        from tf_lottery.utils import tables
-
         found = tables.Table(**style)
         for column, head in enumerate(self.heads):
             found.add_column(
@@ -35,7 +30,7 @@ class Table:
             )
         for number, row in enumerate(self.rows):
             marked = number in self.marked
-            found.add_row(*row, style="bold" if marked else None)
+            found.add_row(*map(str, row), style="bold" if marked else None)
         return found
 
 
@@ -45,6 +40,9 @@ class Link:
 
     label: str
     address: str
+
+    def __str__(self):
+        return self.label
 
 
 def of_records(records, words=(), names=None):

@@ -7,8 +7,8 @@ variant as its directory, looks like a run of its own that was interrupted.
 
 import contextlib
 import pathlib
+import secrets
 import shutil
-import tempfile
 
 import keras
 
@@ -18,27 +18,29 @@ from tf_lottery.runs import run_directory
 
 
 class KeepDense(keras.callbacks.Callback):
-    """Keeps the state at the end of the dense round in a directory.
+    """Keeps the state at the end of the dense round; comes after `imp`.
 
-    Place it after `imp` in the list of callbacks.
+    With it go the directories of other points, which `KeepPoints` has made.
     """
 
-    def __init__(self, imp, path):
+    def __init__(self, imp, path, points=()):
         super().__init__()
-        self._imp, self._path = imp, path
+        self._imp, self._path, self._points = imp, path, points
 
     def on_epoch_begin(self, epoch, logs=None):
         # The state was saved just now, before the model was pruned. One that
         # is newer is of a run that had kept it already.
         if self._imp.round == 1 and not is_kept(self._path):
-            branch(self._imp.directory, self._path)
+            found = [path for path in self._points if path.exists()]
+            publish(self._imp.directory, self._path, found)
+            for path in found:
+                shutil.rmtree(path)
 
 
 class KeepPoints(keras.callbacks.Callback):
-    """Keeps other rewinding points that the dense round comes by.
+    """Keeps other rewinding points that the dense round comes by; after `imp`.
 
-    Place it after `imp` in the list of callbacks. `paths` leads from each point
-    to the directory for the rounds that are to be rewound to it. One that `fit`
+    `paths` leads from each point to a directory for its rounds. One that `fit`
     does not stop at is not kept. Points that are no steps need `epochs`.
     """
 
@@ -77,9 +79,9 @@ class KeepPoints(keras.callbacks.Callback):
 def publish(source, target, extra=()):
     """Copies a run at the end of its dense round for others to resume from.
 
-    The copy, with extra files, is whole or not there, also where several
-    processes, on several machines, publish the same one: the first wins. If the
-    last saved state is another, nothing is copied.
+    The copy, with extra files, is whole or not there: of several processes, on
+    several machines, the first wins. If the last saved state is another,
+    nothing is copied.
     """
     target = pathlib.Path(target)
     found = run_directory.RunDirectory(source).load_state()
@@ -88,8 +90,8 @@ def publish(source, target, extra=()):
         at_end and at_end["round"] == 0 and at_end["round_over"]
     ):
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = pathlib.Path(tempfile.mkdtemp(dir=target.parent))
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    temporary.mkdir(parents=True)
     try:
         branch(source, temporary)
         for path in map(pathlib.Path, extra):

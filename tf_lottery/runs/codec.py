@@ -20,12 +20,10 @@ def join(**parts):
     return {
         f"{part}/{key}": array
         for part, arrays in parts.items()
-        for key, array in _items(arrays)
+        for key, array in (
+            arrays.items() if isinstance(arrays, dict) else enumerate(arrays)
+        )
     }
-
-
-def _items(arrays):
-    return arrays.items() if isinstance(arrays, dict) else enumerate(arrays)
 
 
 def part(arrays, name):
@@ -60,12 +58,7 @@ def encode_masks(masks):
 
 
 def decode_masks(arrays, header):
-    """Returns the masks of `encode_masks`.
-
-    Raises:
-        ValueError: If bits and shapes do not fit together. No memory is
-            taken for masks that are larger than their bits.
-    """
+    """Returns the masks of `encode_masks`, or raises a `ValueError`."""
     bits = part(arrays, "mask")
     shapes = field(header, "shapes", dict)
     if bits.keys() != shapes.keys():
@@ -124,7 +117,7 @@ def check_finite(snapshot):
 def field(header, name, kind):
     """Returns a plain value by its name, or raises a `ValueError`.
 
-    It must be a `str`, `dict`, `list`, or an `int` of at least 0.
+    It must be of a kind; an `int` is at least 0.
     """
     value = header.get(name)
     if not (_is_count(value) if kind is int else isinstance(value, kind)):

@@ -15,6 +15,11 @@ from tf_lottery import schedules
 from tf_lottery.utils import checks
 from tf_lottery.verdicts import definitions
 
+_COLUMNS = (
+    "round", "density", "effective_density", "steps", "early_stop_step",
+    "seconds",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class RoundResult:
@@ -67,12 +72,10 @@ class RoundResult:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the record as a dict of plain values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RoundResult":
-        """Makes a record of what `to_dict` returned."""
         return cls(**values)
 
 
@@ -80,10 +83,7 @@ class RoundResult:
 class Monitor:
     """The metric by which rounds are compared.
 
-    Args:
-        name: String, a key of the logs.
-        mode: `"max"`, `"min"`, or `"auto"`, which takes losses and errors as
-            smaller is better and everything else as larger is better.
+    In mode `"auto"` losses and errors are better if smaller, others if larger.
     """
 
     name: str
@@ -101,7 +101,6 @@ class Monitor:
 
     @property
     def smaller(self) -> bool:
-        """Boolean, whether smaller is better."""
         if self.mode != "auto":
             return self.mode == "min"
         name = self.name.lower()
@@ -121,10 +120,7 @@ class Monitor:
     def check_early(
         self, logs: Mapping[str, Any], validation_may_come: bool
     ) -> None:
-        """Tells at the first epoch, not after the dense round, of a typo.
-
-        It warns where only a validation of later epochs can bring the name.
-        """
+        """Tells at the first epoch of a typo, or warns where it may be none."""
         bare = self.name.removeprefix("val_")
         waits = self.name.startswith("val_") and bare in logs
         if not (waits and validation_may_come):
@@ -142,20 +138,11 @@ class Monitor:
 
 @dataclasses.dataclass(frozen=True)
 class StopRule:
-    """When a run has no further round.
+    """When a run has no further round: all are done, or one measure says so.
 
-    Args:
-        monitor: `Monitor`.
-        rounds: Integer, the number of prunings.
-        target_density: Float in (0, 1), the density that is low enough, or
-            `None`.
-        tolerance: Float, how much worse than the dense round is too much, or
-            `None`.
-        max_barrier: Float, the highest error barrier between successive
-            rounds. Defaults to 0.
-
-    Raises:
-        ValueError: If an argument is none of these.
+    The density is low enough, the metric worse than the dense round's by more
+    than the tolerance, or the error barrier between successive rounds too
+    high.
     """
 
     monitor: Monitor
@@ -190,9 +177,7 @@ def candidate(
 ) -> RoundResult | None:
     """Returns the sparsest result that matches the dense round, or `None`.
 
-    It ends with a metric no lower in at most as many steps, which is
-    `verdicts.definitions.final`. Whether it is a winning ticket, one trial
-    does not say.
+    That is `verdicts.definitions.final`; a winner is a question of trials.
     """
     if not results:
         return None
@@ -213,11 +198,6 @@ def candidate(
 
 def shortest(value: float) -> float:
     """Returns a float32 as the float of the same digits.
-
-    Keras measures in float32; as a Python float, its 0.98 would be written
-    0.9800000190734863.
-
-    Example:
 
     >>> shortest(float(np.float32(0.98))), shortest(1 / 3)
     (0.98, 0.3333333333333333)
@@ -255,14 +235,7 @@ def rows_to_csv(rows, names=None):
 
 
 def _row(result, metrics, keys):
-    row = {
-        "round": result.round,
-        "density": result.density,
-        "effective_density": result.effective_density,
-        "steps": result.steps,
-        "early_stop_step": result.early_stop_step,
-        "seconds": result.seconds,
-    }
+    row = {name: getattr(result, name) for name in _COLUMNS}
     # The logs say the density as well.
     others = {
         name: result.metrics.get(name) for name in metrics if name not in row

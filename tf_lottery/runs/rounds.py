@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from tf_lottery import schedules
 from tf_lottery.utils import checks
 
+_PLACE = ("round", "round_over", "epoch", "fit_epoch")
+
 
 def lengths(
     rounds: int,
@@ -49,16 +51,10 @@ def lengths(
 class RoundPlan:
     """Where rounds begin and end inside one `fit`.
 
-    Round 0 trains from step 0; every later round starts at the rewinding
-    point `k` and trains the steps that are left, so that a round as long as
-    round 0 ends at the same step. If `k` lies inside an epoch the first epoch
-    of a later round is shorter by as much.
-
-    Args:
-        lengths: Tuple of integers, the epochs of each round, those before
-            the rewinding point included.
-        rewind_to: `tf_lottery.schedules.Point`, the rewinding point.
-        steps_per_epoch: Integer, or `None` while it is not known.
+    Round 0 trains from step 0; every later round starts at the rewinding point
+    `k` and trains the steps that are left. If `k` lies inside an epoch the
+    first epoch of a later round is shorter by as much. `lengths` are the
+    epochs of each round, those before the rewinding point included.
     """
 
     lengths: tuple[int, ...]
@@ -72,7 +68,6 @@ class RoundPlan:
 
     @property
     def rewind_step(self) -> int:
-        """Integer, the step of the rewinding point."""
         return self.rewind_to.to_step(self.steps_per_epoch, self.lengths[0])
 
     @property
@@ -94,11 +89,9 @@ class RoundPlan:
 
     @property
     def epochs(self) -> int:
-        """Integer, the epochs of all rounds together."""
         return sum(self.lengths) - self.rounds * self.epochs_skipped
 
     def epochs_of(self, round: int) -> int:
-        """Returns the number of epochs of a round."""
         return self.lengths[round] - (self.epochs_skipped if round else 0)
 
     def offset(self, round: int) -> int:
@@ -131,7 +124,6 @@ class RoundPlan:
             )
 
     def check_lengths(self) -> None:
-        """Raises a `ValueError` if a round would end at its beginning."""
         shortest = min(self.lengths)
         if self.steps_per_epoch is None or shortest == self.lengths[0]:
             return
@@ -168,9 +160,8 @@ class RoundPlan:
 class Clock:
     """Where a run stands: round, epoch within the round, step.
 
-    Steps are counted from initialisation. A round that was rewound to the
-    middle of an epoch leaves the epoch's first steps out: its first epoch
-    has an `offset`.
+    Steps are counted from initialisation. A round that was rewound into an
+    epoch leaves its first steps out, by an `offset`.
     """
 
     def __init__(self, plan):
@@ -179,7 +170,6 @@ class Clock:
         self.start_round(0)
 
     def start_round(self, round):
-        """Moves to the beginning of a round."""
         self.round, self.round_over = round, False
         self.epoch = self.steps_in_epoch = 0
         self.offset, self._before = 0, 0
@@ -194,13 +184,11 @@ class Clock:
 
     @property
     def steps_of_epoch(self):
-        """Integer, the steps of this epoch, `None` while it is not known."""
         steps = self.plan.steps_per_epoch
         return None if steps is None else steps - self.offset
 
     @property
     def epoch_is_done(self):
-        """Boolean, whether all steps of this epoch are done."""
         return self.steps_in_epoch == self.steps_of_epoch
 
     @property
@@ -211,7 +199,6 @@ class Clock:
 
     @property
     def is_last_epoch(self):
-        """Boolean, whether no epoch of this round is left."""
         return self.epoch >= self.plan.epochs_of(self.round)
 
     def start_epoch(self, fit_epoch):
@@ -238,25 +225,18 @@ class Clock:
         self.fit_epoch += 1
 
     def to_dict(self):
-        """Returns the position as plain values."""
         return {
-            "round": self.round,
-            "round_over": self.round_over,
-            "epoch": self.epoch,
-            "fit_epoch": self.fit_epoch,
+            **{name: getattr(self, name) for name in _PLACE},
             "before": self._before,
             "offset": self.offset + self.steps_in_epoch,
             "steps_per_epoch": self.plan.steps_per_epoch,
         }
 
     def restore(self, position):
-        """Moves to a position that `to_dict` returned."""
         self.plan = dataclasses.replace(
             self.plan, steps_per_epoch=position["steps_per_epoch"]
         )
-        self.round = position["round"]
-        self.round_over = position["round_over"]
-        self.epoch = position["epoch"]
-        self.fit_epoch = position["fit_epoch"]
+        for name in _PLACE:
+            setattr(self, name, position[name])
         self._before, self.offset = position["before"], position["offset"]
         self.steps_in_epoch = 0

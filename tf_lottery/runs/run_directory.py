@@ -17,27 +17,18 @@ from tf_lottery.runs import run_config
 class RunDirectory:
     """A directory that describes itself and holds a run of rounds.
 
-    `config.json` says what was run, `results.csv` and `results.json` what
-    came out, `snapshot.safetensors` holds the rewinding point once, and
+    `config.json` says what was run, `results.csv` and `results.json` what came
+    out, `snapshot.safetensors` holds the rewinding point once, and
     `rounds/NN/masks.safetensors` the masks of each round, one bit a weight.
-    All files are written whole or not at all, and none needs tf_lottery to
-    be read.
+    All files are written whole or not at all, and none needs tf_lottery to be
+    read.
 
     A run has an identity, `run` in `config.json`, which the arrays and the
     state carry as well: those of another run are refused. Runs of the first
     release have none; they resume, and what they have not noted is not
     compared.
 
-    Args:
-        path: Path of the directory; it is made if it does not exist.
-        writes: Boolean. If not, another process writes to the directory and
-            this one only reads: `save_*` do nothing. Defaults to `True`.
-        run: String, the identity of the run. Defaults to `None`: the one
-            that the directory has, or gets in `open`.
-
-    Attributes:
-        saves: Integer, the number of the state saved or loaded last.
-        other_versions: List of strings, see `open`.
+    A process that only reads, where another one `writes`, saves nothing.
     """
 
     def __init__(self, path, writes=True, run=None):
@@ -47,7 +38,7 @@ class RunDirectory:
         self._states = [self.path / f"state-{i}.safetensors" for i in (0, 1)]
         self.saves = 0
         self._run = run
-        self._config = run_config.RunConfig(self.path)
+        self._config = self.path / run_config.CONFIG
         self.other_versions = []
 
     @property
@@ -56,45 +47,45 @@ class RunDirectory:
 
         `None` as long as there is no run.
         """
-        if self._run is None and self._config.path.exists():
-            self._run = self._config.read().get("run", "")
+        if self._run is None and self._config.exists():
+            self._run = files.read_json(self._config).get("run", "")
         return self._run
 
     def open(self, config, model=None):
-        """Makes the directory, or resumes the run it holds.
+        """Makes the directory, or resumes the run it holds, until `close`.
 
-        Until `close`, or the end of the process, no other process can open the
-        directory. All of the configuration but `rounds` and `versions` must be
-        that of the run it holds. Where `versions` differ, `other_versions`
-        lists how. The model is described by plain values too long for
-        `config.json`, which has its digest, under `model`.
+        Meanwhile no other process can open it. All of the configuration but
+        `rounds` and `versions` must be that of the run it holds;
+        `other_versions` lists how these differ. The model is described by
+        plain values at length.
 
         Raises:
-            ValueError: If the directory holds another run; the message shows
-                the differences.
+            ValueError: If the directory holds another run.
             InUseError: If another process or thread is using it.
-            DamagedFileError: If its `config.json` cannot be read.
-            OSError: If it cannot be written.
         """
         if not self.writes:
             self._check_is_shared()
-            self.other_versions = self._config.check(config, model)
+            self.other_versions = run_config.check(self.path, config, model)
             return
         with contextlib.ExitStack() as failed:
             failed.callback(self.close)
             with self._explained():
                 (self.path / "rounds").mkdir(parents=True, exist_ok=True)
                 self._lock.acquire()
-            if self._config.path.exists():
-                self.other_versions = self._config.check(config, model)
+            if self._config.exists():
+                self.other_versions = run_config.check(
+                    self.path, config, model
+                )
                 # What the run began with is what its results are of.
-                versions = self._config.read().get("versions")
+                versions = files.read_json(self._config).get("versions")
                 config = {**config, "versions": versions}
             elif self.load_state() is None:
                 # One that branched off another run belongs to that.
                 self._run = secrets.token_hex(8)
             with self._explained():
-                self._config.write({"run": self.run, **config}, model)
+                if model is not None:
+                    files.write_json(self.path / run_config.MODEL, model)
+                files.write_json(self._config, {"run": self.run, **config})
             failed.pop_all()
 
     def close(self):
@@ -111,11 +102,7 @@ class RunDirectory:
         )
 
     def load_state(self):
-        """Returns arrays and position of the newest whole state, or `None`.
-
-        Raises:
-            DamagedFileError: If states were saved and none is whole.
-        """
+        """Returns arrays and position of the newest whole state, or `None`."""
         found, damaged = [], []
         for path in self._states:
             try:
@@ -143,32 +130,25 @@ class RunDirectory:
         return arrays, position
 
     def save_snapshot(self, snapshot):
-        """Writes the rewinding point."""
         self._write_arrays(self._snapshot, *codec.encode_snapshot(snapshot))
 
     def load_snapshot(self):
-        """Reads the rewinding point."""
         return self._decode(self._snapshot, codec.decode_snapshot)
 
     def save_weights(self, round, name, snapshot):
-        """Writes weights of a round.
-
-        They are the `"start"` of one that has its own, or what it has
-        `"trained"` to.
+        """Writes weights of a round: its `"start"`, or what it `"trained"` to.
         """
         self._write_arrays(
             self._of_round(round, name), *codec.encode_snapshot(snapshot)
         )
 
     def load_weights(self, round, name):
-        """Reads what `save_weights` wrote, `None` if it did not."""
         path = self._of_round(round, name)
         if not path.exists():
             return None
         return self._decode(path, codec.decode_snapshot)
 
     def save_masks(self, round, masks):
-        """Writes the masks of a round."""
         if self.writes:
             with self._explained():
                 self._round(round).mkdir(exist_ok=True)
@@ -178,8 +158,6 @@ class RunDirectory:
         )
 
     def load_masks(self, round):
-        """Reads the masks of a round."""
-
         def decode(arrays, header):
             if header.get("round") != round:
                 raise ValueError(
@@ -193,29 +171,27 @@ class RunDirectory:
         return self._decode(self._of_round(round, "masks"), decode)
 
     def save_results(self, results):
-        """Writes the results so far, as JSON and as CSV."""
         rows = [result.to_dict() for result in results]
-        self._write_text(self.path / "results.json", run_config.to_json(rows))
-        self._write_text(
-            self.path / "results.csv", results_lib.to_csv(results)
+        self._write(files.write_json, self.path / "results.json", rows)
+        self._write(
+            files.write_text, self.path / "results.csv",
+            results_lib.to_csv(results),
         )
 
     def load_results(self):
-        """Reads the results."""
         rows = json.loads((self.path / "results.json").read_text())
         return [results_lib.RoundResult.from_dict(row) for row in rows]
 
     def _write_arrays(self, path, arrays, metadata):
-        if self.writes:
-            with self._explained():
-                files.write_arrays(
-                    path, arrays, {"run": self.run or "", **metadata}
-                )
+        self._write(
+            files.write_arrays, path, arrays,
+            {"run": self.run or "", **metadata},
+        )
 
-    def _write_text(self, path, text):
+    def _write(self, write, *arguments):
         if self.writes:
             with self._explained():
-                files.write_text(path, text)
+                write(*arguments)
 
     def _read_arrays(self, path):
         """Reads arrays of this run; another one's are as good as damaged."""
@@ -256,7 +232,7 @@ class RunDirectory:
 
     def _check_is_shared(self):
         """Raises unless the process that writes has opened this directory."""
-        if not self._config.path.exists():
+        if not self._config.exists():
             raise FileNotFoundError(
                 f"Directory '{self.path}' is not the one that process 0 "
                 "writes to. Choose one that all processes see, on a file "

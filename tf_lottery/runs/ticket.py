@@ -23,6 +23,11 @@ from tf_lottery.weights import snapshots
 
 FORMAT_VERSION = 1
 _FORMAT = "tf_lottery.ticket"
+# What its header has of the arguments, besides masks and snapshot.
+_FIELDS = {
+    "round": int, "metrics": dict, "pattern": str, "provenance": dict,
+    "verdict": str,
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -186,11 +191,7 @@ class Ticket:
                 "version": FORMAT_VERSION,
                 **header,
                 **start,
-                "round": self.round,
-                "metrics": self.metrics,
-                "pattern": self.pattern,
-                "provenance": self.provenance,
-                "verdict": self.verdict,
+                **{name: getattr(self, name) for name in _FIELDS},
             },
         )
 
@@ -240,12 +241,11 @@ class Ticket:
         return cls(
             codec.decode_masks(arrays, header),
             snapshot,
-            round=codec.field(header, "round", int),
-            metrics=codec.field(header, "metrics", dict),
-            pattern=codec.field(header, "pattern", str),
-            provenance=codec.field(header, "provenance", dict),
-            # Tickets of the first release have none.
-            verdict=codec.field({"verdict": "", **header}, "verdict", str),
+            **{
+                # Tickets of the first release have no verdict.
+                name: codec.field({"verdict": "", **header}, name, kind)
+                for name, kind in _FIELDS.items()
+            },
         )
 
     def check_fits(self, model: keras.Model) -> None:

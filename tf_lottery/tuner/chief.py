@@ -9,9 +9,8 @@ from tf_lottery.tuner import library
 def serve(oracle, address, worker_timeout, wait):
     """Serves an oracle at an address until the search has ended.
 
-    It speaks keras-tuner's protocol. A worker that is silent for too long is
-    taken as dead, and its trial is given to another one; while there is none,
-    the chief waits for one.
+    The trial of a worker that is silent for too long is given to another one;
+    while there is none, the chief waits for one.
     """
     grpc = library.need_grpc()
     from keras_tuner.src import protos
@@ -24,10 +23,19 @@ def serve(oracle, address, worker_timeout, wait):
     servicer = oracle_chief.OracleServicer(oracle)
     protos.get_service_grpc().add_OracleServicer_to_server(servicer, server)
     _listen(server, address)
-    watch = _Watch(oracle, servicer, worker_timeout, wait, address)
+    began = time.monotonic()
+
+    def is_over():
+        oracle.give_up(worker_timeout)
+        if oracle.ongoing_trials or oracle.tuner_ids:
+            return False
+        if not servicer.stop_triggered:
+            _check_heard(oracle, began, address, wait)
+        return servicer.stop_triggered
+
     server.start()
     try:
-        while not executor.submit(watch.is_over).result():
+        while not executor.submit(is_over).result():
             time.sleep(min(0.2, worker_timeout / 4))
     finally:
         # The last answer is still on its way.
@@ -35,30 +43,15 @@ def serve(oracle, address, worker_timeout, wait):
         executor.shutdown()
 
 
-class _Watch:
-    """Decides when there is nothing more to wait for."""
-
-    def __init__(self, oracle, servicer, worker_timeout, wait, address):
-        self._oracle, self._servicer = oracle, servicer
-        self._worker_timeout, self._wait = worker_timeout, wait
-        self._address, self._began = address, time.monotonic()
-
-    def is_over(self):
-        oracle = self._oracle
-        oracle.give_up(self._worker_timeout)
-        if oracle.ongoing_trials or oracle.tuner_ids:
-            return False
-        if self._servicer.stop_triggered:
-            return True
-        silent = time.monotonic() - max(oracle.heard.values(), default=0)
-        if min(silent, time.monotonic() - self._began) < self._wait:
-            return False
-        done = len(oracle.end_order)
+def _check_heard(oracle, began, address, seconds):
+    """Raises if no worker has been heard of for so long."""
+    heard = max([began, *oracle.heard.values()])
+    if time.monotonic() - heard >= seconds:
         raise RuntimeError(
-            f"No worker has asked the chief at {self._address} for a trial "
-            f"for {self._wait:g} s; {done} trials have ended and are kept. "
-            "Start the chief and workers again to go on, each worker with a "
-            "KERASTUNER_TUNER_ID of its own and the chief's "
+            f"No worker has asked the chief at {address} for a trial for "
+            f"{seconds:g} s; {len(oracle.end_order)} trials have ended and "
+            "are kept. Start the chief and workers again to go on, each "
+            "worker with a KERASTUNER_TUNER_ID of its own and the chief's "
             "KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT."
         )
 

@@ -11,8 +11,7 @@ from tf_lottery.weights import snapshots
 class KeepChosen(keras.callbacks.Callback):
     """Keeps what the round that the objective chooses has trained to.
 
-    Place it after `imp` in the list of callbacks. Without a path it is kept in
-    memory.
+    It comes after `imp`. Without a path it is kept in memory.
     """
 
     def __init__(self, imp, objective, path=None):
@@ -33,7 +32,6 @@ class KeepChosen(keras.callbacks.Callback):
             self._keep(found[-1].round)
 
     def restore(self, model, round):
-        """Gives a model the weights and masks of the chosen round."""
         arrays = self._arrays
         if not arrays:
             arrays, _ = files.read_arrays(self._path)

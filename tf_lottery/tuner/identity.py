@@ -1,6 +1,5 @@
 """The identity of the search in a directory."""
 
-import json
 import pathlib
 import shutil
 
@@ -17,7 +16,7 @@ def check(path, description, is_worker=False):
     worker finds it there. If it is another one, an error names both.
     """
     path = pathlib.Path(path)
-    wanted = json.loads(json.dumps(description))
+    wanted = configurations.plain(description)
     found = read(path)
     if found is None:
         if is_worker:
@@ -27,7 +26,7 @@ def check(path, description, is_worker=False):
             )
         _check_empty(path)
         path.mkdir(parents=True, exist_ok=True)
-        files.write_text(path / _NAME, json.dumps(wanted, indent=2) + "\n")
+        files.write_json(path / _NAME, wanted)
     elif found != wanted:
         differences = "\n  ".join(
             configurations.differences(found, wanted)

@@ -1,5 +1,7 @@
 """keras-tuner, which has to be there and new enough."""
 
+from packaging import version
+
 _LEAST = "1.4.7"
 _INSTALL = "Install it: pip install --upgrade 'tf_lottery[tuner]'"
 
@@ -12,7 +14,7 @@ def load():
         raise ImportError(
             f"`tf_lottery.tuner` needs keras-tuner: {error}. {_INSTALL}"
         ) from error
-    if _numbers(keras_tuner.__version__) < _numbers(_LEAST):
+    if version.parse(keras_tuner.__version__) < version.parse(_LEAST):
         raise ImportError(
             f"`tf_lottery.tuner` needs keras-tuner {_LEAST} or later. "
             f"Received: version {keras_tuner.__version__}. {_INSTALL}"
@@ -42,12 +44,6 @@ def need_grpc():
             "pip install 'tf_lottery[tuner]'"
         ) from error
     return grpc
-
-
-def _numbers(version):
-    """Returns the leading numbers of a version."""
-    parts = version.replace("rc", ".").split(".")[:3]
-    return [int(part) for part in parts if part.isdigit()]
 
 
 keras_tuner = load()

@@ -164,8 +164,7 @@ def _unknown(identifier):
 def measure(model, kind, arguments=None):
     """Exports a model; returns what its file takes, `bytes` and `compressed`.
 
-    The `latency`, in milliseconds, is measured if it is asked for. `arguments`
-    of `tf_lottery.export.tflite` default to the target that suits the kind.
+    The `latency`, in milliseconds, is measured if it is asked for.
     """
     arguments = {
         "target": _TARGETS[kind],

@@ -25,8 +25,7 @@ class _WrittenWhole(stateful.Stateful):
 class _Oracle:
     """What all oracles here do; comes before one of keras-tuner's.
 
-    On a chief, which workers ask, it also knows when each was heard of last.
-    Everything it is asked there comes from one thread.
+    On a chief it knows when each worker was heard of last, from one thread.
     """
 
     def __init__(self, is_chief=False, **kwargs):
@@ -62,13 +61,10 @@ class _Oracle:
             self.listener(self.trials[trial.trial_id])
 
     def hear(self, tuner_id):
-        """Notes that a worker is alive."""
         self.heard[tuner_id] = time.monotonic()
 
     def give_up(self, seconds):
-        """Takes the trials of workers that were silent for so long from them.
-
-        Such a trial is given to another worker; the second time it fails.
+        """Gives trials of silent workers to others; the second time they fail.
         """
         now = time.monotonic()
         for tuner_id in [*self.tuner_ids]:
@@ -129,6 +125,10 @@ class HyperbandOracle(
     _Oracle, keras_tuner.oracles.HyperbandOracle, _WrittenWhole
 ):
     """Hyperband, https://arxiv.org/abs/1603.06560."""
+
+    def __init__(self, max_trials=None, **kwargs):
+        super().__init__(**kwargs)
+        self.max_trials = max_trials
 
 
 class BayesianOracle(

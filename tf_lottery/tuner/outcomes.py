@@ -1,7 +1,6 @@
 """The directory of a trial, and what the trial came to in it."""
 
 import dataclasses
-import json
 import pathlib
 import shutil
 from typing import Any
@@ -18,15 +17,9 @@ _NAME = "outcome.json"
 class Outcome:
     """The record of one trial.
 
-    Attributes:
-        rounds: List of dicts, `round`, `density`, `steps` and `metrics` of
-            each.
-        chosen: Integer, the round that the objective is about, or `None`.
-        score: Float, the objective, or `None` if the trial failed.
-        exported: Dict of `bytes`, `compressed` and `latency`, or `None`.
-        shared: Boolean, whether the dense round was another trial's.
-        seconds: Float, all that the trial took in this process.
-        trained: Float, the seconds of that in `fit`.
+    It took `seconds` in this process, of which it `trained` in `fit`. `rounds`
+    have `round`, `density`, `steps` and `metrics`; the objective is about the
+    `chosen` one. The dense round may be `shared` with other trials.
     """
 
     values: dict[str, Any]
@@ -40,9 +33,8 @@ class Outcome:
     trained: float = 0.0
 
     def save(self, directory: types.Path) -> None:
-        """Writes it to the directory of its trial."""
-        text = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
-        files.write_text(pathlib.Path(directory) / _NAME, text)
+        path = pathlib.Path(directory) / _NAME
+        files.write_json(path, dataclasses.asdict(self))
 
 
 def load(directory):
@@ -50,10 +42,8 @@ def load(directory):
     path = pathlib.Path(directory) / _NAME
     if not path.exists():
         return None
-    try:
+    with files.intact(path):
         return Outcome(**files.read_json(path))
-    except TypeError as error:
-        raise files.damaged(path, error) from None
 
 
 def of_rounds(results):
@@ -66,11 +56,9 @@ def of_rounds(results):
 class Place:
     """The directory of a trial, in that of the search.
 
-    `run/` is the directory of its `IterativeMagnitudePruning`,
-    `chosen.safetensors` holds the weights that the chosen round trained to,
-    `outcome.json` says what the trial came to. The tuner loads its best models
-    from the checkpoint; it may give models that it has promoted the weights
-    they were trained to.
+    `run/` has its rounds, `chosen.safetensors` what the chosen one trained to,
+    `outcome.json` what came of it. The tuner loads its best models from the
+    checkpoint; it may give promoted ones the weights they were trained to.
     """
 
     path: pathlib.Path
@@ -80,12 +68,10 @@ class Place:
 
     @property
     def run(self):
-        """`pathlib.Path` of the directory of the rounds."""
         return self.path / "run"
 
     @property
     def chosen(self):
-        """`pathlib.Path` of the weights of the chosen round."""
         return self.path / "chosen.safetensors"
 
     def go_on_from(self, trial_id):
@@ -107,8 +93,7 @@ class Place:
 def find(callbacks):
     """Returns the `Place` of a trial, or `None`, and its other callbacks.
 
-    The one that saves the weights of the best epoch is not among them: over a
-    sequence of rounds that would be an epoch of the dense one.
+    The one that saves the best epoch is left out: it would be a dense one.
     """
     tuner = trial = checkpoint = None
     others = []

@@ -1,7 +1,6 @@
 """The trials of a search next to each other, and the best compromises."""
 
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
@@ -23,10 +22,7 @@ _WORDS = {"COMPLETED": "done", "FAILED": "failed"}
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One trial of a search: `"done"`, `"failed"` or `"unfinished"`.
-
-    A failed one has the reason, one that is not finished no outcome.
-    """
+    """One trial of a search: `"done"`, `"failed"` or `"unfinished"`."""
 
     name: str
     status: str
@@ -150,15 +146,15 @@ class Report:
         """
         directory = pathlib.Path(directory)
         contents = {
-            "results.json": json.dumps(self.to_dict(), indent=2) + "\n",
             "results.csv": _csv(self.rows()),
             "pareto.csv": _csv(self.pareto()),
         }
         if drawing.available("The page of the search"):
             contents["pareto.html"] = pareto_lib.page(self)
+        files.write_json(directory / "results.json", self.to_dict())
         for name, text in contents.items():
             files.write_text(directory / name, text)
-        return [str(directory / name) for name in contents]
+        return [str(directory / name) for name in ("results.json", *contents)]
 
     def _row(self, trial):
         chosen, outcome = trial.chosen, trial.outcome
@@ -194,7 +190,11 @@ def read(path: types.Path) -> Report:
         raise ValueError(
             f"There is no search in '{path}'. Expected: the directory of one."
         )
-    return Report(search, [_trial(found) for found in _directories(path)])
+    found = sorted(
+        (each.parent for each in path.glob("trial_*/trial.json")),
+        key=lambda place: int(place.name.removeprefix("trial_")),
+    )
+    return Report(search, list(map(_trial, found)))
 
 
 def values_of(hyperparameters):
@@ -213,17 +213,10 @@ def _csv(rows):
     return results_lib.rows_to_csv(rows, _columns(rows))
 
 
-def _directories(path):
-    found = [p.parent for p in path.glob("trial_*/trial.json")]
-    return sorted(found, key=lambda p: int(p.name.removeprefix("trial_")))
-
-
 def _trial(path):
     state = files.read_json(path / "trial.json")
-    try:
+    with files.intact(path / "trial.json"):
         values = state["hyperparameters"]["values"]
-    except (KeyError, TypeError) as error:
-        raise files.damaged(path / "trial.json", error) from None
     status = _WORDS.get(state["status"], "unfinished")
     outcome = None if status == "unfinished" else outcomes.load(path)
     failure = None

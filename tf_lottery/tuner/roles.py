@@ -10,10 +10,7 @@ _ID, _IP, _PORT = (
 
 @dataclasses.dataclass(frozen=True)
 class Role:
-    """The part of this process, and where the chief listens.
-
-    Without an address there is none: the process searches by itself.
-    """
+    """The part of this process in a search; without an address, by itself."""
 
     name: str = "tuner0"
     address: str | None = None

@@ -20,9 +20,8 @@ AFTER_DENSE = tuple(
 class Space:
     """The values that one hyperparameter may take.
 
-    A list is a choice; a dict a choice of names with the values they stand for;
-    a tuple of two numbers a range, on a logarithmic scale if asked for;
-    everything else one value.
+    A list, or a dict by name, is a choice; a tuple of two numbers a range, on
+    a logarithmic scale if asked for; everything else one value.
     """
 
     def __init__(self, name, values, log=False):
@@ -43,7 +42,6 @@ class Space:
 
     @property
     def is_fixed(self):
-        """Boolean, whether there is only one value."""
         return self._range is None and self._names is None
 
     def get(self, hp):
@@ -62,7 +60,6 @@ class Space:
         return plain(hp.Float(name, low, high, sampling=sampling))
 
     def describe(self):
-        """Returns it as a plain value."""
         if self.is_fixed:
             return _key(self.values[0])
         if self._range is None:
@@ -71,10 +68,9 @@ class Space:
 
 
 def plain(value):
-    """Returns a value as the search on several machines hands it on.
+    """Returns a value as a search on several machines hands it on.
 
-    Its messages carry floats of 32 bits; the shortest decimal number that means
-    the same one is the same on both sides.
+    Its floats have 32 bits; the shortest decimal number is the same anywhere.
     """
     return float(str(np.float32(value))) if isinstance(value, float) else value
 

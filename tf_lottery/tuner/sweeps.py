@@ -40,7 +40,6 @@ class PresetHyperModel(keras_tuner.HyperModel):
         super().__init__()
 
     def build(self, hp):
-        """Returns the compiled model of a trial."""
         if self._data is None:
             self._data = feeds.load(self.preset)
         learning_rate = self._learning_rate.get(hp)
@@ -59,7 +58,6 @@ class PresetHyperModel(keras_tuner.HyperModel):
         return self._bench.fit(epochs, imp, others)
 
     def describe(self):
-        """Returns what makes it this one, as plain values."""
         return {
             **self.preset.to_dict(),
             "learning_rate": self._learning_rate.describe(),
@@ -134,9 +132,8 @@ def search(
 def default_space(preset):
     """Returns what is tuned unless something else is asked for.
 
-    Dict from name to what `TicketHyperModel` takes: the rate; the rewinding
-    point, the preset's or a tenth of a round; the learning rate, the preset's,
-    half and double of it.
+    The rate; the rewinding point, the preset's or a tenth of a round; the
+    learning rate, the preset's, half and double of it.
     """
     epochs, every = preset.epochs_per_round, preset.evaluate_every
     later = f"{max(1, round(epochs / 10)) * every}it"

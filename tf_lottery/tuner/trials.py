@@ -45,7 +45,6 @@ class TicketTrial:
         self._shared = False
 
     def run(self, args, kwargs):
-        """Runs it; returns what `TicketHyperModel.fit` returns."""
         self._imp = self._pruning(args, kwargs)
         try:
             self._find_tickets(args, kwargs)
@@ -175,7 +174,6 @@ class TicketTrial:
 
 
 def _budget(hypermodel, hp, epochs):
-    """Returns the rounds, and the epochs of a round."""
     rounds = hypermodel.spaces["rounds"].get(hp)
     given = hypermodel.epochs_per_round
     if "tuner/epochs" not in hp.values:

@@ -29,8 +29,10 @@ class TicketTuner(keras_tuner.Tuner):
     """What the searches of this package share; not to be used by itself.
 
     Args:
-        make_oracle: Function that takes `is_chief` and returns the oracle.
+        kind: Class of `oracles`.
+        options: Dict of its arguments.
         hypermodel: `TicketHyperModel`.
+        seed: Integer, seed of the search itself.
         directory: Path. Defaults to `"runs"`.
         project_name: String, the directory in it that the search has to
             itself. Defaults to `"search"`.
@@ -46,8 +48,10 @@ class TicketTuner(keras_tuner.Tuner):
 
     def __init__(
         self,
-        make_oracle: Callable[[bool], keras_tuner.Oracle],
+        kind: Callable[..., keras_tuner.Oracle],
+        options: dict[str, Any],
         hypermodel: hypermodel_lib.TicketHyperModel,
+        seed: int,
         directory: types.Path = "runs",
         project_name: str = "search",
         overwrite: bool = False,
@@ -55,11 +59,15 @@ class TicketTuner(keras_tuner.Tuner):
         worker_timeout: float = 60,
         chief_timeout: float = 60,
     ) -> None:
-        _check(hypermodel)
+        checks.seed("seed", seed)
         self.role = roles.current()
         self._timeouts = worker_timeout, chief_timeout
         self._errors = 0
-        oracle = make_oracle(self.role.is_chief)
+        oracle: Any = kind(
+            is_chief=self.role.is_chief, objective=hypermodel.objective,
+            # To an oracle, 0 means none.
+            seed=seed + 1, **options,
+        )
         oracle.listener = on_trial_end
         path = pathlib.Path(directory, project_name).absolute()
         self._lock = locks.Lock(path / "lock")
@@ -67,9 +75,12 @@ class TicketTuner(keras_tuner.Tuner):
             worker.wait_for_chief(self.role.address, chief_timeout)
         elif overwrite:
             identity.clear(path, self._lock)
-        identity.check(
-            path, self._describe(hypermodel, oracle), self.role.is_worker
-        )
+        description = {
+            "tuner": type(self).__name__,
+            "search_seed": oracle.seed,
+            **hypermodel.describe(),
+        }
+        identity.check(path, description, self.role.is_worker)
         if not self.role.is_worker:
             self._lock.acquire()
         self._open(oracle, hypermodel, path)
@@ -94,7 +105,12 @@ class TicketTuner(keras_tuner.Tuner):
         """
         try:
             if self.role.is_chief:
-                self._serve()
+                self.save()
+                worker_timeout, chief_timeout = self._timeouts
+                chief.serve(
+                    self.oracle, self.role.address, worker_timeout,
+                    10 * chief_timeout,
+                )
             else:
                 super().search(*args, **kwargs)
         finally:
@@ -137,13 +153,6 @@ class TicketTuner(keras_tuner.Tuner):
         """Returns the `tf_lottery.tuner.Report` of all trials so far."""
         return reports.read(self.project_dir)
 
-    def _serve(self):
-        worker_timeout, chief_timeout = self._timeouts
-        self.save()
-        chief.serve(
-            self.oracle, self.role.address, worker_timeout, 10 * chief_timeout
-        )
-
     def _open(self, oracle, hypermodel, path):
         known = (path / "oracle.json").exists()
         own = (path / f"{self.role.name}.json").exists()
@@ -158,13 +167,6 @@ class TicketTuner(keras_tuner.Tuner):
             if known and not own and not self.role.is_worker:
                 # So far another role has been played here.
                 oracle.reload()
-
-    def _describe(self, hypermodel, oracle):
-        return {
-            "tuner": type(self).__name__,
-            "search_seed": oracle.seed,
-            **hypermodel.describe(),
-        }
 
     def _heartbeat(self, trial):
         if not self.role.is_worker:
@@ -203,11 +205,8 @@ class RandomSearch(TicketTuner):
     ) -> None:
         _check(hypermodel, ("max_trials", max_trials, 1))
         super().__init__(
-            lambda is_chief: oracles.RandomOracle(
-                is_chief, objective=hypermodel.objective,
-                max_trials=max_trials, seed=_seed(seed),
-            ),
-            hypermodel, **kwargs,
+            oracles.RandomOracle, {"max_trials": max_trials}, hypermodel,
+            seed, **kwargs,
         )
 
 
@@ -241,12 +240,12 @@ class BayesianOptimization(TicketTuner):
             checks.whole, "num_initial_points", num_initial_points
         )
         super().__init__(
-            lambda is_chief: oracles.BayesianOracle(
-                is_chief, objective=hypermodel.objective,
-                max_trials=max_trials, seed=_seed(seed),
-                num_initial_points=num_initial_points,
-            ),
-            hypermodel, **kwargs,
+            oracles.BayesianOracle,
+            {
+                "max_trials": max_trials,
+                "num_initial_points": num_initial_points,
+            },
+            hypermodel, seed, **kwargs,
         )
 
 
@@ -299,23 +298,14 @@ class Hyperband(TicketTuner):
                 "`TicketHyperModel(budget='epochs')`. Received: "
                 "budget='rounds'"
             )
-
-        def make_oracle(is_chief):
-            oracle = oracles.HyperbandOracle(
-                is_chief, objective=hypermodel.objective,
-                max_epochs=max_budget, factor=factor,
-                hyperband_iterations=iterations, seed=_seed(seed),
-            )
-            oracle.max_trials = max_trials
-            return oracle
-
-        super().__init__(make_oracle, hypermodel, **kwargs)
-
-
-def _seed(seed):
-    """Returns a seed for an oracle, to which 0 means none."""
-    checks.seed("seed", seed)
-    return seed + 1
+        super().__init__(
+            oracles.HyperbandOracle,
+            {
+                "max_trials": max_trials, "max_epochs": max_budget,
+                "factor": factor, "hyperband_iterations": iterations,
+            },
+            hypermodel, seed, **kwargs,
+        )
 
 
 def _check(hypermodel, *counts):

@@ -10,11 +10,8 @@ from tf_lottery.utils import messages
 # They are imported when they are used first.
 jax = internals.layers.module("jax")
 tf = internals.layers.module("tensorflow")
-
-
-def name():
-    """Returns the name of Keras' backend, such as `"jax"`."""
-    return keras.backend.backend()
+# The name of Keras' backend, such as "jax".
+name = keras.backend.backend
 
 
 def is_tensorflow():
@@ -23,11 +20,7 @@ def is_tensorflow():
 
 
 def check_tensorflow(what):
-    """Raises a `ValueError` unless Keras runs on TensorFlow.
-
-    Args:
-        what: String, the beginning of a sentence: what needs TensorFlow.
-    """
+    """Raises a `ValueError`, which `what` begins, under other backends."""
     if not is_tensorflow():
         raise ValueError(
             f"{what} the TensorFlow backend of Keras. "

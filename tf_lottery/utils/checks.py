@@ -58,6 +58,11 @@ def number(name, value, expected="a number", fits=lambda value: True):
         refuse(name, value, expected)
 
 
+def fraction(name, value):
+    """Refuses anything but a number between 0 and 1."""
+    number(name, value, "a number in (0, 1)", lambda v: 0 < v < 1)
+
+
 def not_negative(name, value):
     """Refuses anything but a finite number of at least 0."""
     number(name, value, "a number of at least 0", lambda v: v >= 0)
@@ -141,11 +146,7 @@ def arrays(name, value):
 
 
 def takes(name, value, number, expected):
-    """Refuses what cannot be called with a number of arguments.
-
-    Args:
-        number: Integer, how many arguments it will be given.
-    """
+    """Refuses what cannot be called with a number of arguments."""
     if not callable(value) or isinstance(value, type):
         refuse(name, value, expected)
     try:

@@ -34,11 +34,7 @@ _running = {}
 
 
 class Here:
-    """A function that the companion calls in this process.
-
-    Args:
-        function: Callable. Arguments and results must be picklable.
-    """
+    """A function of picklable values that is called in this process."""
 
     def __init__(self, function):
         self.function = function
@@ -47,16 +43,10 @@ class Here:
 def ask(function, *args, **kwargs):
     """Calls a function of this package in the companion.
 
-    Args:
-        function: Function of a module. Its arguments may be a `keras.Model`,
-            which is made again from its configuration, without its weights,
-            or a metric; a `Here`; and whatever is picklable, classes of
-            scripts included.
-
-    Raises:
-        ValueError: If an argument cannot be brought there. What the function
-            raises is raised here, as a `RuntimeError` where its class belongs
-            to another package; warnings are given here too.
+    Its arguments may be a `keras.Model`, which is made again without its
+    weights, or a metric; a `Here`; and whatever is picklable, classes of
+    scripts included. What it raises is raised here, of another package's class
+    as a `RuntimeError`; a `ValueError` if an argument cannot be brought there.
     """
     name = f"{function.__module__}:{function.__qualname__}"
     functions = []
@@ -130,7 +120,6 @@ class _Process:
         return found
 
     def kill(self):
-        """Ends it and waits for it."""
         self._process.kill()
         self._process.wait()
         # A request may be left in the buffer of a process that is gone.

@@ -6,12 +6,14 @@ import json
 
 
 def of_arguments(instance):
-    """Returns the arguments of an object's constructor, from its attributes.
-
-    One that is in no attribute of its name is left out.
-    """
+    """Returns the arguments of a constructor that are attributes, by name."""
     names = inspect.signature(type(instance)).parameters
     return {n: getattr(instance, n) for n in names if hasattr(instance, n)}
+
+
+def plain(values):
+    """Returns plain values as they come out of a JSON file."""
+    return json.loads(json.dumps(values))
 
 
 def digest(values):
@@ -21,20 +23,12 @@ def digest(values):
 
 
 def differences(found, wanted, but=()):
-    """Returns a line for each value that differs.
+    """Returns a line for each value that differs, of dicts inside as well.
 
-    Args:
-        found: Dict of plain values, as a directory has them. Of dicts inside
-            it only what differs is named.
-
-    Example:
-
-    >>> from tf_lottery.utils import configurations
-    >>> configurations.differences(
+    >>> differences(
     ...     {"rate": {"*": 0.2, "logits": 0.1}, "seed": 0},
-    ...     {"rate": {"*": 0.2, "logits": 0.2}, "rounds": 3})
-    ['rate, logits: 0.1 there, 0.2 now', 'rounds: absent there, 3 now', \
-'seed: 0 there, absent now']
+    ...     {"rate": {"*": 0.2, "logits": 0.2}, "seed": 1})
+    ['rate, logits: 0.1 there, 0.2 now', 'seed: 0 there, 1 now']
     """
     return [
         f"{', '.join(path)}: {_show(old)} there, {_show(new)} now"

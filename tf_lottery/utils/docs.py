@@ -81,23 +81,8 @@ Returns:
 def filled(documented: _Documented) -> _Documented:
     """Writes the paragraphs that a docstring names into it; a decorator.
 
-    A line `{{name}}` becomes the paragraph of that name in `PARAGRAPHS`,
-    which may name others, at the same indentation.
-
-    Raises:
-        KeyError: If there is no paragraph of a name.
-
-    Example:
-
-    >>> from tf_lottery.utils import docs
-    >>> @docs.filled
-    ... def network(input_shape, classes=10, seed=0):
-    ...     '''Returns a network.
-    ...
-    ...     {{network}}
-    ...     '''
-    >>> network.__doc__.splitlines()[2]
-    'Args:'
+    A line `{{name}}` becomes the paragraph of that name in `PARAGRAPHS`, which
+    may name others, at the same indentation.
     """
     # `python -OO` leaves no docstring.
     if documented.__doc__:

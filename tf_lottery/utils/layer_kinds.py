@@ -22,11 +22,9 @@ NORMALIZATIONS = (
 
 
 def kernels(layer):
-    """Returns the weights of a layer that multiply what it reads.
+    """Returns the weights of a built layer that multiply what it reads.
 
-    Args:
-        layer: A built `keras.layers.Layer`. One of your own says by a method
-            `get_prunable_weights` what it has.
+    One of your own says so by a method `get_prunable_weights`.
     """
     if hasattr(layer, "get_prunable_weights"):
         return list(layer.get_prunable_weights())
@@ -44,10 +42,8 @@ def kernels(layer):
 def axes(layer, variable):
     """Returns the axes that a kernel sums over, and those that it makes.
 
-    Returns:
-        Pair of tuples of integers, or `None` for a layer of unknown kind and
-        where the input is the last axis but one and the output the last. A
-        depthwise kernel sums over its positions.
+    `None` for an unknown layer, and where these are the last two. A depthwise
+    kernel sums over its positions.
     """
     ndim = len(variable.shape)
     if isinstance(layer, keras.layers.EinsumDense):

@@ -12,20 +12,12 @@ from tf_lottery.utils import backends
 
 def count():
     """Returns the number of processes; 1 is the usual case."""
-    if backends.name() != "jax":
-        return 1
-    import jax
-
-    return jax.process_count()
+    return backends.jax.process_count() if backends.name() == "jax" else 1
 
 
 def is_first():
     """Returns whether this process is the one that writes files."""
-    if backends.name() != "jax":
-        return True
-    import jax
-
-    return jax.process_index() == 0
+    return backends.name() != "jax" or backends.jax.process_index() == 0
 
 
 def gather(number):

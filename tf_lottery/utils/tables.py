@@ -15,23 +15,12 @@ class Table(rich.table.Table):
     """A `rich.table.Table` that goes on below where it is too wide.
 
     Text folds, and heads break between words. Columns without room even then
-    stand in another table below, next to the first columns once more. A
-    column that is aligned to the right holds numbers, which never break.
+    stand in another table below, next to the `keys` first columns once more.
+    Columns of `numbers`, aligned to the right, never break.
 
-    Args:
-        *words: Strings, the heads of columns of text.
-        numbers: Strings, those of the columns of numbers that follow.
-        keys: Integer, how many first columns stand in each part. Defaults
-            to 1.
-        box: See `rich.table.Table`. Defaults to `rich.box.SIMPLE`.
-        **kwargs: Others of `rich.table.Table`.
-
-    Example:
-
-    >>> import rich.console
-    >>> from tf_lottery.utils import tables
-    >>> table = tables.Table(numbers=("round", "accuracy", "loss"), box=None)
+    >>> table = Table(numbers=("round", "accuracy", "loss"), box=None)
     >>> table.add_row("1", "97.09", "0.1234")
+    >>> import rich.console
     >>> console = rich.console.Console(width=17)
     >>> with console.capture() as captured:
     ...     console.print(table)

@@ -13,16 +13,11 @@ _POINT = "rewind_to_"
 class Comparison:
     """One kind of training that tickets are compared with.
 
-    Attributes:
-        key: String, its name in files and tables.
-        flag: String, its name on the command line and in presets.
-        label: String, its name in text and legends.
-        sampled: Boolean, whether it is trained with several seeds, so that
-            there is a spread to judge by.
-        from_start: Boolean, whether it trains a whole round, not from the
-            rewinding point on.
-        rewind: String, the argument of `IterativeMagnitudePruning` whose
-            sequence of rounds it is, or `None`: each ticket has its own.
+    It has a name in files and tables (`key`), on the command line and in
+    presets (`flag`), and in text and legends (`label`). If `sampled` it has
+    several seeds, a spread to judge by. It trains `from_start`, or from the
+    rewinding point on; `rewind` is the argument of `IterativeMagnitudePruning`
+    whose sequence of rounds it is, `None` where each ticket has its own.
     """
 
     key: str
@@ -96,8 +91,6 @@ def label(key):
 
 def head(key):
     """Returns the label in two lines, for the head of a narrow column.
-
-    Example:
 
     >>> head("random_masks"), head("one_shot"), head("rewind_to_500")
     ('random\\nmasks', 'one-\\nshot', 'rewind\\nto 500')

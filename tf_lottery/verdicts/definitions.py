@@ -9,12 +9,8 @@ ONE_TRIAL = "not tested: one trial"
 class Measured:
     """What one training came to, as far as the definitions look at it.
 
-    Attributes:
-        accuracy: Float, the metric at the end; larger is better.
-        steps: Integer, the training step at the end.
-        early_stop_accuracy: Float, the metric at early stop, or `None`.
-        early_stop_step: Integer, the step of the smallest validation loss
-            among the evaluations, or `None` if there was no validation.
+    A larger accuracy is better. The early stop is the step of the smallest
+    validation loss, `None` without validation.
     """
 
     accuracy: float
@@ -26,8 +22,7 @@ class Measured:
     def censored(self) -> bool:
         """Boolean, whether the early stop was not measured.
 
-        Where the smallest loss is the last one, it might have fallen further:
-        the early stop is at this step or later.
+        The smallest loss is the last one: it might have fallen further.
         """
         return (
             self.early_stop_step is None

@@ -20,11 +20,9 @@ _STOPPED = "not tested: a denser ticket was not shown"
 class Result:
     """The verdict on a density by one definition.
 
-    Attributes:
-        status: String: `"shown"`, `"not shown"`, or `"not tested: ..."`.
-        accuracy: `significance.Test` of ticket less dense, or `None`.
-        steps: That of dense less ticket's early stop, or `None` where the
-            definition has no early stop, or it was not measured.
+    Its status is `"shown"`, `"not shown"`, or `"not tested: ..."`. The tests
+    are of ticket less dense, and of dense less ticket's early stop, `None`
+    where the definition has none, or it was not measured.
     """
 
     status: str
@@ -39,7 +37,6 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """Boolean, whether both are shown at 5 %."""
         return self.p <= significance.LEVEL
 
 
@@ -47,20 +44,12 @@ class Result:
 class RoundVerdict:
     """What the trials say of one round.
 
-    Attributes:
-        round: Integer.
-        density: Float, the mean over trials.
-        trials: Integer, how many trained it.
-        tested: Boolean, whether its density was chosen before the run; what
-            is said of other rounds describes.
-        censored: Integer, in how many trials an early stop, the ticket's or
-            the dense network's, was not measured.
-        matches: Dict from `"early_stop"`, `"final"` and `"within_margins"` to
-            the number of trials that meet the definition.
-        early_stop: `Result` by the paper's definition, within the margins.
-        final: `Result` by the metric at the end, within the margin.
-        controls: Dict from the name of a control to a `Result`: whether the
-            ticket is above it.
+    Of a round whose density was not chosen before the run (`tested`), it only
+    describes. `matches` has the number of trials that meet each definition;
+    early stops, the ticket's or the dense network's, were not measured in
+    `censored` of them. `early_stop` is by the paper's definition, within the
+    margins, `final` by the metric at the end, `controls` whether the ticket is
+    above them.
     """
 
     round: int
@@ -76,14 +65,9 @@ class RoundVerdict:
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
-    """The verdict on a run.
+    """The verdict on a run: that on its rounds, or why nothing is tested.
 
-    Attributes:
-        rules: `Rules`.
-        trials: Integer.
-        dense: Float, the mean test accuracy of the dense network, or `None`.
-        rounds: List of `RoundVerdict`, from dense to sparse.
-        refused: String, why nothing is tested, or `""`.
+    `dense` is the mean test accuracy of the dense network, or `None`.
     """
 
     rules: Rules
@@ -94,15 +78,13 @@ class Judgement:
 
     @property
     def tested(self) -> list[RoundVerdict]:
-        """List of `RoundVerdict`, those of the densities of the rules."""
         return [each for each in self.rounds if each.tested]
 
     def power(self, trials: int) -> float | None:
         """Returns how likely trials show a ticket equal to the dense network.
 
         It takes the spreads at the first density, and accuracy and early stop
-        as independent of each other; `None` where spreads or images are not
-        known.
+        as independent; `None` where spreads or images are not known.
         """
         first = next(iter(self.tested), None)
         if first is None or self.refused:
@@ -145,10 +127,10 @@ def matches(
 def judge(rows: list[dict], controls: list[dict], rules: Rules) -> Judgement:
     """Returns the verdict on a run, of its rows of results and of controls.
 
-    Trials are the unit. The tickets nearest to the densities of the rules are
-    tested from dense to sparse, each at 5 %, and no further than the first that
-    is not shown, so that the whole sequence errs in at most 5 % of runs.
-    Against a control they are tested from sparse to dense in the same way.
+    The tickets nearest to the densities of the rules are tested from dense to
+    sparse, each at 5 %, and no further than the first that is not shown, so
+    that the whole sequence errs in at most 5 % of runs. Against a control they
+    are tested from sparse to dense in the same way.
     """
     by_trial = collections.defaultdict(dict)
     for row in rows:

@@ -12,14 +12,9 @@ DENSITIES = (0.513, 0.211, 0.135, 0.036)
 class Rules:
     """What is fixed before a run.
 
-    Attributes:
-        steps: Integer, the training step at the end of a round.
-        interval: Integer, the steps between two evaluations; an early stop
-            that is later by as many counts as no later.
-        margin: Float, by how much an accuracy may be lower.
-        densities: Tuple of at most four floats, where tickets are tested.
-        images: Integer, the number of test images, or `None`.
-        classes: Integer, the number of classes, or `None`.
+    An early stop that is later by the `interval` of evaluations counts as no
+    later, an accuracy that is lower by the `margin` as no lower. Tickets are
+    tested at four `densities` at most, on so many `images` and `classes`.
     """
 
     steps: int | None

@@ -23,19 +23,12 @@ _LEAST = 1e-15
 class Test:
     """What trials say of a difference.
 
-    Attributes:
-        mean: Float, the mean difference.
-        spread: Float, the standard deviation of the differences (n - 1); 0
-            for one trial.
-        images_sd: Float, the bound of the sampling error of the test images.
-        low: Float, the lower end of the 90 % t-interval, which is what a
-            one-sided test at 5 % looks at; `None` for one trial.
-        high: Float, its upper end, or `None`.
-        effect: Float, the mean in standard deviations of the differences, or
-            `None` where they have none.
-        p: Float, one-sided: how likely such a difference is where the true
-            one is not above minus the margin; `None` where nothing is tested.
-        method: String, `"t-test"` or `"sign flips"`; `""` without a test.
+    The spread is the standard deviation (n - 1), the effect the mean in units
+    of it; `images_sd` bounds the sampling error of the test images. The ends
+    are those of the 90 % t-interval, which is what a one-sided test at 5 %
+    looks at. `p` is how likely such a difference is where the true one is not
+    above minus the margin, by a `"t-test"` or `"sign flips"`; `None` where
+    nothing is tested.
     """
 
     __test__ = False
@@ -120,9 +113,8 @@ def images_sd(
 ) -> float | np.ndarray:
     """Returns a bound of the sampling error of a difference of accuracies.
 
-    All trials may share the test images, so that this error does not shrink
-    with their number. That both are measured on the same images makes the true
-    error smaller, by how much is not known here.
+    All trials may share the test images: it does not shrink with their number.
+    By how much the same images make it smaller is not known here.
 
     >>> float(round(100 * images_sd(0.98, 0.98, 10_000), 2))
     0.2
@@ -140,9 +132,8 @@ def power(
 ) -> float:
     """Returns how likely a test passes where the true difference is 0.
 
-    Both parts of the test have to pass: the differences over trials, of which
-    `spread` is the standard deviation, at the level that flips of signs attain,
-    and both critical values together.
+    Both parts have to pass: the differences over trials at the level that
+    flips of signs attain, and both critical values together.
 
     >>> round(power(3, 0.002 * 2 ** 0.5, 0.005), 1)
     0.6
@@ -159,9 +150,9 @@ def power(
 
 
 def trials_needed(likely: Callable[[int], float]) -> int | None:
-    """Returns the number of trials that show an equal ticket in 4 of 5 cases.
+    """Returns how many trials show an equal ticket in 4 of 5 cases, 5 or more.
 
-    At least 5, given the power of a number; `None` if 200 would not do.
+    `None` if 200 would not do.
     """
     return next(
         (n for n in range(PILOT, _MOST + 1) if likely(n) >= POWER), None
@@ -170,8 +161,6 @@ def trials_needed(likely: Callable[[int], float]) -> int | None:
 
 def images_needed(dense: float, margin: float) -> int:
     """Returns from how many test images on a margin can be shown at all.
-
-    Example:
 
     >>> images_needed(0.98, 0.005)
     4243

@@ -8,20 +8,15 @@ be closed when training is interrupted.
 import functools
 import os
 import socket
-import struct
 import time
 import types
-
-_HEADER, _CHECKSUM = struct.Struct("<Q"), 4
 
 
 class Log:
     """The runs that one `fit` writes below a directory of such logs alone.
 
-    If it goes on, each run resumes from the step that is written first, and
-    what its files hold from there on is replaced. If not, the files that are
-    there are of an older training: they get names that TensorBoard does not
-    read.
+    If it goes on, what files hold from the first step on that is written is
+    replaced. If not, they get names that TensorBoard does not read.
     """
 
     def __init__(self, directory, goes_on):
@@ -38,19 +33,15 @@ class Log:
         return found.is_empty
 
     def add(self, run, step, values):
-        """Notes the values of a step."""
         self.begin(run, step)
         self._runs[run].add(step, values)
 
     def flush(self):
-        """Writes all that was noted."""
         for run in self._runs.values():
             run.flush()
 
 
 class _Run:
-    """The event files of one run."""
-
     def __init__(self, path, step):
         self._disk = _disk(path)
         self._path = path
@@ -144,19 +135,11 @@ def _names(path):
 
 def _records(paths):
     """Yields the events of summaries, up to what a crash left unfinished."""
+    from tensorboard.backend.event_processing import event_file_loader
     from tensorboard.compat.proto import event_pb2
 
     for path in paths:
-        with _disk(path).open(path, "rb") as file:
-            content = file.read()
-        start = 0
-        while start + _HEADER.size <= len(content):
-            (size,) = _HEADER.unpack_from(content, start)
-            start += _HEADER.size + _CHECKSUM
-            record = content[start:start + size]
-            start += size + _CHECKSUM
-            if start > len(content):
-                break
+        for record in event_file_loader.RawEventFileLoader(path).Load():
             if event_pb2.Event.FromString(record).HasField("summary"):
                 yield record
 

@@ -1,9 +1,9 @@
 """Pictures of masks: what of a layer is kept, channel by channel."""
 
-import struct
-import zlib
+import io
 
 import numpy as np
+from PIL import Image
 
 # The largest number of cells; a cell of a larger layer is a block of it.
 _CELLS = 2**18
@@ -17,10 +17,9 @@ _ANCHORS = (
 
 
 def pictures(mask, layout):
-    """Returns what there is to see of a mask, as arrays that `png` draws.
+    """Returns what `png` draws of a mask: `"channels"`, and single weights.
 
-    These are `"masks"`, the single weights, where they are not too many, and
-    `"channels"`, for convolutions the density of each pair of channels.
+    Those are the `"masks"`, where they are not too many.
     """
     if layout.sizes(mask.shape)[0] == 1:
         return {"masks": channels(mask, layout)}
@@ -39,11 +38,10 @@ def channels(mask, layout):
 
 
 def kernels(mask, layout):
-    """Returns the kernel of each pair of channels, next to one another.
+    """Returns the kernels, a row for each output, a column for each input.
 
-    An array of 0.0 and 1.0, and of NaN between two: a row for each output, a
-    column for each input. `None` where kernels are single weights, have more
-    than two dimensions, or are too many.
+    They are of 0.0 and 1.0, with NaN between two; `None` where kernels are
+    single weights, have more than two dimensions, or are too many.
     """
     order = layout.order(mask.ndim)
     positions, inputs, outputs = layout.sizes(mask.shape)
@@ -71,17 +69,10 @@ def png(densities):
     pixels = np.where(gaps, _GAP, levels).astype("uint8")
     factor = max(1, -(-_SIDE // max(pixels.shape)))
     pixels = pixels.repeat(factor, axis=0).repeat(factor, axis=1)
-    height, width = pixels.shape
-    # Every line begins with its filter: none.
-    lines = np.pad(pixels, ((0, 0), (1, 0))).tobytes()
-    header = struct.pack(">2I5B", width, height, 8, 3, 0, 0, 0)
-    content = b"\x89PNG\r\n\x1a\n" + b"".join([
-        _chunk(b"IHDR", header),
-        _chunk(b"PLTE", _palette()),
-        _chunk(b"IDAT", zlib.compress(lines, 1)),
-        _chunk(b"IEND", b""),
-    ])
-    return (width, height), content
+    picture, file = Image.fromarray(pixels), io.BytesIO()
+    picture.putpalette(_palette())
+    picture.save(file, "png")
+    return picture.size, file.getvalue()
 
 
 def _shrunk(matrix):
@@ -105,11 +96,3 @@ def _palette():
     ]
     white = np.full((1, 3), 255)
     return np.vstack([np.stack(colours, 1), white]).astype("uint8").tobytes()
-
-
-def _chunk(name, content):
-    checksum = zlib.crc32(name + content)
-    return (
-        struct.pack(">I", len(content)) + name + content
-        + struct.pack(">I", checksum)
-    )

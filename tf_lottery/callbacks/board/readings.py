@@ -17,9 +17,7 @@ from tf_lottery.patterns import layouts
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """The masked weights of a model at one moment, by weight key.
-
-    What of the masks lies on a path is live, `None` where it is not known.
+    """The masked weights of a model at one moment, and the live ones, by key.
     """
 
     masks: dict
@@ -28,7 +26,6 @@ class Reading:
 
     @property
     def density(self):
-        """Float, the fraction of weights that is kept."""
         return masks_lib.density(self.masks)
 
     @property
@@ -40,7 +37,6 @@ class Reading:
         )
 
     def densities(self):
-        """Returns density and effective density, of all and by weight key."""
         found = {}
         for name, masks in (
             ("density", self.masks), ("effective_density", self.live)
@@ -53,17 +49,13 @@ class Reading:
 
 
 class Reader:
-    """Reads a model again and again; follows its paths when masks change.
-
-    Weights of a model that holds no mask are read as kept, all of them.
-    """
+    """Reads a model again and again; follows its paths when masks change."""
 
     def __init__(self, model):
         self._model = model
         self._last = None
 
     def read(self):
-        """Returns a `Reading` of the model as it is now."""
         model, last = self._model, self._last
         holding.synchronise(model)
         variables = weights_lib.variables(model)

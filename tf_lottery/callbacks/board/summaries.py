@@ -5,30 +5,28 @@ backend of Keras.
 """
 
 import importlib
-import time
 
 import numpy as np
+from packaging import version
 
 _BUCKETS = 30
 # As in setup.cfg.
-_TENSORBOARD = (2, 18)
+_TENSORBOARD = "2.18"
 
 
 def check_tensorboard():
     """Raises an `ImportError` unless TensorBoard is there and new enough."""
-    wanted = ".".join(map(str, _TENSORBOARD))
-    how = f"Install it: pip install 'tensorboard>={wanted}'"
+    how = f"Install it: pip install 'tensorboard>={_TENSORBOARD}'"
     try:
-        from tensorboard import version
+        from tensorboard import version as found
     except ImportError as error:
         raise ImportError(
             f"`SparsityBoard` needs TensorBoard, which is missing. {how}"
         ) from error
-    found = tuple(int(part) for part in version.VERSION.split(".")[:2])
-    if found < _TENSORBOARD:
+    if version.parse(found.VERSION) < version.parse(_TENSORBOARD):
         raise ImportError(
-            f"`SparsityBoard` needs TensorBoard {wanted} or newer. "
-            f"Received: version {version.VERSION}. {how}"
+            f"`SparsityBoard` needs TensorBoard {_TENSORBOARD} or newer. "
+            f"Received: version {found.VERSION}. {how}"
         )
 
 
@@ -76,22 +74,16 @@ def session(hparams):
 
 def session_end():
     """Returns a summary value: the training with hyperparameters is over."""
+    from tensorboard.compat.proto import summary_pb2
     from tensorboard.plugins.hparams import api_pb2
-    from tensorboard.plugins.hparams import metadata
-    from tensorboard.plugins.hparams import plugin_data_pb2
+    from tensorboard.plugins.hparams import summary
 
-    content = plugin_data_pb2.HParamsPluginData(
-        session_end_info=plugin_data_pb2.SessionEndInfo(
-            status=api_pb2.STATUS_SUCCESS, end_time_secs=time.time()
-        )
-    )
-    return _value(
-        metadata.SESSION_END_INFO_TAG, np.zeros(0, "float32"), "hparams",
-        content,
-    )
+    ended = summary.session_end_pb(api_pb2.STATUS_SUCCESS)
+    # It is made of TensorFlow's messages, which are not TensorBoard's.
+    return summary_pb2.Summary.FromString(ended.SerializeToString()).value[0]
 
 
-def _value(tag, array, plugin, *content):
+def _value(tag, array, plugin):
     """The array of a tag, for one of TensorBoard's plugins."""
     from tensorboard.compat.proto import summary_pb2
     from tensorboard.util import tensor_util
@@ -99,7 +91,7 @@ def _value(tag, array, plugin, *content):
     metadata = importlib.import_module(f"tensorboard.plugins.{plugin}.metadata")
     return summary_pb2.Summary.Value(
         tag=tag,
-        # No name and no description of their own, which most plugins ask for.
-        metadata=metadata.create_summary_metadata(*(content or (None, None))),
+        # No name and no description of their own.
+        metadata=metadata.create_summary_metadata(None, None),
         tensor=tensor_util.make_tensor_proto(array),
     )

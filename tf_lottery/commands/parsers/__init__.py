@@ -15,10 +15,7 @@ from tf_lottery.commands.parsers import tables
 
 
 def make():
-    """Returns the parser of `tf-lottery`.
-
-    What it reads has the name of the `command`, and the `flags` by name.
-    """
+    """Returns the parser, which notes the `command` and its `flags` by name."""
     parser = parser_lib.Parser(
         prog="tf-lottery",
         description="Pruning and lottery tickets for Keras 3.",

@@ -5,14 +5,6 @@ from tf_lottery.commands.parsers import readers
 from tf_lottery.commands.parsers import tables
 
 _MODEL = {"model MODEL": "a .keras file"}
-# What `shrink` may be asked for.
-BUDGETS = {
-    "ratio": "fraction of the units to remove",
-    "params": "parameters at most; up to 1, a fraction of the model's",
-    "macs": "multiply-accumulates of one sample at most, or a fraction",
-    "bytes": "bytes of the weights at most, or a fraction",
-    "latency_ms": "milliseconds for one sample at most, measured here",
-}
 _PRUNE = {
     **_MODEL,
     "--sparsity FRACTION !": "fraction of the weights to remove, such as 0.9, "
@@ -39,10 +31,14 @@ _PRUNE = {
 _SHRINK = {
     **_MODEL,
     "one of !": {
-        **{
-            f"--{name.replace('_', '-')} NUMBER": help
-            for name, help in BUDGETS.items()
-        },
+        "--ratio NUMBER": "fraction of the units to remove",
+        "--params NUMBER": "parameters at most; up to 1, a fraction of the "
+        "model's",
+        "--macs NUMBER": "multiply-accumulates of one sample at most, or a "
+        "fraction",
+        "--bytes NUMBER": "bytes of the weights at most, or a fraction",
+        "--latency-ms NUMBER": "milliseconds for one sample at most, measured "
+        "here",
         "--plan FILE": (
             "carry out a plan written before", readers.existing_file
         ),

@@ -66,7 +66,6 @@ class _Help(argparse.Action):
 
 
 def _fields(but=()):
-    """Returns the fields of a preset that have a flag."""
     return [
         field for field in dataclasses.fields(presets.Preset)
         if "help" in field.metadata and field.name not in but

@@ -1,14 +1,13 @@
 """Analysis of a run: measured, and written to files."""
 
 import functools
-import json
 import pathlib
 from typing import Any
 
 from tf_lottery import files
 from tf_lottery.analysis import findings
 from tf_lottery.experiments import outputs
-from tf_lottery.experiments import reports
+from tf_lottery.experiments import progress as progress_lib
 from tf_lottery.experiments.analyses import kind as kind_lib
 from tf_lottery.experiments.analyses import options as options_lib
 from tf_lottery.experiments.analyses import session as session_lib
@@ -112,7 +111,7 @@ def analyze(
     progress = progress or session_lib.Progress()
     session = session_lib.Session(subject, chosen, place, progress)
     with outputs.locked(place), engines.opened(
-        jobs, scheduler, place / "jobs", progress, reports.Report
+        jobs, scheduler, place / "jobs", progress, progress_lib.Report
     ) as engine:
         session.do = functools.partial(ticket_tasks.do, engine)
         found = kind_lib.get(kind)(session).find()
@@ -131,7 +130,5 @@ def _write(finding, place, png):
                 drawing.save(chart, written[-1])
     # With this one the finding is whole.
     written.append(place / f"{finding.kind}.json")
-    files.write_text(
-        written[-1], json.dumps(finding.to_dict(), indent=1) + "\n"
-    )
+    files.write_json(written[-1], finding.to_dict())
     return written

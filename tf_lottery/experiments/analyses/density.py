@@ -76,7 +76,6 @@ class Analysis(kind.Kind):
 
 
 def _lost(result):
-    """The fraction of the kept weights that is on no path."""
     if result.effective_density is None:
         return None
     return 1 - result.effective_density / result.density

@@ -16,16 +16,10 @@ LAYERS = 7
 class Kind:
     """One kind of analysis of one run.
 
-    The module of a kind has its name and its subclass, `Analysis`, which says
-    what it measures of a ticket, and what it shows of all of them.
-
-    Attributes:
-        least: Integer, the first round that can be measured.
-        uses: Tuple of the options that the measurements depend on.
-        samples: Integer, the examples of each part of the data, if none are
-            chosen.
-        few: Boolean, whether it takes long, so that only some rounds are
-            measured if none are chosen.
+    The module of a kind has its name and its subclass, `Analysis`. Measured
+    are rounds from `least` on; where that takes long, only a `few` if none are
+    chosen, and so many `samples` of each part of the data. The measurements
+    depend on the options that it `uses`.
     """
 
     name = title = summary = ""
@@ -41,7 +35,6 @@ class Kind:
         self.subject = session.subject
 
     def find(self):
-        """Returns the `findings.Finding` of the run."""
         rows = [
             {name: v for name, v in row.items() if not isinstance(v, list)}
             for row in self.rows
@@ -71,7 +64,6 @@ class Kind:
 
     @functools.cached_property
     def items(self):
-        """List of pairs of trial and round, what is measured."""
         return self.session.items(self.rounds, self.least)
 
     @functools.cached_property

@@ -14,19 +14,15 @@ class Options:
 
     Args:
         rounds: Tuple of integers, or `None` for those of the kind.
-        samples: Integer, examples of each part of the data; `None` for what
-            the kind takes.
+        samples: Integer, examples of each part of the data, or `None`.
         epsilons: Tuple of floats, radii of an attack in units of the range
             of the pixels; `None` for those usual for the data.
         points: Integer, points on the line between two networks.
         epochs: Integer, epochs of the training on random labels.
-        orders: Integer, orders of the data that a ticket is trained in, each
-            compared with each.
+        orders: Integer, orders of the data, each compared with each.
         masks: Integer, random masks next to a ticket.
-        seed: Integer, of random masks, other data orders, attacks and random
-            labels.
-        budget: String such as `"10m"`, or `""`; rounds that do not fit are
-            left out.
+        seed: Integer, of all that is random in an analysis.
+        budget: String such as `"10m"`; rounds that do not fit are left out.
     """
 
     rounds: tuple | None = None

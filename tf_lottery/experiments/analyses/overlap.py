@@ -3,6 +3,8 @@
 import functools
 import itertools
 
+import numpy as np
+
 from tf_lottery.analysis import bands
 from tf_lottery.analysis.overlap import mask_overlap
 from tf_lottery.experiments.analyses import kind
@@ -30,7 +32,6 @@ class Analysis(kind.Kind):
 
     @functools.cached_property
     def masks(self):
-        """Dict from item to its masks."""
         return {item: self.subject.masks(*item) for item in self.items}
 
     @functools.cached_property
@@ -134,7 +135,5 @@ def _by_name(row):
 
 def _thinned(rounds):
     """At most as many rounds as can be shown, evenly spaced, both ends."""
-    if len(rounds) <= _SHOWN:
-        return rounds
-    step = (len(rounds) - 1) / (_SHOWN - 1)
-    return [rounds[round(i * step)] for i in range(_SHOWN)]
+    places = np.linspace(0, len(rounds) - 1, min(len(rounds), _SHOWN))
+    return [rounds[round(place)] for place in places]

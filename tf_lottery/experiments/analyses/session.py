@@ -8,6 +8,7 @@ from tf_lottery import files
 from tf_lottery.experiments import durations
 from tf_lottery.experiments import progress as progress_lib
 from tf_lottery.experiments.analyses import trainings as trainings_lib
+from tf_lottery.utils import configurations
 
 
 class Progress(progress_lib.Progress):
@@ -27,15 +28,10 @@ class Progress(progress_lib.Progress):
 class Plan:
     """What an analysis has to do yet.
 
-    Attributes:
-        epochs: Integer, the epochs of `fit` of all trainings.
-        steps: Integer, their training steps.
-        seconds: Float, the time by the pace of the run, which evaluated
-            after every epoch: an upper bound on the same machine.
-        bytes: Integer, what their weights will take on the disk.
-        measured: Integer, tickets that were measured earlier.
-        items: List of pairs of trial and round that are to be measured.
-        left_out: List of rounds that the budget has no time for.
+    Measured are pairs of trial and round. The time is that by the pace of the
+    run, which evaluated after every epoch: an upper bound on the same machine.
+    `measured` tickets are done, the budget has no time for the rounds
+    `left_out`.
     """
 
     trainings: list[trainings_lib.Training]
@@ -51,8 +47,7 @@ class Plan:
 class Session:
     """Measures tickets one by one and keeps what is finished.
 
-    `do` trains and measures what a `Plan` of a kind says, and calls back with
-    items and their rows.
+    `do` trains and measures what a `Plan` of a kind says, and calls back.
     """
 
     def __init__(self, subject, options, place, progress):
@@ -66,7 +61,6 @@ class Session:
         self._used = []
 
     def items(self, default, least=0):
-        """Returns pairs of trial and round to measure, chosen or `default`."""
         rounds = self.options.rounds
         subject = self.subject
         known = [number for number in subject.rounds if number >= least]
@@ -99,7 +93,6 @@ class Session:
         return self.trainings.note(self._used)
 
     def model(self, training):
-        """Returns the trial's model as a training left it."""
         model = self.subject.bench(training.trial).model
         self.trainings.trained(training).apply(model)
         return model
@@ -119,7 +112,12 @@ class Session:
             takes += kind.seconds() * len(of_round)
             if left_out or seconds + takes > self.options.seconds:
                 if not items and not measured and not left_out:
-                    self._refuse_budget(number, takes)
+                    raise ValueError(
+                        "Argument `budget` leaves no time for round "
+                        f"{number}, which takes about "
+                        f"{durations.render(takes)}. Received: "
+                        f"budget={self.options.budget!r}"
+                    )
                 left_out.append(number)
                 continue
             trainings += missing
@@ -137,13 +135,6 @@ class Session:
             left_out,
         )
 
-    def _refuse_budget(self, number, seconds):
-        raise ValueError(
-            f"Argument `budget` leaves no time for round {number}, which "
-            f"takes about {durations.render(seconds)}. Received: "
-            f"budget={self.options.budget!r}"
-        )
-
     def _name(self, item):
         trial, number = item
         digest = self.subject.digest(trial, number)
@@ -155,7 +146,7 @@ class _Measured:
 
     def __init__(self, path, settings):
         self._path = path
-        self._settings = json.loads(json.dumps(settings))
+        self._settings = configurations.plain(settings)
         self.rows = {}
         try:
             found = json.loads(path.read_text("utf-8"))
@@ -169,7 +160,7 @@ class _Measured:
         self.rows[name] = rows
         self._path.parent.mkdir(parents=True, exist_ok=True)
         found = {"settings": self._settings, "items": self.rows}
-        files.write_text(self._path, json.dumps(found, indent=1) + "\n")
+        files.write_json(self._path, found)
 
 
 def _unknown_rounds(subject, wrong, known):

@@ -28,8 +28,7 @@ _NO_PROTOCOL = (
 class Subject:
     """Reads the directory of `tf-lottery run`; writes nothing.
 
-    It must hold a finished round. `results` are the `RoundResult`s of the
-    rounds that have been trained, by trial.
+    It must hold a finished round. `results` are the `RoundResult`s by trial.
     """
 
     def __init__(self, directory):
@@ -48,7 +47,6 @@ class Subject:
 
     @property
     def rounds(self):
-        """List of the rounds that at least one trial has trained."""
         return list(range(max(map(len, self.results.values()))))
 
     @property
@@ -71,12 +69,10 @@ class Subject:
 
     @property
     def published(self):
-        """Dict, what the paper reports of the preset, or `{}`."""
         return changes.published(self.preset)
 
     @functools.cached_property
     def data(self):
-        """`datasets.Data` of the preset."""
         data = feeds.load(self.preset)
         if isinstance(data, streaming.Streamed):
             raise ValueError(
@@ -88,7 +84,6 @@ class Subject:
         return data
 
     def density(self, trial, round):
-        """Returns the density of a round."""
         return self.results[trial][round].density
 
     def accuracy(self, trial, round):
@@ -96,21 +91,18 @@ class Subject:
         return self.results[trial][round].metrics["test_accuracy"]
 
     def trials(self, round):
-        """Returns the numbers of the trials that have trained a round."""
         return [
             number for number, found in self.results.items()
             if round < len(found)
         ]
 
     def masks(self, trial, round):
-        """Returns the masks of a round."""
         return self._files(trial).load_masks(round)
 
     def ticket(self, trial, round, step=None):
         """Returns the `Ticket` that a round trained, rewound to a step.
 
         Rounds of one of `preset.other_rewind_steps` have masks of their own.
-        Defaults to `preset.rewind_step`.
         """
         place = self._files(trial, step)
         return ticket_lib.Ticket(
@@ -118,11 +110,9 @@ class Subject:
         )
 
     def has_dense(self, trial):
-        """Whether the run keeps the weights of a trial's dense round."""
         return branches.is_kept(self._place(trial).dense)
 
     def trained_dense(self, trial):
-        """Returns what the dense round of a trial trained to, by key."""
         return branches.dense_weights(self._place(trial).dense)
 
     def trained_last(self, trial, step=None):

@@ -1,6 +1,6 @@
 """The tasks of an analysis: trainings of tickets, and their measurements."""
 
-from tf_lottery.experiments import reports
+from tf_lottery.experiments import progress as progress_lib
 from tf_lottery.experiments.analyses import kind as kind_lib
 from tf_lottery.experiments.analyses import session as session_lib
 from tf_lottery.experiments.analyses import subject as subject_lib
@@ -21,7 +21,7 @@ def do(engine, kind, plan, keep):
         _last.clear()
 
 
-class Measuring(reports.Follower):
+class Measuring(progress_lib.Follower):
     """Lists the tasks of an analysis, and keeps what was measured."""
 
     def __init__(self, kind, plan, keep):
@@ -37,7 +37,10 @@ class Measuring(reports.Follower):
             for training in dict.fromkeys(needed):
                 if training in missing:
                     missing.remove(training)
-                    found.append(self._training(training))
+                    found.append(tasks.Task(
+                        training.name, train, (self._place, training),
+                        group=f"trial-{training.trial}",
+                    ))
             found.append(tasks.Task(
                 f"{self._kind.name}: trial {item[0]}, round {item[1]}",
                 measure, (self._place, self._kind.name, item),
@@ -59,12 +62,6 @@ class Measuring(reports.Follower):
             self._keep(item, result)
             self._progress.measured(item)
         return ()
-
-    def _training(self, training):
-        return tasks.Task(
-            training.name, train, (self._place, training),
-            group=f"trial-{training.trial}",
-        )
 
 
 def train(place, training, progress):

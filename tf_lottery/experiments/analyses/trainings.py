@@ -13,8 +13,8 @@ from tf_lottery.weights import snapshots
 class Training:
     """One training of a subnetwork to the end of a round.
 
-    `masks` are those of the `"ticket"`, or `"random"` ones of equal densities
-    and a seed; round 0 is the dense network, order 0 that of the run's data.
+    Masks are those of the `"ticket"`, or `"random"` ones of equal densities.
+    Round 0 is the dense network, order 0 that of the run's data.
     """
 
     trial: int
@@ -25,7 +25,6 @@ class Training:
 
     @property
     def name(self) -> str:
-        """String, the name of its file."""
         masks = self.masks + f"-{self.seed}" * (self.masks != "ticket")
         return (
             f"trial-{self.trial}-round-{self.round:02d}-{masks}-order-"
@@ -41,9 +40,8 @@ class Training:
 class Trainings:
     """Weights at the end of trainings, each trained once and then kept.
 
-    They start from the run's rewinding point and follow its protocol, batch by
-    batch, so that on the same machine a ticket comes to the weights that it had
-    in the run.
+    They start from the run's rewinding point and follow its protocol, so that
+    on the same machine a ticket comes to the weights that it had in the run.
     """
 
     def __init__(self, subject, path, progress):
@@ -60,31 +58,26 @@ class Trainings:
         return results[training.round].seconds
 
     def bytes(self, training):
-        """Returns about how many bytes the weights of a training take."""
         masks = self._subject.masks(training.trial, training.round)
         return 4 * sum(mask.size for mask in masks.values())
 
     def weights(self, training):
-        """Returns the weights at the end of a training, by key."""
         if self._is_in_run(training):
             return self._subject.trained_dense(training.trial)
         return self._read(training)[0]
 
     def trained(self, training):
-        """Returns the masks and the weights of a training as a `Ticket`."""
         snapshot = snapshots.Snapshot(0, self.weights(training))
         return dataclasses.replace(
             self._ticket(training), snapshot=snapshot
         )
 
     def accuracy(self, training):
-        """Returns the test accuracy at the end of a training."""
         if self._is_in_run(training):
             return self._subject.accuracy(training.trial, 0)
         return self._read(training)[1]["test_accuracy"]
 
     def masks(self, training):
-        """Returns the masks that a training holds, by weight key."""
         return self._ticket(training).masks
 
     def note(self, trainings):

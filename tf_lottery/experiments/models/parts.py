@@ -8,10 +8,7 @@ EPSILON = 1e-5
 
 
 class Seeds:
-    """Seeds for one layer after the other.
-
-    Keras draws the same numbers for equal seeds, whatever the layer.
-    """
+    """Seeds for one layer after the other: equal ones draw equal numbers."""
 
     def __init__(self, seed):
         self._sequence = np.random.SeedSequence(seed)
@@ -62,10 +59,7 @@ def dense(units, name, seeds, activation="relu"):
 
 
 def reseed(model, seed):
-    """Draws the kernels of a model anew, from its own initializers; returns it.
-
-    The builders of `keras.applications` take no seed.
-    """
+    """Draws the kernels of one of `keras.applications` anew; returns it."""
     seeds = Seeds(seed)
     for layer in model.layers:
         initializer = getattr(layer, "kernel_initializer", None)
