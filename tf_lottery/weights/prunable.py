@@ -74,6 +74,7 @@ def inspect(
     ]
     included = resolve(found, include, name="include")
     found = [_include(weight, included.get(weight.key)) for weight in found]
+    _check_included(found, included)
     excluded = resolve(found, _without_ends(exclude), name="exclude")
     excluded |= _ends(found, exclude)
     return [_exclude(weight, excluded.get(weight.key)) for weight in found]
@@ -171,6 +172,17 @@ def _include(weight, included):
     if included is not None and weight.reason in reasons.ON_REQUEST:
         return dataclasses.replace(weight, reason=None)
     return weight
+
+
+def _check_included(found, included):
+    why = {w.key: w.reason for w in found if w.key in included}
+    of_use = {included[key] for key, reason in why.items() if reason is None}
+    for pattern in {*included.values()} - of_use:
+        named = {k: r for k, r in why.items() if included[k] == pattern}
+        raise ValueError(
+            f"Argument `include` names {pattern!r}, of which nothing can be "
+            f"pruned. Received: {named}"
+        )
 
 
 def _exclude(weight, excluded):
