@@ -207,15 +207,12 @@ def _assignment(variable):
             and not internals.models.is_stateless()
             # JAX takes it away while a model trains, or gives its memory
             # away; what comes back from a step is masked.
-            and not _is_gone(internals.layers.value(keep.mask))
+            and (mask := internals.layers.value(keep.mask)) is not None
+            and not getattr(mask, "is_deleted", bool)()
             and tuple(np.shape(value)) == tuple(variable.shape)
         )
 
     return assign
-
-
-def _is_gone(value):
-    return value is None or getattr(value, "is_deleted", bool)()
 
 
 def detach(variable: keras.Variable) -> None:

@@ -1,5 +1,6 @@
 """Planning: scores against slow NumPy, budgets, rounding, plans as data."""
 
+import dataclasses
 import itertools
 import json
 
@@ -392,6 +393,17 @@ def test_a_plan_is_data():
 def test_what_is_no_plan_is_refused(text):
     with pytest.raises(ValueError, match="no plan"):
         structured.Plan.from_json(text)
+
+
+def test_a_plan_by_latency_is_read_again():
+    plan = structured.plan(dense(), ratio=0.5)
+    plan = dataclasses.replace(
+        plan,
+        before=plan.before | {"latency_ms": 2.0},
+        after=plan.after | {"latency_ms": 1.5},
+        arguments=plan.arguments | {"latency_ms": 1.6},
+    )
+    assert structured.Plan.from_json(plan.to_json()) == plan
 
 
 def test_a_newer_plan_is_refused():

@@ -279,13 +279,13 @@ def test_what_a_fault_does_not_reach_is_not_run_again():
             stack.enter_context(
                 internals.layers.call_replaced(layer, count)
             )
-        runner.remembered(x, values.get)
+        runner.outputs(x, values.get, remember=True)
         for key, number in (
             ("last/kernel", 1), ("first/bias", 3), ("shared/kernel", 4)
         ):
             runs.clear()
             wrong = {**values, key: values[key] + 1}
-            (found,) = runner.changed(x, wrong.get, key)
+            (found,) = runner.outputs(x, wrong.get, changed=key)
             assert len(runs) == number
             runner_of_all = running.Runner(
                 runner.view, runner.variables, "float64"

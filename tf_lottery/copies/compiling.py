@@ -10,16 +10,14 @@ from tf_lottery import optimizers
 from tf_lottery import weights as weights_lib
 from tf_lottery.copies import alike
 from tf_lottery.copies import state
+from tf_lottery.optimizers import slots
 from tf_lottery.weights import snapshots
 
 
 def compile_like(copy, model, with_state=True, variables=None):
     """Compiles a copy of a model as the model is, without masks.
 
-    Args:
-        copy: A built `keras.Model` with the weights of `model`.
-        with_state: Boolean, whether the optimizer's state is copied, which
-            takes variables of the same shapes. Defaults to `True`.
+    Its state, which is copied as well, takes variables of the same shapes.
     """
     config = dict(internals.models.compile_config(model))
     config["optimizer"] = _fresh(model.optimizer)
@@ -39,14 +37,9 @@ def copy_state(copy, model, arrays, variables=None):
     """Sets the state of a copy's optimizer, slot by slot of each weight.
 
     The variables of a copy may come in another order than the model's. Slots
-    of weights that the model's optimizer did not train stay as they are.
-
-    Args:
-        copy: A compiled `keras.Model` with a built optimizer.
-        arrays: List of values, one for each variable of
-            `optimizers.state(model.optimizer)`.
-        variables: Dict from weight key in `model` to variable of `copy`.
-            Defaults to `None`: they have the same keys.
+    of weights that the model's optimizer did not train stay as they are. The
+    arrays are values of `optimizers.state(model.optimizer)`; `variables` are
+    those of the copy by weight key in `model`, if the keys are not the same.
     """
     slots, others = {}, []
     for label, array in zip(labels(model), arrays, strict=True):
@@ -65,15 +58,11 @@ def copy_state(copy, model, arrays, variables=None):
 
 
 def labels(model, variables=None):
-    """Tells what each variable of a model's optimizer belongs to.
+    """Tells what each of `optimizers.state(model.optimizer)` belongs to.
 
-    Args:
-        model: A compiled `keras.Model` with a built optimizer.
-
-    Returns:
-        List as long as `optimizers.state(model.optimizer)`: the weight key,
-        the name of the slot, the axis it lacks or `None`, and the weight's
-        rank; `None` for variables of the optimizer's own, such as the step.
+    Returns a list of tuples: the weight key, the name of the slot, the axis it
+    lacks or `None`, and the weight's rank; `None` for variables of the
+    optimizer's own, such as the step.
     """
     inner = optimizers.innermost(model.optimizer)
     if variables is None:
@@ -81,9 +70,9 @@ def labels(model, variables=None):
     keys = {id(v): key for key, v in variables.items()}
     found = {}
     trained = internals.optimizers.variables(inner)
-    for variable, slots in zip(trained, optimizers.slots_of(inner, trained)):
+    for variable, own in zip(trained, optimizers.slots_of(inner, trained)):
         key, rank = keys.get(id(variable)), len(variable.shape)
-        for name, slot in slots:
+        for name, slot in own:
             found[id(slot)] = (key, name, None, rank)
         factors = internals.optimizers.factors(inner, variable)
         if factors and rank > 1:
@@ -97,18 +86,11 @@ def _fresh(optimizer):
     """Returns a new optimizer like one, without what holds masks."""
     if isinstance(optimizer, optimizers.Masked):
         return _fresh(optimizer.inner_optimizer)
-    with alike.known(_chain(optimizer)):
+    with alike.known(slots.chain(optimizer)):
         fresh = type(optimizer).from_config(optimizer.get_config())
     if hasattr(optimizer, "inner_optimizer"):
         fresh.inner_optimizer = _fresh(optimizer.inner_optimizer)
     return fresh
-
-
-def _chain(optimizer):
-    """Yields an optimizer and those inside it."""
-    while optimizer is not None:
-        yield optimizer
-        optimizer = getattr(optimizer, "inner_optimizer", None)
 
 
 def _fresh_metric(metric):

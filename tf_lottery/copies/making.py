@@ -61,14 +61,12 @@ def twin(model, edit=copying.deepcopy, renew=renewed, verb="copied"):
     masks where its layers can hold them.
 
     Args:
-        model: A built `keras.Model`, left as it is.
         edit: Function from the configuration of a model to that of its copy,
             and of layers inside it. `None` where that cannot say what is
-            wanted: then any model is made layer by layer. Defaults to
-            copying it.
+            wanted: then any model is made layer by layer.
         renew: Function from a layer or operation to the one in its place,
-            where a model is made layer by layer. Defaults to `renewed`.
-        verb: String, what is done, for messages. Defaults to `"copied"`.
+            where a model is made layer by layer.
+        verb: String, what is done, for messages.
 
     Raises:
         NotCopyable: If configurations do not make the same weights again.

@@ -5,6 +5,7 @@ import keras
 from tf_lottery import internals
 from tf_lottery.copies import making
 from tf_lottery.copies.compiling import compile_like
+from tf_lottery.graph import renewing
 
 # Names of the transparent layers in configurations.
 _WRAPPERS = ("tf_lottery>MaskedLayer", "tf_lottery>Quantized")
@@ -13,16 +14,8 @@ _WRAPPERS = ("tf_lottery>MaskedLayer", "tf_lottery>Quantized")
 def strip(model):
     """Returns a copy of a model without `Masked` layers and optimizers.
 
-    Args:
-        model: A built `keras.Model`, left as it is.
-
-    Returns:
-        A `keras.Model`, compiled if `model` is, with the optimizer's state.
-
-    Raises:
-        ValueError: If the code of the model, or of a layer, puts `Masked`
-            around layers.
-        NotCopyable: If it cannot be made from its configuration.
+    It is compiled if the model is, with the optimizer's state. Raises as
+    `unwrap` does.
     """
     twin = _unwrapped(model)
     if model.compiled and getattr(model, "optimizer", None) is not None:
@@ -74,10 +67,9 @@ def _unwrapped_layer(layer):
 
 def _without_wrappers(config):
     """Takes `Masked` out of the configuration of a layer around layers."""
-    if isinstance(config, (list, tuple)):
-        return type(config)(map(_without_wrappers, config))
-    if not isinstance(config, dict):
+    def inside(config):
+        while config.get("registered_name") in _WRAPPERS:
+            config = config["config"]["layer"]
         return config
-    if config.get("registered_name") in _WRAPPERS:
-        return _without_wrappers(config["config"]["layer"])
-    return {key: _without_wrappers(value) for key, value in config.items()}
+
+    return renewing.walked(config, inside)

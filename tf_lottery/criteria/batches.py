@@ -1,5 +1,6 @@
 """The data of criteria: arrays, datasets and `PyDataset`s as batches."""
 
+import functools
 import itertools
 import sys
 from collections.abc import Callable
@@ -111,10 +112,14 @@ def _source(data, batch_size, criterion):
         steps = itertools.count() if number is None else range(number)
         length = float("inf") if number is None else number
         return (lambda: (data[i] for i in steps)), length
-    if _is_dataset(data):
-        return (lambda: iter(data)), _length(data)
-    if _is_loader(data):
-        return (lambda: map(_converted, data)), None
+    # Nobody has such data who has not imported the library.
+    if "tensorflow" in sys.modules and isinstance(data, tf.data.Dataset):
+        infinite = data.cardinality() == tf.data.INFINITE_CARDINALITY
+        return (lambda: iter(data)), float("inf") if infinite else None
+    torch = sys.modules.get("torch")
+    if torch and isinstance(data, torch.utils.data.DataLoader):
+        as_arrays = functools.partial(keras.tree.map_structure, np.asarray)
+        return (lambda: map(as_arrays, data)), None
     if isinstance(data, (tuple, list)):
         return _arrays(data, batch_size, criterion)
     raise TypeError(
@@ -171,17 +176,12 @@ def _unpack(batch, criterion):
 
 
 def _as_array(value):
-    """Lists of numbers, series and the like become arrays."""
-    if value is None or _is_ours(value):
-        return value
-    return np.asarray(value)
-
-
-def _is_ours(value):
-    """Whether it is an array, or a tensor of the backend of Keras."""
+    """What is neither an array nor a tensor of the backend becomes an array."""
     if backends.is_tensorflow():
-        return hasattr(value, "shape") and hasattr(value, "dtype")
-    return keras.ops.is_tensor(value)
+        known = hasattr(value, "shape") and hasattr(value, "dtype")
+    else:
+        known = keras.ops.is_tensor(value)
+    return value if value is None or known else np.asarray(value)
 
 
 def _first(function, number):
@@ -201,24 +201,3 @@ def _first(function, number):
         return iter(kept)
 
     return read
-
-
-def _is_dataset(data):
-    # Nobody has one who has not imported TensorFlow.
-    tf = sys.modules.get("tensorflow")
-    return tf is not None and isinstance(data, tf.data.Dataset)
-
-
-def _is_loader(data):
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(data, torch.utils.data.DataLoader)
-
-
-def _converted(batch):
-    """A batch of torch, for any backend."""
-    return keras.tree.map_structure(np.asarray, batch)
-
-
-def _length(dataset):
-    infinite = dataset.cardinality() == tf.data.INFINITE_CARDINALITY
-    return float("inf") if infinite else None

@@ -21,33 +21,25 @@ _LINEAR = (
     *layer_kinds.LINEAR,
     *layer_kinds.DEPTHWISE,
     *layer_kinds.SEPARABLE,
-    keras.layers.EinsumDense,
-    keras.layers.Embedding,
+    *layer_kinds.named("EinsumDense Embedding"),
 )
 _SUMS = (
-    keras.layers.Add,
-    keras.layers.Subtract,
-    keras.layers.Average,
+    *layer_kinds.named("Add Subtract Average"),
     *internals.graphs.operation_classes("Add", "Subtract"),
 )
 # What they do to a single tensor plays no part, as with activations.
 _LENIENT = (
-    keras.layers.Activation,
-    keras.layers.Masking,
-    keras.layers.Normalization,
-    keras.layers.PReLU,
-    keras.layers.Rescaling,
-    keras.layers.Softmax,
+    *layer_kinds.named(
+        "Activation Masking Normalization PReLU Rescaling Softmax"
+    ),
     *internals.graphs.operation_classes(
         "Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Softmax",
         "LogSoftmax",
     ),
 )
-
-_AUGMENTATION = tuple(
-    getattr(keras.layers, f"Random{name}") for name in (
-        "Brightness Contrast Crop Flip Rotation Translation Zoom"
-    ).split()
+_AUGMENTATION = layer_kinds.named(
+    "RandomBrightness RandomContrast RandomCrop RandomFlip RandomRotation "
+    "RandomTranslation RandomZoom"
 )
 
 

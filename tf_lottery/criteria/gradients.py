@@ -62,7 +62,26 @@ def to_arrays(tensors):
     return {k: _engine().to_array(value) for k, value in tensors.items()}
 
 
-class _TensorFlow:
+class _Engine:
+    """What most backends do."""
+
+    def compiled(self, function):
+        return function
+
+    def constant(self, value):
+        return value
+
+    def after(self, tensors):
+        return contextlib.nullcontext()
+
+    def precision(self, dtype):
+        return contextlib.nullcontext()
+
+    def to_array(self, tensor):
+        return ops.convert_to_numpy(tensor)
+
+
+class _TensorFlow(_Engine):
     def compiled(self, function):
         traced = tf.function(function, autograph=False, reduce_retracing=True)
 
@@ -95,22 +114,13 @@ class _TensorFlow:
     def after(self, tensors):
         return tf.control_dependencies(tensors)
 
-    def precision(self, dtype):
-        return contextlib.nullcontext()
-
     def to_array(self, tensor):
         return np.asarray(memoryview(tensor))
 
 
-class _Jax:
+class _Jax(_Engine):
     def compiled(self, function):
-        traced = jax.jit(function)
-
-        @functools.wraps(function)
-        def call(*args):
-            return traced(*args)
-
-        return call
+        return jax.jit(function)
 
     def of(self, function, values):
         from jax.extend import core
@@ -126,12 +136,6 @@ class _Jax:
     def for_each(self, function, batch):
         return jax.vmap(function)(batch)
 
-    def constant(self, value):
-        return value
-
-    def after(self, tensors):
-        return contextlib.nullcontext()
-
     @contextlib.contextmanager
     def precision(self, dtype):
         # It has no float64 unless asked for.
@@ -139,14 +143,8 @@ class _Jax:
         with jax.enable_x64(enabled), _promoting(dtype):
             yield
 
-    def to_array(self, tensor):
-        return ops.convert_to_numpy(tensor)
 
-
-class _Torch:
-    def compiled(self, function):
-        return function
-
+class _Torch(_Engine):
     def of(self, function, values):
         import torch
 
@@ -182,14 +180,8 @@ class _Torch:
     def constant(self, value):
         return value.detach()
 
-    def after(self, tensors):
-        return contextlib.nullcontext()
-
     def precision(self, dtype):
         return _promoting(dtype)
-
-    def to_array(self, tensor):
-        return ops.convert_to_numpy(tensor)
 
 
 _ENGINES = {"tensorflow": _TensorFlow(), "jax": _Jax(), "torch": _Torch()}

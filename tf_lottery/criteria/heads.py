@@ -58,11 +58,6 @@ def _noting(function, name):
     return call
 
 
-def _noted(output):
-    name, x = internals.layers.noted(output, _NOTE) or (None, None)
-    return Head(output, x, name)
-
-
 def split(output):
     """Returns the `Head` of an output.
 
@@ -76,9 +71,10 @@ def split(output):
     [[1.0, 2.0]]
     """
     if not backends.is_tensorflow():
-        return _noted(output)
+        name, x = internals.layers.noted(output, _NOTE) or (None, None)
+        return Head(output, x, name)
     moves, tensor = [], output
-    while _is_symbolic(tensor):
+    while isinstance(tensor, tf.Tensor) and not hasattr(tensor, "numpy"):
         operation = tensor.op
         if operation.type in _HEADS and len(operation.inputs) == 1:
             logits = operation.inputs[0]
@@ -108,10 +104,6 @@ def _split_stack(output, operation, moves):
     for move in reversed(moves):
         logits = _again(move, logits)
     return Head(output, logits, *kinds)
-
-
-def _is_symbolic(tensor):
-    return isinstance(tensor, tf.Tensor) and not hasattr(tensor, "numpy")
 
 
 def _keeps_classes(operation):

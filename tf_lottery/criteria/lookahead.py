@@ -86,7 +86,14 @@ def _scores(flow, steps, keys, masks):
             values[~masks[key]] = 0
         return np.square(values, out=values)
 
-    norms = {step: _norms(step, squares(step)) for step in steps}
+    norms = {}
+    for step in steps:
+        # By what a weight reads, and by what it makes.
+        found = squares(step)
+        norms[step] = (
+            _sums(found, step.rows, len(step.into)),
+            _sums(found, step.columns, len(step.out)),
+        )
     back, ahead = _look_back(flow, norms), _look_ahead(flow, norms)
     found = dict.fromkeys(keys.values(), 0.0)
     for step in steps:
@@ -139,14 +146,6 @@ def _carried(flow, link, values):
     if link.factor is not None:
         return np.stack([values[0] * link.factor, values[1]])
     return np.where(flow.is_identity[link.into], [[0.0], [1.0]], values)
-
-
-def _norms(step, squares):
-    """Squared norms of a weight, by what it reads and by what it makes."""
-    return (
-        _sums(squares, step.rows, len(step.into)),
-        _sums(squares, step.columns, len(step.out)),
-    )
 
 
 def _sums(squares, index, size):

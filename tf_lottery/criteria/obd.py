@@ -47,27 +47,20 @@ class OBD(DataCriterion):
     ) -> Scorer:
         batches = self.read(context)
         functional, loss = self.trace(model, variables, context)
-        gradients = SampleGradients(functional, loss, _sums_of_squares)
+        gradients = SampleGradients(functional, loss, lambda found: {
+            key: ops.sum(ops.square(each), 0) for key, each in found.items()
+        })
 
         def scores(masks):
             values = functional.values(masks)
             fisher = _fisher(gradients(values, batches))
-            return self.check_finite(
-                {
-                    key: 0.5 * fisher.pop(key)
-                    * np.square(ops.convert_to_numpy(values[key]))
-                    for key in values
-                }
-            )
+            return self.check_finite({
+                key: 0.5 * fisher.pop(key)
+                * np.square(ops.convert_to_numpy(values[key]))
+                for key in values
+            })
 
         return scores
-
-
-def _sums_of_squares(gradients):
-    return {
-        key: ops.sum(ops.square(gradient), 0)
-        for key, gradient in gradients.items()
-    }
 
 
 def _fisher(chunks):

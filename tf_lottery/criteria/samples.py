@@ -78,9 +78,14 @@ def regrouped(batches, size):
     """
     left = None
     for batch in batches:
-        batch = keras.tree.map_structure(_array, batch)
+        batch = keras.tree.map_structure(
+            lambda a: None if a is None else ops.convert_to_numpy(a), batch
+        )
         if left is not None:
-            batch = keras.tree.map_structure(_joined, left, batch)
+            batch = keras.tree.map_structure(
+                lambda a, b: None if a is None else np.concatenate([a, b]),
+                left, batch,
+            )
         number = _length(batch)
         whole = number - number % size
         if whole:
@@ -112,11 +117,3 @@ def _grouped(batch, groups):
         return ops.reshape(array, shape)
 
     return keras.tree.map_structure(grouped, batch)
-
-
-def _array(array):
-    return None if array is None else ops.convert_to_numpy(array)
-
-
-def _joined(left, right):
-    return None if left is None else np.concatenate([left, right])

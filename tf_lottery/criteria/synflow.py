@@ -19,6 +19,7 @@ from tf_lottery.criteria.criterion import Scorer
 from tf_lottery.criteria.functional import Functional
 from tf_lottery.utils import backends
 from tf_lottery.utils import checks
+from tf_lottery.utils import layer_kinds
 from tf_lottery.utils import types
 from tf_lottery.utils.backends import tf
 
@@ -26,12 +27,9 @@ _UNKNOWN_SIZE = 32
 # Equal to the identity, or a multiple of it, where nothing is negative.
 _HOMOGENEOUS = ("linear", "relu", "leaky_relu")
 _GATES = ("sigmoid", "hard_sigmoid")
-_BENT_LAYERS = (
-    layers.RNN,
-    layers.LayerNormalization,
-    layers.GroupNormalization,
-    layers.RMSNormalization,
-    layers.UnitNormalization,
+_BENT_LAYERS = layer_kinds.named(
+    "RNN LayerNormalization GroupNormalization RMSNormalization "
+    "UnitNormalization"
 )
 _BENT_OPERATIONS = frozenset(
     "Softmax LogSoftmax Sigmoid Tanh Erf Exp Softplus Softsign Relu6 Elu Selu "
@@ -286,12 +284,6 @@ def _spec(tensor):
     return keras.KerasTensor(shape, "float64" if floating else dtype)
 
 
-def _is_shape(value):
-    return isinstance(value, (tuple, list)) and all(
-        size is None or isinstance(size, int) for size in value
-    )
-
-
 def _given(shape, inputs):
     """Returns the specs of shapes the user gave."""
     tensors = _map_shapes(lambda size: keras.KerasTensor((1, *size)), shape)
@@ -311,16 +303,14 @@ def _given(shape, inputs):
 
 def _map_shapes(function, shape):
     """Applies a function to every shape of a structure."""
-    if _is_shape(shape):
-        return function(shape)
-    if isinstance(shape, dict):
-        return {k: _map_shapes(function, v) for k, v in shape.items()}
-    if isinstance(shape, (tuple, list)):
-        return [_map_shapes(function, value) for value in shape]
-    raise ValueError(
-        "Argument `input_shape` must be a tuple of integers, or a list or "
-        f"dict of such. Received: input_shape={shape!r}"
-    )
+    try:
+        return keras.tree.map_shape_structure(lambda s: function(s[:]), shape)
+    # Whatever else stands among them has no slices, or is no size.
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "Argument `input_shape` must be a tuple of integers, or a list or "
+            f"dict of such. Received: input_shape={shape!r}"
+        ) from error
 
 
 def _built(model):

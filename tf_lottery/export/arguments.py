@@ -9,10 +9,27 @@ from tf_lottery.export import children
 from tf_lottery.export import vela
 from tf_lottery.utils import checks
 
-QUANTIZE = (None, "float16", "dynamic", "int8", "auto")
-DTYPES = ("float32", "int8")
-ENCODINGS = ("auto", "dense")
 VELA = "ethos-u"
+_DTYPES = ("float32", "int8")
+# What each argument must be, and each that may be `None`.
+_GIVEN = {
+    "float_layers": (checks.names,),
+    "encoding": (checks.choice, ("auto", "dense")),
+    "compact": (checks.flag,),
+    "select_tf_ops": (checks.flag,),
+    "explicit_padding": (checks.flag,),
+    "seconds": (checks.not_negative,),
+    "threads": (checks.whole,),
+}
+_OPTIONAL = {
+    "quantize": (checks.choice, ("float16", "dynamic", "int8", "auto")),
+    "signatures": (checks.mapping, "name to function"),
+    "input_dtype": (checks.choice, _DTYPES),
+    "output_dtype": (checks.choice, _DTYPES),
+    "batch_size": (checks.whole,),
+    "tolerance": (checks.not_negative,),
+    "progress": (checks.kind, Callable, "callable"),
+}
 
 
 def check(path, target, quantize, signatures):
@@ -46,44 +63,25 @@ def check_place(path):
         raise PermissionError(f"'{path}' cannot be written.")
 
 
-def check_values(
-    quantize, representative_data, compare_on, batch_size, input_shapes,
-    signatures, compact, select_tf_ops, explicit_padding, input_dtype,
-    output_dtype, float_layers, encoding, runtimes, tolerance, seconds,
-    threads, progress,
-):
-    """Raises unless each argument of `tflite` is of its kind; see there."""
-    checks.optional(checks.choice, "quantize", quantize, QUANTIZE[1:])
-    checks.optional(
-        checks.mapping, "signatures", signatures, "name to function"
-    )
-    batches = isinstance(representative_data, (Callable, Iterator))
-    if not batches or isinstance(representative_data, type):
-        checks.data("representative_data", representative_data)
-    checks.data("compare_on", compare_on)
-    check_given_shapes(input_shapes)
-    for name, value in (
-        ("input_dtype", input_dtype), ("output_dtype", output_dtype)
-    ):
-        checks.optional(checks.choice, name, value, DTYPES)
-    integers = "int8" in (input_dtype, output_dtype)
-    if integers and quantize not in (None, "int8", "auto"):
+def check_values(given):
+    """Raises unless each argument of `tflite`, by name, is of its kind."""
+    for name, (check, *options) in _GIVEN.items():
+        check(name, given[name], *options)
+    for name, (check, *options) in _OPTIONAL.items():
+        checks.optional(check, name, given[name], *options)
+    data = given["representative_data"]
+    if not isinstance(data, (Callable, Iterator)) or isinstance(data, type):
+        checks.data("representative_data", data)
+    checks.data("compare_on", given["compare_on"])
+    check_given_shapes(given["input_shapes"])
+    _check_runtimes(given["runtimes"])
+    dtypes = given["input_dtype"], given["output_dtype"]
+    if "int8" in dtypes and given["quantize"] not in (None, "int8", "auto"):
         raise ValueError(
             "Inputs and outputs can be int8 in int8 files. Received: "
-            f"quantize={quantize!r}, input_dtype={input_dtype!r}, "
-            f"output_dtype={output_dtype!r}"
+            f"quantize={given['quantize']!r}, input_dtype={dtypes[0]!r}, "
+            f"output_dtype={dtypes[1]!r}"
         )
-    checks.names("float_layers", float_layers)
-    checks.choice("encoding", encoding, ENCODINGS)
-    _check_runtimes(runtimes)
-    checks.optional(checks.whole, "batch_size", batch_size)
-    checks.flag("compact", compact)
-    checks.flag("select_tf_ops", select_tf_ops)
-    checks.flag("explicit_padding", explicit_padding)
-    checks.optional(checks.not_negative, "tolerance", tolerance)
-    checks.not_negative("seconds", seconds)
-    checks.whole("threads", threads)
-    checks.optional(checks.kind, "progress", progress, Callable, "callable")
 
 
 def check_given_shapes(input_shapes):

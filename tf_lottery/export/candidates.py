@@ -26,7 +26,13 @@ def make(dense, quantize, target, encode=True):
         _candidate(f"{quantize} {stored}", quantize, content, layers, bound)
         for stored, content, layers in target.encode(dense, quantize)
     ]
-    layers = [_as_dense(layer) for layer in found[0].row.layers]
+    layers = [
+        layer if layer.form == "dense" else dataclasses.replace(
+            layer, form="dense", runs_sparse=False,
+            reason="runs dense; the file as a whole is stored dense",
+        )
+        for layer in found[0].row.layers
+    ]
     first = _candidate(f"{quantize} dense", quantize, dense, layers, bound)
     kept = [first]
     for candidate in found if encode else ():
@@ -35,15 +41,6 @@ def make(dense, quantize, target, encode=True):
         if candidate.content not in known and smaller:
             kept.append(candidate)
     return kept
-
-
-def _as_dense(layer):
-    if layer.form == "dense":
-        return layer
-    return dataclasses.replace(
-        layer, form="dense", runs_sparse=False,
-        reason="runs dense; the file as a whole is stored dense",
-    )
 
 
 def _candidate(name, quantize, content, layers, bound):

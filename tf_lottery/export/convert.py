@@ -66,7 +66,9 @@ class Converter:
         with contextlib.ExitStack() as stack:
             child = self._runtime(stack)
             with silence():
-                source = self._source_of(quantize)
+                source = self._source
+                if quantize == "int8":
+                    source = source.aware or source
                 request = self._request(source, child.place)
             multiplies = self._float_products and self._source.multiplies
             steps = [False, True]
@@ -101,10 +103,6 @@ class Converter:
                 + (_products(calibrated) if multiplies else []),
             )
         return output.read_bytes()
-
-    def _source_of(self, quantize):
-        is_int8 = quantize == "int8"
-        return (is_int8 and self._source.aware) or self._source
 
     def shapes(self, content, inputs):
         """Returns the shapes of a file's tensors in a call of one sample.
@@ -221,12 +219,12 @@ def _products(path):
     """Returns the outputs of products of two activations."""
     model = flatbuffer.read(path)
     return [
-        flatbuffer.text(graph.tensors[operator.outputs[0]].name)
-        for graph in model.subgraphs for operator in graph.operators
+        flatbuffer.output_name(model, number, operator)
+        for number, operator in flatbuffer.operators(model)
         if flatbuffer.operator_name(model, operator) == "BATCH_MATMUL"
         and all(
-            flatbuffer.raw(model, graph.tensors[index]) is None
-            for index in operator.inputs
+            flatbuffer.raw(model, model.subgraphs[number].tensors[i]) is None
+            for i in operator.inputs
         )
     ]
 

@@ -4,6 +4,7 @@
 imported there.
 """
 
+import functools
 import pathlib
 
 import numpy as np
@@ -32,7 +33,9 @@ def convert(
         converter.target_spec.supported_types = [tf.float16]
     if quantize == "int8":
         if samples is not None:
-            converter.representative_dataset = _samples(samples)
+            converter.representative_dataset = functools.partial(
+                _samples, samples
+            )
         converter.inference_input_type = getattr(tf, dtypes[0])
         converter.inference_output_type = getattr(tf, dtypes[1])
     if select_tf_ops:
@@ -97,10 +100,8 @@ def _function(tf, graph, inputs, outputs):
 
 
 def _samples(path):
-    def generate():
-        with np.load(path) as content:
-            arrays = [content[name] for name in content.files]
-        for i in range(min(len(arrays[0]), _MAX_SAMPLES)):
-            yield [array[i:i + 1] for array in arrays]
-
-    return generate
+    """Yields single samples; TensorFlow asks for them several times."""
+    with np.load(path) as content:
+        arrays = [content[name] for name in content.files]
+    for i in range(min(len(arrays[0]), _MAX_SAMPLES)):
+        yield [array[i:i + 1] for array in arrays]

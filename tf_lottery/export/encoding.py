@@ -45,11 +45,10 @@ def apply(model, forms):
     Args:
         forms: Dict from (subgraph, tensor index) to one of `FORMS`.
     """
-    found = {}
-    for weight in flatbuffer.weights(model):
-        found.setdefault((weight.graph, weight.index), []).append(weight)
-    for place, form in forms.items():
-        _store(model, found[place], form)
+    for uses in flatbuffer.by_constant(model):
+        form = forms.get((uses[0].graph, uses[0].index))
+        if form is not None:
+            _store(model, uses, form)
 
 
 def _store(model, uses, form):

@@ -43,11 +43,7 @@ def bound(content):
             continue
         seen.add(weight.tensor.buffer)
         values = encoding.dense_values(model, weight)
-        saved += values.nbytes - min(values.nbytes, _ideal(values))
+        kept = np.count_nonzero(values)
+        bits = values.size * binary_entropy(kept / max(1, values.size))
+        saved += max(0, values.nbytes - bits / 8 - kept * values.itemsize)
     return len(content) - int(saved)
-
-
-def _ideal(values):
-    kept = np.count_nonzero(values)
-    positions = values.size * binary_entropy(kept / max(1, values.size)) / 8
-    return positions + kept * values.itemsize

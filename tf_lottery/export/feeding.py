@@ -25,9 +25,9 @@ def arrays(data: Any) -> Any:
     Raises:
         ValueError: If there is no sample.
     """
-    if data is None or hasattr(data, "shape"):
-        return data
-    if isinstance(data, (list, tuple, dict)):
+    if data is None or hasattr(data, "shape") or (
+        isinstance(data, (list, tuple, dict))
+    ):
         return data
     if callable(data) and not isinstance(data, keras.utils.PyDataset):
         data = data()
@@ -41,7 +41,8 @@ def arrays(data: Any) -> Any:
         data = map(data.__getitem__, steps)
     found, count = [], 0
     for batch in data:
-        found.append(keras.tree.map_structure(_array, _inputs(batch)))
+        inputs = batch[0] if isinstance(batch, tuple) else batch
+        found.append(keras.tree.map_structure(_array, inputs))
         count += len(keras.tree.flatten(found[-1])[0])
         if count >= _MOST:
             break
@@ -53,10 +54,6 @@ def arrays(data: Any) -> Any:
     return keras.tree.map_structure(
         lambda *parts: np.concatenate(parts)[:_MOST], *found
     )
-
-
-def _inputs(batch):
-    return batch[0] if isinstance(batch, tuple) else batch
 
 
 def _array(value):

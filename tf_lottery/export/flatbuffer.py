@@ -166,6 +166,18 @@ def operator_name(model, operator):
     return _names("BuiltinOperator")[number]
 
 
+def output_name(model, number, operator):
+    """Returns the name of an operator's output in a subgraph of a number."""
+    return text(model.subgraphs[number].tensors[operator.outputs[0]].name)
+
+
+def operators(model):
+    """Yields the number of its subgraph, and every operator of a file."""
+    for number, graph in enumerate(model.subgraphs):
+        for operator in graph.operators:
+            yield number, operator
+
+
 def type_name(number):
     """Returns the name of a tensor type, such as `"FLOAT32"`."""
     return _names("TensorType")[number]

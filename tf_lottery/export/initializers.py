@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import rich.console
 
 from tf_lottery import weights as weights_lib
 from tf_lottery.export import check
@@ -72,11 +71,9 @@ class OnnxReport:
             table.add_row(
                 kernel.key, f"{kernel.size:,}", f"{kernel.zeros:,}", found
             )
-        console = rich.console.Console(width=150, color_system=None)
-        with console.capture() as captured:
-            console.print(table, *self.notes, sep="\n")
         size = f"{self.nbytes:,} bytes, {self.compressed:,} after gzip"
-        return f"{self.path}: {size}; {self.check}\n{captured.get()}"
+        listed = tables.text(table, *self.notes, width=150)
+        return f"{self.path}: {size}; {self.check}\n{listed}"
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all of it as JSON-serialisable dicts."""

@@ -1,5 +1,6 @@
 """Inspection of a TFLite file: its weights, its work, its signatures."""
 
+import collections
 import dataclasses
 import math
 import pathlib
@@ -121,15 +122,14 @@ def inspect(
         OSError: If it cannot be read.
     """
     model = flatbuffer.read(source)
-    operators = {}
-    for graph in model.subgraphs:
-        for operator in graph.operators:
-            name = flatbuffer.operator_name(model, operator)
-            operators[name] = operators.get(name, 0) + 1
+    operators = collections.Counter(
+        flatbuffer.operator_name(model, operator)
+        for _, operator in flatbuffer.operators(model)
+    )
     return Inspection(
         len(source) if isinstance(source, (bytes, bytearray))
         else pathlib.Path(source).stat().st_size,
-        operators,
+        dict(operators),
         [
             _constant(model, weight, shapes or {})
             for weight in flatbuffer.weights(model)
@@ -141,15 +141,15 @@ def inspect(
 
 def _float_operators(model):
     found = []
-    for graph in model.subgraphs:
-        for operator in graph.operators:
-            kind = flatbuffer.operator_name(model, operator)
-            outputs = [graph.tensors[i] for i in operator.outputs]
-            if kind != "DEQUANTIZE" and any(
-                flatbuffer.type_name(t.type) == "FLOAT32" for t in outputs
-            ):
-                name = flatbuffer.text(outputs[0].name)
-                found.append(f"{kind} '{name}'")
+    for number, operator in flatbuffer.operators(model):
+        kind = flatbuffer.operator_name(model, operator)
+        tensors = model.subgraphs[number].tensors
+        if kind != "DEQUANTIZE" and any(
+            flatbuffer.type_name(tensors[i].type) == "FLOAT32"
+            for i in operator.outputs
+        ):
+            name = flatbuffer.output_name(model, number, operator)
+            found.append(f"{kind} '{name}'")
     return found
 
 

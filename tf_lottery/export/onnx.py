@@ -20,7 +20,6 @@ from tf_lottery.export import entropy
 from tf_lottery.export import examining
 from tf_lottery.export import initializers
 from tf_lottery.export import lowering
-from tf_lottery.export import narrowing
 from tf_lottery.export import samples
 from tf_lottery.export import sources
 from tf_lottery.export import targets
@@ -108,7 +107,7 @@ def onnx(
         example = convert.as_inputs(example, source, "compare_on")
     notes = list(source.notes)
     if compact:
-        source.model, more = narrowing.narrow(source.model)
+        source.model, more = sources.narrowed(source.model)
         notes += more
     content = _converted(source, opset_version)
     outcome = _run(source, content, example, tolerance)

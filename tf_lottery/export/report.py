@@ -12,19 +12,11 @@ from tf_lottery import files
 from tf_lottery.export import check
 from tf_lottery.export import children
 from tf_lottery.export import latency
-from tf_lottery.export import metrics
 from tf_lottery.export import npu as npu_lib
 from tf_lottery.export import page
 from tf_lottery.export import storage
 from tf_lottery.utils import tables
 from tf_lottery.utils import types
-
-# Of what a table says about a failure; JSON has the whole of it.
-_WIDTH = 100
-_HEADS = (
-    "file", "bytes", "gzip", "/ bound", "latency", "speedup", "arena",
-    "error",
-)
 
 
 @dataclasses.dataclass(eq=False)
@@ -144,35 +136,15 @@ class Report:
 
     def table(self) -> rich.table.Table:
         """Returns a `rich.table.Table` of all candidates."""
-        table = tables.Table()
-        heads, rows = columns(self.rows, self.metric_name)
-        for name in heads:
-            table.add_column(
-                name, justify="left" if name in page.WORDS else "right"
-            )
-        for row, found in zip(self.rows, rows):
-            table.add_row(*found, style="bold" if row.shipped else None)
-        return table
+        return page.candidates(self).printed()
 
     def layer_table(self) -> rich.table.Table:
         """Returns a `rich.table.Table` of the layers of the file written."""
-        table = tables.Table(*page.LAYER_HEADS)
-        for row in page.layer_cells(self.layers):
-            table.add_row(*row)
-        return table
+        return page.layers(self).printed()
 
     def npu_tables(self) -> list[rich.table.Table]:
         """Returns two `rich.table.Table`s of what Vela says, or none."""
-        found: list[rich.table.Table] = []
-        for heads, cells in page.npu_tables(self):
-            found.append(tables.Table())
-            for head in heads:
-                found[-1].add_column(
-                    head, justify="left" if head in page.WORDS else "right"
-                )
-            for row in cells:
-                found[-1].add_row(*row)
-        return found
+        return [found.printed() for found in page.npu_tables(self)]
 
     def render(self) -> rich.console.Group:
         """Returns a `rich` group: candidates, layers, notes."""
@@ -192,10 +164,7 @@ class Report:
         )
 
     def __str__(self):
-        console = rich.console.Console(width=150, color_system=None)
-        with console.capture() as captured:
-            console.print(self.render())
-        return captured.get()
+        return tables.text(self.render(), width=150)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all of it as JSON-serialisable dicts."""
@@ -217,7 +186,7 @@ class Report:
         Raises:
             ImportError: If the extra `plot` is not installed.
         """
-        return page.render(self, *columns(self.rows, self.metric_name))
+        return page.render(self)
 
     def save(self, path: types.Path) -> None:
         """Writes the report, by the file's suffix: `.html` or `.json`.
@@ -235,46 +204,6 @@ class Report:
                 f"Received: path={str(path)!r}"
             )
         files.write_text(path, writers[suffix]())
-
-
-def columns(rows, metric):
-    """Returns the heads of a table of rows, and its cells.
-
-    Columns that are empty everywhere are left out.
-    """
-    heads = [*_HEADS, metric, ""]
-    found = [_cells(row, metric) for row in rows]
-    shown = [i for i in range(len(heads)) if any(row[i] for row in found)]
-    return (
-        [heads[i] for i in shown], [[row[i] for i in shown] for row in found]
-    )
-
-
-def _cells(row, metric):
-    def shown(value, text):
-        return "" if value is None else text.format(value)
-
-    timing = row.timing
-    spread = "" if timing is None else (
-        f"{1e3 * timing.median:.3f} ms "
-        f"±{500 * (timing.high - timing.low) / timing.median * 1e-1:.0f} %"
-    )
-    return (
-        row.name,
-        f"{row.nbytes:,}",
-        f"{row.compressed:,}",
-        f"{row.compressed / row.bound:.2f}",
-        spread,
-        shown(row.speedup, "{:.2f}x"),
-        shown(row.arena, "{:,}"),
-        f"{row.error:.1e}" if math.isfinite(row.error) else "",
-        metrics.text(metric, row.metric),
-        _short(row.verdict),
-    )
-
-
-def _short(text):
-    return text if len(text) <= _WIDTH else f"{text[:_WIDTH - 3]}..."
 
 
 def _finite(value):

@@ -39,7 +39,8 @@ def of(content, target):
     estimate = compiled.file
     model = flatbuffer.read(content)
     sizes = {
-        flatbuffer.text(_output(model, weight).name): int(np.prod(weight.shape))
+        flatbuffer.output_name(model, weight.graph, weight.operator):
+        int(np.prod(weight.shape))
         for weight in flatbuffer.weights(model)
     }
     found = []
@@ -53,7 +54,3 @@ def of(content, target):
                 operator.memory_cycles / estimate.cycles if waits else 0.0,
             ))
     return found
-
-
-def _output(model, weight):
-    return model.subgraphs[weight.graph].tensors[weight.operator.outputs[0]]

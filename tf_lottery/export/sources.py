@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+import warnings
 
 import keras
 import numpy as np
@@ -10,9 +11,12 @@ from tf_lottery import copies
 from tf_lottery import holding
 from tf_lottery import internals
 from tf_lottery import quantize
+from tf_lottery import structured
 from tf_lottery import weights as weights_lib
 from tf_lottery.export import elsewhere
 from tf_lottery.export import traced
+from tf_lottery.graph import renewing
+from tf_lottery.structured import dead
 from tf_lottery.utils import checks
 from tf_lottery.utils.backends import tf
 
@@ -86,11 +90,40 @@ def plain(model):
         return model, []
     if holding.masks_of(model):
         model = holding.strip(model)
-    if not any(map(_is_half, internals.layers.flat(model))):
+    half = ("float16", "bfloat16")
+    if not any(
+        layer.compute_dtype in half for layer in internals.layers.flat(model)
+    ):
         return model, []
     renew = functools.partial(copies.renewed, edit=_in_float32)
     model = copies.twin(model, _in_float32, renew, "exported").model
     return model, ["The file computes in float32, not in half precision."]
+
+
+def narrowed(model):
+    """Returns a model without its dead units, and strings to say about it.
+
+    Narrow layers are faster on every target, whatever it can do with zeros;
+    and nothing is lost, see `structured.compact`. It is the model given if
+    nothing in it is dead or it cannot be told.
+    """
+    try:
+        found = dead.Dead(model, None)
+        if found.kept[found.graph.ids].all():
+            return model, []
+        with warnings.catch_warnings():
+            # Of its class and its compiling: nobody gets it.
+            warnings.simplefilter("ignore", UserWarning)
+            small = structured.compact(model)
+    except (ValueError, structured.VerificationError) as error:
+        reason = str(error).partition("\n")[0]
+        return model, [f"Dead units were left where they are: {reason}"]
+    report = structured.report_of(small)
+    before, after = report.plan.before, report.plan.after
+    return small, [
+        f"{report.unread + report.constant:,} dead units were removed: "
+        f"{before['macs']:,} MACs became {after['macs']:,}."
+    ]
 
 
 def _check_quantized(model):
@@ -107,21 +140,12 @@ def _check_quantized(model):
         )
 
 
-def _is_half(layer):
-    return layer.compute_dtype in ("float16", "bfloat16")
-
-
 def _in_float32(config):
     """Edits a configuration so that it computes as all TFLite does."""
-    if isinstance(config, (list, tuple)):
-        return type(config)(map(_in_float32, config))
-    if not isinstance(config, dict):
-        return config
-    return {
-        key: "float32" if key == "dtype" and _names_half(value)
-        else _in_float32(value)
-        for key, value in config.items()
-    }
+    return renewing.walked(config, lambda each: {
+        key: "float32" if key == "dtype" and _names_half(value) else value
+        for key, value in each.items()
+    })
 
 
 def _names_half(policy):

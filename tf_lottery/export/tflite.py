@@ -21,7 +21,6 @@ from tf_lottery.export import examining
 from tf_lottery.export import feeding
 from tf_lottery.export import inspection
 from tf_lottery.export import metrics
-from tf_lottery.export import narrowing
 from tf_lottery.export import notes as notes_lib
 from tf_lottery.export import padding
 from tf_lottery.export import report
@@ -184,12 +183,7 @@ def tflite(
         return elsewhere.ask(tflite, model, plain, notes, given)
     path, target = pathlib.Path(path), targets_lib.get(target, accelerator)
     metric = metrics.Metric(metric)
-    arguments.check_values(
-        quantize, representative_data, compare_on, batch_size, input_shapes,
-        signatures, compact, select_tf_ops, explicit_padding, input_dtype,
-        output_dtype, float_layers, encoding, runtimes, tolerance, seconds,
-        threads, progress,
-    )
+    arguments.check_values(given)
     arguments.check(path, target, quantize, signatures)
     example, labels = arguments.split(compare_on)
     data = feeding.arrays(representative_data)
@@ -217,7 +211,7 @@ def tflite(
         job = examining.job(
             source, target, data, example, labels, metric, threads=threads,
             seconds=seconds if target.is_timed_here else 0,
-            tolerance=tolerance, say=progress or _nothing,
+            tolerance=tolerance, say=progress or (lambda message: None),
         )
         converter = convert.Converter(
             source, data, select_tf_ops, child,
@@ -236,7 +230,8 @@ def tflite(
         examining.examine(
             job, found, checking, arguments.VELA in (runtimes or ())
         )
-        wanted = [c for c in found if _wanted(c, quantize, target)]
+        asked = quantize or target.dtypes[0]
+        wanted = [c for c in found if asked in ("auto", c.row.quantize)]
         chosen = candidates.choose(wanted, target, metric, job.reference)
         work = inspection.inspect(first, converter.shapes(first, job.inputs))
     chosen.row.shipped = True
@@ -269,7 +264,7 @@ def _narrow(source, wanted):
         return ["Nothing was removed: the ranges of int8 hold for all units."]
     if not wanted or source.signatures:
         return []
-    source.model, notes = narrowing.narrow(source.model)
+    source.model, notes = sources.narrowed(source.model)
     return notes
 
 
@@ -286,11 +281,6 @@ def _pad(source, wanted):
         f"upper left in {', '.join(shifted)}. The file equals that model; "
         "train it for some epochs if the accuracy fell."
     ]
-
-
-def _wanted(candidate, quantize, target):
-    wanted = quantize or target.dtypes[0]
-    return wanted == "auto" or candidate.row.quantize == wanted
 
 
 def _convert(job, converter, dtypes, encode, any_will_do, notes):
@@ -311,7 +301,3 @@ def _convert(job, converter, dtypes, encode, any_will_do, notes):
         first = first or dense
         found += candidates.make(dense, quantize, job.target, encode)
     return found, first
-
-
-def _nothing(message):
-    """Where progress goes when nobody wants to see it."""

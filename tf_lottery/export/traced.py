@@ -96,7 +96,10 @@ class Source:
         """Returns a `ConcreteFunction` with the weights as constants."""
         if self._frozen is None:
             concrete = self._traced()
-            if self.inlined and _has_compiled(concrete):
+            if self.inlined and any(
+                "_XlaMustCompile" in function.attr for function
+                in concrete.graph.as_graph_def().library.function
+            ):
                 tf.config.run_functions_eagerly(True)
                 try:
                     concrete = self._traced()
@@ -137,11 +140,6 @@ class Source:
     def arranged(self, inputs):
         """Returns a list, one for each input, as the model is called."""
         return keras.tree.map_structure(lambda i: inputs[i], self.structure)
-
-
-def _has_compiled(concrete):
-    functions = concrete.graph.as_graph_def().library.function
-    return any("_XlaMustCompile" in function.attr for function in functions)
 
 
 def _constant(concrete):

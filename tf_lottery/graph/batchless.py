@@ -10,6 +10,7 @@ from keras import tree
 from tf_lottery.graph.call import Symbol
 from tf_lottery.graph.rules import elementwise
 from tf_lottery.graph.rules import shapes
+from tf_lottery.graph.rules import slicing
 
 # What moves numbers: any of them, or all along the axis it is made for.
 _FREE = {
@@ -160,9 +161,7 @@ def _moved(call):
         return call.frozen(f"{call.name} cannot be tried on numbers")
     found = [ops.convert_to_numpy(x).astype(int) for x in found]
     if name in _SHAPES:
-        entry = _SHAPES[name]
-        target = tuple(getattr(call.operation, entry))
-        shapes.edited(call, found[0], entry, target, call.outputs[0])
+        shapes.edited(call, found[0], _SHAPES[name], call.outputs[0])
     return found
 
 
@@ -179,22 +178,11 @@ def _fixed(name, call, rank):
 
 def _cut(call, rank):
     """Axes of which an index takes a part."""
-    key = call.args[1]
-    key = key if isinstance(key, tuple) else (key,)
-    if not all(
-        part is None or part is Ellipsis or isinstance(part, (int, slice))
-        for part in key
-    ):
+    key = slicing.whole_key(call.args[1], rank)
+    if key is None:
         return None
-    count = sum(part is not None and part is not Ellipsis for part in key)
-    before = key[: key.index(Ellipsis)] if Ellipsis in key else key
-    after = key[len(before) + 1 :]
-    whole = [
-        *(part for part in before if part is not None),
-        *[slice(None)] * (rank - count),
-        *(part for part in after if part is not None),
-    ]
-    return [axis for axis, part in enumerate(whole) if part != slice(None)]
+    parts = [part for part in key if part is not None]
+    return [axis for axis, part in enumerate(parts) if part != slice(None)]
 
 
 def _reshaped(call, rank):

@@ -1,5 +1,6 @@
 """Composite layers read as graphs, by calling them on symbolic tensors."""
 
+import functools
 import inspect
 
 import keras
@@ -27,7 +28,8 @@ def at_length(layer, args, kwargs, length):
         if is_leaf(layer) and internals.layers.own_variables(layer):
             raise
         error = failure
-    for as_input in (_as_input, _as_single_input)[: 1 + (length is not None)]:
+    for single in (False, True)[: 1 + (length is not None)]:
+        as_input = functools.partial(_as_input, single=single)
         shapes = tree.map_structure(as_input, (args, kwargs))
         try:
             # Layers inside may take or return what no symbolic call does.
@@ -202,16 +204,11 @@ def _kind(operation):
     return operation if is_layer else type(operation)
 
 
-def _as_input(value):
+def _as_input(value, single=False):
     if not is_symbolic(value):
         return value
-    return keras.Input(batch_shape=value.shape, dtype=value.dtype)
-
-
-def _as_single_input(value):
-    if not is_symbolic(value):
-        return value
-    return keras.Input(batch_shape=(1, *value.shape[1:]), dtype=value.dtype)
+    shape = (1, *value.shape[1:]) if single else value.shape
+    return keras.Input(batch_shape=shape, dtype=value.dtype)
 
 
 def tensors(structure):

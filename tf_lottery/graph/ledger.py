@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import functools
 import math
 
 import numpy as np
@@ -145,9 +144,12 @@ class Ledger:
                 along = np.moveaxis(ids, axis, -1).reshape(-1, ids.shape[axis])
                 self.bind(layer, variable, axis, along[0], "out")
                 self._bound.append((layer, along[0]))
-                self.edit(layer, ("shape",), along[0], functools.partial(
-                    _cut_shape, ids.shape, axis, along[0]
-                ))
+                self.edit(
+                    layer, ("shape",), along[0],
+                    lambda kept, shape=ids.shape, axis=axis, own=along[0]: (
+                        *shape[:axis], int(kept[own].sum()), *shape[axis + 1 :]
+                    ),
+                )
 
     def _on(self, function):
         """Lets a function of ids as they were traced see their classes."""
@@ -193,7 +195,3 @@ class Ledger:
 
     def _path(self, layer):
         return self._paths.get(id(layer), layer.name)
-
-
-def _cut_shape(shape, axis, ids, kept):
-    return (*shape[:axis], int(kept[ids].sum()), *shape[axis + 1 :])

@@ -57,11 +57,8 @@ class OwnWeight(keras.layers.Layer):
         return None
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
-            "shape": self.shape,
-            "weight_name": self.weight_name,
-            "weight_dtype": self.weight_dtype,
-        }
+        names = ("shape", "weight_name", "weight_dtype")
+        return super().get_config() | {n: getattr(self, n) for n in names}
 
 
 @register_rule(OwnWeight)

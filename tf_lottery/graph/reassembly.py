@@ -13,19 +13,12 @@ from tf_lottery.graph import renewing
 
 
 def rebuild(view, operation_fn=renewing.edited):
-    """Builds a model anew, with other operations in the same places.
+    """Builds the model of a `View` anew, with other operations in its places.
 
-    Args:
-        view: A `View`; its `parts` are rebuilt as models of their own.
-        operation_fn: Function from layer or operation to the one in its
-            place, called once for each. Defaults to copying.
-
-    Returns:
-        A model of the same class where that is made from layers, or inputs
-        and outputs, not compiled, with fresh weights.
-
-    Raises:
-        ValueError: If an operation is called with a weight of the model.
+    `operation_fn` is called once for each; the default copies. The model is
+    of the same class where that is made from layers, or inputs and outputs,
+    not compiled, with fresh weights. Raises a `ValueError` if an operation is
+    called with a weight of the model.
 
     Example:
 

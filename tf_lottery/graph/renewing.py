@@ -110,12 +110,15 @@ def _arguments(kind):
 
 def without_build(config):
     """Returns a copy without the shapes that layers were built with."""
+    return walked(config, lambda each: {
+        key: value for key, value in each.items() if key != "build_config"
+    })
+
+
+def walked(config, change):
+    """Returns a copy with every dict in it changed, from the outside in."""
     if isinstance(config, (list, tuple)):
-        return type(config)(map(without_build, config))
+        return type(config)(walked(each, change) for each in config)
     if not isinstance(config, dict):
         return config
-    return {
-        key: without_build(value)
-        for key, value in config.items()
-        if key != "build_config"
-    }
+    return {k: walked(v, change) for k, v in change(config).items()}

@@ -176,11 +176,6 @@ class Graph:
 def _group(part):
     producers = [found for _, found in sorted(part["producers"].items())]
     classes = np.array(list(part["ids"]))
-    layers = [p for p in producers if p.role != "copies"] or producers
-    return parts.Group(_name(layers[0]), classes, producers)
-
-
-def _name(producer):
-    if producer.role == "units":
-        return producer.path
-    return f"{producer.path}:{producer.role}"
+    first = ([p for p in producers if p.role != "copies"] or producers)[0]
+    role = "" if first.role == "units" else f":{first.role}"
+    return parts.Group(first.path + role, classes, producers)

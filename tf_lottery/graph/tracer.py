@@ -91,7 +91,9 @@ class Tracer(ledger.Ledger):
         ):
             ids = call.frozen(f"{call.name} gets a batch that is not first")
         elif nested is not None:
-            inputs = functional.inputs_of(nested, args, kwargs, _is_symbol)
+            inputs = functional.inputs_of(
+                nested, args, kwargs, lambda x: isinstance(x, Symbol)
+            )
             found = functional.spread(nested.graph, self.run(nested, inputs))
             return [
                 x and dataclasses.replace(x, shape=tuple(tensor.shape))
@@ -124,7 +126,9 @@ class Tracer(ledger.Ledger):
         ):
             return None, None
         args, kwargs = tree.map_structure(
-            _as_symbolic, (call.args, call.kwargs)
+            lambda x: keras.KerasTensor(x.shape, x.dtype)
+            if isinstance(x, Symbol) else x,
+            (call.args, call.kwargs),
         )
         try:
             found = functional.part(view, operation, args, kwargs)
@@ -140,16 +144,6 @@ class Tracer(ledger.Ledger):
             return found, None
         del view.parts[id(operation)]
         return None, "it returns what is made of no tensor"
-
-
-def _is_symbol(value):
-    return isinstance(value, Symbol)
-
-
-def _as_symbolic(value):
-    if not isinstance(value, Symbol):
-        return value
-    return keras.KerasTensor(value.shape, value.dtype)
 
 
 def _unknown(call, why):

@@ -5,12 +5,16 @@ from collections.abc import Iterable
 import keras
 import numpy as np
 
+from tf_lottery import internals
 from tf_lottery import weights
 from tf_lottery.graph import functional
-from tf_lottery.graph import lengths
 from tf_lottery.graph.structure import Graph
 from tf_lottery.graph.tracer import Tracer
 from tf_lottery.utils import checks
+
+# In place of open axes: tried one after the other, for images must not be too
+# small.
+_LENGTHS = (16, 64, 256)
 
 
 def trace(model: keras.Model) -> Graph:
@@ -55,8 +59,7 @@ def trace(model: keras.Model) -> Graph:
     view = functional.view(model)
     tracer = _traced(model, view)
     if tracer.unread:
-        # The code of some layers takes no open axes.
-        for closed in lengths.closed(view):
+        for closed in _closed(view):
             other = _traced(model, closed)
             if other.unread < tracer.unread:
                 return other.graph()
@@ -69,6 +72,33 @@ def _traced(model, view):
     for symbol in tracer.run(view, inputs):
         tracer.units.freeze(symbol.ids, "model output")
     return tracer
+
+
+def _closed(view):
+    """Yields a `View` of a model with sizes in the place of open axes.
+
+    The code of decoders makes masks and position tables with as many entries
+    as there are tokens. What a channel does is the same at any length.
+    """
+    shapes = [x.shape for x in view.graph.inputs]
+    if not any(None in shape[1:] for shape in shapes):
+        yield functional.View(view.model, view.graph, {}, length=0)
+        return
+    tables = [
+        layer.sequence_length for layer in internals.layers.flat(view.model)
+        if isinstance(getattr(layer, "sequence_length", None), int)
+    ]
+    for length in [min(_LENGTHS[0], *tables, 256), *_LENGTHS[1:]]:
+        sizes = [
+            (shape[0], *(length if n is None else n for n in shape[1:]))
+            for shape in shapes
+        ]
+        try:
+            graph = functional.at_shapes(view.graph, sizes)
+        # Code of the user's may say in any way that it is for other sizes.
+        except Exception:
+            continue
+        yield functional.View(view.model, graph, {}, length=length)
 
 
 def channel_units(

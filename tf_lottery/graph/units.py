@@ -71,6 +71,15 @@ class Units:
         for pair in pairs.tolist():
             self._join(*divmod(pair, self.size))
 
+    def united(self, parts):
+        """Makes ids of several arrays one class each; returns them broadcast.
+        """
+        ids, *others = parts
+        for other in others:
+            self.union(ids, other)
+            ids = np.broadcast_arrays(ids, other)[0]
+        return ids
+
     def tie(self, ids, axis=None):
         """Makes all ids along an axis (or all ids) one class."""
         first = ids.ravel()[:1] if axis is None else ids.take([0], axis)

@@ -18,26 +18,19 @@ _ACTIVATIONS = (
     "tanh_shrink gelu_approximate"
 ).split()
 _MAKERS = (
-    keras.layers.Dense,
-    keras.layers.EinsumDense,
-    keras.layers.Embedding,
+    *layer_kinds.named("EinsumDense Embedding"),
     *layer_kinds.ATTENTION,
-    *layer_kinds.CONVOLUTIONS,
     *layer_kinds.DEPTHWISE,
+    *layer_kinds.LINEAR,
     *layer_kinds.SEPARABLE,
-    *layer_kinds.TRANSPOSED,
 )
 # Zero where all that comes in is.
 _ALL = (
-    *(
-        getattr(keras.layers, name) for name in (
-            "Add Average AveragePooling1D AveragePooling2D BatchNormalization "
-            "Concatenate Cropping1D Cropping2D Dropout Flatten "
-            "GlobalAveragePooling1D GlobalAveragePooling2D Identity "
-            "MaxPooling1D MaxPooling2D Maximum Minimum Permute ReLU Reshape "
-            "SpatialDropout1D Subtract UpSampling1D UpSampling2D ZeroPadding1D "
-            "ZeroPadding2D"
-        ).split()
+    *layer_kinds.named(
+        "Add Average AveragePooling?D BatchNormalization Concatenate "
+        "Cropping?D Dropout Flatten GlobalAveragePooling?D Identity "
+        "MaxPooling?D Maximum Minimum Permute ReLU Reshape SpatialDropout?D "
+        "Subtract UpSampling?D ZeroPadding?D"
     ),
     *operation_classes(
         *"Absolute Add BroadcastTo Cast Concatenate Elu Expm1 ExpandDims Gelu "
@@ -75,7 +68,10 @@ def vanishes(call):
     if isinstance(operation, _FIRST):
         first = call.args[0] if call.args else None
         return isinstance(first, Symbol) and first.vanishes
-    if isinstance(operation, _SHIFTED) and not _only_symbols(call):
+    operands = [*call.args, *call.kwargs.values()]
+    if isinstance(operation, _SHIFTED) and not all(
+        isinstance(x, Symbol) for x in operands
+    ):
         return False
     return isinstance(operation, _ALL) and all(known)
 
@@ -86,8 +82,3 @@ def keeps_zero(activation):
         activation = activation.func
     name = getattr(activation, "__name__", type(activation).__name__)
     return activation is None or name in _ACTIVATIONS
-
-
-def _only_symbols(call):
-    operands = [*call.args, *call.kwargs.values()]
-    return all(isinstance(x, Symbol) for x in operands)

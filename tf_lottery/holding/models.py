@@ -49,7 +49,8 @@ def hold_known(
     """Holds masks that fit a model, as `hold` does, without a walk through it.
     """
     place(model, masks, owners)
-    optimizers.project(_optimizer(model), [owners[key][0] for key in masks])
+    optimizer = model.optimizer if is_compiled(model) else None
+    optimizers.project(optimizer, [owners[key][0] for key in masks])
 
 
 def place(
@@ -90,10 +91,6 @@ def _all_in_layers(model):
 def is_compiled(model: keras.Model) -> bool:
     """Whether a model has an optimizer."""
     return getattr(model, "optimizer", None) is not None and model.compiled
-
-
-def _optimizer(model):
-    return model.optimizer if is_compiled(model) else None
 
 
 def on_compile(model: keras.Model) -> None:
@@ -235,7 +232,9 @@ def strip(model: keras.Model) -> keras.Model:
             raise
         reason = str(error)
     copies.check_unwrapped(model)
-    _let_go(model)
+    let_go(model)
+    if is_compiled(model):
+        optimizers.detach(model)
     warnings.warn(
         f"{reason}. Its masks are taken off the model itself.", stacklevel=2
     )
@@ -286,9 +285,3 @@ def aside(model: keras.Model) -> Iterator[None]:
 def _take_off(variable, layer):
     constraints.detach(variable)
     homes.leave(layer, variable)
-
-
-def _let_go(model):
-    let_go(model)
-    if is_compiled(model):
-        optimizers.detach(model)

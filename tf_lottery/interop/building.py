@@ -165,7 +165,10 @@ class _Graph:
             later, held_up = [], set()
             for name, data in waiting:
                 # The calls of a layer are numbered, so they stay in order.
-                if name in held_up or not self._ready(data):
+                if name in held_up or any(
+                    number - self._first[before] >= len(self._outputs[before])
+                    for before, number, _ in _references(data)
+                ):
                     held_up.add(name)
                     later.append((name, data))
                     continue
@@ -189,12 +192,6 @@ class _Graph:
         if isinstance(data, (list, tuple)):
             return [self.tensors_of(part) for part in data]
         return data
-
-    def _ready(self, data):
-        return all(
-            number - self._first[name] < len(self._outputs[name])
-            for name, number, _ in _references(data)
-        )
 
     def _call(self, name, data):
         layer = self._layers[name].layer

@@ -6,7 +6,13 @@ import keras
 import numpy as np
 
 from tf_lottery import internals
-from tf_lottery.interop import prunable as prunable_lib
+from tf_lottery.utils import layer_kinds
+
+_ATTENTION = ("query_dense", "key_dense", "value_dense", "output_dense")
+# Of a separable convolution TFMOT prunes the last kernel alone.
+_LAST_KERNEL = {
+    *layer_kinds.LINEAR, *layer_kinds.SEPARABLE, keras.layers.Embedding
+} - {keras.layers.Conv1DTranspose}
 
 
 def fill(node, saved):
@@ -33,6 +39,23 @@ def fill(node, saved):
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()
     return filler.masks
+
+
+def prunable(layer):
+    """Returns the variables of a layer that TFMOT has masks for, a list.
+
+    One of your own says by a method `get_prunable_weights` what it has, as in
+    TFMOT.
+    """
+    if hasattr(layer, "get_prunable_weights"):
+        return list(layer.get_prunable_weights())
+    if isinstance(layer, keras.layers.MultiHeadAttention):
+        return [getattr(layer, name).kernel for name in _ATTENTION]
+    if isinstance(layer, keras.layers.RNN):
+        cells = getattr(layer.cell, "cells", [layer.cell])
+        return [v for cell in cells for v in layer_kinds.kernels(cell)]
+    known = type(layer) in _LAST_KERNEL
+    return layer_kinds.kernels(layer)[-1:] if known else []
 
 
 class _Filler:
@@ -132,7 +155,7 @@ def _slots(node):
         for variables in (layer.trainable_weights, layer.non_trainable_weights)
     )
     if node.wrapped:
-        for variable in prunable_lib.prunable(layer):
+        for variable in prunable(layer):
             others += [
                 (layer.name, "mask", variable),
                 (layer.name, "threshold", None),
@@ -167,18 +190,15 @@ class _ByAttribute(_Filler):
     """
 
     def fill(self, node, group):
-        self._fill_parts(
-            [(part.class_name, part) for part in node.parts],
-            self._layers(node, group) if node.parts else group,
-            self._fill_node,
-        )
-
-    def _layers(self, node, group):
-        if "layers" not in group:
+        if node.parts and "layers" not in group:
             raise ValueError(
                 f"The file has no weights of model '{node.name}'."
             )
-        return group["layers"]
+        self._fill_parts(
+            [(part.class_name, part) for part in node.parts],
+            group["layers"] if node.parts else group,
+            self._fill_node,
+        )
 
     def _fill_node(self, part, group):
         if part.parts is not None:
@@ -220,7 +240,7 @@ class _ByAttribute(_Filler):
                 self._fill_layer(part, group[attribute])
 
     def _fill_masks(self, node, group):
-        variables = prunable_lib.prunable(node.layer)
+        variables = prunable(node.layer)
         arrays = _ordered(group)
         # Without the step at the end, and the copies at the beginning.
         pairs = arrays[len(arrays) - 1 - 2 * len(variables):-1]

@@ -10,12 +10,16 @@ import zlib
 
 import h5py
 
-from tf_lottery.interop import hdf5
+from tf_lottery import files
 
 # How much smaller compression makes an archive, at most, and a size that is
 # no danger: what describes a model in words shrinks more than its weights.
 _RATIO = 2
 _SMALL = 4 << 20
+
+
+class Damaged(Exception):
+    """A file is not what was written; says what is wrong."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +64,17 @@ def opened(path):
             with _h5(path) as saved:
                 yield saved
         else:
-            raise hdf5.damaged(path, "it is neither a .keras nor an .h5 file")
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise hdf5.damaged(path, f"it cannot be read ({error})") from error
+            raise Damaged("it is neither a .keras nor an .h5 file")
+    except (
+        Damaged, OSError, zipfile.BadZipFile, zlib.error, EOFError
+    ) as error:
+        what = f"it cannot be read ({error})"
+        if isinstance(error, Damaged):
+            what = str(error)
+        raise files.DamagedFileError(
+            f"File '{path}' is damaged, or not one of tf_keras: {what}. "
+            "It was left as it is."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -70,15 +82,14 @@ def _keras(path):
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         if not {"config.json", "model.weights.h5"} <= set(names):
-            raise hdf5.damaged(
-                path,
+            raise Damaged(
                 "it has no config.json and model.weights.h5. "
-                f"Received: {sorted(names)[:8]}",
+                f"Received: {sorted(names)[:8]}"
             )
-        config = _json(path, _unpacked(path, archive, "config.json"))
+        config = _json(_unpacked(path, archive, "config.json"))
         metadata = {}
         if "metadata.json" in names:
-            metadata = _json(path, _unpacked(path, archive, "metadata.json"))
+            metadata = _json(_unpacked(path, archive, "metadata.json"))
         _check_version(path, metadata.get("keras_version"))
         if any(name.startswith("assets/") for name in names):
             raise ValueError(
@@ -88,7 +99,7 @@ def _keras(path):
             )
         content = io.BytesIO(_unpacked(path, archive, "model.weights.h5"))
         with h5py.File(content) as file:
-            numbers = hdf5.check(path, file)
+            numbers = _checked(file)
             yield Saved(config, file, False, numbers)
 
 
@@ -103,10 +114,10 @@ def _h5(path):
                 f"it. Received: attributes {sorted(file.attrs)}"
             )
         _check_version(path, file.attrs.get("keras_version"))
-        numbers = hdf5.check(path, file)
+        numbers = _checked(file)
         if not isinstance(file.get("model_weights"), h5py.Group):
-            raise hdf5.damaged(path, "it has no group 'model_weights'")
-        config = _json(path, file.attrs["model_config"])
+            raise Damaged("it has no group 'model_weights'")
+        config = _json(file.attrs["model_config"])
         yield Saved(config, file["model_weights"], True, numbers)
 
 
@@ -115,21 +126,20 @@ def _unpacked(path, archive, name):
     size = archive.getinfo(name).file_size
     limit = _RATIO * path.stat().st_size + _SMALL
     if size > limit:
-        raise hdf5.damaged(
-            path,
+        raise Damaged(
             f"'{name}' in it would take {size} bytes. Expected: at most "
-            f"{limit} bytes in an archive of this size",
+            f"{limit} bytes in an archive of this size"
         )
     return archive.read(name)
 
 
-def _json(path, text):
+def _json(text):
     try:
         found = json.loads(text)
     except ValueError:
-        raise hdf5.damaged(path, "its configuration is not JSON") from None
+        raise Damaged("its configuration is not JSON") from None
     if not isinstance(found, dict):
-        raise hdf5.damaged(path, "its configuration is not a JSON object")
+        raise Damaged("its configuration is not a JSON object")
     return found
 
 
@@ -139,4 +149,51 @@ def _check_version(path, version):
         raise ValueError(
             f"File '{path}' was saved by Keras {version}, not by tf_keras. "
             "Load it by `keras.saving.load_model(path)`."
+        )
+
+
+def _checked(file):
+    """Checks all groups and arrays of a file; returns how many numbers it has.
+
+    HDF5 can take the content of an array from any file of the machine, and
+    announce arrays of any size that a few bytes stand for. Keras does neither.
+    """
+    numbers = 0
+    waiting = [file]
+    while waiting:
+        group = waiting.pop()
+        for name in group:
+            _check_link(group, name)
+            part = group[name]
+            if isinstance(part, h5py.Group):
+                waiting.append(part)
+            elif isinstance(part, h5py.Dataset):
+                _check_array(part)
+                numbers += part.size or 0
+    return numbers
+
+
+def _check_link(group, name):
+    link = group.get(name, getlink=True)
+    if not isinstance(link, h5py.HardLink):
+        raise Damaged(
+            f"'{group.name}/{name}' is a link to '{link.path}', which is not "
+            "followed"
+        )
+    # A hard link to a group that is around it would never end.
+    if h5py.h5o.get_info(group[name].id).rc > 1:
+        raise Damaged(f"'{group.name}/{name}' has several names")
+
+
+def _check_array(array):
+    if array.external or array.is_virtual:
+        raise Damaged(
+            f"the content of '{array.name}' is in another file, which is not "
+            "read"
+        )
+    stored = array.id.get_storage_size()
+    if array.shape is not None and array.nbytes > stored:
+        raise Damaged(
+            f"'{array.name}' would take {array.nbytes} bytes, and its content "
+            f"has {stored}"
         )

@@ -14,8 +14,6 @@ from tf_lottery import internals
 from tf_lottery import weights as weights_lib
 from tf_lottery.interop import building
 from tf_lottery.interop import filling
-from tf_lottery.interop import hdf5
-from tf_lottery.interop import prunable as prunable_lib
 from tf_lottery.interop import saved as saved_lib
 from tf_lottery.utils import checks
 from tf_lottery.utils import types
@@ -109,12 +107,12 @@ def from_tfmot(
 def _build(path, saved, custom_objects):
     try:
         building.check_is_graph(saved.config)
-        check = functools.partial(_check_size, path, saved.numbers)
+        check = functools.partial(_check_size, saved.numbers)
         with internals.layers.values_made_late(check):
             node = building.build(saved.config, custom_objects)
     except _WRONG as error:
-        raise hdf5.damaged(
-            path, f"its configuration is incomplete ({error!r})"
+        raise saved_lib.Damaged(
+            f"its configuration is incomplete ({error!r})"
         ) from error
     if not node.layer.built:
         raise ValueError(
@@ -125,7 +123,7 @@ def _build(path, saved, custom_objects):
     return node
 
 
-def _check_size(path, most, variables):
+def _check_size(most, variables):
     """Raises if layers have far more weights than the file has numbers.
 
     A configuration of a few bytes can ask for layers of any size. So far
@@ -136,9 +134,8 @@ def _check_size(path, most, variables):
         if not weights_lib.is_seed(variable)
     )
     if numbers > most + _FEW:
-        raise hdf5.damaged(
-            path,
-            f"its layers have {numbers} weights, and it holds {most} numbers",
+        raise saved_lib.Damaged(
+            f"its layers have {numbers} weights, and it holds {most} numbers"
         )
 
 
@@ -152,7 +149,7 @@ def _zeros(node):
         return [pair for part in node.parts for pair in _zeros(part)]
     pairs = [
         (variable, np.asarray(variable) != 0)
-        for variable in prunable_lib.prunable(node.layer)
+        for variable in filling.prunable(node.layer)
     ]
     # TFMOT keeps at least one weight; all zeros are an initial value.
     return [(v, mask) for v, mask in pairs if mask.any() and not mask.all()]

@@ -197,12 +197,8 @@ class Masked(substituting.Substituting):
             variable.assign(value)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "exclude": list(self.exclude),
-            "include": list(self.include),
-            "snapshot": self.snapshot,
-        }
+        names = ("exclude", "include", "snapshot")
+        return super().get_config() | {n: getattr(self, n) for n in names}
 
     def _held(self):
         return {

@@ -26,7 +26,9 @@ class Substituting(keras.layers.Wrapper):
     ) -> None:
         # Keras reads from the signature which arguments are tensors, and
         # whether the layer takes masks and the training flag.
-        self.call = _with_signature(self.compute, layer.call)
+        self.call = functools.wraps(layer.call)(
+            lambda *args, **kwargs: self.compute(*args, **kwargs)
+        )
         # Without a precision of its own, so that weights are never rounded
         # on the way to the layer.
         kwargs |= {"dtype": layer.variable_dtype, "autocast": False}
@@ -52,7 +54,10 @@ class Substituting(keras.layers.Wrapper):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self.built:
-            if not _is_built(self.layer):
+            # Keras takes a layer without a `build` of its own for built after
+            # loading, although its parts are not.
+            parts = internals.layers.flat(self.layer)
+            if not all(part.built for part in parts):
                 # A layer may find its shapes by being called only.
                 symbols = keras.tree.map_structure(_symbol, (args, kwargs))
                 self.layer(*symbols[0], **symbols[1])
@@ -104,22 +109,6 @@ class _Scope(keras.StatelessScope):
             add = self.original_scope.add_loss
         for loss in self.losses:
             add(loss)
-
-
-def _with_signature(call, like):
-    """Returns `call` with the signature of `like`."""
-
-    @functools.wraps(like)
-    def function(*args, **kwargs):
-        return call(*args, **kwargs)
-
-    return function
-
-
-def _is_built(layer):
-    # Keras takes a layer without a `build` of its own for built after
-    # loading, although its parts are not.
-    return all(part.built for part in internals.layers.flat(layer))
 
 
 def _symbol(value):

@@ -11,13 +11,12 @@ from tf_lottery.optimizers import slots
 
 # A weight of 0 with gradient 0 and slots 0 stays exactly 0 under these: each
 # weight's update follows from its own gradient and slots alone.
-_KEEP_ZERO = frozenset(
-    getattr(keras.optimizers, name)
-    for name in (
-        "SGD", "RMSprop", "Adam", "AdamW", "Adamax", "Nadam", "Adagrad",
-        "Adadelta", "Lion", "Lamb", "Adafactor",
-    )
-)
+_KEEP_ZERO = {
+    getattr(keras.optimizers, name) for name in (
+        "SGD RMSprop Adam AdamW Adamax Nadam Adagrad Adadelta Lion Lamb "
+        "Adafactor"
+    ).split()
+}
 
 
 def masked_gradient(gradient, variable):

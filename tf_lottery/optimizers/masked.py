@@ -20,11 +20,8 @@ from tf_lottery.utils import backends
 from tf_lottery.utils import checks
 
 # All else that is read or set is the inner optimizer's.
-_OWN = frozenset(
-    (
-        "inner_optimizer", "model", "expected", "legacy_masks",
-        "_dense_gradients",
-    )
+_OWN = (
+    "inner_optimizer", "model", "expected", "legacy_masks", "_dense_gradients",
 )
 # Made by a loader of Keras, which loads masks next.
 _awaiting = weakref.WeakSet()
@@ -342,9 +339,8 @@ def awaits_masks() -> bool:
 
 def find(optimizer: Any) -> Masked | None:
     """Returns the `Masked` in a chain of optimizer wrappers, or `None`."""
-    while optimizer is not None and not isinstance(optimizer, Masked):
-        optimizer = getattr(optimizer, "inner_optimizer", None)
-    return optimizer
+    found = (x for x in slots.chain(optimizer) if isinstance(x, Masked))
+    return next(found, None)
 
 
 def _optimizer(identifier):

@@ -15,13 +15,19 @@ from tf_lottery import internals
 _PASSING = {(keras.optimizers.Adafactor, "velocity")}
 
 
+def chain(optimizer):
+    """Yields an optimizer, `None` for none, and those inside it."""
+    while optimizer is not None:
+        yield optimizer
+        optimizer = getattr(optimizer, "inner_optimizer", None)
+
+
 def innermost(
     optimizer: keras.optimizers.Optimizer
 ) -> keras.optimizers.Optimizer:
     """Returns the optimizer inside all wrappers."""
-    while hasattr(optimizer, "inner_optimizer"):
-        optimizer = optimizer.inner_optimizer
-    return optimizer
+    *_, last = chain(optimizer)
+    return last
 
 
 def leaves(

@@ -7,6 +7,7 @@ import keras
 from tf_lottery import internals
 from tf_lottery.optimizers.masked import Masked
 from tf_lottery.optimizers.masked import find
+from tf_lottery.optimizers.slots import chain
 from tf_lottery.optimizers.slots import innermost
 from tf_lottery.optimizers.slots import leaves
 from tf_lottery.weights import snapshots
@@ -25,12 +26,10 @@ def name_of(optimizer: keras.optimizers.Optimizer) -> str:
 
     Whether one of them holds masks makes no difference.
     """
-    names = []
-    while optimizer is not None:
-        if not isinstance(optimizer, Masked):
-            names.append(keras.saving.get_registered_name(type(optimizer)))
-        optimizer = getattr(optimizer, "inner_optimizer", None)
-    return "/".join(names)
+    return "/".join(
+        keras.saving.get_registered_name(type(each))
+        for each in chain(optimizer) if not isinstance(each, Masked)
+    )
 
 
 def reset(

@@ -122,10 +122,6 @@ def _read_variable(op, operands):
     return [kept.mask]
 
 
-def _identity(op, operands):
-    return operands
-
-
 def _call(op, operands, follow):
     return follow(_function(op, "f"), operands)
 
@@ -171,10 +167,6 @@ def _unstack(op, operands):
     ])]
 
 
-def _get_item(op, operands):
-    return [operands[0].items[int(operands[1].constant.numpy())]]
-
-
 def _set_item(op, operands):
     items = list(operands[0].items)
     items[int(operands[1].constant.numpy())] = operands[2]
@@ -190,12 +182,14 @@ def _stack(op, operands):
 
 
 _STRUCTURE = {
-    "Identity": _identity,
-    "IdentityN": _identity,
+    "Identity": lambda op, operands: operands,
+    "IdentityN": lambda op, operands: operands,
     "ReadVariableOp": _read_variable,
     "TensorListReserve": _reserve,
     "TensorListFromTensor": _unstack,
-    "TensorListGetItem": _get_item,
+    "TensorListGetItem": lambda op, operands: [
+        operands[0].items[int(operands[1].constant.numpy())]
+    ],
     "TensorListSetItem": _set_item,
     "TensorListStack": _stack,
 }

@@ -118,10 +118,11 @@ def _trace(model, inputs):
             return _traced(model, args, kwargs)
         except Exception as error:  # Whatever the model's own code raises.
             problem = error
+    shapes = [tuple(x.shape) for x in keras.tree.flatten((args, kwargs))]
     raise ValueError(
         f"Paths cannot be followed through model '{model.name}': "
         "it does not run on inputs of the sizes tried. Received: inputs of "
-        f"shapes {_shapes(args, kwargs)}, where {type(problem).__name__}: "
+        f"shapes {shapes}, where {type(problem).__name__}: "
         f"{problem}. Expected: `inputs`, a batch that the model takes."
     ) from problem
 
@@ -133,10 +134,6 @@ def _specs(inputs):
         ),
         inputs,
     )
-
-
-def _shapes(args, kwargs):
-    return [tuple(x.shape) for x in keras.tree.flatten((args, kwargs))]
 
 
 def _traced(model, args, kwargs):
@@ -167,16 +164,12 @@ def _without_normalization(model):
         if type(layer).call in calls and "call" not in vars(layer)
     ]
     for found in attributes:
-        found["call"] = _identity
+        found["call"] = lambda inputs, **kwargs: inputs
     try:
         yield
     finally:
         for found in attributes:
             del found["call"]
-
-
-def _identity(inputs, **kwargs):
-    return inputs
 
 
 def _inputs(model):

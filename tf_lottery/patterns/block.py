@@ -2,13 +2,9 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
-
-import numpy as np
 
 from tf_lottery.patterns import grid
 from tf_lottery.patterns import layouts as layouts_lib
-from tf_lottery.patterns import pattern
 from tf_lottery.patterns import units
 from tf_lottery.utils import checks
 
@@ -16,7 +12,7 @@ _POOLS = ("mean", "max")
 
 
 @dataclasses.dataclass(frozen=True)
-class Block(pattern.Pattern):
+class Block(units.UnitPattern):
     """Blocks of consecutive inputs x outputs are kept or pruned together.
 
     A block's score is the mean or the highest of its surviving weights'
@@ -77,28 +73,6 @@ class Block(pattern.Pattern):
             return None
         outputs, inputs, pool = found.groups()
         return cls(int(inputs), int(outputs), pool or "mean")
-
-    def select(
-        self,
-        scores: Mapping[str, np.ndarray],
-        masks: Mapping[str, np.ndarray],
-        keep: int,
-        allow_collapse: bool = False,
-        layouts: Mapping[str, layouts_lib.Layout] | None = None,
-    ) -> dict[str, np.ndarray]:
-        """Keeps the best blocks; see `Pattern`."""
-        found = self._units(scores, masks, layouts)
-        return found.keep(keep, allow_collapse)
-
-    def fewest(
-        self,
-        scores: Mapping[str, np.ndarray],
-        masks: Mapping[str, np.ndarray],
-        layouts: Mapping[str, layouts_lib.Layout] | None = None,
-        allow_collapse: bool = False,
-    ) -> int:
-        """Returns the number of weights in the best block of each key."""
-        return self._units(scores, masks, layouts).fewest(allow_collapse)
 
     def _units(self, scores, masks, layouts):
         shapes = {key: score.shape for key, score in scores.items()}

@@ -15,7 +15,7 @@ _POOLS = {"relative": "mean", "mean": "mean", "l1": "sum", "l2": "l2"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Channel(pattern.Pattern):
+class Channel(units_lib.UnitPattern):
     """All weights of an output unit are kept or pruned together.
 
     An output unit is a column of a Dense kernel, a filter of a convolution,
@@ -93,64 +93,6 @@ class Channel(pattern.Pattern):
             return None
         return cls(norm=norm) if colon else cls()
 
-    def select(
-        self,
-        scores: Mapping[str, np.ndarray],
-        masks: Mapping[str, np.ndarray],
-        keep: int,
-        allow_collapse: bool = False,
-        layouts: Mapping[str, layouts_lib.Layout] | None = None,
-    ) -> dict[str, np.ndarray]:
-        """Keeps the best output units; see `Pattern`."""
-        found = self._units(scores, masks, layouts)
-        if not self.readers:
-            return found.keep(keep, allow_collapse)
-
-        def select(number):
-            return self._unread(found.keep(number, allow_collapse))
-
-        return _nearest(select, keep, masks, found.fewest(allow_collapse))
-
-    def fewest(
-        self,
-        scores: Mapping[str, np.ndarray],
-        masks: Mapping[str, np.ndarray],
-        layouts: Mapping[str, layouts_lib.Layout] | None = None,
-        allow_collapse: bool = False,
-    ) -> int:
-        """Returns the number of weights in the best unit of each key."""
-        found = self._units(scores, masks, layouts)
-        least = found.fewest(allow_collapse)
-        if not self.readers:
-            return least
-        return _count(self._unread(found.keep(least, allow_collapse)))
-
-    def _unread(self, masks):
-        """Masks without what reads units that are gone."""
-        alive = np.unique(
-            np.concatenate([np.zeros(1, int)] + [
-                ids[_any(masks[key], axes)]
-                for key, (axes, ids) in self.units.items() if key in masks
-            ])
-        )
-        made = np.unique(
-            np.concatenate([np.zeros(1, int)] + [
-                ids.ravel() for key, (_, ids) in self.units.items()
-                if key in masks
-            ])
-        )
-        gone = np.setdiff1d(made, alive)
-        found = dict(masks)
-        for key, (axes, ids) in self.readers.items():
-            if key in masks:
-                shape = [
-                    n if axis in axes else 1
-                    for axis, n in enumerate(masks[key].shape)
-                ]
-                read = ~np.isin(ids, gone)
-                found[key] = masks[key] & read.reshape(shape)
-        return found
-
     def _units(self, scores, masks, layouts):
         if self.norm == "l2":
             _check_positive(scores, masks)
@@ -176,7 +118,56 @@ class Channel(pattern.Pattern):
             key: grid.Grid(shape, _slices(len(shape), axes[key]), None, 1)
             for key, shape in shapes.items()
         }
-        return units_lib.Units(scores, masks, grids, _POOLS[self.norm], ids)
+        made = units_lib.Units(scores, masks, grids, _POOLS[self.norm], ids)
+        return _Read(made, masks, self) if self.readers else made
+
+
+class _Read:
+    """Units that go with what reads them, so that nothing does."""
+
+    def __init__(self, units, masks, pattern):
+        self._units, self._masks, self._pattern = units, masks, pattern
+
+    def keep(self, number, allow_collapse):
+        """Returns masks of the best units, nearly `number` weights together.
+
+        What is asked of the units falls short by their readers, so the number
+        asked for is bisected; the smaller of two equally near is taken.
+        """
+        low = min(self._units.fewest(allow_collapse), number)
+        high = _count(self._masks)
+        best = self._unread(low, allow_collapse)
+        while low < high:
+            middle = (low + high + 1) // 2
+            found = self._unread(middle, allow_collapse)
+            if abs(_count(found) - number) < abs(_count(best) - number):
+                best = found
+            if _count(found) > number:
+                high = middle - 1
+            else:
+                low = middle
+        return best
+
+    def fewest(self, allow_collapse):
+        """Returns the number of weights that the fewest units leave."""
+        least = self._units.fewest(allow_collapse)
+        return _count(self._unread(least, allow_collapse))
+
+    def _unread(self, number, allow_collapse):
+        """Masks of some units, without what reads the others."""
+        masks = self._units.keep(number, allow_collapse)
+        made = {k: v for k, v in self._pattern.units.items() if k in masks}
+        alive = _joined(
+            ids[masks[key].any(_others(masks[key].ndim, axes))]
+            for key, (axes, ids) in made.items()
+        )
+        gone = np.setdiff1d(_joined(ids for _, ids in made.values()), alive)
+        for key, (axes, ids) in self._pattern.readers.items():
+            if key in masks:
+                read = ~np.isin(ids, gone)
+                others = _others(masks[key].ndim, axes)
+                masks[key] = masks[key] & np.expand_dims(read, others)
+        return masks
 
 
 def _relative(score, mask):
@@ -187,40 +178,22 @@ def _relative(score, mask):
     return score * (np.count_nonzero(mask) / total)
 
 
-def _nearest(select, keep, masks, fewest):
-    """The selection that keeps nearly `keep` weights, readers included.
-
-    What is asked of the units falls short by their readers, so the number
-    asked for is bisected; the smaller of two equally near is taken.
-    """
-    low, high = min(fewest, keep), _count(masks)
-    best = select(low)
-    while low < high:
-        middle = (low + high + 1) // 2
-        found = select(middle)
-        if abs(_count(found) - keep) < abs(_count(best) - keep):
-            best = found
-        if _count(found) > keep:
-            high = middle - 1
-        else:
-            low = middle
-    return best
-
-
 def _count(masks):
     return sum(int(np.count_nonzero(mask)) for mask in masks.values())
 
 
-def _any(mask, axes):
-    """Which entries along `axes` have anything left."""
-    others = tuple(axis for axis in range(mask.ndim) if axis not in axes)
-    return mask.any(axis=others)
+def _joined(ids):
+    """Ids of several arrays, and 0, which nothing prunes."""
+    return np.concatenate([[0], *map(np.ravel, ids)])
+
+
+def _others(ndim, axes):
+    return tuple(axis for axis in range(ndim) if axis not in axes)
 
 
 def _slices(ndim, axes):
     """The layout in which every entry of `axes` is an output."""
-    others = tuple(axis for axis in range(ndim) if axis not in axes)
-    return layouts_lib.Layout(others, axes)
+    return layouts_lib.Layout(_others(ndim, axes), axes)
 
 
 def _check_ids(name, key, pair):

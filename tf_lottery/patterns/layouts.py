@@ -147,13 +147,7 @@ def layouts_of(weights: Iterable) -> dict[str, Layout]:
       the output has are outputs, the others inputs.
     - Any other layer: `default()`.
 
-    Args:
-        weights: List of `tf_lottery.weights.Weight`, as
-            `tf_lottery.weights.inspect()` returns it.
-
-    Returns:
-        Dict of weight key to `Layout`, for the weights without a reason not
-        to prune them.
+    They are those of weights without a reason not to prune them, by key.
 
     Example:
 
@@ -162,13 +156,11 @@ def layouts_of(weights: Iterable) -> dict[str, Layout]:
     >>> layouts_of(tfl.weights.inspect(attention))["query/kernel"]
     Layout(inputs=(0,), outputs=(1, 2))
     """
-    return {
-        weight.key: _of_variable(weight.layer, weight.variable)
-        for weight in weights
-        if weight.reason is None
-    }
-
-
-def _of_variable(layer, variable):
-    axes = layer_kinds.axes(layer, variable)
-    return default(len(variable.shape)) if axes is None else Layout(*axes)
+    found = {}
+    for weight in weights:
+        if weight.reason is None:
+            axes = layer_kinds.axes(weight.layer, weight.variable)
+            found[weight.key] = Layout(*axes) if axes is not None else (
+                default(len(weight.variable.shape))
+            )
+    return found

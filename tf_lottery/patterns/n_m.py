@@ -28,10 +28,12 @@ class NM(pattern.Pattern):
     all it has; so the density is N/M or somewhat more. Ties go to the lower
     index. Groups that have lost weights before keep their best N survivors.
 
-    The pattern fixes the density. On the way there, over rounds of iterative
-    pruning, no group falls below N: the best N of each group stay, and the
-    best of all others fill up the number to keep, until none are left; from
-    then on nothing changes.
+    The pattern fixes the density; less is refused, whether layers may
+    collapse or not. On the way there, over rounds of iterative pruning, no
+    group falls below N: the best N of each group stay, and the best of all
+    others fill up the number to keep, until none are left; from then on
+    nothing changes. To keep N/M means the pattern, also where short groups
+    make that a few weights more.
 
     Args:
         n: Integer, weights kept in a group. Defaults to `2`.
@@ -81,20 +83,7 @@ class NM(pattern.Pattern):
             return None
         return cls(int(found[1]), int(found[2]), found[3] or "input")
 
-    def select(
-        self,
-        scores: Mapping[str, np.ndarray],
-        masks: Mapping[str, np.ndarray],
-        keep: int,
-        allow_collapse: bool = False,
-        layouts: Mapping[str, layouts_lib.Layout] | None = None,
-    ) -> dict[str, np.ndarray]:
-        """Keeps the best N of each group, and `keep` weights if more.
-
-        Less than N of M are refused; a `keep` of N/M means the pattern, also
-        where short groups make that a few weights more. `allow_collapse`
-        makes no difference. See `Pattern`.
-        """
+    def _select(self, scores, masks, keep, allow_collapse, layouts):
         found = self._layouts(masks, layouts)
         best = {
             key: self._best(scores[key], masks[key], found[key])
@@ -111,19 +100,13 @@ class NM(pattern.Pattern):
                 best[key] |= rest[key]
         return best
 
-    def fewest(
-        self,
-        scores: Mapping[str, np.ndarray],
-        masks: Mapping[str, np.ndarray],
-        layouts: Mapping[str, layouts_lib.Layout] | None = None,
-        allow_collapse: bool = False,
-    ) -> int:
-        """Returns how many weights the pattern leaves."""
+    def _fewest(self, scores, masks, allow_collapse, layouts):
         found = self._layouts({key: masks[key] for key in scores}, layouts)
-        return sum(
-            int(np.minimum(groups.count(masks[key]), self.n).sum())
-            for key, groups in self._groups(masks, found).items()
-        )
+        least = 0
+        for key, layout in found.items():
+            groups = grid.Grid(masks[key].shape, layout, self.m, 1)
+            least += int(np.minimum(groups.count(masks[key]), self.n).sum())
+        return least
 
     def one_step(
         self,
@@ -159,12 +142,6 @@ class NM(pattern.Pattern):
         if self.axis == "output":
             found = {key: found[key].swapped() for key in found}
         return found
-
-    def _groups(self, masks, layouts):
-        return {
-            key: grid.Grid(masks[key].shape, layout, self.m, 1)
-            for key, layout in layouts.items()
-        }
 
     def _best(self, score, mask, layout):
         kept = [

@@ -32,7 +32,6 @@ class Pattern(abc.ABC):
     def parse(cls, spec: str) -> "Pattern | None":
         """Returns the pattern a string means; `None` if of another kind."""
 
-    @abc.abstractmethod
     def select(
         self,
         scores: Mapping[str, np.ndarray],
@@ -58,8 +57,8 @@ class Pattern(abc.ABC):
         Raises:
             ValueError: If that few cannot be kept.
         """
+        return self._select(scores, masks, keep, allow_collapse, layouts)
 
-    @abc.abstractmethod
     def fewest(
         self,
         scores: Mapping[str, np.ndarray],
@@ -75,6 +74,13 @@ class Pattern(abc.ABC):
             layouts: See `select`.
             allow_collapse: See `select`.
         """
+        return self._fewest(scores, masks, allow_collapse, layouts)
+
+    def _select(self, scores, masks, keep, allow_collapse, layouts):
+        raise NotImplementedError(f"{type(self).__name__} must select.")
+
+    def _fewest(self, scores, masks, allow_collapse, layouts):
+        raise NotImplementedError(f"{type(self).__name__} must count.")
 
     def one_step(
         self,
@@ -117,15 +123,7 @@ class Unstructured(Pattern):
         """See `Pattern`."""
         return cls() if spec == cls.name else None
 
-    def select(
-        self,
-        scores: Mapping[str, np.ndarray],
-        masks: Mapping[str, np.ndarray],
-        keep: int,
-        allow_collapse: bool = False,
-        layouts: Mapping[str, layouts_lib.Layout] | None = None,
-    ) -> dict[str, np.ndarray]:
-        """Keeps exactly the `keep` best survivors; see `Pattern`."""
+    def _select(self, scores, masks, keep, allow_collapse, layouts):
         kept = selection.keep_best(scores, masks, keep)
         alive = [key for key in scores if masks[key].any()]
         if allow_collapse or all(kept[key].any() for key in alive):
@@ -141,14 +139,7 @@ class Unstructured(Pattern):
             kept[key].flat[index] = True
         return kept
 
-    def fewest(
-        self,
-        scores: Mapping[str, np.ndarray],
-        masks: Mapping[str, np.ndarray],
-        layouts: Mapping[str, layouts_lib.Layout] | None = None,
-        allow_collapse: bool = False,
-    ) -> int:
-        """Returns the number of keys that have survivors, or 0."""
+    def _fewest(self, scores, masks, allow_collapse, layouts):
         if allow_collapse:
             return 0
         return sum(bool(masks[key].any()) for key in scores)

@@ -4,9 +4,28 @@ Block and channel patterns differ only in what a unit is. Its score pools the
 scores of its surviving weights, its size is their number.
 """
 
+import abc
+
 import numpy as np
 
 from tf_lottery.patterns import pattern
+
+
+class UnitPattern(pattern.Pattern):
+    """Base of patterns that differ in what a unit is, and in nothing else.
+
+    The fewest that are kept are the best unit of each key.
+    """
+
+    @abc.abstractmethod
+    def _units(self, scores, masks, layouts):
+        """Returns the `Units` of some weights; arguments as of `select`."""
+
+    def _select(self, scores, masks, keep, allow_collapse, layouts):
+        return self._units(scores, masks, layouts).keep(keep, allow_collapse)
+
+    def _fewest(self, scores, masks, allow_collapse, layouts):
+        return self._units(scores, masks, layouts).fewest(allow_collapse)
 
 
 class Units:
@@ -73,7 +92,11 @@ class Units:
         """Units that may be pruned, the best first."""
         pooled = np.full(len(self._size), -np.inf if pool == "max" else 0.0)
         for key, grid in self._grids.items():
-            ufunc, values = _pool(pool, grid, scores[key], self._masks[key])
+            given = scores[key], self._masks[key]
+            if pool == "max":
+                ufunc, values = np.maximum, grid.highest(*given)
+            else:
+                ufunc, values = np.add, grid.total(*given, pool == "l2")
             ufunc.at(pooled, self._numbers[key], values)
         if pool == "mean":
             pooled /= np.maximum(self._size, 1)
@@ -126,12 +149,6 @@ def _number(grids, ids):
     found, place = np.unique(joined, return_inverse=True)
     pieces = np.split(place.reshape(-1), ends[1:-1])
     return dict(zip(grids, pieces)), found == 0
-
-
-def _pool(pool, grid, score, mask):
-    if pool == "max":
-        return np.maximum, grid.highest(score, mask)
-    return np.add, grid.total(score, mask, square=pool == "l2")
 
 
 def _nearest(reached, number):

@@ -31,17 +31,8 @@ def report(model, masks, collapse, before, layouts=None):
     of its outputs keeps a weight. What `before` says already is not said
     again, nor is what a layer loses at about the density of all weights.
 
-    Args:
-        before: Dict from weight key to boolean array, the masks so far.
-        layouts: Dict from weight key to `tf_lottery.masks.Layout`. Defaults
-            to `None`: see `tf_lottery.patterns.layouts.default`.
-
-    Raises:
-        ValueError: If `collapse="error"`, and a layer is empty or the network
-            dead.
-
-    Warns:
-        UserWarning: Otherwise.
+    If `collapse="error"`, an empty layer and a dead network are a
+    `ValueError`; else it warns.
     """
     layouts = layouts_lib.complete(
         layouts, {key: np.shape(mask) for key, mask in masks.items()}

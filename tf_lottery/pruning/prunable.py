@@ -13,8 +13,9 @@ from tf_lottery import constraints
 from tf_lottery import criteria
 from tf_lottery import graph
 from tf_lottery import masks as masks_lib
-from tf_lottery import patterns
+from tf_lottery import schedules
 from tf_lottery import weights as weights_lib
+from tf_lottery.patterns import Channel
 from tf_lottery.patterns import layouts
 from tf_lottery.patterns.pattern import brief
 from tf_lottery.pruning import allocation
@@ -60,10 +61,11 @@ class Prunable:
         name: str = "rate",
         allow_zero: bool = False,
     ) -> dict[str, float]:
-        """Returns the rate of each weight, see `allocation.rates_of`."""
-        return allocation.rates_of(
-            self.weights, self.variables, rate, name, allow_zero
-        )
+        """Returns the rate of each weight; 0 where no pattern fits."""
+        schedules.validate_rate(rate, name, allow_zero)
+        patterns = rate if isinstance(rate, dict) else {"*": rate}
+        matched = weights_lib.resolve(self.weights, patterns, name)
+        return {key: matched.get(key, 0.0) for key in self.variables}
 
     def allocate(
         self,
@@ -81,7 +83,7 @@ class Prunable:
         """
         return allocation.allocate(
             rates, masks, self.rule.scope,
-            count(rates, masks, self.rule.allows_collapse),
+            allocation.counted(count, rates, masks, self.rule.allows_collapse),
         )
 
     def select(
@@ -146,7 +148,7 @@ def bind(pattern, model, variables):
     Raises:
         ValueError: If no channel of these weights can be removed.
     """
-    if not isinstance(pattern, patterns.Channel) or pattern.units is not None:
+    if not isinstance(pattern, Channel) or pattern.units is not None:
         return pattern
     units = graph.channel_units(model, list(variables))
     if not any(np.any(ids) for _, ids in units.values()):

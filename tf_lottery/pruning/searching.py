@@ -35,16 +35,9 @@ def allocate(weights, groups, keep, before, scores, criterion, context):
     change by is taken to add up, and the numbers that add up to the least are
     found by dynamic programming (SPDY, Frantar and Alistarh 2022, algorithm
     1, https://arxiv.org/abs/2201.13096).
-
-    Args:
-        weights: `prunable.Prunable`.
-        groups: List of lists of weight keys that share a number.
-        keep: List of integers, these numbers.
-        before: Dict from weight key to boolean array, the masks so far.
-        scores: Dict from weight key to array, under these masks.
-
-    Returns:
-        Pair of a list of lists of one key each, and a list of integers.
+    Given and returned are lists of weight keys, in groups that share a number,
+    and these numbers; in the end each key has its own. `scores` are those
+    under the masks `before`.
     """
     errors = _errors(
         weights, [key for keys in groups for key in keys], before, scores,

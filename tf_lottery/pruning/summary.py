@@ -1,7 +1,6 @@
 """A table of what is pruned in a model, and why the rest is not."""
 
 import dataclasses
-import io
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -137,11 +136,9 @@ class Summary:
         return table
 
     def __str__(self):
-        from rich import console
+        from tf_lottery.utils import tables
 
-        text = io.StringIO()
-        console.Console(file=text, width=100).print(self.render())
-        return text.getvalue()
+        return tables.text(self.render())
 
     __repr__ = __str__
 

@@ -88,9 +88,12 @@ def aware(
         copy = copies.renewed(layer)
         if id(layer) not in arguments:
             return copy
-        per = "layer" if _has_one_scale(shared.get(id(layer))) else "channel"
+        found = shared.get(id(layer))
+        # Clusters are those of a whole layer, or of its channels.
+        whole = found is not None and found.zeros.sum() == 1
         return Quantized(
-            copy, per=per, momentum=momentum, **arguments[id(layer)]
+            copy, per="layer" if whole else "channel", momentum=momentum,
+            **arguments[id(layer)],
         )
 
     copy = copies.twin(plain, None, wrap, "made aware of int8").model
@@ -101,11 +104,6 @@ def aware(
         index = keras.ops.convert_to_numpy(found.index)
         clusters.attach(variables[key], index, found.each)
     return copy
-
-
-def _has_one_scale(found):
-    """Whether clusters are those of a whole layer, not of its channels."""
-    return found is not None and found.zeros.sum() == 1
 
 
 def is_aware(model: keras.Model) -> bool:

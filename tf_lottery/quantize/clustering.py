@@ -112,7 +112,9 @@ def _share(weight, array, axes, number, model):
     values = np.zeros((len(rows), number + 1), array.dtype)
     for i, row in enumerate(rows):
         kept = row[row != 0]
-        own = _values(kept, number - (len(kept) < len(row)))
+        own = kept
+        if len(kept):
+            own = kmeans.centroids(kept, number - (len(kept) < len(row)))
         values[i, 1:1 + len(own)] = own
         index[i][row != 0] = 1 + kmeans.nearest(kept, own)
         found.append(np.union1d(own, [0] if len(kept) < len(row) else []))
@@ -123,7 +125,3 @@ def _share(weight, array, axes, number, model):
     found = np.stack([np.pad(v, (0, number - len(v)), "edge") for v in found])
     found = found.astype(array.dtype)
     return found if axes else found[0]
-
-
-def _values(kept, number):
-    return kmeans.centroids(kept, number) if len(kept) else np.zeros(0)

@@ -107,11 +107,8 @@ class FakeQuantize(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "momentum": self.momentum,
-            "limits": self.limits,
-        }
+        own = {"momentum": self.momentum, "limits": self.limits}
+        return super().get_config() | own
 
 
 def _rounded(inputs, lower, upper):

@@ -5,58 +5,29 @@ import keras
 from tf_lottery.utils import layer_kinds
 
 # Exactly these classes: a subclass may compute anything.
-KERNELS = (
-    keras.layers.Dense,
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv2DTranspose,
-    keras.layers.DepthwiseConv2D,
+KERNELS = layer_kinds.named(
+    "Dense Conv1D Conv2D Conv2DTranspose DepthwiseConv2D"
 )
 # Converters take the scales of channels with the kernel of these.
-CHANNEL_SCALES = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+CHANNEL_SCALES = layer_kinds.named("Conv2D DepthwiseConv2D")
 # Their outputs have a range of their own.
-_MERGES = (
-    keras.layers.Add,
-    keras.layers.Average,
-    keras.layers.Concatenate,
-    keras.layers.Maximum,
-    keras.layers.Minimum,
-    keras.layers.Multiply,
-    keras.layers.Subtract,
+QUANTIZED = (
+    *KERNELS,
+    *layer_kinds.named(
+        "Add Average Concatenate Maximum Minimum Multiply Subtract Activation "
+        "GlobalAveragePooling1D GlobalAveragePooling2D LeakyReLU PReLU ReLU "
+        "Softmax"
+    ),
 )
-_OTHERS = (
-    keras.layers.Activation,
-    keras.layers.GlobalAveragePooling1D,
-    keras.layers.GlobalAveragePooling2D,
-    keras.layers.LeakyReLU,
-    keras.layers.ReLU,
-    keras.layers.Softmax,
-)
-QUANTIZED = (*KERNELS, *_MERGES, *_OTHERS, keras.layers.PReLU)
 # Their outputs have the range of their input.
-SAME = (
-    keras.layers.AveragePooling1D,
-    keras.layers.AveragePooling2D,
-    keras.layers.Cropping1D,
-    keras.layers.Cropping2D,
-    keras.layers.Dropout,
-    keras.layers.Flatten,
-    keras.layers.GlobalMaxPooling1D,
-    keras.layers.GlobalMaxPooling2D,
-    keras.layers.Identity,
-    keras.layers.MaxPooling1D,
-    keras.layers.MaxPooling2D,
-    keras.layers.Permute,
-    keras.layers.RepeatVector,
-    keras.layers.Reshape,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.UpSampling2D,
-    keras.layers.ZeroPadding1D,
-    keras.layers.ZeroPadding2D,
+SAME = layer_kinds.named(
+    "AveragePooling1D AveragePooling2D Cropping1D Cropping2D Dropout Flatten "
+    "GlobalMaxPooling1D GlobalMaxPooling2D Identity MaxPooling1D MaxPooling2D "
+    "Permute RepeatVector Reshape SpatialDropout1D SpatialDropout2D "
+    "UpSampling2D ZeroPadding1D ZeroPadding2D"
 )
 # TFLite joins a clamp that follows to these.
-_JOINED = (*KERNELS, *_MERGES[:1], keras.layers.BatchNormalization)
+_JOINED = (*KERNELS, *layer_kinds.named("Add BatchNormalization"))
 # Those that TFLite computes in a range of their own, which is fixed.
 _LIMITS = {
     "softmax": (0.0, 255 / 256),

@@ -101,9 +101,7 @@ class Quantized(substituting.Substituting):
     def value_of(self, variable: keras.Variable) -> Any:
         if id(variable) in self.constants:
             return ops.convert_to_tensor(self.constants[id(variable)]())
-        if not self.kernel or variable is not kinds.kernel(
-            self.layer
-        ):
+        if not self.kernel or variable is not kinds.kernel(self.layer):
             return super().value_of(variable)
         axes = (
             tuple(range(len(variable.shape))) if self.per == "layer"
@@ -148,11 +146,5 @@ class Quantized(substituting.Substituting):
         return activation(self._ranges["sums"](sums))
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "kernel": self.kernel,
-            "per": self.per,
-            "inputs": self.inputs,
-            "outputs": self.outputs,
-            "momentum": self.momentum,
-        }
+        names = ("kernel", "per", "inputs", "outputs", "momentum")
+        return super().get_config() | {n: getattr(self, n) for n in names}

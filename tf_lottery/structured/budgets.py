@@ -9,13 +9,12 @@ from tf_lottery.utils import backends
 from tf_lottery.utils import checks
 from tf_lottery.utils import companion
 
-NAMES = ("ratio", "params", "macs", "bytes", "latency_ms")
 _LARGEST = 0.999
 _STEPS = 24
 _MEASUREMENTS = 7
 
 
-def chosen(budgets):
+def chosen(**budgets):
     """Returns the one budget that is given, by name and value.
 
     Raises:
@@ -24,7 +23,7 @@ def chosen(budgets):
     given = {k: v for k, v in budgets.items() if v is not None}
     if len(given) != 1:
         raise ValueError(
-            f"Exactly one of {', '.join(NAMES)} must be given. "
+            f"Exactly one of {', '.join(budgets)} must be given. "
             f"Received: {given or 'none'}"
         )
     ((name, value),) = given.items()

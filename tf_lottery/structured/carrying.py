@@ -63,15 +63,23 @@ def training(twin, model, cut, with_state=True):
         return
     copies.compile_like(twin.model, model, with_state=False)
     if with_state and model.optimizer.built:
-        _copy_state(twin, model, cut)
+        arrays = snapshots.capture(optimizers.state(model.optimizer))
+        found = slices.optimizer_arrays(arrays, copies.labels(model), cut)
+        copies.copy_state(twin.model, model, found, twin.variables)
     if masks:
         holding.hold(twin.model, masks)
     for key, found in clusters.items():
         if key not in cut.scales:
             index = cut.array(key, ops.convert_to_numpy(found.index))
             clusters_lib.attach(twin.variables[key], index, found.each)
-    if cut.slices:
-        _warn_of_trajectory(model, cut)
+    reasons = trajectory(model, cut) if cut.slices else ()
+    if reasons:
+        warnings.warn(
+            "The small model computes the same, but further training will "
+            "not follow the exact trajectory of the masked big model: "
+            f"{'; '.join(reasons)}.",
+            stacklevel=3,
+        )
 
 
 def snapshot(taken, model, cut):
@@ -108,27 +116,6 @@ def _cut_state(taken, model, cut):
     return slices.optimizer_arrays(
         taken.optimizer, copies.labels(model), cut
     )
-
-
-def _copy_state(twin, model, cut):
-    arrays = snapshots.capture(optimizers.state(model.optimizer))
-    copies.copy_state(
-        twin.model,
-        model,
-        slices.optimizer_arrays(arrays, copies.labels(model), cut),
-        twin.variables,
-    )
-
-
-def _warn_of_trajectory(model, cut):
-    reasons = trajectory(model, cut)
-    if reasons:
-        warnings.warn(
-            "The small model computes the same, but further training will "
-            "not follow the exact trajectory of the masked big model: "
-            f"{'; '.join(reasons)}.",
-            stacklevel=4,
-        )
 
 
 def trajectory(model, cut):

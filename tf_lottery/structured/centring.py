@@ -173,8 +173,12 @@ def _report(model, streams):
 
 def _centring(streams, variables):
     ids = {id(variable) for variable in streams.weights}
-    others = dict.fromkeys(streams.norms, _without_mean)
-    others |= dict.fromkeys(streams.tied, _untied_from)
+    others = dict.fromkeys(streams.norms, lambda layer: (
+        MeanSquareNormalization.from_config(layer.get_config())
+    ))
+    others |= dict.fromkeys(streams.tied, lambda layer: (
+        type(layer).from_config(layer.get_config() | {"tie_weights": False})
+    ))
     keys = {id(v): key for key, v in variables.items()}
     return _Centring(
         {}, {}, {},
@@ -195,15 +199,6 @@ def _centring(streams, variables):
             )
         },
     )
-
-
-def _without_mean(layer):
-    return MeanSquareNormalization.from_config(layer.get_config())
-
-
-def _untied_from(layer):
-    config = layer.get_config() | {"tie_weights": False}
-    return type(layer).from_config(config)
 
 
 def _untied(twin, variables):

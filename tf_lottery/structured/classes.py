@@ -41,9 +41,13 @@ def in_class(twin, graph, kept, inputs=None):
         changes = _widths(model, twin, graph.edits(kept))
         for numbers in itertools.islice(changes, _TRIALS):
             small = _remade(model, numbers)
-            if small is not None and not _has_the_same_weights(small, twin):
+            if small is None:
+                continue
+            variables = weights_lib.variables(small)
+            # What weights are called no number changes.
+            if variables.keys() != twin.variables.keys():
                 break
-            if small is not None and _is_same(small, twin, graph, inputs):
+            if _is_same(small, variables, twin, graph, inputs):
                 return _in_class(small, model)
     return twin
 
@@ -113,13 +117,7 @@ def _edited(config, numbers, place):
     return numbers.get(place, config)
 
 
-def _has_the_same_weights(small, twin):
-    """Whether they are called the same, which no number changes."""
-    return weights_lib.variables(small).keys() == twin.variables.keys()
-
-
-def _is_same(small, twin, graph, inputs):
-    variables = weights_lib.variables(small)
+def _is_same(small, variables, twin, graph, inputs):
     if {k: tuple(v.shape) for k, v in variables.items()} != {
         k: tuple(v.shape) for k, v in twin.variables.items()
     }:

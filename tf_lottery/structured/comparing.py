@@ -69,7 +69,9 @@ class Pair:
 
     def weights_error(self, exact):
         """The error under the model's weights, `None` if not finite."""
-        if not all(map(_is_finite, self._own)):
+        if not all(
+            x.dtype.kind != "f" or np.isfinite(x).all() for x in self._own
+        ):
             return None
         return difference(self._own, self.small.outputs(self.inputs, exact.get))
 
@@ -86,7 +88,9 @@ class Pair:
             ):
                 expected = self.big.outputs(self.inputs, values.get)
             values = self.cut.values(values)
-            found = self.small.remembered(self.inputs, values.get)
+            found = self.small.outputs(
+                self.inputs, values.get, remember=True
+            )
             error = difference(expected, found)
             floor = floor_of(error, self.dtype)
             controls = self._controls(values, expected, floor)
@@ -109,8 +113,8 @@ class Pair:
             self.say(f"proof in {self.dtype}: a fault in {key}")
             value = values[key]
             wrong = 2 * value if axis is None else np.roll(value, 1, axis)
-            controls[key] = difference(expected, self.small.changed(
-                self.inputs, {**values, key: wrong}.get, key
+            controls[key] = difference(expected, self.small.outputs(
+                self.inputs, {**values, key: wrong}.get, changed=key
             ))
         return controls
 
@@ -124,10 +128,7 @@ class Pair:
                 and self.kept[binding.ids].sum() > 1
             ):
                 found.setdefault(binding.key, binding.axis)
-        return list(found.items()) or self._any_kernels()
-
-    def _any_kernels(self):
-        return [
+        return list(found.items()) or [
             (key, None) for key, variable in self.small.variables.items()
             if len(variable.shape) > 1 and variable.trainable
         ]
@@ -167,7 +168,3 @@ def difference(expected, found):
 def floor_of(error, dtype):
     """Returns the error from which on a fault counts as seen."""
     return _MARGIN * max(error, float(np.finfo(dtype).eps))
-
-
-def _is_finite(array):
-    return array.dtype.kind != "f" or bool(np.isfinite(array).all())

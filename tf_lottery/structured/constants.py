@@ -79,7 +79,8 @@ class Constants:
         bias = getattr(layer, "bias", None)
         if bias is None or not is_exact(layer):
             return None
-        return self._keys.get(id(bias)) or _beside(binding.key)
+        beside = binding.key.rpartition("/")[0] + "/bias"
+        return self._keys.get(id(bias), beside)
 
     def taken_up(self, binding, removed):
         """Returns what removed constants add to the bias of a layer."""
@@ -99,7 +100,3 @@ def is_exact(layer):
     if not convolution or layer.groups != 1:
         return False
     return layer.padding == "valid" or all(n == 1 for n in layer.kernel_size)
-
-
-def _beside(key):
-    return key.rpartition("/")[0] + "/bias"

@@ -34,15 +34,12 @@ class Costs:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        variables = weights_lib.variables(graph.model)
         self.shapes = {
-            key: tuple(variable.shape)
-            for key, variable in weights_lib.variables(graph.model).items()
-            if not weights_lib.is_seed(variable)
+            key: tuple(v.shape) for key, v in variables.items()
+            if not weights_lib.is_seed(v)
         }
-        self._keys = {
-            id(variable): key
-            for key, variable in weights_lib.variables(graph.model).items()
-        }
+        self._keys = {id(v): key for key, v in variables.items()}
         ids = [binding.ids for binding in graph.bindings]
         ids += [producer.ids for producer in graph.producers]
         self._classes = np.unique(np.concatenate([[0], *ids]))[1:].astype(int)
@@ -137,10 +134,10 @@ class Costs:
             return self._count_attention(layer, inputs, outputs)
         if isinstance(layer, keras.layers.Embedding):
             return
-        kernels = [v for v in layer.variables if _is_kernel(v)]
-        for variable in kernels:
-            positions = _positions(layer, inputs[0], outputs[0])
-            self.positions[self._keys[id(variable)]] += positions
+        for variable in layer.variables:
+            if len(variable.shape) > 1 and "kernel" in variable.name:
+                positions = _positions(layer, inputs[0], outputs[0])
+                self.positions[self._keys[id(variable)]] += positions
 
     def _count_attention(self, layer, inputs, outputs):
         asked = _sizes(inputs[0].shape[1:-1])
@@ -156,11 +153,6 @@ class Costs:
         query, output = keys["query"], keys["attention_output"]
         path = query.rpartition("/")[0]
         self.attention.append((path, asked * known, query, output))
-
-
-def _is_kernel(variable):
-    name = variable.name
-    return len(variable.shape) > 1 and "kernel" in name
 
 
 def _positions(layer, inputs, outputs):

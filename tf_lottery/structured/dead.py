@@ -1,5 +1,6 @@
 """Dead units of a model under unstructured masks."""
 
+import functools
 import warnings
 
 import numpy as np
@@ -33,7 +34,6 @@ class Dead:
         self.masks = _masks(model, masks, self.weights)
         self.lives = liveness.Liveness(self.graph, self.masks)
         self.constant = np.zeros(self.graph.size, bool)
-        self._constants = None
         self._find()
 
     def _find(self):
@@ -66,24 +66,26 @@ class Dead:
         self.kept = read & ~self.constant | pinned
         self.kept[0] = True
 
-    def constants(self, weights=None):
-        """The constants under the model's weights, or under others."""
-        if weights is not None:
-            return constants_lib.Constants(
-                self.graph, self._masked(weights), self.inputs
-            )
-        if self._constants is None:
-            self._constants = constants_lib.Constants(
-                self.graph, self._masked(self.weights), self.inputs
-            )
-        return self._constants
+    @functools.cached_property
+    def _own_constants(self):
+        return self._constants(self.weights)
+
+    def _constants(self, weights):
+        masked = {
+            key: np.where(self.masks[key], value, 0)
+            if key in self.masks else value
+            for key, value in weights.items()
+        }
+        return constants_lib.Constants(self.graph, masked, self.inputs)
 
     def taken_up(self, weights=None):
         """Returns what removed constants add to biases, by weight key."""
         added = {}
         if not self.constant.any():
             return added
-        constants = self.constants(weights)
+        constants = self._own_constants
+        if weights is not None:
+            constants = self._constants(weights)
         for binding in self.graph.bindings:
             removed = self._read_constants(binding)
             if not removed.any():
@@ -97,16 +99,9 @@ class Dead:
             added[bias] = constants.taken_up(binding, removed)
         return added
 
-    def _masked(self, weights):
-        return {
-            key: np.where(self.masks[key], value, 0)
-            if key in self.masks else value
-            for key, value in weights.items()
-        }
-
     def _removable(self, candidates, read):
         """Candidates that are zero, or that every reader can take up."""
-        constants = self.constants()
+        constants = self._own_constants
         found = candidates.copy()
         for binding in self.graph.bindings:
             if binding.kind not in ("in", "zero"):
@@ -130,8 +125,7 @@ class Dead:
         ids = np.asarray(binding.ids)
         if binding.kind != "in" or not self.constant[ids].any():
             return np.zeros(len(ids), bool)
-        ends = self.kept
-        return self.constant[ids] & self.lives.weights_of(binding, ends)
+        return self.constant[ids] & self.lives.weights_of(binding, self.kept)
 
 
 def _masks(model, masks, weights):

@@ -85,10 +85,12 @@ def random_inputs(view, size=SIZES[0], seed=0, shapes=None, macs=0):
     largest = max(map(math.prod, shapes))
     before = max(math.prod(n or 1 for n in shape[1:]) for shape in own)
     affordable = _MACS * before // (macs * largest) if macs else _MOST
-    fewest = _CALIBRATING if _calibrates(view.model) else _FEWEST
+    calibrates = _has(view.model, keras.layers.BatchNormalization)
+    fewest = _CALIBRATING if calibrates else _FEWEST
     batch = max(min(_ELEMENTS // largest, affordable, _MOST), fewest)
     indices = _table_sizes(view)
-    scale = 255.0 if _preprocesses(view.model) else 1.0
+    preprocessing = keras.layers.Rescaling, keras.layers.Normalization
+    scale = 255.0 if _has(view.model, preprocessing) else 1.0
     return [
         _values(
             generator,
@@ -185,18 +187,8 @@ def _values(generator, shape, dtype, below, scale):
     return generator.normal(size=shape).astype(dtype)
 
 
-def _calibrates(model):
-    return any(
-        isinstance(x, keras.layers.BatchNormalization)
-        for x in internals.layers.flat(model)
-    )
-
-
-def _preprocesses(model):
-    return any(
-        isinstance(x, (keras.layers.Rescaling, keras.layers.Normalization))
-        for x in internals.layers.flat(model)
-    )
+def _has(model, kinds):
+    return any(isinstance(x, kinds) for x in internals.layers.flat(model))
 
 
 def _table_sizes(view):

@@ -11,6 +11,8 @@ import numpy as np
 
 from tf_lottery.criteria import units
 
+_READS, _MAKES = ("in", "zero"), ("out", "zero")
+
 
 class Liveness:
     """The kept weights of a model as ways between its classes."""
@@ -21,16 +23,20 @@ class Liveness:
         self._axes = collections.defaultdict(list)
         for binding in graph.bindings:
             self._axes[binding.key].append(binding)
+        self._makers = [
+            b for b in graph.bindings
+            if b.kind in _MAKES and not units.is_bias(b)
+        ]
 
     def read(self, removed):
         """Returns which classes are read, where those removed read nothing."""
-        readers = [b for b in self.graph.bindings if _reads(b)]
+        readers = [b for b in self.graph.bindings if b.kind in _READS]
         # A mean square reads without a weight.
         found = self.graph.cleared.copy()
         found[0] = True
 
         def step(binding):
-            return self._reaching(binding, found & ~removed, _makes)
+            return self.weights_of(binding, found & ~removed)
 
         return _spread(found, readers[::-1], step)
 
@@ -39,31 +45,23 @@ class Liveness:
         found = np.zeros(self.graph.size, bool)
         found[0] = True
         found[self._without_kernel()] = True
-        makers = [
-            b
-            for b in self.graph.bindings
-            if _makes(b) and not units.is_bias(b)
-        ]
 
         def step(binding):
-            return self._reaching(binding, found, _reads_other)
+            return self.weights_of(binding, found, ("in",))
 
-        return _spread(found, makers, step)
+        return _spread(found, self._makers, step)
 
-    def weights_of(self, binding, ids):
-        """Returns whether a weight that is kept reads each of some ids.
+    def weights_of(self, binding, ends, kinds=_MAKES):
+        """Returns which slices have a kept weight that leads to `ends`.
 
-        `ids` are the units that count on the other side.
+        These are the units that count on the other side, where the weight is
+        bound in one of some kinds.
         """
-        return self._reaching(binding, ids, _makes)
-
-    def _reaching(self, binding, ends, is_end):
-        """Which slices have a kept weight that ends where `ends` is true."""
         shape = tuple(binding.variable.shape)
         mask = self.masks.get(binding.key)
         mask = np.ones(shape, bool) if mask is None else np.asarray(mask)
         for other in self._axes[binding.key]:
-            if other.axis != binding.axis and is_end(other):
+            if other.axis != binding.axis and other.kind in kinds:
                 mask = np.compress(ends[other.ids], mask, other.axis)
         rest = tuple(i for i in range(mask.ndim) if i != binding.axis)
         return mask.any(axis=rest)
@@ -74,22 +72,9 @@ class Liveness:
         for producer in self.graph.producers:
             producers[np.unique(producer.ids)] += 1
         kernels = np.zeros(self.graph.size, int)
-        for binding in self.graph.bindings:
-            if _makes(binding) and not units.is_bias(binding):
-                kernels[np.unique(binding.ids)] += 1
+        for binding in self._makers:
+            kernels[np.unique(binding.ids)] += 1
         return producers > kernels
-
-
-def _reads(binding):
-    return binding.kind in ("in", "zero")
-
-
-def _makes(binding):
-    return binding.kind in ("out", "zero")
-
-
-def _reads_other(binding):
-    return binding.kind == "in"
 
 
 def _spread(found, bindings, step):

@@ -1,5 +1,6 @@
 """Planning: which units of a model to keep, within a budget."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Literal
 
@@ -115,13 +116,8 @@ def plan(
     (23, 58, 5)
     """
     name, value = budgets.chosen(
-        {
-            "ratio": ratio,
-            "params": params,
-            "macs": macs,
-            "bytes": bytes,
-            "latency_ms": latency_ms,
-        }
+        ratio=ratio, params=params, macs=macs, bytes=bytes,
+        latency_ms=latency_ms,
     )
     checks.choice(
         "scope", scope, ("global", "layer", "isomorphic", searching.SCOPE)
@@ -192,7 +188,9 @@ def pinned_classes(graph, exclude, scores, criterion):
             own = ids[mask[ids]]
             if len(own):
                 pinned.update(own.tolist())
-                frozen.append(_entry(producer, len(own), reason))
+                frozen.append(dataclasses.asdict(graph_lib.Frozen(
+                    producer.path, producer.role, len(own), reason
+                )))
     return pinned, frozen
 
 
@@ -209,12 +207,3 @@ def gone(graph, masks):
             left = left[mask.reshape(len(mask), -1).any(axis=1)]
         found[left] = False
     return found
-
-
-def _entry(producer, units, reason):
-    return {
-        "path": producer.path,
-        "role": producer.role,
-        "units": units,
-        "reason": reason,
-    }

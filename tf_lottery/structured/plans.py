@@ -103,11 +103,9 @@ class Plan:
             fields = json.loads(text)
             kind, version = fields.pop("format"), fields.pop("version")
             if (kind, version) == ("tf_lottery.plan", FORMAT_VERSION):
-                plan_fields.check_list(fields["groups"], "groups", dict)
+                plan_fields.check(fields)
                 groups = [PlannedGroup(**g) for g in fields.pop("groups")]
-                plan = cls(groups=groups, **fields)
-                plan_fields.check(plan)
-                return plan
+                return cls(groups=groups, **fields)
         except _WRONG as error:
             raise ValueError(
                 f"The text is no plan of tf_lottery. Received: {text[:80]!r} "
@@ -135,12 +133,16 @@ class Plan:
         """
         own = {group.name: group for group in self.groups}
         found = {g.name: g for g in graph.groups}
-        wrong = [
-            f"  {name}: {_described(own.get(name))} in the plan, "
-            f"{_described(_of(graph, found.get(name)))} in the model"
-            for name in sorted(own.keys() | found.keys())
-            if not _alike(own.get(name), _of(graph, found.get(name)))
-        ]
+        wrong = []
+        for name in sorted(own.keys() | found.keys()):
+            planned, here = own.get(name), _of(graph, found.get(name))
+            if planned is None or here is None or (
+                (planned.size, planned.members) != (here.size, here.members)
+            ):
+                wrong.append(
+                    f"  {name}: {_described(planned)} in the plan, "
+                    f"{_described(here)} in the model"
+                )
         if wrong:
             raise ValueError(
                 f"The plan does not fit model '{graph.model.name}': it was "
@@ -275,15 +277,6 @@ def bindings_of(graph, group):
     own = np.zeros(graph.size, bool)
     own[group.classes] = True
     return [b for b in graph.bindings if own[b.ids].any()]
-
-
-def _alike(planned, found):
-    return (
-        planned is not None
-        and found is not None
-        and planned.size == found.size
-        and planned.members == found.members
-    )
 
 
 def _described(group):

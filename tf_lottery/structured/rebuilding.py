@@ -24,7 +24,10 @@ def rebuild(graph, kept=None, others=None, behind=None):
     pairs, others, behind = [], others or {}, behind or {}
 
     def renewed(operation):
-        if _is_shared(operation):
+        # What such a layer has adapted to, no variable holds.
+        if hasattr(operation, "adapt") and not isinstance(
+            operation, keras.layers.Normalization
+        ):
             pairs.append((operation, operation))
             return operation
         new = renewing.edited(operation, edits.get(operation))
@@ -33,23 +36,12 @@ def rebuild(graph, kept=None, others=None, behind=None):
         while getattr(operation, "transparent", False):
             operation, new = operation.layer, new.layer
         pairs.append((operation, new))
-        return _in_turn(new, behind.get(operation))
+        if operation not in behind:
+            return new
+        return lambda *args, **kwargs: behind[operation](new(*args, **kwargs))
 
     model = reassembly.rebuild(graph.view, renewed)
     return _matched(graph.model, model, pairs, others, behind.values())
-
-
-def _in_turn(first, second):
-    if second is None:
-        return first
-    return lambda *args, **kwargs: second(first(*args, **kwargs))
-
-
-def _is_shared(operation):
-    """Whether a layer has adapted to data that no variable holds."""
-    return hasattr(operation, "adapt") and not isinstance(
-        operation, keras.layers.Normalization
-    )
 
 
 def _matched(old, new, pairs, others, added):

@@ -45,7 +45,8 @@ class Runner:
         fixed = {id(v) for layer in others for v in layer.variables}
         floating = [
             v for v in self.variables.values()
-            if id(v) not in fixed and _is_floating(v)
+            if id(v) not in fixed and not weights_lib.is_seed(v)
+            and keras.backend.is_float_dtype(internals.layers.dtype(v))
         ]
         with contextlib.ExitStack() as stack:
             stack.enter_context(internals.layers.attributes_kept(self.layers))
@@ -64,29 +65,20 @@ class Runner:
                 portable.make(layer)
             yield
 
-    def outputs(self, inputs, values, note=None):
+    def outputs(
+        self, inputs, values, note=None, remember=False, changed=None
+    ):
         """Returns what the model puts out, a list of arrays.
 
         `values` returns the array of a weight key, or `None`: the value it has;
         `note` is called before each layer or operation, with it and arguments.
+        With `remember` what each layer puts out is kept: where the weight of
+        one key has `changed` since, on the same inputs, what does not depend
+        on it is taken from there.
         """
-        return self._outputs(inputs, values, note)
-
-    def remembered(self, inputs, values):
-        """Returns what `outputs` does, and keeps what each layer does."""
-        self._memory = {}
-        return self._outputs(inputs, values, memory=self._memory)
-
-    def changed(self, inputs, values, key):
-        """Returns what it puts out when one weight is another.
-
-        What does not depend on it is taken from the last call of
-        `remembered`, with the same inputs.
-        """
-        return self._outputs(inputs, values, changed=key)
-
-    def _outputs(self, inputs, values, note=None, memory=None, changed=None):
         scope = _Weights(self.keys, values)
+        if remember:
+            self._memory = {}
         remembered = {} if changed is None else self._memory
 
         def call(operation, args, kwargs, outputs):
@@ -98,15 +90,17 @@ class Runner:
                 )
             known = remembered.get(id(outputs[0]))
             given = tree.flatten((args, kwargs))
-            if known and changed not in known[1] and _same(known[0], given):
+            if known and changed not in known[1] and (
+                list(map(id, known[0])) == list(map(id, given))
+            ):
                 return known[2]
             if note is not None:
                 note(operation, args, kwargs)
             scope.prepare(operation)
             found = _called(operation, args, kwargs)
             read = scope.forget()
-            if memory is not None:
-                memory[id(outputs[0])] = given, read, found
+            if remember:
+                self._memory[id(outputs[0])] = given, read, found
             return found
 
         with scope:
@@ -154,18 +148,6 @@ def _called(operation, args, kwargs):
     if layer and internals.layers.takes_training(operation):
         kwargs = {**kwargs, "training": False}
     return operation(*args, **kwargs)
-
-
-def _same(known, given):
-    return len(known) == len(given) and all(
-        a is b for a, b in zip(known, given)
-    )
-
-
-def _is_floating(variable):
-    return not weights_lib.is_seed(variable) and keras.backend.is_float_dtype(
-        internals.layers.dtype(variable)
-    )
 
 
 class _Weights(keras.StatelessScope):

@@ -84,7 +84,9 @@ def score(
     scores = rule.score_units(graph, masks)
     if scores is None:
         found = _weights(graph, rule, masks, data, loss, snapshot)
-        scores = _reduced(graph, rule, found, norm or _norm_of(rule))
+        magnitude = isinstance(rule, criteria.Magnitude) and rule.order == 1
+        norm = norm or ("l2" if magnitude else "l1")
+        scores = _reduced(graph, rule, found, norm)
     _check(graph, scores, rule)
     return scores
 
@@ -92,11 +94,6 @@ def score(
 def kernels(graph):
     """Returns the bindings that criteria count."""
     return [b for b in graph.bindings if not units.is_bias(b)]
-
-
-def _norm_of(rule):
-    magnitude = isinstance(rule, criteria.Magnitude) and rule.order == 1
-    return "l2" if magnitude else "l1"
 
 
 def _weights(graph, rule, masks, data, loss, snapshot):

@@ -29,7 +29,7 @@ class Searcher:
     Args:
         chooser: `choosing.Chooser` of scope `"layer"`.
         costs: `costs.Costs`.
-        name: String, what is to be less: one of `budgets.NAMES`, of which
+        name: String, what is to be less: a budget, of which
             `"latency_ms"` counts multiply-accumulates.
         data: Data to compare outputs on; labels are not looked at.
     """

@@ -1,23 +1,29 @@
 """Kinds of Keras layers that have kernels, and where their axes lie."""
 
+import fnmatch
+from typing import Any
+
 import keras
 
-CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-TRANSPOSED = (
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-)
-DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
-SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+
+def named(patterns: str) -> tuple[Any, ...]:
+    """Returns the layers of Keras that names, or patterns of them, mean."""
+    return tuple(
+        getattr(keras.layers, name)
+        for pattern in patterns.split()
+        for name in fnmatch.filter(dir(keras.layers), pattern)
+    )
+
+
+CONVOLUTIONS = named("Conv?D")
+TRANSPOSED = named("Conv?DTranspose")
+DEPTHWISE = named("DepthwiseConv?D")
+SEPARABLE = named("SeparableConv?D")
 LINEAR = (keras.layers.Dense, *CONVOLUTIONS, *TRANSPOSED)
-ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
-NORMALIZATIONS = (
-    keras.layers.BatchNormalization,
-    keras.layers.GroupNormalization,
-    keras.layers.LayerNormalization,
-    keras.layers.RMSNormalization,
-    keras.layers.UnitNormalization,
+ATTENTION = named("MultiHeadAttention GroupQueryAttention")
+NORMALIZATIONS = named(
+    "BatchNormalization GroupNormalization LayerNormalization "
+    "RMSNormalization UnitNormalization"
 )
 
 

@@ -2,8 +2,10 @@
 
 import copy
 import dataclasses
+import io
 
 import rich.box
+import rich.console
 import rich.measure
 import rich.table
 
@@ -83,6 +85,13 @@ class Table(rich.table.Table):
         if self.box:
             found += columns - 1 + 2 * self.show_edge
         return found
+
+
+def text(*found, width=100):
+    """Returns what a console of some width shows, as a string."""
+    file = io.StringIO()
+    rich.console.Console(file=file, width=width).print(*found, sep="\n")
+    return file.getvalue()
 
 
 def _sizes(console, options, column):

@@ -71,9 +71,7 @@ def layers(model: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
     found, taken = {}, collections.Counter()
     for layer, key, _ in _layers(_unwrapped(model), (), ()):
         name = "/".join(key)
-        taken[name] += 1
-        suffix = f"_{taken[name] - 1}" if taken[name] > 1 else ""
-        found[name + suffix] = layer
+        found[name + _suffix(taken, name)] = layer
     return found
 
 
@@ -140,32 +138,30 @@ def walk(model):
     seen, taken = set(), collections.Counter()
     for layer, key, path in _layers(_unwrapped(model), (), ()):
         below = {
-            id(v) for child in _flatten(layer) for v in child.variables
+            id(v) for child in internals.layers.children(layer)
+            for v in child.variables
         }
         for variable in layer.variables:
             if id(variable) in below or id(variable) in seen:
                 continue
             seen.add(id(variable))
             name = "/".join((*key, variable.name))
-            taken[name] += 1
-            suffix = f"_{taken[name] - 1}" if taken[name] > 1 else ""
-            yield (
-                name + suffix,
-                "/".join((*path, variable.name)) + suffix,
-                variable,
-                layer,
-            )
+            suffix = _suffix(taken, name)
+            shown = "/".join((*path, variable.name)) + suffix
+            yield name + suffix, shown, variable, layer
+
+
+def _suffix(taken, name):
+    """Numbers what is called as something before, from 1 on."""
+    taken[name] += 1
+    return f"_{taken[name] - 1}" if taken[name] > 1 else ""
 
 
 def _layers(layer, key, path):
     yield layer, key, path
-    children = [_unwrapped(child) for child in _flatten(layer)]
+    children = list(map(_unwrapped, internals.layers.children(layer)))
     for child, name in zip(children, _sibling_names(children)):
         yield from _layers(child, (*key, name), (*path, child.name))
-
-
-def _flatten(layer):
-    return internals.layers.children(layer)
 
 
 def _unwrapped(layer):

@@ -73,11 +73,24 @@ def inspect(
         if not keys.is_seed(variable)
     ]
     included = resolve(found, include, name="include")
-    found = [_include(weight, included.get(weight.key)) for weight in found]
+    found = [
+        dataclasses.replace(weight, reason=None)
+        if weight.key in included and weight.reason in reasons.ON_REQUEST
+        else weight
+        for weight in found
+    ]
+    exclude = [exclude] if isinstance(exclude, str) else exclude
     _check_included(found, included)
-    excluded = resolve(found, _without_ends(exclude), name="exclude")
+    patterns = [p for p in exclude if p not in ("@first", "@last")]
+    excluded = resolve(found, patterns, name="exclude")
     excluded |= _ends(found, exclude)
-    return [_exclude(weight, excluded.get(weight.key)) for weight in found]
+    return [
+        dataclasses.replace(
+            weight, reason=f"excluded by {excluded[weight.key]!r}"
+        )
+        if weight.key in excluded and weight.reason is None else weight
+        for weight in found
+    ]
 
 
 @docs.filled
@@ -168,12 +181,6 @@ def resolve(
     return {names[n]: v for n, v in matched.items() if v is not None}
 
 
-def _include(weight, included):
-    if included is not None and weight.reason in reasons.ON_REQUEST:
-        return dataclasses.replace(weight, reason=None)
-    return weight
-
-
 def _check_included(found, included):
     why = {w.key: w.reason for w in found if w.key in included}
     of_use = {included[key] for key, reason in why.items() if reason is None}
@@ -185,21 +192,8 @@ def _check_included(found, included):
         )
 
 
-def _exclude(weight, excluded):
-    if weight.reason is None and excluded is not None:
-        return dataclasses.replace(weight, reason=f"excluded by {excluded!r}")
-    return weight
-
-
-def _without_ends(patterns):
-    """The patterns except those that mean the first or the last layer."""
-    patterns = (patterns,) if isinstance(patterns, str) else patterns
-    return tuple(p for p in patterns if p not in ("@first", "@last"))
-
-
 def _ends(weights, patterns):
     """Which weights are of the first or last layer, where that is asked."""
-    patterns = (patterns,) if isinstance(patterns, str) else patterns
     prunable = [w for w in weights if w.reason is None]
     ends = {"@first": prunable[:1], "@last": prunable[-1:]}
     return {

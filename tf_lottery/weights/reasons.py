@@ -11,8 +11,7 @@ NORMALISATION, VECTOR = "normalisation", "bias or vector"
 _NO_RULE = "no rule for "
 _NORMALIZATIONS = (
     *layer_kinds.NORMALIZATIONS,
-    keras.layers.SpectralNormalization,
-    keras.layers.Normalization,
+    *layer_kinds.named("SpectralNormalization Normalization"),
 )
 
 

@@ -4,12 +4,12 @@ from tf_lottery.export import vela
 from tf_lottery.export.targets import ethos_u
 from tf_lottery.export.targets import micro as micro
 from tf_lottery.export.targets.arm import Arm as Arm
-from tf_lottery.export.targets.auto import Auto as Auto
-from tf_lottery.export.targets.cpu import CPU as CPU
 from tf_lottery.export.targets.ethos_u import EthosU as EthosU
-from tf_lottery.export.targets.flash import Flash as Flash
+from tf_lottery.export.targets.fastest import CPU as CPU
+from tf_lottery.export.targets.fastest import Auto as Auto
 from tf_lottery.export.targets.micro import Micro as Micro
-from tf_lottery.export.targets.size import Size as Size
+from tf_lottery.export.targets.smallest import Flash as Flash
+from tf_lottery.export.targets.smallest import Size as Size
 from tf_lottery.export.targets.target import Target as Target
 
 _FOUND = {

@@ -5,6 +5,8 @@ call; the encoder for its type "prune" is missing in the package. Reference:
 `decode_state_prune.cc` in https://github.com/tensorflow/tflite-micro, 2026.
 """
 
+import bisect
+
 import numpy as np
 
 from tf_lottery import files
@@ -65,16 +67,18 @@ class Micro(target.Target):
         """Returns the smallest RAM in which a file runs, by halving."""
         if runtime.name != children.MICRO:
             return None
-        low, high = 0, max(1 << 20, 12 * len(content))
-        while high - low > _ARENA_STEP:
-            middle = (low + high) // 2
+
+        def fits(nbytes):
             try:
-                runtime.try_arena(content, inputs, middle)
-                high = middle
+                runtime.try_arena(content, inputs, nbytes)
             # Too small ones are refused, or written over: then it crashes.
             except children.RuntimeFailure:
-                low = middle
-        return high
+                return False
+            return True
+
+        sizes = range(0, max(1 << 20, 12 * len(content)), _ARENA_STEP)
+        place = bisect.bisect_left(sizes, True, lo=1, key=fits)
+        return place * _ARENA_STEP
 
     def write_sources(self, path, content, compiled):
         name = "".join(

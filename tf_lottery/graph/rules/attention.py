@@ -18,18 +18,14 @@ def multi_head(call):
     heads = call.fresh(layer.num_heads, "heads")
     keys = call.fresh(layer.key_dim, "key_dim")
     values = call.fresh(layer.value_dim, "value_dim")
-    query, value, key = _read(call, heads)
-    _project(call, part["query"], query, heads, keys, "zero")
-    _project(call, part["key"], key, heads, keys, "out")
-    _project(call, part["value"], value, heads, values, "out")
-    if "gate" in part:
-        _project(call, part["gate"], query, heads, values, "out")
-    out = _combine(call, part["attention_output"], heads, values)
-    _scale(call, part["query"], keys)
+    query, out = _attend(call, part, heads, heads, keys, values)
     call.edit_count("num_heads", heads)
     call.edit_count("key_dim", keys)
     call.edit_count("value_dim", values)
-    _edit_output(call, part["attention_output"], out, query)
+    if len(part["attention_output"].kernel.shape) <= 3:
+        # Without an entry it would be the width of the query.
+        both = np.concatenate([out, query])
+        call.edit("output_shape", both, lambda kept: (int(kept[out].sum()),))
     return _outputs(call, heads, out)
 
 
@@ -45,16 +41,9 @@ def grouped_query(call):
         groups = call.fresh(layer.num_key_value_heads, "heads")
         heads = np.repeat(groups, layer.num_repeats)
     sizes = call.fresh(layer.head_dim, "key_dim")
-    query, value, key = _read(call, heads)
-    _project(call, part["query"], query, heads, sizes, "zero")
-    _project(call, part["key"], key, groups, sizes, "out")
-    _project(call, part["value"], value, groups, sizes, "out")
-    if "gate" in part:
-        _project(call, part["gate"], query, heads, sizes, "out")
-    out = _combine(call, part["attention_output"], heads, sizes)
+    query, out = _attend(call, part, heads, groups, sizes, sizes)
     # Its width has no entry of its own but is that of the query.
     call.units.union(out, query)
-    _scale(call, part["query"], sizes)
     call.edit_count("num_query_heads", heads)
     call.edit_count("num_key_value_heads", groups)
     call.edit_count("head_dim", sizes)
@@ -74,6 +63,22 @@ def dot_product(call):
         repeats = len(heads[0]) // len(heads[1])
         call.units.union(heads[0], np.repeat(heads[1], repeats))
     return call.place(heads[0], 2, 4)
+
+
+def _attend(call, part, heads, groups, keys, values):
+    """Binds all projections; returns ids of the query and of what is made."""
+    query, value, key = _read(call, heads)
+    _project(call, part["query"], query, heads, keys, "zero")
+    _project(call, part["key"], key, groups, keys, "out")
+    _project(call, part["value"], value, groups, values, "out")
+    if "gate" in part:
+        _project(call, part["gate"], query, heads, values, "out")
+    # Scores are divided by the root of a size.
+    for variable in (part["query"].kernel, part["query"].bias):
+        call.scale(variable, keys, lambda kept: (
+            math.sqrt(kept[keys].sum() / len(keys))
+        ))
+    return query, _combine(call, part["attention_output"], heads, values)
 
 
 def _read(call, heads):
@@ -116,24 +121,6 @@ def _combine(call, dense, heads, values):
     if len(dense.kernel.shape) > 3:
         call.freeze(out, f"{call.name} makes several axes")
     return out
-
-
-def _scale(call, dense, sizes):
-    """Keeps the scores, which are divided by the root of a size."""
-
-    def factor(kept):
-        return math.sqrt(kept[sizes].sum() / len(sizes))
-
-    call.scale(dense.kernel, sizes, factor)
-    call.scale(dense.bias, sizes, factor)
-
-
-def _edit_output(call, dense, out, query):
-    if len(dense.kernel.shape) > 3:
-        return
-    # Without an entry it would be the width of the query.
-    ids = np.concatenate([out, query])
-    call.edit("output_shape", ids, lambda kept: (int(kept[out].sum()),))
 
 
 def _outputs(call, heads, out):

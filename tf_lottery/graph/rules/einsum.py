@@ -22,7 +22,9 @@ def einsum_dense(call):
         or beside != [c for c in made if c not in fresh]
         or made.find(fresh[0]) < made.find(".")
     ):
-        return _opaque(call)
+        return call.frozen(
+            f"{call.name} with equation '{layer.equation}' is no projection"
+        )
     sizes = [layer.kernel.shape[kernel.index(c)] for c in fresh]
     # The first axis that is made has units: heads, where there are several.
     out = call.fresh(sizes[0], "heads" if len(fresh) > 1 else "units")
@@ -124,13 +126,6 @@ def _couple(call, parts, axis):
     for ids, varying in zip(parts, varies):
         if varying and not all(varies):
             call.freeze(ids, f"{call.name} couples it with what must stay")
-
-
-def _opaque(call):
-    reason = (
-        f"{call.name} with equation '{call.layer.equation}' is no projection"
-    )
-    return call.frozen(reason)
 
 
 def _parse(equation):

@@ -11,6 +11,7 @@ from tf_lottery.graph.call import Symbol
 from tf_lottery.graph.registry import register_rule
 from tf_lottery.internals.graphs import application_class
 from tf_lottery.internals.graphs import operation_classes
+from tf_lottery.utils import layer_kinds
 
 _UNARY = (
     "Absolute Fabs Arccos Arccosh Arcsin Arcsinh Arctan Arctanh Cast Cbrt "
@@ -32,12 +33,9 @@ _BINARY = (
 
 
 @register_rule(
-    *(
-        getattr(keras.layers, name) for name in (
-            "ActivityRegularization AlphaDropout Dropout ELU GaussianDropout "
-            "GaussianNoise Identity LeakyReLU ReLU SpatialDropout1D "
-            "SpatialDropout2D SpatialDropout3D"
-        ).split()
+    *layer_kinds.named(
+        "ActivityRegularization AlphaDropout Dropout ELU GaussianDropout "
+        "GaussianNoise Identity LeakyReLU ReLU SpatialDropout?D"
     ),
     *operation_classes(*_UNARY),
 )
@@ -94,12 +92,7 @@ def masking(call):
 
 
 @register_rule(
-    keras.layers.Add,
-    keras.layers.Average,
-    keras.layers.Maximum,
-    keras.layers.Minimum,
-    keras.layers.Multiply,
-    keras.layers.Subtract,
+    *layer_kinds.named("Add Average Maximum Minimum Multiply Subtract"),
     application_class("inception_resnet_v2", "CustomScaleLayer"),
     *operation_classes(*_BINARY),
 )
@@ -111,9 +104,8 @@ def coupled(call):
         return call.frozen(f"{call.name} broadcasts tensors of unlike rank")
     for x in symbols:
         _freeze_broadcast(call, x)
-    ids = _united(call.units, [x for x in symbols if not _spread(call, x)])
-    if ids is None:
-        ids = symbols[0].ids
+    meeting = [x.ids for x in symbols if not _spread(call, x)]
+    ids = call.units.united(meeting or [symbols[0].ids])
     for place, constant in _constants(call):
         ids = _with_constant(call, ids, place, constant)
     call.uniform = all(
@@ -142,16 +134,6 @@ def _spread(call, x):
         for other in call.inputs if other is not x
     ]
     return [(other, axes) for other, axes in found if axes]
-
-
-def _united(units, symbols):
-    if not symbols:
-        return None
-    ids = symbols[0].ids
-    for other in symbols[1:]:
-        units.union(ids, other.ids)
-        ids = np.broadcast_arrays(ids, other.ids)[0]
-    return ids
 
 
 def _constants(call):

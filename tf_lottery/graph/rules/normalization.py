@@ -103,23 +103,16 @@ def fixed_normalization(call):
     return x.ids
 
 
-@register_rule(keras.layers.Softmax)
-def softmax(call):
-    """Mixes what lies along its axes."""
-    x = call.inputs[0]
-    call.freeze_mixed(x, _axes(call.layer.axis))
-    for mask in call.inputs[1:]:
-        call.freeze_mixed(mask)
-    return x.ids
-
-
 @register_rule(
-    *operation_classes("Softmax", "LogSoftmax", "Sparsemax")
+    keras.layers.Softmax,
+    *operation_classes("Softmax", "LogSoftmax", "Sparsemax"),
 )
-def softmax_operation(call):
-    """Mixes what lies along its axis, or along all."""
+def softmax(call):
+    """Mixes what lies along its axes, or along all."""
     x, axis = call.inputs[0], call.operation.axis
     call.freeze_mixed(x, None if axis is None else _axes(axis))
+    for mask in call.inputs[1:]:
+        call.freeze_mixed(mask)
     return x.ids
 
 

@@ -5,6 +5,7 @@ import numpy as np
 
 from tf_lottery.graph.registry import register_rule
 from tf_lottery.graph.rules import activations
+from tf_lottery.utils import layer_kinds
 
 _GATES = {
     keras.layers.LSTMCell: 4,
@@ -13,27 +14,21 @@ _GATES = {
 }
 
 
-@register_rule(keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN)
+@register_rule(*layer_kinds.named("LSTM GRU SimpleRNN RNN"))
 def recurrent(call):
     """Units of the state, which the recurrent kernel reads."""
-    gates = _GATES[type(call.layer.cell)]
-    return _gated(call, call.layer.units, gates, "units", -1)
-
-
-@register_rule(keras.layers.RNN)
-def of_cell(call):
-    """As the layer of its own, if the cell has one."""
-    gates = _GATES.get(type(call.layer.cell))
+    layer, cell = call.layer, call.layer.cell
+    gates = _GATES.get(type(cell))
     if gates is None:
-        kind = type(call.layer.cell).__name__
+        kind = type(cell).__name__
         return call.frozen(f"{call.name} has a cell {kind} without a rule")
-    entry = ("cell", "config", "units")
-    return _gated(call, call.layer.cell.units, gates, entry, -1)
+    # A layer of its own says how many units its cell has.
+    own = type(layer).call is not keras.layers.RNN.call
+    entry = "units" if own else ("cell", "config", "units")
+    return _gated(call, cell.units, gates, entry, -1)
 
 
-@register_rule(
-    keras.layers.ConvLSTM1D, keras.layers.ConvLSTM2D, keras.layers.ConvLSTM3D
-)
+@register_rule(*layer_kinds.named("ConvLSTM?D"))
 def convolutional(call):
     """As LSTM, with channels in the place of units."""
     axis = call.channel_axis

@@ -14,30 +14,30 @@ from tf_lottery.internals.graphs import operation_classes
 @register_rule(keras.layers.Reshape)
 def reshape(call):
     """Units keep their order."""
-    target = tuple(call.layer.target_shape)
-    ids = reshaped(call, call.inputs[0])
-    if ids is None:
-        return call.frozen(f"{call.name} tears units apart")
-    return edited(call, ids, "target_shape", target, call.outputs[0][1:])
+    return _reshape(call, "target_shape", call.outputs[0][1:])
 
 
 @register_rule(*operation_classes("Reshape"))
 def reshape_operation(call):
     """As the layer, with the batch in the shape."""
-    target = call.operation.newshape
+    return _reshape(call, "newshape", call.outputs[0])
+
+
+def _reshape(call, entry, sizes):
     ids = reshaped(call, call.inputs[0])
     if ids is None:
         return call.frozen(f"{call.name} tears units apart")
-    return edited(call, ids, "newshape", tuple(target), call.outputs[0])
+    return edited(call, ids, entry, sizes)
 
 
 @register_rule(keras.layers.Flatten, *operation_classes("Ravel"))
 def flatten(call):
     """Units of all positions stand side by side."""
     x = call.inputs[0]
-    if getattr(call.operation, "data_format", None) == "channels_first":
-        if x.ids.ndim > 1:
-            x = _channels_last(x)
+    if call.channel_axis == 1 and x.ids.ndim > 1:
+        batch, channels, *sizes = x.shape
+        ids = np.moveaxis(x.ids, 0, -1)
+        x = Symbol(ids, (batch, *sizes, channels), x.dtype)
     ids = reshaped(call, x)
     return call.frozen(f"{call.name} tears units apart") if ids is None else ids
 
@@ -79,16 +79,13 @@ def reshaped(call, x):
 
 def common(a, b):
     """Returns how many sizes at the start are the same."""
-    count = 0
-    for i, j in zip(a, b):
-        if i != j:
-            break
-        count += 1
-    return count
+    differ = (i for i, (m, n) in enumerate(zip(a, b)) if m != n)
+    return next(differ, min(len(a), len(b)))
 
 
-def edited(call, ids, entry, target, sizes):
+def edited(call, ids, entry, sizes):
     """Edits a shape that has a number for every axis that varies."""
+    target = getattr(call.operation, entry)
     call.rectangular(ids)
     offset = len(sizes) - ids.ndim
     varying = call.units.varying(ids)
@@ -112,39 +109,15 @@ def permute(call):
     return call.inputs[0].ids.transpose(dims)
 
 
-@register_rule(*operation_classes("Transpose"))
+@register_rule(*operation_classes("Transpose", "Swapaxes", "Moveaxis"))
 @moves_batch
 def transpose(call):
-    """Axes change places, the batch must not."""
-    x, axes = call.inputs[0], call.operation.axes
-    rank = len(x.shape)
-    axes = range(rank)[::-1] if axes is None else [a % rank for a in axes]
-    return _transposed(call, x, list(axes))
-
-
-@register_rule(*operation_classes("Swapaxes"))
-@moves_batch
-def swap_axes(call):
-    """Two axes change places."""
-    x, op = call.inputs[0], call.operation
-    axes = list(range(len(x.shape)))
-    a, b = op.axis1, op.axis2
-    axes[a], axes[b] = axes[b], axes[a]
-    return _transposed(call, x, axes)
-
-
-@register_rule(*operation_classes("Moveaxis"))
-@moves_batch
-def move_axes(call):
-    """Some axes move."""
-    x, op = call.inputs[0], call.operation
-    order = np.moveaxis(
-        np.empty(range(1, len(x.shape) + 1)), op.source, op.destination
-    )
-    return _transposed(call, x, [size - 1 for size in order.shape])
-
-
-def _transposed(call, x, axes):
+    """Axes change places, the batch among them."""
+    x = call.inputs[0]
+    # Where sizes that all differ end up.
+    sizes = keras.KerasTensor(range(1, len(x.shape) + 1))
+    made = call.operation.compute_output_spec(sizes).shape
+    axes = [size - 1 for size in made]
     call.batch = axes.index(x.batch)
     return x.ids.transpose([x.axis(a) for a in axes if a != x.batch])
 
@@ -178,9 +151,3 @@ def squeeze(call):
 def repeat_vector(call):
     """A new axis of steps that are all the same."""
     return call.inputs[0].ids[None]
-
-
-def _channels_last(x):
-    batch, channels, *sizes = x.shape
-    ids = np.moveaxis(x.ids, 0, -1)
-    return Symbol(ids, (batch, *sizes, channels), x.dtype)

@@ -26,25 +26,13 @@ def concatenate(call):
             if axis in found and len(found) > 1:
                 call.units.tie(x.ids, axis)
     if not any(call.units.varies(x.ids, axis) for x in symbols):
-        ids = symbols[0].ids.take([0], axis)
-        for other in symbols[1:]:
-            other = other.ids.take([0], axis)
-            call.units.union(ids, other)
-            ids = np.broadcast_arrays(ids, other)[0]
-        return ids
+        return call.units.united([x.ids.take([0], axis) for x in symbols])
     if any(x.shape[axis + 1] is None for x in symbols):
         return call.frozen(f"{call.name} of unknown size")
-    wide = [_wide(x, axis) for x in symbols]
-    others = [list(ids.shape) for ids in wide]
-    for shape in others:
-        shape[axis] = 1
-    common = np.broadcast_shapes(*others)
-    parts = []
-    for ids in wide:
-        shape = list(common)
-        shape[axis] = ids.shape[axis]
-        parts.append(np.broadcast_to(ids, shape))
-    joined = np.concatenate(parts, axis)
+    parts = [np.moveaxis(_wide(x, axis), axis, 0) for x in symbols]
+    common = np.broadcast_shapes(*(ids.shape[1:] for ids in parts))
+    parts = [np.broadcast_to(ids, (len(ids), *common)) for ids in parts]
+    joined = np.moveaxis(np.concatenate(parts), 0, axis)
     call.uniform = all(x.uniform for x in symbols)
     call.rectangular(joined)
     return joined
@@ -65,13 +53,10 @@ def _has_constants(call):
 @register_rule(*operation_classes("Stack"))
 def stack(call):
     """Coupled, with a new axis."""
-    ids = call.inputs[0].ids
     axis = call.operation.axis % len(call.outputs[0]) - 1
     if axis < 0 or _has_constants(call):
         return call.frozen(f"{call.name} joins examples or constants")
-    for other in call.inputs[1:]:
-        call.units.union(ids, other.ids)
-        ids = np.broadcast_arrays(ids, other.ids)[0]
+    ids = call.units.united([x.ids for x in call.inputs])
     return np.expand_dims(ids, axis)
 
 
@@ -123,13 +108,16 @@ def unstack(call):
 def get_item(call):
     """Slices of neighbours move with what is kept before them."""
     x = call.inputs[0]
-    key = _whole_key(call.args[1], len(x.shape))
+    key = whole_key(call.args[1], len(x.shape))
     if x.batch and key is not None and isinstance(key[0], int):
         return _picked_before_batch(call, x, key)
     if x.batch or key is None or key[0] != slice(None):
         return call.frozen(f"{call.name} picks examples or no slice")
     places = [part for part in key[1:] if part is not None]
-    picked = [a for a, part in enumerate(places, 1) if _picks(part)]
+    picked = [
+        a for a, part in enumerate(places, 1)
+        if isinstance(part, int) or part.step not in (None, 1)
+    ]
     call.freeze_mixed(x, picked, f"{call.name} picks single units")
     index, axis = [], -1
     for part in key[1:]:
@@ -162,12 +150,8 @@ def _picked_before_batch(call, x, key):
     return x.ids.take(0, 0)
 
 
-def _picks(part):
-    return isinstance(part, int) or part.step not in (None, 1)
-
-
-def _whole_key(key, rank):
-    """A key with an entry for every axis, or `None` if it has other kinds."""
+def whole_key(key, rank):
+    """Returns a key with an entry for every axis; `None`: of other kinds."""
     key = tuple(key) if isinstance(key, (list, tuple)) else (key,)
     if not all(
         part is None or part is Ellipsis or isinstance(part, (int, slice))

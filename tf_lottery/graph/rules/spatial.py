@@ -1,33 +1,19 @@
 """Pooling, padding and resizing: every channel on its own."""
 
-import keras
-
 from tf_lottery.graph.registry import register_rule
 from tf_lottery.internals.graphs import operation_classes
-
-
-def _layers(pattern, ranks=(1, 2, 3)):
-    names = [pattern.format(rank) for rank in ranks]
-    return [
-        getattr(keras.layers, name)
-        for name in names
-        if hasattr(keras.layers, name)
-    ]
+from tf_lottery.utils import layer_kinds
 
 
 @register_rule(
-    *_layers("AveragePooling{}D"),
-    *_layers("MaxPooling{}D"),
-    *_layers("AdaptiveAveragePooling{}D"),
-    *_layers("AdaptiveMaxPooling{}D"),
-    *_layers("UpSampling{}D"),
-    *_layers("ZeroPadding{}D"),
-    *_layers("Cropping{}D"),
-    keras.layers.CenterCrop,
-    keras.layers.Resizing,
+    *layer_kinds.named(
+        "AveragePooling?D MaxPooling?D AdaptiveAveragePooling?D "
+        "AdaptiveMaxPooling?D UpSampling?D ZeroPadding?D Cropping?D "
+        "CenterCrop Resizing"
+    ),
     *operation_classes(
-        *"MaxPool AveragePool AdaptiveMaxPool AdaptiveAveragePool Resize"
-        .split()
+        "MaxPool", "AveragePool", "AdaptiveMaxPool", "AdaptiveAveragePool",
+        "Resize",
     ),
 )
 def spatial(call):
@@ -37,9 +23,7 @@ def spatial(call):
     return call.replace(x, ids, call.channel_axis)
 
 
-@register_rule(
-    *_layers("GlobalAveragePooling{}D"), *_layers("GlobalMaxPooling{}D")
-)
+@register_rule(*layer_kinds.named("GlobalAveragePooling?D GlobalMaxPooling?D"))
 def global_pooling(call):
     """Channels pass, positions are gone or of size 1."""
     x = call.inputs[0]

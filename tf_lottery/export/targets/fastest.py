@@ -1,7 +1,8 @@
-"""The fastest file on x86 and other processors without sparse convolutions."""
+"""The fastest file, where convolutions do not run sparse."""
 
 import numpy as np
 
+from tf_lottery.export.targets import smallest
 from tf_lottery.export.targets import target
 
 # A file this much slower than the fastest one may win by its size.
@@ -22,6 +23,21 @@ class CPU(target.Target):
             return False, "runs dense: the sparse kernel is float32 only"
         zeros = 100 * (1 - np.count_nonzero(dense) / dense.size)
         return False, f"runs dense: {zeros:.1f} % zeros do not pay"
+
+    def choose(self, found):
+        return fastest(found)
+
+
+class Auto(target.Target):
+    """The fastest of the files for `"flash"` and `"cpu"`."""
+
+    name = "auto"
+
+    def encode(self, content, quantize):
+        return [
+            *smallest.Flash().encode(content, quantize),
+            *CPU().encode(content, quantize),
+        ]
 
     def choose(self, found):
         return fastest(found)

@@ -1,9 +1,15 @@
-"""The smallest download."""
+"""The smallest file, as it lies in flash or as it is downloaded."""
 
 import zlib
 
 from tf_lottery.export import encoding
 from tf_lottery.export.targets import target
+
+
+class Flash(target.Target):
+    """The smallest file, as it lies in flash."""
+
+    name = "flash"
 
 
 class Size(target.Target):
