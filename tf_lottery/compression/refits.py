@@ -8,8 +8,8 @@ from keras import ops
 
 from tf_lottery import criteria
 from tf_lottery.criteria import batches as batches_lib
-from tf_lottery.criteria import layer_inputs
 from tf_lottery.criteria import obc
+from tf_lottery import weights as weights_lib
 from tf_lottery.search import prefixes
 
 
@@ -24,23 +24,27 @@ class Refits:
 
     def __init__(self, model, variables, inputs):
         self._variables = variables
-        known = layer_inputs.known_maps(model, variables)
-        self._biases = {key: _bias_of(each) for key, each in known.items()}
+        owners = weights_lib.owners(model)
+        self._biases = {}
+
+        def centred(key, linear):
+            bias = self._biases[key] = _bias_of(*owners[key], linear)
+            return bias is not None
+
         self._problems = obc.Problems(
             # What layers read is large, and is forgotten batch by batch.
             criteria.OBC(batch_size=prefixes.fitting(model, 32)), model,
-            {key: variables[key] for key in known},
-            criteria.Context(
+            variables, criteria.Context(
                 data=(inputs, np.zeros(batches_lib.len_of(inputs)))
-            ),
-            {key for key, bias in self._biases.items() if bias is not None},
+            ), centred,
         )
 
     def __getitem__(self, key):
         """Returns the `Refit` of a weight as it is now."""
         variable = self._variables[key]
-        if key in self._biases:
-            return Refit(variable, self._problems[key], self._biases[key])
+        if key in self._problems.inputs.linear:
+            problem = self._problems[key]
+            return Refit(variable, problem, self._biases[key])
         return Refit(variable, Magnitudes(ops.convert_to_numpy(variable)))
 
 
@@ -79,13 +83,19 @@ class Refit:
             yield bias, self._bias + shift
 
 
-def _bias_of(linear):
-    """Returns a layer's bias with a weight for each output, or `None`."""
-    bias = getattr(linear.layer, "bias", None)
-    stack, _, outputs = linear.sizes
-    is_einsum = isinstance(linear.layer, keras.layers.EinsumDense)
-    if bias is None or (is_einsum and stack > 1):
+def _bias_of(variable, layer, linear):
+    """Returns what a layer adds to each output of a weight, or `None`."""
+    last = getattr(layer, "pointwise_kernel", getattr(layer, "kernel", None))
+    bias = getattr(layer, "bias", None)
+    own = type(layer).__module__.startswith("keras.")
+    if bias is None or not own or last is not variable or linear.looped:
         return None
+    stack, _, outputs = linear.sizes
+    if isinstance(layer, keras.layers.EinsumDense):
+        kernel, made = layer.equation.split(",")[1].split("->")
+        axes = {c for c in made if c in kernel}
+        if stack > 1 or axes != set(layer.bias_axes):
+            return None
     return bias if math.prod(bias.shape) == stack * outputs else None
 
 

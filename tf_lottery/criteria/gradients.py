@@ -52,6 +52,12 @@ def after(tensors):
     return _engine().after(tensors)
 
 
+def trace():
+    """Returns what a tensor that is made now belongs to; loops have their own.
+    """
+    return _engine().trace()
+
+
 def precision(dtype):
     """A context in which tensors can have this precision."""
     return _engine().precision(dtype)
@@ -73,6 +79,9 @@ class _Engine:
 
     def after(self, tensors):
         return contextlib.nullcontext()
+
+    def trace(self):
+        return None
 
     def precision(self, dtype):
         return contextlib.nullcontext()
@@ -114,6 +123,9 @@ class _TensorFlow(_Engine):
     def after(self, tensors):
         return tf.control_dependencies(tensors)
 
+    def trace(self):
+        return tf.compat.v1.get_default_graph()
+
     def to_array(self, tensor):
         return np.asarray(memoryview(tensor))
 
@@ -135,6 +147,11 @@ class _Jax(_Engine):
 
     def for_each(self, function, batch):
         return jax.vmap(function)(batch)
+
+    def trace(self):
+        from jax.extend import core
+
+        return core.get_opaque_trace_state()
 
     @contextlib.contextmanager
     def precision(self, dtype):

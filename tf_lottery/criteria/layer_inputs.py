@@ -1,138 +1,155 @@
 """What layers read, summed over data without keeping it."""
 
-import contextlib
 import math
+from collections.abc import Callable
 from collections.abc import Iterator
+from typing import Any
 
-import keras
 import numpy as np
 
 from tf_lottery import internals
-from tf_lottery import weights as weights_lib
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria import linear_maps
+from tf_lottery.criteria import products
 from tf_lottery.criteria.functional import Functional
 from tf_lottery.utils import types
 
 # As many bytes of sums are made in one pass over the data, or as many times
 # those of the weights in float32.
 _PASS_BYTES, _TIMES = 2**24, 1.5
-# Layers inside are called in loops, where what they read cannot be seen.
-_LOOPS = keras.layers.RNN, keras.layers.TimeDistributed
-_RECURRENT = keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN
-
-
-def linear_maps_of(
-    model: keras.Model, variables: types.Variables, criterion: str
-) -> dict[str, linear_maps.LinearMap]:
-    """Returns the `LinearMap`s that weights are the kernels of, or raises."""
-    found = known_maps(model, variables)
-    unknown = [key for key in variables if key not in found]
-    if unknown:
-        raise ValueError(
-            f"Criterion '{criterion}' does not know what these weights are "
-            f"multiplied by: {unknown}. Expected: weights of Dense, "
-            "EinsumDense, LSTM, GRU, SimpleRNN and convolutional layers, "
-            "outside of time-distributed ones. Leave the others out "
-            "(`exclude=`) or use another criterion."
-        )
-    return found
-
-
-def known_maps(model, variables):
-    """Returns the same of those weights that are kernels of linear maps."""
-    owners = weights_lib.owners(model)
-    layers = list(internals.layers.flat(model))
-    looped = {
-        id(layer) for loop in layers if isinstance(loop, _LOOPS)
-        for layer in internals.layers.below(loop)
-    }
-    recurrent = {
-        id(layer.cell): layer for layer in layers
-        if isinstance(layer, _RECURRENT) and id(layer) not in looped
-    }
-    found = {}
-    for key, variable in variables.items():
-        _, layer = owners[key]
-        if id(layer) in recurrent:
-            linear = linear_maps.of_recurrent(recurrent[id(layer)], variable)
-        elif id(layer) not in looped:
-            linear = linear_maps.linear_map(layer, variable)
-        else:
-            linear = None
-        if linear is not None:
-            found[key] = linear
-    return found
 
 
 class LayerInputs:
-    """Sums over the rows that layers read, in as few passes as fit in memory.
+    """What the weights of a model are multiplied by.
 
-    `reduce` makes of rows, `(stack, rows, inputs)`, a list of tensors that are
-    summed over batches, `size` of a `LinearMap` how many numbers these have.
+    Attributes:
+        linear: Dict from weight key to `LinearMap`, of those weights that are
+            multiplied by something, and used in no other way.
     """
 
-    def __init__(self, model, variables, linear, batches, reduce, size):
-        self._functional = Functional(model, variables)
-        self._linear = linear
+    def __init__(self, model, variables, batches):
+        self._functional = Functional(
+            model, variables, replace=internals.layers.plain_loops(
+                internals.layers.flat(model)
+            ),
+        )
+        self._variables = variables
         self._batches = batches
-        self._reduce = reduce
-        most = max(_PASS_BYTES, _TIMES * 4 * sum(
-            math.prod(variable.shape) for variable in variables.values()
-        ))
-        sizes = {key: 8 * size(each) for key, each in linear.items()}
-        self._parts = list(_passes(sizes, most))
+        self._reasons = dict.fromkeys(variables, "nothing is multiplied by it")
+        self.linear = {}
+        self._look()
+
+    def check_known(self, criterion):
+        """Raises a `ValueError` unless all weights are multiplied."""
+        unknown = {
+            key: reason for key, reason in self._reasons.items()
+            if key not in self.linear
+        }
+        if unknown:
+            raise ValueError(
+                f"Criterion '{criterion}' does not know what these weights of "
+                f"model '{self._functional.model.name}' are multiplied by: "
+                f"{unknown}. Expected: weights that are multiplied as they "
+                "are, by `matmul`, `einsum` and the convolutions of "
+                "`keras.ops`, when the model is called. Leave the others out "
+                "(`exclude=`) or use another criterion."
+            )
 
     def sums(
-        self, masks: types.Masks
+        self,
+        masks: types.Masks,
+        reduce: Callable[[Any], list[Any]],
+        size: Callable[[linear_maps.LinearMap], int],
     ) -> Iterator[tuple[str, list[np.ndarray]]]:
-        """Yields the key of each weight and its float64 sums, under masks."""
+        """Yields the key of each weight and its float64 sums, under masks.
+
+        They are made in as few passes as fit in memory.
+
+        Args:
+            reduce: Function of rows, `(stack, rows, inputs)`, that makes a
+                list of tensors, to be summed over batches.
+            size: Function of a `LinearMap`: how many numbers these have.
+        """
         values = self._functional.values(masks)
-        for keys in self._parts:
+        most = max(_PASS_BYTES, _TIMES * 4 * sum(
+            math.prod(variable.shape) for variable in self._variables.values()
+        ))
+        sizes = {key: 8 * size(each) for key, each in self.linear.items()}
+        for keys in _passes(sizes, most):
             # One trace at a time, which takes more than the sums.
-            run = self._functional.function(self._recorder(keys))
+            run = self._functional.function(self._recorder(keys, reduce))
             total = {}
             for x, _, _ in self._batches:
                 _add(total, run(values, x))
             del run
-            missing = [key for key in keys if key not in total]
-            if missing:
-                raise ValueError(
-                    f"Model '{self._functional.model.name}' does not call the "
-                    f"layers of these weights: {missing}. Leave them out "
-                    "(`exclude=`)."
-                )
             for key in keys:
-                yield key, total.pop(key)
+                yield key, self._stacked(key, total)
 
-    def _recorder(self, keys):
+    def _look(self):
+        """Finds the products, in a trace that is not made for its results."""
+        found, looped = {}, set()
+
+        def run(values, x):
+            with products.noted(self._variables, note):
+                self._functional.outputs(values, x)
+            return {}
+
+        def note(read):
+            found.setdefault(read.key, set()).add((read.columns, read.product))
+            if read.looped:
+                looped.add(read.key)
+            if read.why:
+                self._reasons[read.key] = read.why
+
+        x, _, _ = next(iter(self._batches))
+        self._functional.function(run)(self._functional.values(), x)
+        for key, variable in self._variables.items():
+            reads = found.get(key)
+            if reads and all(product for _, product in reads):
+                linear = linear_maps.joined(
+                    tuple(variable.shape), reads, key in looped
+                )
+                if linear is None:
+                    self._reasons[key] = "parts of it are multiplied"
+                else:
+                    self.linear[key] = linear
+
+    def _recorder(self, keys, reduce):
+        variables = {key: self._variables[key] for key in keys}
+
         def run(values, x):
             found = {}
-            with contextlib.ExitStack() as stack:
-                for key in keys:
-                    stack.enter_context(internals.layers.call_replaced(
-                        self._linear[key].layer, self._noting(key, found)
-                    ))
+
+            def note(read):
+                place = (read.key, *read.columns)
+                sums = reduce(read.product.rows(read.x))
+                before = found.get(place, [0] * len(sums))
+                found[place] = [a + b for a, b in zip(before, sums)]
+
+            with products.noted(variables, note):
                 self._functional.outputs(values, x)
             return found
 
         return run
 
-    def _noting(self, key, found):
-        """Returns what makes a layer note what it reads."""
-        linear = self._linear[key]
-
-        def change(call):
-            def noted(x, *args, **kwargs):
-                read = linear.reads(x, *args, **kwargs)
-                sums = self._reduce(linear.rows(read))
-                before = found.get(key, [0] * len(sums))
-                found[key] = [a + b for a, b in zip(before, sums)]
-                return call(x, *args, **kwargs)
-
-            return noted
-
-        return change
+    def _stacked(self, key, total):
+        """Takes the sums of all columns of a weight, as its stack."""
+        places = sorted(place for place in total if place[0] == key)
+        if len(places) == 1:
+            return total.pop(places[0])
+        _, _, width = self.linear[key].sizes
+        parts = [
+            [
+                np.repeat(array, (stop - start) // width, 0)
+                if array.ndim else array
+                for array in total.pop((key, start, stop))
+            ]
+            for _, start, stop in places
+        ]
+        return [
+            np.concatenate(arrays) if arrays[0].ndim else arrays[0]
+            for arrays in zip(*parts)
+        ]
 
 
 def _passes(sizes, most):

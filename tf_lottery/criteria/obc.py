@@ -62,8 +62,8 @@ class OBC(InputCriterion):
 
     Raises:
         ValueError: If an argument is out of range. When called, if a weight
-            is none of a Dense, EinsumDense, convolutional, LSTM, GRU or
-            SimpleRNN layer, or there are no data.
+            is not multiplied by inputs as it is (one of an Embedding, say),
+            or there are no data.
 
     Example:
 
@@ -98,7 +98,7 @@ class OBC(InputCriterion):
     def prepare(
         self, model: keras.Model, variables: types.Variables, context: Context
     ) -> Scorer:
-        problems = Problems(self, model, variables, context)
+        problems = self._problems(model, variables, context)
         return lambda masks: self.check_finite({
             key: problem.costs(masks[key]) for key, problem in problems
         })
@@ -110,10 +110,15 @@ class OBC(InputCriterion):
         masks: types.Masks,
         context: Context = Context(),
     ) -> dict[str, np.ndarray]:
-        problems = Problems(self, model, variables, context)
+        problems = self._problems(model, variables, context)
         return self.check_finite({
             key: problem.refit(masks[key]) for key, problem in problems
         })
+
+    def _problems(self, model, variables, context):
+        problems = Problems(self, model, variables, context)
+        problems.inputs.check_known(self.name)
+        return problems
 
 
 class Problems:
@@ -122,39 +127,21 @@ class Problems:
     Gram matrices lie in a file as long as this object is there.
 
     Args:
-        centred: Set of weight keys of which only the changes of outputs
-            around their means count. Defaults to none.
+        centred: Function of a weight key and its `LinearMap`: whether only
+            the changes of its outputs around their means count. Defaults to
+            `None`: never.
+
+    Attributes:
+        inputs: `layer_inputs.LayerInputs`, which says what is known.
     """
 
-    def __init__(self, criterion, model, variables, context, centred=()):
+    def __init__(self, criterion, model, variables, context, centred=None):
         self._damp, self._variables = criterion.damp, variables
+        self._block_size = criterion.block_size
         self._centred = centred
         self._before = masks_so_far(variables, context)
-        self._linear = layer_inputs.linear_maps_of(
-            model, variables, criterion.name
-        )
-
-        def blocks(width):
-            number = -(-width // (criterion.block_size or width))
-            return np.array_split(np.arange(width), number)
-
-        def grams(rows):
-            parts = (
-                rows[..., int(block[0]):int(block[-1]) + 1]
-                for block in blocks(rows.shape[-1])
-            )
-            return [ops.sum(rows, 1), ops.sum(ops.ones_like(rows[0, :, 0])), *(
-                ops.matmul(ops.transpose(part, (0, 2, 1)), part)
-                for part in parts
-            )]
-
-        def size(linear):
-            stack, width, _ = linear.sizes
-            return stack * sum(len(block) ** 2 for block in blocks(width))
-
-        self._inputs = layer_inputs.LayerInputs(
-            model, variables, self._linear, criterion.read(context), grams,
-            size,
+        self.inputs = layer_inputs.LayerInputs(
+            model, variables, criterion.read(context)
         )
         # It has no name, so that nothing is left however the process ends.
         self._file, self._places = tempfile.TemporaryFile(), {}
@@ -162,7 +149,7 @@ class Problems:
 
     def __iter__(self):
         """Yields pairs of weight key and `Problem`."""
-        for key in self._linear:
+        for key in self.inputs.linear:
             yield key, self[key]
 
     def __getitem__(self, key):
@@ -172,18 +159,21 @@ class Problems:
         start, number = self._places[key]
         self._file.seek(start)
         sums = [np.load(self._file) for _ in range(number)]
-        variable = self._variables[key]
+        variable, linear = self._variables[key], self.inputs.linear[key]
+        centred = self._centred is not None and self._centred(key, linear)
         # Without a mask's, which another one is going to replace.
         keep = constraints.keep_of(variable)
         return Problem(
-            self._linear[key], sums,
+            linear, sums,
             np.where(self._before[key], ops.convert_to_numpy(variable), 0),
-            self._damp, key in self._centred,
+            self._damp, centred,
             variable.constraint if keep is None else keep.constraint,
         )
 
     def _measure(self):
-        for key, sums in self._inputs.sums(self._before):
+        for key, sums in self.inputs.sums(
+            self._before, self._grams, self._size
+        ):
             start = self._file.seek(0, os.SEEK_END)
             try:
                 for each in sums:
@@ -198,6 +188,24 @@ class Problems:
                     "`block_size`", tempfile.gettempdir(),
                 ) from error
             self._places[key] = start, len(sums)
+
+    def _blocks(self, width):
+        number = -(-width // (self._block_size or width))
+        return np.array_split(np.arange(width), number)
+
+    def _grams(self, rows):
+        parts = (
+            rows[..., int(block[0]):int(block[-1]) + 1]
+            for block in self._blocks(rows.shape[-1])
+        )
+        return [ops.sum(rows, 1), ops.sum(ops.ones_like(rows[0, :, 0])), *(
+            ops.matmul(ops.transpose(part, (0, 2, 1)), part)
+            for part in parts
+        )]
+
+    def _size(self, linear):
+        stack, width, _ = linear.sizes
+        return stack * sum(len(block) ** 2 for block in self._blocks(width))
 
 
 class Problem:

@@ -28,8 +28,8 @@ class Wanda(InputCriterion):
         {{calibration}}
 
     Raises:
-        ValueError: When called, if a weight is none of a Dense, EinsumDense,
-            convolutional, LSTM, GRU or SimpleRNN layer, or there are no data.
+        ValueError: When called, if a weight is not multiplied by inputs as it
+            is (one of an Embedding, say), or there are no data.
 
     Example:
 
@@ -46,18 +46,21 @@ class Wanda(InputCriterion):
     def prepare(
         self, model: keras.Model, variables: types.Variables, context: Context
     ) -> Scorer:
-        linear = layer_inputs.linear_maps_of(model, variables, self.name)
         inputs = layer_inputs.LayerInputs(
-            model, variables, linear, self.read(context), _squares,
-            lambda each: each.sizes[0] * each.sizes[1],
+            model, variables, self.read(context)
         )
+        inputs.check_known(self.name)
+
+        def size(linear):
+            return linear.sizes[0] * linear.sizes[1]
 
         def scores(masks):
             found = {}
-            for key, (squares,) in inputs.sums(masks):
+            for key, (squares,) in inputs.sums(masks, _squares, size):
                 values = ops.convert_to_numpy(variables[key])
-                matrices = np.abs(linear[key].to_matrices(values))
-                found[key] = linear[key].from_matrices(
+                linear = inputs.linear[key]
+                matrices = np.abs(linear.to_matrices(values))
+                found[key] = linear.from_matrices(
                     matrices * np.sqrt(squares)[..., None]
                 )
             return self.check_finite(found)

@@ -59,17 +59,42 @@ def noting_reads():
     Symbolic calls are not among them, nor anything under torch, where layers
     list their parameters whenever they are called.
     """
-    kind = next(k for k in keras.Variable.__mro__ if "value" in vars(k))
-    original, found = kind.value, []
+    found = []
     is_noting = keras.backend.backend() != "torch"
 
-    def value(variable):
+    def note(variable, *_):
         if is_noting and not stateless_scope.in_stateless_scope():
             found.append(variable)
-        return original.fget(variable)
 
-    with replaced(kind, "value", property(value, original.fset)):
+    with _values_noted(note):
         yield found
+
+
+@contextlib.contextmanager
+def noting_values(note):
+    """Tells `note(variable, index or None, tensor)` meanwhile what is read."""
+    kind = next(k for k in keras.Variable.__mro__ if "__getitem__" in vars(k))
+    original = kind.__getitem__
+
+    def item(variable, index):
+        tensor = original(variable, index)
+        note(variable, index, tensor)
+        return tensor
+
+    with _values_noted(note), replaced(kind, "__getitem__", item):
+        yield
+
+
+def _values_noted(note):
+    kind = next(k for k in keras.Variable.__mro__ if "value" in vars(k))
+    original = kind.value
+
+    def value(variable):
+        tensor = original.fget(variable)
+        note(variable, None, tensor)
+        return tensor
+
+    return replaced(kind, "value", property(value, original.fset))
 
 
 @contextlib.contextmanager
@@ -119,12 +144,31 @@ def is_state(layer, variable):
 def replaced(owner, name, value):
     """Gives an attribute, also of a class, another value meanwhile, unnoted."""
     kind = type if isinstance(owner, type) else object
-    before = getattr(owner, name)
+    own, before = name in vars(owner), getattr(owner, name)
     kind.__setattr__(owner, name, value)
     try:
         yield
     finally:
-        kind.__setattr__(owner, name, before)
+        if own:
+            kind.__setattr__(owner, name, before)
+        else:
+            kind.__delattr__(owner, name)
+
+
+def plain_loops(layers):
+    """Returns `(layer, name, value)` that make recurrent layers plain loops.
+
+    They use no kernels that show nothing of what they do, and call no cell for
+    the shape of a dropout alone.
+    """
+    values = (
+        ("use_cudnn", False),
+        ("_maybe_config_dropout_masks", lambda *args: None),
+    )
+    return [
+        (layer, *value) for layer in layers for value in values
+        if hasattr(layer, value[0])
+    ]
 
 
 @contextlib.contextmanager
@@ -214,12 +258,16 @@ def float64_promoted():
 @contextlib.contextmanager
 def functions_replaced(change, names):
     """Replaces functions of the backend by `change(function, name)`."""
-    from keras.src.backend import nn
+    from keras.src import backend
 
     with contextlib.ExitStack() as stack:
         for name in names:
-            new = change(getattr(nn, name), name)
-            stack.enter_context(replaced(nn, name, new))
+            place = next(
+                place for place in (backend.numpy, backend.nn, backend)
+                if hasattr(place, name)
+            )
+            new = change(getattr(place, name), name)
+            stack.enter_context(replaced(place, name, new))
         yield
 
 
