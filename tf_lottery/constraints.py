@@ -163,6 +163,7 @@ def attach(
     mask = _new_mask(variable) if mask is None else mask
     keep = Keep(mask, variable.constraint, in_layer)
     put(variable, keep)
+    internals.models.note_first_mask()
     return keep
 
 

@@ -249,6 +249,23 @@ def test_a_signal_within_a_step_is_met_after_saving(
     assert position["clock"]["offset"] + position["clock"]["before"] > 0
 
 
+def test_data_that_begin_anew_within_an_epoch(handlers, tmp_path):
+    def start(model):
+        imp = tfl.IterativeMagnitudePruning(
+            rounds=1, epochs_per_round=1, monitor="loss", verbose=0,
+            directory=tmp_path, save_freq="round",
+        )
+        model.fit(replay(), epochs=imp.epochs, callbacks=[imp], verbose=0)
+
+    model = make()
+    step = model.train_step
+    model.train_step = lambda data: send("SIGTERM")() or step(data)
+    with pytest.raises(InterruptedError):
+        start(model)
+    with pytest.warns(UserWarning, match="middle of an epoch.*by `data=`"):
+        start(make())
+
+
 def test_a_handler_that_returns_lets_training_go_on(handlers, tmp_path):
     seen, _ = handlers
     signal.signal(signal.SIGTERM, lambda *args: seen.append("mine"))

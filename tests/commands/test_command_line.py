@@ -60,6 +60,7 @@ MISTAKES = [
     (("export", "m.keras", "--data", "nothing"), "module:function"),
     (("export", "m.keras", "--input-shapes", "mel=49xten"), "write 49x10"),
     (("run", "lenet-mnist", "--rewnd-to", "3"), "Did you mean --rewind-to?"),
+    (("prune", "m.keras", "--sparsity", "*=0.9,*=0.5"), "says '*' twice"),
     *(((*path, "words", "--no-such-flag"), "error: ") for path in COMMANDS),
 ]
 

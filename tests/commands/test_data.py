@@ -83,13 +83,16 @@ def test_functions(model, tmp_path):
         "def batches():\n"
         "    return tf.data.Dataset.from_tensor_slices((x, y)).batch(4)\n"
         "def three(): return x, y, y\n"
+        "def empty(): return ()\n"
+        "def word(): return 'digits'\n"
     )
     for name, sizes in (
         ("pair", [6, 6]), ("parts", [6, 2]), ("batches", [6, 6])
     ):
         found = data.load(f"own_module:{name}", model)
         assert [len(found.train[0]), len(found.test[0])] == sizes
-    for name, words in (("three", "returned no data"), ("no", "imported")):
+    for name in ("three", "empty", "word", "no"):
+        words = "imported" if name == "no" else "returned no data"
         with pytest.raises(ValueError, match=words):
             data.load(f"own_module:{name}", model)
 

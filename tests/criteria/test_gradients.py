@@ -229,6 +229,7 @@ def test_a_softmax_head_is_seen_through(kind, criterion, data):
 @pytest.mark.parametrize("loss", [
     SPARSE, "sparse_categorical_crossentropy", "crossentropy",
     keras.losses.sparse_categorical_crossentropy, SPARSE(reduction="sum"),
+    lambda y, p: keras.losses.sparse_categorical_crossentropy(y, p),
 ])
 def test_kinds_of_losses(loss, data):
     model = _head("dense")

@@ -93,6 +93,7 @@ BETWEEN_MODULES = {
     "holding.aside",
     "holding.check_masks",
     "holding.hold_known",
+    "holding.hold_shared",
     "holding.let_go",
     "holding.on_compile",
     "holding.place",

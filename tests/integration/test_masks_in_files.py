@@ -445,9 +445,11 @@ def test_a_shared_layer_has_one_mask(data, tmp_path):
     one = keras.Sequential([keras.Input((8,)), dense, layers.Dense(4)])
     two = keras.Sequential([keras.Input((8,)), dense, layers.Dense(4)])
     for model in (one, two):
-        model.compile(Adam(0.01), loss(), run_eagerly=True)
+        model.compile(Adam(0.01), loss(), run_eagerly=model is one)
         model.fit(*data, verbose=0)
-    tfl.prune(one, 0.5)
+    masks = tfl.prune(one, 0.5)
+    # Its step was traced without the mask.
+    assert_trains(two, {"fc/kernel": masks["fc/kernel"]}, data)
     tfl.prune(two, 0.8, scope="layer")
     mask = tfl.masks_of(two)["fc/kernel"]
     np.testing.assert_array_equal(tfl.masks_of(one)["fc/kernel"], mask)
@@ -581,6 +583,16 @@ def test_a_file_without_the_masks_it_speaks_of(data, tmp_path):
             file.writestr(name, content)
     with pytest.raises(ValueError, match="masks of 2 weights.*masks of 0"):
         keras.saving.load_model(path)
+
+
+def test_a_changed_byte_is_told_with_the_path(tmp_path):
+    path = tmp_path / "model.keras"
+    sequential().save(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="model.keras' is damaged.*CRC"):
+        tfl.load_model(path)
 
 
 @pytest.mark.filterwarnings("ignore:Skipping variable loading")

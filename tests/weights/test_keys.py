@@ -314,6 +314,8 @@ def test_embeddings_are_pruned_on_request(kind):
     assert prunable(model, include=["*"]) == ["words/embeddings", "fc/kernel"]
     both = {"include": ["*"], "exclude": ["words"]}
     assert prunable(model, **both) == ["fc/kernel"]
+    with pytest.raises(ValueError, match="'fc/bias', of which nothing can be"):
+        prunable(model, include=["words", "fc/bias"])
 
 
 def test_shared_layers_count_once():

@@ -3,6 +3,7 @@
 import dataclasses
 import numbers
 import sys
+import warnings
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
@@ -321,6 +322,15 @@ class Rounds(pruner.Pruner):
         self._session.checkpoint.restore_model()
         finished = clock.round_over and self._stop.is_met(self.results)
         self._session.check_versions(finished, self.other_versions)
+        if clock.is_cut and self._replay is None:
+            warnings.warn(
+                f"The run in '{self.directory}' resumes in the middle of an "
+                "epoch, while the data of `fit` begin anew: it will end with "
+                "other bits than one that was not disturbed. Give `fit` a "
+                "`tf_lottery.data.Replay`, and the callback the same by "
+                "`data=`, or save at ends of epochs: `save_freq='epoch'`.",
+                stacklevel=2,
+            )
         if not clock.round_over:
             self._begin_round_callbacks()
             self._session.checkpoint.restore_callbacks(

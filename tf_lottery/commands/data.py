@@ -188,17 +188,23 @@ def _of_function(text, model):
 
 
 def _parts(found, text):
-    if not isinstance(found, (tuple, list)):
+    of = type(found).__name__
+    if isinstance(found, (tuple, list)):
+        of += f" of {len(found)}"
+        pairs = [isinstance(one, (tuple, list)) and len(one) == 2
+                 for one in found]
+        if pairs and all(pairs) and len(found) < 4:
+            names = _PARTS if len(found) == 3 else ("train", "test")
+            return dict(zip(names, found))
+        if len(found) == 2:
+            return {"train": found}
+    elif not isinstance(found, str) and (
+        hasattr(found, "__iter__") or hasattr(found, "__getitem__")
+    ):
         return {"train": _arrays(found)}
-    if all(isinstance(one, (tuple, list)) and len(one) == 2 for one in found):
-        parts = dict(zip(("train", "test"), found))
-        return dict(zip(_PARTS, found)) if len(found) == 3 else parts
-    if len(found) == 2:
-        return {"train": found}
     raise ValueError(
-        f"'{text}' returned no data. Received: {type(found).__name__} of "
-        f"{len(found)}. Expected: (x, y), ((x, y), (x_test, y_test)) or a "
-        "dataset of batches."
+        f"'{text}' returned no data. Received: {of}. Expected: (x, y), "
+        "((x, y), (x_test, y_test)) or a dataset of batches."
     )
 
 

@@ -55,8 +55,8 @@ def _recalibrate(model, data, console):
 
 def _plan(model, arguments):
     if arguments.plan:
-        path = pathlib.Path(arguments.plan)
-        return structured.Plan.from_json(path.read_text())
+        text = pathlib.Path(arguments.plan).read_text(errors="replace")
+        return structured.Plan.from_json(text)
     data = None
     if arguments.data:
         found = data_lib.load(arguments.data, model)

@@ -144,7 +144,8 @@ class _Function(keras.losses.Loss):
     """A function of `(y_true, y_pred)` as a `Loss`."""
 
     def __init__(self, fn, **kwargs):
-        super().__init__(name=getattr(fn, "__name__", "loss"))
+        # TensorFlow takes no "<lambda>" as the name of a scope.
+        super().__init__(name=getattr(fn, "__name__", "loss").strip("<>"))
         self.fn = fn
         self._fn_kwargs = kwargs
 

@@ -4,6 +4,7 @@ from tf_lottery.holding.models import aside as aside
 from tf_lottery.holding.models import check_masks as check_masks
 from tf_lottery.holding.models import hold as hold
 from tf_lottery.holding.models import hold_known as hold_known
+from tf_lottery.holding.models import hold_shared as hold_shared
 from tf_lottery.holding.models import let_go as let_go
 from tf_lottery.holding.models import masks_of as masks_of
 from tf_lottery.holding.models import on_compile as on_compile

@@ -276,4 +276,4 @@ def _warn_of_loading(model):
     )
 
 
-internals.models.register(of, holding.on_compile)
+internals.models.register(of, holding.on_compile, holding.hold_shared)

@@ -1,5 +1,6 @@
 """Models and weights from files, with their masks."""
 
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,10 +62,15 @@ def load_model(
     )
     checks.flag("compile", compile)
     checks.flag("safe_mode", safe_mode)
-    with carrier.asked_for():
-        return keras.saving.load_model(
-            filepath, custom_objects, compile=compile, safe_mode=safe_mode
-        )
+    try:
+        with carrier.asked_for():
+            return keras.saving.load_model(
+                filepath, custom_objects, compile=compile, safe_mode=safe_mode
+            )
+    except zipfile.BadZipFile as error:
+        raise ValueError(
+            f"File '{filepath}' is damaged. Received: {error}"
+        ) from error
 
 
 def load_weights(

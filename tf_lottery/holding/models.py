@@ -118,6 +118,21 @@ def on_compile(model: keras.Model) -> None:
         )
 
 
+def hold_shared(model: keras.Model) -> bool:
+    """Holds the masks that a model has got through another one.
+
+    Called before the next step of a model that was traced without them, see
+    `internals.models`.
+
+    Returns:
+        Whether the model holds masks.
+    """
+    masks = masks_of(model) if model.built else {}
+    if masks:
+        hold(model, masks)
+    return bool(masks)
+
+
 def settle(model: keras.Model) -> None:
     """Follows what Keras has done to weights with masks.
 

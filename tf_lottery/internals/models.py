@@ -3,10 +3,12 @@
 Keras has no public way to save something of one's own with every model, nor
 to hear of a `compile`. Both are attributes here that `keras.Model` gets when
 the first mask is held: Keras looks for what it saves among the attributes of
-a model, and sets one when `compile` ends. `import tf_lottery` adds nothing.
+a model, and sets one when `compile` ends. A third asks, when `fit` begins,
+for masks that came through another model. `import tf_lottery` adds nothing.
 """
 
 import contextlib
+import functools
 import operator
 
 import keras
@@ -24,6 +26,10 @@ compile_config = operator.attrgetter("_compile_config.config")
 is_stateless = stateless_scope.in_stateless_scope
 
 _hooks = {}
+# How many weights have got a first mask; how many had when the step of a model
+# was made is an attribute of the model.
+_first_masks = [0]
+_KNOWN = "_tf_lottery_known_masks"
 
 
 class Saveable(keras_saveable.KerasSaveable):
@@ -35,13 +41,14 @@ class Saveable(keras_saveable.KerasSaveable):
         return "Loss"
 
 
-def register(carry, compiled):
+def register(carry, compiled, shared):
     """Names what `install` calls for any model.
 
     `carry` returns the `Saveable` that is saved and loaded with it, or `None`;
-    `compiled` is called after its `compile`.
+    `compiled` is called after its `compile`; `shared` holds the masks that it
+    got through another one, and returns whether there are any.
     """
-    _hooks.update(carry=carry, compiled=compiled)
+    _hooks.update(carry=carry, compiled=compiled, shared=shared)
 
 
 def install():
@@ -49,6 +56,26 @@ def install():
     if GROUP not in vars(keras.Model):
         setattr(keras.Model, GROUP, property(_hooks["carry"]))
         keras.Model._compile_config = _CompileConfig()
+        keras.Model.make_train_function = _heeding_masks(
+            keras.Model.make_train_function
+        )
+
+
+def note_first_mask():
+    """Lets models whose step is traced look for masks before their next."""
+    _first_masks[0] += 1
+
+
+def _heeding_masks(make):
+    @functools.wraps(make)
+    def make_train_function(self, force=False):
+        is_old = vars(self).get(_KNOWN, 0) < _first_masks[0]
+        vars(self)[_KNOWN] = _first_masks[0]
+        if is_old and not force and self.train_function is not None:
+            force = _hooks["shared"](self)
+        return make(self, force)
+
+    return make_train_function
 
 
 class _CompileConfig:

@@ -192,6 +192,12 @@ class Clock:
         return self.steps_in_epoch == self.steps_of_epoch
 
     @property
+    def is_cut(self):
+        """Boolean, whether an epoch was resumed after its first steps."""
+        is_first = self.round and not self.epoch
+        return self.offset != (self.plan.offset(self.round) if is_first else 0)
+
+    @property
     def is_last_epoch(self):
         return self.epoch >= self.plan.epochs_of(self.round)
 

@@ -80,6 +80,7 @@ def inspect(
         for weight in found
     ]
     exclude = [exclude] if isinstance(exclude, str) else exclude
+    _check_included(found, included)
     patterns = [p for p in exclude if p not in ("@first", "@last")]
     excluded = resolve(found, patterns, name="exclude")
     excluded |= _ends(found, exclude)
@@ -178,6 +179,17 @@ def resolve(
         names = {w.key: w.key for w in weights}
     matched = schedules.match(patterns, names, default=None, name=name)
     return {names[n]: v for n, v in matched.items() if v is not None}
+
+
+def _check_included(found, included):
+    why = {w.key: w.reason for w in found if w.key in included}
+    of_use = {included[key] for key, reason in why.items() if reason is None}
+    for pattern in {*included.values()} - of_use:
+        named = {k: r for k, r in why.items() if included[k] == pattern}
+        raise ValueError(
+            f"Argument `include` names {pattern!r}, of which nothing can be "
+            f"pruned. Received: {named}"
+        )
 
 
 def _ends(weights, patterns):

@@ -37,18 +37,12 @@ def did_you_mean(text, names):
 
 def rate(text):
     """Reads `0.2`, or a rate for each layer: `*=0.2,logits=0.1`."""
-    if "=" not in text:
-        return _rate(text)
-    parts = [part.partition("=") for part in text.split(",")]
-    return {layer.strip(): _rate(value) for layer, _, value in parts}
+    return _by_name(text, _rate)
 
 
 def shapes(text):
     """Reads a shape, `49x10`, or one for each input: `mel=49x10,mask=49`."""
-    if "=" not in text:
-        return _shape(text)
-    parts = [part.partition("=") for part in text.split(",")]
-    return {name.strip(): _shape(value) for name, _, value in parts}
+    return _by_name(text, _shape)
 
 
 def number(text):
@@ -148,6 +142,20 @@ def new_file(*suffixes):
         return text
 
     return read
+
+
+def _by_name(text, read):
+    if "=" not in text:
+        return read(text)
+    found = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        if name.strip() in found:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} says {name.strip()!r} twice"
+            )
+        found[name.strip()] = read(value)
+    return found
 
 
 def _checked(text, check):
