@@ -170,9 +170,9 @@ def test_data_criterion_sees_data(data):
     seen = []
 
     class Watching(tfl.criteria.Magnitude):
-        def __call__(self, model, variables, context):
+        def prepare(self, model, variables, context):
             seen.append((context.data, context.masks))
-            return super().__call__(model, variables, context)
+            return super().prepare(model, variables, context)
 
     model = compiled()
     schedule = PolynomialDecay(0.0, 0.5, 0, 4, frequency=2)

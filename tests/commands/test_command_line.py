@@ -176,7 +176,7 @@ def test_names_are_those_of_the_library():
     assert names.RUNTIMES == tuple(children.LABELS)
     assert names.ENCODINGS == export_arguments.ENCODINGS
     assert names.DTYPES == export_arguments.DTYPES
-    assert (None, *names.QUANTIZE) == export_arguments.QUANTIZE
+    assert names.QUANTIZE == export_arguments.QUANTIZE
     from tf_lottery.analysis import findings
 
     assert tuple(analyze.KINDS) == findings.KINDS

@@ -13,6 +13,7 @@ from tests import conftest
 from tf_lottery import graph as graph_lib
 from tf_lottery import structured
 from tf_lottery import weights
+from tf_lottery.utils import backends
 
 # The subclassed model of the tests has no configuration.
 pytestmark = pytest.mark.filterwarnings(
@@ -47,7 +48,7 @@ def test_keys_and_values_stay_equally_wide_under_jax(monkeypatch):
 
     plan = structured.plan(model, ratio=0.5, scope="global")
     assert len(set(widths(plan))) == 2
-    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(backends, "name", lambda: "jax")
     assert len(set(widths(
         structured.plan(model, ratio=0.5, scope="global")
     ))) == 1

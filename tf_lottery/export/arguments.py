@@ -9,12 +9,14 @@ from tf_lottery.export import children
 from tf_lottery.export import vela
 from tf_lottery.utils import checks
 
+QUANTIZE = ("float16", "dynamic", "int8", "auto")
+DTYPES = ("float32", "int8")
+ENCODINGS = ("auto", "dense")
 VELA = "ethos-u"
-_DTYPES = ("float32", "int8")
 # What each argument must be, and each that may be `None`.
 _GIVEN = {
     "float_layers": (checks.names,),
-    "encoding": (checks.choice, ("auto", "dense")),
+    "encoding": (checks.choice, ENCODINGS),
     "compact": (checks.flag,),
     "select_tf_ops": (checks.flag,),
     "explicit_padding": (checks.flag,),
@@ -22,10 +24,10 @@ _GIVEN = {
     "threads": (checks.whole,),
 }
 _OPTIONAL = {
-    "quantize": (checks.choice, ("float16", "dynamic", "int8", "auto")),
+    "quantize": (checks.choice, QUANTIZE),
     "signatures": (checks.mapping, "name to function"),
-    "input_dtype": (checks.choice, _DTYPES),
-    "output_dtype": (checks.choice, _DTYPES),
+    "input_dtype": (checks.choice, DTYPES),
+    "output_dtype": (checks.choice, DTYPES),
     "batch_size": (checks.whole,),
     "tolerance": (checks.not_negative,),
     "progress": (checks.kind, Callable, "callable"),
