@@ -1,5 +1,7 @@
 """Wrapper layers hold masks in the forward pass, whatever trains them."""
 
+import pickle
+
 import keras
 import numpy as np
 import pytest
@@ -518,6 +520,7 @@ def test_parts_of_a_layer_can_be_left_out(tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert list(tfl.masks_of(loaded)) == expected
     layer = Masked(layers.Embedding(9, 6), include="embeddings")
+    layer = Masked.from_config(pickle.loads(pickle.dumps(layer.get_config())))
     layer.build((None, 4))
     assert layer.masks["embeddings"].shape == (9, 6)
 

@@ -306,7 +306,10 @@ def test_embeddings_are_pruned_on_request(kind):
     )
     assert prunable(model) == ["fc/kernel"]
     assert "only on request" in reasons(model)["words/embeddings"]
-    for include in ("words", ["wor*"], ["words/embeddings"]):
+    for include in (
+        "words", ["wor*"], ["words/embeddings"],
+        ["words", "words/embeddings", "fc", "fc/kernel"],
+    ):
         assert prunable(model, include=include) == [
             "words/embeddings", "fc/kernel"
         ]

@@ -197,8 +197,11 @@ class Masked(substituting.Substituting):
             variable.assign(value)
 
     def get_config(self) -> dict[str, Any]:
-        names = ("exclude", "include", "snapshot")
-        return super().get_config() | {n: getattr(self, n) for n in names}
+        # What Keras makes of a list that is an attribute cannot be pickled.
+        return super().get_config() | {
+            "exclude": [*self.exclude], "include": [*self.include],
+            "snapshot": self.snapshot,
+        }
 
     def _held(self):
         return {

@@ -72,6 +72,7 @@ def inspect(
         for key, path, variable, layer in keys.walk(model)
         if not keys.is_seed(variable)
     ]
+    include = [include] if isinstance(include, str) else list(include)
     included = resolve(found, include, name="include")
     found = [
         dataclasses.replace(weight, reason=None)
@@ -80,7 +81,7 @@ def inspect(
         for weight in found
     ]
     exclude = [exclude] if isinstance(exclude, str) else exclude
-    _check_included(found, included)
+    _check_included(found, include)
     patterns = [p for p in exclude if p not in ("@first", "@last")]
     excluded = resolve(found, patterns, name="exclude")
     excluded |= _ends(found, exclude)
@@ -168,28 +169,35 @@ def resolve(
         patterns = {pattern: pattern for pattern in patterns}
     if not patterns:
         return {}
+    names = _names(weights, patterns)
+    matched = schedules.match(patterns, names, default=None, name=name)
+    return {names[n]: v for n, v in matched.items() if v is not None}
+
+
+def _names(weights, patterns):
+    """Keys of weights by what patterns are compared with: paths, or keys."""
     by_path = {w.path: w.key for w in weights}
     every_name_shown = all(
         any(schedules.matches(pattern, path) for path in by_path)
         for pattern in patterns
     )
     if every_name_shown and len(by_path) == len(weights):
-        names = by_path
-    else:
-        names = {w.key: w.key for w in weights}
-    matched = schedules.match(patterns, names, default=None, name=name)
-    return {names[n]: v for n, v in matched.items() if v is not None}
+        return by_path
+    return {w.key: w.key for w in weights}
 
 
-def _check_included(found, included):
-    why = {w.key: w.reason for w in found if w.key in included}
-    of_use = {included[key] for key, reason in why.items() if reason is None}
-    for pattern in {*included.values()} - of_use:
-        named = {k: r for k, r in why.items() if included[k] == pattern}
-        raise ValueError(
-            f"Argument `include` names {pattern!r}, of which nothing can be "
-            f"pruned. Received: {named}"
-        )
+def _check_included(weights, patterns):
+    names, why = _names(weights, patterns), {w.key: w.reason for w in weights}
+    for pattern in patterns:
+        named = {
+            key: why[key] for name, key in names.items()
+            if schedules.matches(pattern, name)
+        }
+        if None not in named.values():
+            raise ValueError(
+                f"Argument `include` names {pattern!r}, of which nothing can "
+                f"be pruned. Received: {named}"
+            )
 
 
 def _ends(weights, patterns):
