@@ -252,18 +252,24 @@ def test_a_signal_within_a_step_is_met_after_saving(
 def test_data_that_begin_anew_within_an_epoch(handlers, tmp_path):
     def start(model):
         imp = tfl.IterativeMagnitudePruning(
-            rounds=1, epochs_per_round=1, monitor="loss", verbose=0,
+            rounds=1, epochs_per_round=2, monitor="loss", verbose=0,
             directory=tmp_path, save_freq="round",
         )
-        model.fit(replay(), epochs=imp.epochs, callbacks=[imp], verbose=0)
+        model.fit(
+            replay().as_dataset().repeat(), steps_per_epoch=4, verbose=0,
+            epochs=imp.epochs, callbacks=[imp],
+        )
+        return imp.results
 
     model = make()
-    step = model.train_step
-    model.train_step = lambda data: send("SIGTERM")() or step(data)
+    step, sent = model.train_step, iter([lambda: None, send("SIGTERM")])
+    model.train_step = lambda data: next(sent)() or step(data)
     with pytest.raises(InterruptedError):
         start(model)
     with pytest.warns(UserWarning, match="middle of an epoch.*by `data=`"):
-        start(make())
+        found = start(make())
+    # Data that do not tell their length: one epoch was cut, not all.
+    assert [each.steps for each in found] == [8, 8]
 
 
 def test_a_handler_that_returns_lets_training_go_on(handlers, tmp_path):

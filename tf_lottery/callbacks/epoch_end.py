@@ -1,5 +1,6 @@
 """An end of an epoch before its data end."""
 
+import contextlib
 import warnings
 
 from tf_lottery import internals
@@ -13,6 +14,7 @@ class EpochEnd:
         self._model = model
         self._due = self._stopped = False
         self._filters = None
+        self._lengths = contextlib.ExitStack()
 
     def ask(self, is_last):
         """Asks for the epoch to end after this batch, the last data or not."""
@@ -39,8 +41,10 @@ class EpochEnd:
     def finish(self):
         """Leaves things as they were, now that the epoch has ended."""
         self._due = False
+        self._lengths.close()
         if self._filters is not None:
             self._filters.__exit__(None, None, None)
             self._filters = None
+            self._lengths.enter_context(internals.models.lengths_forgotten())
         if self._stopped:
             self._model.stop_training = self._stopped = False

@@ -16,7 +16,10 @@ from keras.src.backend.common import global_state
 from keras.src.backend.common import stateless_scope
 from keras.src.saving import keras_saveable
 from keras.src.saving import saving_lib
+from keras.src.trainers import epoch_iterator
 from keras.src.trainers.data_adapters import py_dataset_adapter
+
+from tf_lottery.internals import layers
 
 # The name of the group in a saved file.
 GROUP = "_tf_lottery_masks"
@@ -182,6 +185,22 @@ def end_epoch_of_data():
         begin(self)
 
     adapter.on_epoch_begin = on_epoch_begin
+
+
+def lengths_forgotten():
+    """A scope in which no epoch is as short as one before it was cut.
+
+    Keras takes for the length of data that do not tell theirs where they first
+    ended.
+    """
+    kind = epoch_iterator.EpochIterator
+    begin = kind.__iter__
+
+    def __iter__(self):
+        self._num_batches = self.data_adapter.num_batches
+        return begin(self)
+
+    return layers.replaced(kind, "__iter__", __iter__)
 
 
 def forget_trace(model):
