@@ -15,6 +15,7 @@ import pytest
 
 import tf_lottery as tfl
 from tf_lottery import experiments
+from tf_lottery.callbacks import interrupt
 from tf_lottery.experiments import bench
 from tf_lottery.experiments import compared_tickets
 from tf_lottery.experiments import feeds
@@ -202,6 +203,14 @@ class TestResume:
         assert again.rows() == report.rows()
         assert contents(path) == before
 
+    def test_a_dense_round_that_was_kept_by_half_is_kept(
+        self, whole, tmp_path
+    ):
+        (tmp_path / "rounds").mkdir()
+        branches.publish(whole[1] / "trial-0" / "dense", tmp_path)
+        assert branches.dense_weights(tmp_path)
+        assert [*tmp_path.parent.glob(f".{tmp_path.name}.*")] == []
+
     def test_goes_on_with_more(self, whole, tmp_path):
         alone = dataclasses.replace(PRESET, also_rewind_to=())
         small = dataclasses.replace(alone, rounds=2, compare=())
@@ -264,6 +273,27 @@ class TestResume:
         place.history.write_text(before + "0.5,0.")
         experiments.run(small, tmp_path)
         assert place.history.read_text() == before
+
+
+@pytest.mark.slow
+def test_ended_within_an_epoch(tmp_path, monkeypatch):
+    preset = experiments.preset(
+        "lenet-digits", iterations=600, evaluate_every=300, rounds=1, trials=1,
+        control_trials=0,
+    )
+    guard, signals = interrupt.Interrupt.guard, iter([None, signal.SIGINT])
+
+    def guarded(self, *arguments):
+        guard(self, *arguments)
+        self.signal = next(signals)
+
+    monkeypatch.setattr(interrupt.Interrupt, "guard", guarded)
+    with pytest.raises(KeyboardInterrupt):
+        experiments.run(preset, tmp_path)
+    monkeypatch.undo()
+    # It goes on from where it was, and says nothing else.
+    found = experiments.run(preset, tmp_path).trials[0].rounds
+    assert [each.outcome.steps for each in found] == [600, 600]
 
 
 class FakePruning:

@@ -39,6 +39,9 @@ class Rounds(pruner.Pruner):
     `begin_rounds`.
     """
 
+    # Whether the data of `fit` go on from the optimizer's step by themselves.
+    data_follow_steps = False
+
     def __init__(
         self,
         plan: rounds_lib.RoundPlan,
@@ -322,7 +325,8 @@ class Rounds(pruner.Pruner):
         self._session.checkpoint.restore_model()
         finished = clock.round_over and self._stop.is_met(self.results)
         self._session.check_versions(finished, self.other_versions)
-        if clock.is_cut and self._replay is None:
+        follow = self.data_follow_steps or self._replay is not None
+        if clock.is_cut and not follow:
             warnings.warn(
                 f"The run in '{self.directory}' resumes in the middle of an "
                 "epoch, while the data of `fit` begin anew: it will end with "

@@ -39,6 +39,8 @@ class Bench:
 
         Another fit has trained `shared` epochs of `imp`.
         """
+        if imp:
+            imp.data_follow_steps = True
         watch = progress_lib.Watch(self.progress, self.number, imp, shared)
         compact = compacting.Compacting(self.preset, self.feed.test, imp)
         # The test set is measured before the model is rewound, the batches

@@ -5,7 +5,6 @@ that any variant of it needs to resume from there. A copy of it, given to the
 variant as its directory, looks like a run of its own that was interrupted.
 """
 
-import contextlib
 import pathlib
 import secrets
 import shutil
@@ -97,9 +96,13 @@ def publish(source, target, extra=()):
         for path in map(pathlib.Path, extra):
             copy = shutil.copytree if path.is_dir() else shutil.copy2
             copy(path, temporary / path.name)
-        with contextlib.suppress(OSError):
-            # A directory that is not empty is not replaced.
+        try:
             temporary.rename(target)
+        except OSError:
+            # A directory that is not empty is not replaced. Where others were
+            # killed in the middle, it has no state.
+            if not is_kept(target):
+                branch(source, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
