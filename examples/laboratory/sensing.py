@@ -167,6 +167,8 @@ def _espeak():
     # Sounds come back to a function, at 22,050 Hz.
     lib.espeak_Initialize(2, 0, place.encode(), 0)
     lib.espeak_SetSynthCallback(_hear)
+    # Of the breath of some voices.
+    lib.espeak_ng_SetRandSeed(1)
     return lib, sorted(
         path.name for path in pathlib.Path(place, "voices", "!v").iterdir()
     )
