@@ -752,8 +752,11 @@ def test_no_trace_is_left_in_the_model_nor_in_keras():
 
 def test_batches_of_other_lengths_and_time_steps():
     class Data(keras.utils.PyDataset):
-        __len__ = lambda self: len(SIZES)
-        __getitem__ = lambda self, i: (WORDS[i], np.zeros(SIZES[i][0]))
+        def __len__(self):
+            return len(WORDS)
+
+        def __getitem__(self, index):
+            return WORDS[index], np.zeros(SIZES[index][0])
 
     model = keras.Sequential([
         keras.Input((None, 3)), layers.Conv1D(2, 2, padding="causal"),
