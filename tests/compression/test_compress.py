@@ -278,6 +278,23 @@ def test_a_signal_takes_the_temporary_directory_with_it(monkeypatch):
     assert signal.getsignal(signal.SIGTERM) == before == signal.SIG_DFL
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked")
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_signal_to_another_process_or_the_user_s_changes_nothing():
+    place = places.Place(None, cnn(), X, VALIDATION, {})
+    with place.locked():
+        child = os.fork()
+        if not child:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        assert os.WTERMSIG(status) == signal.SIGTERM
+        assert place.path.exists()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    found = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    assert found == signal.SIG_IGN
+
+
 @pytest.mark.filterwarnings("ignore:.*validation examples cannot")
 def test_another_compression_is_refused(model, tmp_path):
     def run(**change):

@@ -175,3 +175,19 @@ def test_a_batch_size_that_is_fixed_stays(monkeypatch):
     x = RNG.normal(size=(8, 6, 4)).astype("float32")
     prefix = prefixes.Prefix(model, [x])
     assert prefix._size == 8 and len(outputs(prefix)[0]) == 8
+
+
+def test_rows_that_are_no_examples_are_not_cut_off(monkeypatch):
+    monkeypatch.setattr(steps, "_BYTES", 0)
+    inputs = keras.Input((6, 4))
+    x = keras.layers.Dense(4)(keras.ops.reshape(inputs, (-1, 4)))
+    rows = keras.layers.Dense(4, activation="relu")(x)
+    x = keras.layers.Dense(2)(keras.ops.reshape(rows, (-1, 24)))
+    last = keras.layers.Dense(2, name="last")
+    model = keras.Model(inputs, [rows, last(x)])
+    x = RNG.normal(size=(13, 6, 4)).astype("float32")
+    prefix, whole = prefixes.Prefix(model, [x]), expected(model, [x])
+    for variables in ([], last.trainable_variables):
+        prefix.start_at(variables)
+        for found, right in zip(outputs(prefix), whole, strict=True):
+            np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-5)

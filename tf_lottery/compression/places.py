@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 import pathlib
 import shutil
 import signal
@@ -135,8 +136,12 @@ def _before_end(function):
     if function is None or not main:
         numbers = []
 
+    owner = os.getpid()
+
     def end(number, frame):
-        function()
+        # A process that was forked has the handler, but not the directory.
+        if os.getpid() == owner:
+            function()
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
 
@@ -146,7 +151,8 @@ def _before_end(function):
         yield
     finally:
         for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
+            if signal.getsignal(number) is end:
+                signal.signal(number, signal.SIG_DFL)
 
 
 def digest(arrays):

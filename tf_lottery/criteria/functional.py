@@ -7,6 +7,7 @@ the precision is set for the time of a trace, and always set back.
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
@@ -21,6 +22,9 @@ from tf_lottery.criteria import batches as batches_lib
 from tf_lottery.criteria import gradients as gradients_lib
 from tf_lottery.criteria import heads
 from tf_lottery.utils import types
+
+# What is set back in the end is of the whole process, and so of one thread.
+_ALONE = threading.RLock()
 
 
 class Functional:
@@ -57,12 +61,11 @@ class Functional:
         self.dtype = dtype or _precision(self.layers, variables)
 
     def function(
-        self, function: Callable[..., Any], any_length: bool = False
+        self, function: Callable[..., Any], any_length: bool | None = None
     ) -> Callable[..., Any]:
         """Returns a function that may call `outputs` and `gradients`.
 
-        Where the backend traces, it is traced once for each signature, and,
-        with `any_length`, once for batches of all lengths if it can.
+        Where the backend traces, it is traced as `gradients.compiled` says.
         """
         traced = gradients_lib.compiled(function, any_length)
 
@@ -156,6 +159,7 @@ class Functional:
 def computing_in(layers, variables, dtype):
     """A context in which layers, and variables, have a precision."""
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_ALONE)
         stack.enter_context(gradients_lib.precision(dtype))
         if keras.config.floatx() != dtype:
             # Where nobody asked for it yet, it would follow from ours.

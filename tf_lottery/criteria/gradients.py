@@ -18,14 +18,15 @@ from tf_lottery.utils.backends import jax
 from tf_lottery.utils.backends import tf
 
 
-def compiled(function, any_length=False):
+def compiled(function, any_length=None):
     """Returns a function that is traced once for each kind of arguments.
 
     Under torch, where nothing is traced, it is the function itself.
 
     Args:
         any_length: Boolean, whether TensorFlow leaves the length of the last
-            argument, a batch, open. Defaults to `False`.
+            argument, a batch, open, and nothing else. Defaults to `None`: it
+            leaves open what changes.
     """
     return messages.shortened(_engine().compiled(function, any_length))
 
@@ -96,7 +97,9 @@ class _Engine:
 
 class _TensorFlow(_Engine):
     def compiled(self, function, any_length):
-        traced = tf.function(function, autograph=False, reduce_retracing=True)
+        traced = tf.function(
+            function, autograph=False, reduce_retracing=any_length is None
+        )
 
         @functools.wraps(function)
         def call(*args):

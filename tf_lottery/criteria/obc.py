@@ -183,6 +183,7 @@ class Problems:
         """Measures the Gram matrices, if they are not there yet."""
         if self._places or not self.inputs.linear:
             return
+        places = {}
         for key, sums in self.inputs.sums(
             self._before, self._grams, self._size
         ):
@@ -199,7 +200,8 @@ class Problems:
                     "environment variable TMPDIR names, or a smaller "
                     "`block_size`", tempfile.gettempdir(),
                 ) from error
-            self._places[key] = start, len(sums)
+            places[key] = start, len(sums)
+        self._places = places
 
     def _blocks(self, width):
         number = -(-width // (self._block_size or width))
@@ -276,7 +278,9 @@ class Problem:
         """What is within the constraint of the weight."""
         if self._constraint is None:
             return value
-        legal = self._constraint(ops.convert_to_tensor(value, "float32"))
+        legal = self._constraint(
+            ops.convert_to_tensor(value, self._weights.dtype.name)
+        )
         return np.where(mask, ops.convert_to_numpy(legal), 0)
 
     def shift(self, value):

@@ -34,7 +34,7 @@ class Work:
         weights = {id(w.operator) for w in flatbuffer.weights(model)}
         self.products = sum(
             self._runs[number] * self._products(number, operator)
-            for number, operator in self._operators()
+            for number, operator in flatbuffer.operators(model)
             if id(operator) not in weights
         )
 
@@ -46,11 +46,6 @@ class Work:
             index = operator.inputs[2]
         positions = math.prod(self._shape(weight.graph, index)[:-1])
         return self._runs[weight.graph] * positions * math.prod(weight.shape)
-
-    def _operators(self):
-        for number, graph in enumerate(self._model.subgraphs):
-            for operator in graph.operators:
-                yield number, operator
 
     def _kind(self, operator):
         return flatbuffer.operator_name(self._model, operator)
@@ -83,7 +78,7 @@ class Work:
     def _counted(self):
         """Returns how often each subgraph runs, by its number."""
         callers, runs = collections.defaultdict(list), {}
-        for number, operator in self._operators():
+        for number, operator in flatbuffer.operators(self._model):
             options, kind = operator.builtinOptions, self._kind(operator)
             if kind == "WHILE":
                 steps = self._steps(number, operator)

@@ -25,8 +25,8 @@ class Prefix:
     than the weights, or than 32 MiB for a model of less than 4 MiB. A batch
     goes through them in pieces, larger ones where layers make less of an
     example. A model that is no graph of layers is run whole; where parts
-    compute something else (where masks of time steps cross the cut), it is
-    not cut.
+    compute something else (where masks of time steps cross the cut), or what
+    crosses it is not one row for each example, it is not cut.
 
     Args:
         batches: List of inputs. Where a model is no graph, each size takes a
@@ -96,8 +96,9 @@ class Prefix:
         self._run = None
         prefix = self._part(self._at, place)
         run = self._part(place, len(self._steps))
-        if not all(map(
-            _close, now, _arrays(run(self._through(prefix, some)))
+        kept = self._through(prefix, some)
+        if {len(a) for a in kept} != {size} or not all(map(
+            _close, now, _arrays(run(kept))
         )):
             del self._cuts[place]
             self._run = self._rest()
@@ -130,11 +131,17 @@ class Prefix:
             made = _arrays(run(self._piece(state, start, self._size)))
             if found is None:
                 found = [
-                    np.empty((number, *a.shape[1:]), a.dtype) for a in made
+                    np.empty((number * rows, *a.shape[1:]), a.dtype)
+                    for rows, a in zip(map(self._rows, made), made)
                 ]
             for into, array in zip(found, made):
-                into[start:start + self._size] = array[:number - start]
+                part = into[start * self._rows(array):][:len(array)]
+                part[:] = array[:len(part)]
         return found
+
+    def _rows(self, array):
+        """How many rows one example has, as where time steps are examples."""
+        return len(array) // self._size
 
     def _piece(self, state, start, size):
         """Returns some examples; the last ones are filled up with another.
@@ -188,4 +195,7 @@ def _close(a, b):
 
 
 def _arrays(outputs):
-    return list(map(ops.convert_to_numpy, keras.tree.flatten(outputs)))
+    return [
+        np.atleast_1d(ops.convert_to_numpy(tensor))
+        for tensor in keras.tree.flatten(outputs)
+    ]
