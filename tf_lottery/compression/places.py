@@ -135,7 +135,6 @@ def _before_end(function):
     main = threading.current_thread() is threading.main_thread()
     if function is None or not main:
         numbers = []
-
     owner = os.getpid()
 
     def end(number, frame):

@@ -156,11 +156,6 @@ class Problems:
         self._file, self._places = tempfile.TemporaryFile(buffering=0), {}
         weakref.finalize(self, self._file.close)
 
-    def __iter__(self):
-        """Yields pairs of weight key and `Problem`."""
-        for key in self.inputs.linear:
-            yield key, self[key]
-
     def __getitem__(self, key):
         """Returns the `Problem` of a weight as it is now."""
         self.measure()
