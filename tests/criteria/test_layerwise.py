@@ -708,7 +708,8 @@ def test_nothing_can_be_left_of_what_gram_matrices_lie_in(
         tfl.criteria.Context(data=(X, np.zeros(len(X)))),
     )
     assert len([problems[key] for key in variables]) == len(variables)
-    assert not list(tmp_path.iterdir())
+    # TensorFlow keeps code that it makes until the process ends.
+    assert not [p for p in tmp_path.iterdir() if "autograph" not in p.name]
 
 
 def test_a_constraint_holds_for_what_stays():
