@@ -767,10 +767,11 @@ def test_batches_of_other_lengths_and_time_steps():
         keras.Input((None, 3)), layers.Conv1D(2, 2, padding="causal"),
     ])
     variables = tfl.weights.prunable(model)
-    ((_, problem),) = obc.Problems(
+    (key,) = variables
+    problem = obc.Problems(
         tfl.criteria.OBC(damp=1e-9), model, variables,
         tfl.criteria.Context(data=Data(1)),
-    )
+    )[key]
     rows = np.concatenate([
         np.concatenate([
             np.pad(x, [(0, 0), (1, 0), (0, 0)])[:, :-1], x
